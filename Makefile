@@ -1,0 +1,51 @@
+# Everything a contributor runs. A fresh machine needs Python ≥ 3.11, make and git: the first target that needs
+# packages makes .venv and fills it. Another Python: make test PYTHON=python3.13 VENV=.venv313
+
+VENV ?= .venv
+EXTRAS ?= dev,embedded,s3-embedded,media,fast
+RUN = $(VENV)/bin/python
+INSTALLED = $(VENV)/.installed
+# Candidates are run, not only found: a version manager's shim may exist for a Python that does not.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test quick check format docs clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## make .venv with everything in it (the other targets do it by themselves)
+
+demo: $(INSTALLED) ## run the video pipeline for real: download, transcribe and encode, finalize
+	@$(RUN) examples/pipelines/demo.py
+
+test: $(INSTALLED) ## run all tests; some of them: make test T=tests/model
+	@$(RUN) -m pytest $(T)
+
+quick: $(INSTALLED) ## run the tests but those that kill processes or play whole stories
+	@$(RUN) -m pytest -m "not fault and not story" $(T)
+
+check: $(INSTALLED) ## lint, check types and layers
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/pyright --pythonpath $(RUN)
+	@$(VENV)/bin/lint-imports --no-cache
+
+format: $(INSTALLED) ## let ruff sort imports and lay out the code
+	@$(VENV)/bin/ruff check --fix --quiet .
+	@$(VENV)/bin/ruff format .
+
+docs: $(INSTALLED) ## write the tables of docs/reference anew from the code
+	@$(RUN) -m tests.house.reference
+
+clean: ## remove what the other targets made, the data in .flowq too
+	@rm -rf .venv* .flowq demo-output build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "flowq needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "Installing into $(VENV) with $$($(PYTHON) --version): a minute or two, once." >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip install -qq --disable-pip-version-check -e '.[$(EXTRAS)]'
+	@touch $@

@@ -1,0 +1,59 @@
+"""flowq: flows of stages on Redis or Valkey, with S3 keys between them. See README.md.
+
+The public names. Exceptions live in `flowq.errors`, except the two that stages raise.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from flowq.errors import FlowqError, RetryAfter, Unrecoverable
+from flowq.model.artifact import Artifact
+from flowq.model.retry import Backoff
+from flowq.model.spec import FlowSpec
+from flowq.pipeline import Node, declare, pipeline, resource, stage
+
+if TYPE_CHECKING:
+    from flowq.engine.context import context
+    from flowq.engine.handle import FlowHandle
+    from flowq.engine.producer import FlowProducer
+    from flowq.engine.worker import Worker
+
+__version__ = "0.1.0"
+
+# What needs a server loads when it is first used: defining pipelines must stay cheap to import.
+_LAZY = {
+    "FlowHandle": "flowq.engine.handle",
+    "FlowProducer": "flowq.engine.producer",
+    "Worker": "flowq.engine.worker",
+    "context": "flowq.engine.context",
+}
+
+__all__ = [
+    "Artifact",
+    "Backoff",
+    "FlowHandle",
+    "FlowProducer",
+    "FlowSpec",
+    "FlowqError",
+    "Node",
+    "RetryAfter",
+    "Unrecoverable",
+    "Worker",
+    "context",
+    "declare",
+    "pipeline",
+    "resource",
+    "stage",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib
+
+        value = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
+        return value
+    raise AttributeError(f"module 'flowq' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,35 @@
+"""`flowq cancel FLOW_ID`."""
+
+from __future__ import annotations
+
+import argparse
+
+from flowq.cli import exits
+from flowq.cli.report import note
+from flowq.cli.session import add_flow_id, add_yes, found, output_of, producer_of, run_async, say_json
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Defines the options."""
+    add_flow_id(parser)
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why; shown by `inspect`")
+    add_yes(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Cancels one flow: stages that run are told, those that wait never start."""
+    output_of(arguments)
+    return run_async(lambda: _cancel(arguments))
+
+
+async def _cancel(arguments: argparse.Namespace) -> int:
+    async with producer_of(arguments) as producer:
+        flow_id = await found(producer, arguments, changes=True)
+        handle = producer.flow(flow_id)
+        await handle.cancel(arguments.reason)
+        state = (await handle.inspect()).state
+    if output_of(arguments) == "text":
+        note(f"{flow_id} is {state}" if state != "running" else f"{flow_id} is being cancelled: its running stages were told")
+    else:
+        say_json(arguments, "cancelled", {"id": flow_id, "state": state})
+    return exits.OK

@@ -1,0 +1,34 @@
+"""`flowq retry FLOW_ID`."""
+
+from __future__ import annotations
+
+import argparse
+
+from flowq.cli import exits
+from flowq.cli.report import note
+from flowq.cli.session import add_flow_id, add_yes, found, output_of, producer_of, run_async, say_json
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Defines the options."""
+    add_flow_id(parser)
+    add_yes(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs again what failed or was cancelled; completed stages are kept."""
+    output_of(arguments)
+    return run_async(lambda: _retry(arguments))
+
+
+async def _retry(arguments: argparse.Namespace) -> int:
+    async with producer_of(arguments) as producer:
+        flow_id = await found(producer, arguments, changes=True)
+        stages = await producer.flow(flow_id).retry()
+    if output_of(arguments) == "text":
+        from flowq.cli.render.sizes import shown_stages
+
+        note(f"{flow_id}: {shown_stages(stages)} to run again" if stages else f"{flow_id}: nothing to retry")
+    else:
+        say_json(arguments, "retried", {"id": flow_id, "stages": stages})
+    return exits.OK

@@ -1,0 +1,84 @@
+"""`flowq submit MODULE:PIPELINE`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from flowq.cli import exits
+from flowq.cli.session import output_of, producer_of, run_async, say_json
+
+if TYPE_CHECKING:
+    from flowq.engine.handle import FlowHandle
+    from flowq.model.spec import FlowSpec
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Defines the options."""
+    parser.add_argument("pipeline", metavar="MODULE:PIPELINE", help="a dotted module or a .py file, and the pipeline in it")
+    parser.add_argument(
+        "-i", "--input", action="append", default=[], metavar="KEY=VALUE", help="an input, typed by the pipeline's annotations"
+    )
+    parser.add_argument("--input-json", metavar="TEXT|@FILE|-", help="inputs as a JSON object; -i wins over it")
+    parser.add_argument("--id", help="the flow's id; the same id and inputs again give the same flow")
+    parser.add_argument("--tenant", default="", metavar="NAME", help="whose flow it is")
+    parser.add_argument("--tag", action="append", default=[], metavar="WORD", help="a word to find it by; may be repeated")
+    parser.add_argument("--priority", type=int, default=0, metavar="N", help="larger runs first (default: 0)")
+    parser.add_argument("--deadline", metavar="DURATION", help="how long the flow may take, such as 6h")
+    parser.add_argument("--follow", action="store_true", help="show what happens, on stderr; the exit code tells how it ended")
+    parser.add_argument("--wait", action="store_true", help="wait for the end and print the result as JSON on the next line")
+    parser.add_argument("--timeout", metavar="DURATION", help="with --follow or --wait: give up after this long; exit code 124")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Starts a flow and prints its id alone on stdout."""
+    output_of(arguments)
+    return run_async(lambda: _submit(arguments))
+
+
+async def _submit(arguments: argparse.Namespace) -> int:
+    from flowq.cli.inputs import pipeline_arguments
+    from flowq.engine.modules import load_pipeline
+    from flowq.pipeline import Stage
+
+    pipeline = load_pipeline(arguments.pipeline)
+    values = pipeline_arguments(pipeline.fn, arguments.input, arguments.input_json)
+    spec: FlowSpec[Any] = pipeline.flow(**values) if isinstance(pipeline, Stage) else pipeline(**values)
+    async with producer_of(arguments) as producer:
+        handle = await producer.add(
+            spec,
+            id=arguments.id,
+            tenant=arguments.tenant,
+            tags=tuple(arguments.tag),
+            priority=arguments.priority,
+            deadline=arguments.deadline,
+        )
+        if output_of(arguments) == "text":
+            print(handle.id, flush=True)
+        elif not arguments.wait:
+            say_json(arguments, "submitted", {"id": handle.id})
+        return await _to_the_end(arguments, handle)
+
+
+async def _to_the_end(arguments: argparse.Namespace, handle: FlowHandle[Any]) -> int:
+    from flowq.cli.waiting import result_of, timeout_seconds
+
+    code = exits.OK
+    if arguments.follow:
+        from flowq.cli.following import follow, stderr_screen
+
+        output = output_of(arguments)
+        stream = sys.stdout if output == "jsonl" else sys.stderr
+        screen = stderr_screen(getattr(arguments, "color", "auto"))
+        snapshot = await follow(handle, output, stream, screen, timeout_seconds(arguments))
+        code = exits.OF_STATE.get(snapshot.state, exits.ERROR)
+    if arguments.wait:
+        result = await result_of(handle, timeout_seconds(arguments))
+        if output_of(arguments) == "text":
+            from flowq.cli.documents import json_text
+
+            print(json_text(result, pretty=False))
+        else:
+            say_json(arguments, "result", {"id": handle.id, "result": result})
+    return code

@@ -1,0 +1,116 @@
+"""`-i key=value` and `--input-json` → the arguments of a pipeline, typed by its annotations."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from flowq.cli.usage import UsageError, nearest
+from flowq.errors import InvalidValue, shown
+from flowq.model.artifact import Artifact
+
+
+def pipeline_arguments(function: Callable[..., Any], pairs: Sequence[str], json_source: str | None) -> dict[str, Any]:
+    """The keyword arguments for a pipeline.
+
+    Args:
+        function: the pipeline's plain function.
+        pairs: `key=value` as typed; they win over the JSON.
+        json_source: JSON text, `@file`, `-` for stdin, or None.
+
+    Raises:
+        UsageError: no JSON object, a name the pipeline does not have, one that is missing.
+        InvalidValue: a value of the wrong type.
+    """
+    parameters = inspect.signature(function).parameters
+    types = _annotations(function)
+    values = _decoded(json_source)
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise UsageError(f"-i {shown(pair)} has no '='", "write -i key=value")
+        if name in parameters:
+            values[name] = typed(name, text, types.get(name, Any))
+        else:
+            values[name] = text
+    _check_names(values, parameters)
+    return values
+
+
+def typed(name: str, text: str, kind: Any) -> Any:
+    """One value as typed at a prompt, as what the annotation says.
+
+    Text stays text where text is allowed. Else numbers, booleans, null and JSON are read; without an annotation too.
+    """
+    if kind is str:
+        return text
+    if kind is Artifact and not text.lstrip().startswith("{"):
+        return Artifact.existing(text)
+    if kind is Any:
+        return _json_or_text(text)
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError as error:
+        plain = _json_or_text(text)
+        if plain is not text:
+            try:
+                return msgspec.convert(plain, kind, strict=False)
+            except msgspec.ValidationError as better:
+                raise InvalidValue(f"input {name}", text, str(better)) from None
+        raise InvalidValue(f"input {name}", text, str(error)) from None
+    except TypeError:  # an annotation that msgspec can't check: the pipeline itself will
+        return _json_or_text(text)
+
+
+def _annotations(function: Callable[..., Any]) -> Mapping[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except Exception:  # names that exist only for type checkers: then values are read as JSON or text
+        return {}
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return text
+
+
+def _decoded(source: str | None) -> dict[str, Any]:
+    if source is None:
+        return {}
+    if source == "-":
+        raw = sys.stdin.buffer.read()
+    elif source.startswith("@"):
+        raw = Path(source[1:]).read_bytes()
+    else:
+        raw = source.encode("utf-8", "surrogateescape")
+    try:
+        value: Any = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"--input-json is no JSON: {error}", "write --input-json '{\"key\": 1}', @file or - for stdin") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"--input-json is {shown(value)}", "expected an object with the pipeline's arguments")
+    return cast("dict[str, Any]", value)
+
+
+def _check_names(values: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]) -> None:
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    known = ", ".join(parameters) or "none"
+    for name in values:
+        if name not in parameters and not takes_any:
+            raise UsageError(f"the pipeline has no input {name!r}", nearest(name, parameters, f"its inputs: {known}"))
+    variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    missing = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is inspect.Parameter.empty and parameter.kind not in variable and name not in values
+    ]
+    if missing:
+        raise UsageError(f"the pipeline needs {', '.join(missing)}", " ".join(f"-i {name}=…" for name in missing))

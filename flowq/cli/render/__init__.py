@@ -1,0 +1,1 @@
+"""What people see in a terminal. Pure: snapshots in, lines out; nothing here prints, waits or asks the server."""

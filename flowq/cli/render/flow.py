@@ -1,0 +1,197 @@
+"""`flowq inspect`: a flow as its head, root cause, tree with waterfall, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Final
+
+from flowq.cli.documents import json_text
+from flowq.cli.render import palette
+from flowq.cli.render.clean import clean, clean_lines
+from flowq.cli.render.ink import Line, Span, crop, flowing, line, span, width_of, wrap
+from flowq.cli.render.notes import Notes
+from flowq.cli.render.screen import Screen
+from flowq.cli.render.sizes import shown_counts, shown_moment, shown_percent, shown_seconds, shown_stages
+from flowq.cli.render.stages import gap_mark, stage_table
+from flowq.cli.render.waterfall import legend
+from flowq.model.snapshot import FlowSnapshot, StageSnapshot
+
+_LABEL_WIDTH: Final = 10
+_TRACEBACK_LINES_MAX: Final = 8
+_CONSEQUENCES: Final = frozenset({"blocked", "cancelled", "skipped"})
+
+
+def flow_view(snapshot: FlowSnapshot, screen: Screen, *, rows_max: int | None = None, live: bool = False) -> list[Line]:
+    """The whole view.
+
+    Args:
+        snapshot: the flow.
+        screen: what the output can show.
+        rows_max: about how many rows the table may have before like stages are folded; None: the default.
+        live: leave out what only helps somebody at a prompt.
+    """
+    notes = Notes(snapshot, screen)
+    lines = [*_head(snapshot, screen), *_values(snapshot, screen), *_cause(snapshot, screen)]
+    if snapshot.graph:
+        table = stage_table(snapshot, screen, notes, rows_max)
+        lines += [(), *table, ()]
+        lines += _critical_path(snapshot, screen)
+        lines += _labelled("outputs", [line(span("in " + notes.folder, "dim"))]) if notes.folder else []
+        lines += [] if live else _labelled("bars", _legend(screen, table[0]))
+    if not live:
+        lines += _next(snapshot, screen)
+    return lines
+
+
+def _head(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
+    style = palette.style(snapshot.state)
+    state = Span(
+        f"{palette.glyph(snapshot.state, screen.unicode)} {snapshot.state.upper()}", "bad-bold" if style == "bad" else style
+    )
+    seconds = ((snapshot.ended_at or snapshot.at) - snapshot.created_at) / 1000
+    items = [
+        (state, Span("  "), span(snapshot.id, "bold")),
+        line(snapshot.pipeline),
+        line(f"{snapshot.finished:,}/{shown_stages(snapshot.stages)}"),
+    ]
+    if not snapshot.is_final:
+        items.append(line(shown_percent(snapshot.progress)))
+    items.append(line(shown_seconds(seconds)))
+    if snapshot.eta_seconds is not None and not snapshot.is_final:
+        items.append(line(f"about {shown_seconds(_rounded(snapshot.eta_seconds))} left"))
+    if snapshot.tenant:
+        items.append(line(f"tenant {snapshot.tenant}"))
+    if snapshot.tags:
+        items.append(line("tags " + " ".join(snapshot.tags)))
+    if snapshot.priority:
+        items.append(line(f"priority {snapshot.priority}"))
+    items.append(line(span(_times(snapshot), "dim")))
+    return flowing(_wrapped_items(items, screen), screen.width, screen.dot, "  ")
+
+
+def _rounded(seconds: float) -> float:
+    """An estimate has no tenths; below 10 s they at least move."""
+    return float(round(seconds)) if seconds >= 10 else seconds
+
+
+def _wrapped_items(items: Sequence[Line], screen: Screen) -> list[Line]:
+    """Ids may be 256 characters long: an item wider than the screen is continued on the next line, never cropped."""
+    fitting: list[Line] = []
+    for item in items:
+        if width_of(item) <= screen.width:
+            fitting.append(item)
+            continue
+        *start, last = item
+        fitting.extend([tuple(start)] if start else [])
+        fitting.extend((Span(row, last.style),) for row in wrap(last.text, screen.width - 2))
+    return fitting
+
+
+def _times(snapshot: FlowSnapshot) -> str:
+    if snapshot.ended_at is not None:
+        return f"ended {shown_moment(snapshot.ended_at)}"
+    return f"added {shown_moment(snapshot.created_at)}"
+
+
+def _values(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
+    """Inputs and result on one line each: the whole of them is in the JSON."""
+    lines: list[Line] = []
+    for label, value in (("inputs", snapshot.inputs), ("result", snapshot.result)):
+        if value is not None and value != {}:
+            text = crop(json_text(value, pretty=False), screen.width - _LABEL_WIDTH - 2, screen.ellipsis)
+            lines += _labelled(label, [line(span(text, "dim" if label == "inputs" else ""))])
+    return lines
+
+
+def _cause(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
+    """Why it did not complete: the root cause first, then what followed from it."""
+    if snapshot.state == "cancelled":
+        return _labelled("cancelled", _text(snapshot.cancel_reason or "no reason was given", "", screen))
+    cause = _root_cause(snapshot)
+    if cause is None or cause.failure is None:
+        return []
+    tries = f" after {cause.attempt} of {cause.attempts} attempts" if cause.attempts > 1 else ""
+    crashes = f", {cause.crashes} crashes" if cause.crashes else ""
+    what = f"{cause.name} failed{tries}{crashes}: {cause.failure.error_type}"
+    first, *rest = clean_lines(cause.failure.message)
+    text = [f"{what}: {first}" if first else what, *rest]
+    lines = _labelled("cause", [row for part in text for row in _text(part, "bad", screen)])
+    trace = [part for part in clean_lines(cause.failure.traceback) if part.strip() and not part.startswith("Traceback (")]
+    if trace:
+        hidden = len(trace) - _TRACEBACK_LINES_MAX
+        shown = ([f"({hidden} lines more in `-o json`)"] if hidden > 0 else []) + trace[-_TRACEBACK_LINES_MAX:]
+        lines += _labelled("at", [(Span(part, "dim"),) for row in shown for part in wrap(row, _room(screen))])
+    others = [stage for stage in snapshot.in_state("failed") if stage.name != cause.name]
+    if others:
+        lines += _labelled("also", _text(f"{shown_stages(len(others))} failed: {_some(others)}", "bad", screen))
+    stopped = [stage for stage in snapshot.graph if stage.state in _CONSEQUENCES]
+    if stopped:
+        lines += _labelled("so", _text(f"{shown_stages(len(stopped))} can't run: {_some(stopped)}", "", screen))
+    return lines
+
+
+def _root_cause(snapshot: FlowSnapshot) -> StageSnapshot | None:
+    failed = list(snapshot.in_state("failed"))
+    named = [stage for stage in failed if stage.name == snapshot.root_cause]
+    by_time = sorted(failed, key=lambda stage: stage.ended_at or 0)
+    return (named or by_time or [None])[0]
+
+
+def _some(stages: Sequence[StageSnapshot]) -> str:
+    names = ", ".join(stage.name for stage in stages[:4])
+    return names if len(stages) <= 4 else f"{names} and {len(stages) - 4:,} more"
+
+
+def _critical_path(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
+    names = list(snapshot.critical_path)
+    if len(names) < 2:
+        return []
+    arrow = " → " if screen.unicode else " -> "
+    if len(names) > 12:
+        names = [*names[:6], screen.ellipsis, *names[-5:]]
+    return _labelled("critical", _text(arrow.join(names), "", screen))
+
+
+def _legend(screen: Screen, header: Line) -> list[Line]:
+    mark = gap_mark(screen.unicode)
+    items = [*legend(screen.unicode), *([f"{mark} idle time left out"] if mark in header[0].text else [])]
+    return flowing([line(span(item, "dim")) for item in items], _room(screen), "  ")
+
+
+def _next(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
+    """The commands that make sense now, ready to be copied."""
+    flow = shlex.quote(snapshot.id)
+    match snapshot.state:
+        case "completed":
+            commands = [f"flowq result {flow}"]
+            maker = next((stage for stage in reversed(snapshot.graph) if stage.artifacts), None)
+            if maker is not None:
+                which = f" {shlex.quote(maker.artifacts[0].name)}" if len(maker.artifacts) > 1 else ""
+                commands.append(f"flowq artifact {flow} {shlex.quote(maker.name)}{which}")
+        case "failed":
+            commands = [f"flowq retry {flow}", f"flowq inspect {flow} --events"]
+        case "cancelled":
+            commands = [f"flowq retry {flow}"]
+        case _:
+            commands = [f"flowq watch {flow}", f"flowq cancel {flow}"]
+    # Not wrapped, however long the id: a terminal that breaks the line itself still copies it as one.
+    return _labelled("next", [line(span(command, "key")) for command in commands])
+
+
+def state_line(snapshot: FlowSnapshot, screen: Screen) -> Line:
+    """How many stages are in which state, on one line."""
+    return line(shown_counts((stage.state for stage in snapshot.graph), screen.unicode))
+
+
+def _labelled(label: str, rows: Sequence[Line]) -> list[Line]:
+    """Rows with a dim word at the left of the first."""
+    return [(Span(f"{label if position == 0 else '':<{_LABEL_WIDTH}}", "dim"), *row) for position, row in enumerate(rows)]
+
+
+def _text(text: str, style: str, screen: Screen) -> list[Line]:
+    return [(Span(row, style),) for row in wrap(clean(text), _room(screen))]
+
+
+def _room(screen: Screen) -> int:
+    return screen.width - _LABEL_WIDTH

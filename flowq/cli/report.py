@@ -1,0 +1,88 @@
+"""How errors reach people and programs: one message on stderr, never a traceback but with `--debug`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from flowq.cli import exits
+from flowq.cli.render.clean import clean
+from flowq.cli.usage import UsageError
+from flowq.errors import FlowqError
+
+
+def steady_streams() -> None:
+    """Makes stdout and stderr unable to raise for what a character set lacks, or for being closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # `flowq … >&-`
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  lives as long as the process
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def quiet_closed_stdout() -> int:
+    """Lets Python's own flush at exit succeed after the reader of stdout has gone."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
+    return exits.OK
+
+
+def note(message: str) -> None:
+    """A message for people, on stderr, beside the data on stdout."""
+    print(clean(message), file=sys.stderr)
+
+
+def report(error: BaseException, words: Sequence[str]) -> int:
+    """Shows an error the way the command line asked for and returns its exit code."""
+    code = exits.USAGE if isinstance(error, UsageError) else exits.code_of(error)
+    if "--debug" in words:
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
+        return code
+    if _wants_json(words):
+        from flowq.cli.documents import json_text
+
+        print(json_text({"error": _document(error)}, pretty=False), file=sys.stderr)
+    else:
+        problem, remedy = _parts(error)
+        note(f"flowq: {problem}")
+        if remedy:
+            note(f"  → {remedy}" if _can_show("→") else f"  -> {remedy}")
+    return code
+
+
+def _document(error: BaseException) -> dict[str, str]:
+    problem, remedy = _parts(error)
+    name = error.code if isinstance(error, FlowqError) else "interrupted" if isinstance(error, KeyboardInterrupt) else "internal"
+    return {"code": name, "message": problem, "hint": remedy}
+
+
+def _parts(error: BaseException) -> tuple[str, str]:
+    if isinstance(error, FlowqError):
+        return error.problem, error.remedy
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", ""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}", ""
+    return f"{type(error).__name__}: {error}", "this is a fault in flowq or in your module: `--debug` shows where"
+
+
+def _wants_json(words: Sequence[str]) -> bool:
+    """Whether JSON was asked for. Read from the bare words, because the parser itself may be what failed."""
+    joined = " ".join(words)
+    return "--json" in words or any(
+        f"{option}{kind}" in joined for option in ("-o ", "-o", "--output ", "--output=") for kind in ("json", "jsonl")
+    )
+
+
+def _can_show(text: str) -> bool:
+    try:
+        text.encode(sys.stderr.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

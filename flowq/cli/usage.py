@@ -1,0 +1,18 @@
+"""`UsageError`: the command line itself is wrong. Raised by the parser and by commands, shown by `report`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from flowq.errors import FlowqError
+
+
+class UsageError(FlowqError):
+    """An option or argument is wrong, missing or unknown; ends with exit code 2."""
+
+
+def nearest(word: str, known: Iterable[str], otherwise: str) -> str:
+    """`did you mean 'inspect'?` for a misspelt word, or `otherwise` when nothing comes close."""
+    found = difflib.get_close_matches(word, list(known), 1, cutoff=0.5)
+    return f"did you mean {found[0]!r}?" if found else otherwise

@@ -1,0 +1,1 @@
+"""What moves flows: producers, workers and their duties."""

@@ -1,0 +1,115 @@
+"""What a client works on: the store and the artifact storage that its settings lead to. Opened once, closed once."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from flowq.artifacts import open_storage
+from flowq.artifacts.storage import Storage
+from flowq.embedded import Attachment, attach, find_project
+from flowq.errors import DurabilityUnavailable, InvalidValue, ServerNotConfigured
+from flowq.settings import S3Access, Settings
+from flowq.store.connection import Connection
+from flowq.store.probe import ServerInfo, refuse_unfit
+from flowq.store.store import Store
+from flowq.store.wakeups import Wakeups
+
+EMBEDDED = "embedded:"
+
+
+class Backend:
+    """An open store and storage.
+
+    Attributes:
+        settings: with the URL and the location of artifacts that were found.
+        access: how to reach S3; None: boto3's own environment.
+        store: the store.
+        storage: artifact storage; None: none is configured.
+        wakeups: hints from the server.
+        info: what the server said of itself.
+        notice: a sentence for people about what stands in for what; may be empty.
+    """
+
+    def __init__(
+        self, settings: Settings, access: S3Access | None, attachment: Attachment | None, store: Store, info: ServerInfo
+    ) -> None:
+        self.settings = settings
+        self.access = access
+        self.store = store
+        self.storage: Storage | None = open_storage(settings.artifacts, access) if settings.artifacts else None
+        self.wakeups = Wakeups(store.connection, store.keys)
+        self.info = info
+        self.notice = attachment.notice if attachment else ""
+        self._attachment = attachment
+
+    @classmethod
+    async def open(cls, settings: Settings, *, name: str, connections: int = 3, access: S3Access | None = None) -> Backend:
+        """Finds the server, attaches to an embedded one, and refuses one that can't be trusted.
+
+        Args:
+            settings: what was configured; without a URL the project's own `.flowq/` is used, if there is one.
+            name: how the connections are named on the server.
+            connections: how many it may hold, beside one for wake-ups.
+            access: how to reach S3, where it is known already.
+
+        Raises:
+            ServerNotConfigured, ServerError, EmbeddedError, InvalidValue.
+        """
+        attachment: Attachment | None = None
+        directory = _embedded_directory(settings.url)
+        try:
+            if directory is not None:
+                attachment = await asyncio.to_thread(attach, directory)
+                access = access or attachment.s3
+                settings = _replaced(settings, attachment.url, settings.artifacts or attachment.artifacts)
+            connection = Connection(settings.url, name=name, size=connections)
+            try:
+                info = await refuse_unfit(connection)
+                store = Store(connection, settings.namespace)
+                await store.open()
+                backend = cls(settings, access, attachment, store, info)
+            except BaseException:
+                await connection.close()
+                raise
+        except BaseException:
+            if attachment is not None:
+                attachment.close()
+            raise
+        await backend.wakeups.__aenter__()
+        return backend
+
+    def refuse_without_fsync(self) -> None:
+        """Raises DurabilityUnavailable unless the server has written to disk what it acknowledges."""
+        if not (self.info.aof and self.info.fsync == "always"):
+            found = f"appendfsync {self.info.fsync or 'unknown'}" if self.info.aof else "appendonly no"
+            raise DurabilityUnavailable(self.settings.url, found)
+
+    async def close(self) -> None:
+        """Lets go of everything; an embedded server ends some seconds after its last client."""
+        await self.wakeups.__aexit__()
+        await self.store.close()
+        if self.storage is not None:
+            await asyncio.to_thread(self.storage.close)
+        if self._attachment is not None:
+            self._attachment.close()
+
+
+def _embedded_directory(url: str) -> Path | None:
+    """The data directory of the embedded server that the URL means; None: it means another server."""
+    if not url:
+        found = find_project(Path.cwd())
+        if found is None:
+            raise ServerNotConfigured
+        return found
+    if not url.startswith(EMBEDDED):
+        return None
+    parts = urlsplit(url)
+    if parts.netloc or parse_qs(parts.query):
+        raise InvalidValue("server URL", url, "embedded: or embedded:/path/to/.flowq")
+    return Path(parts.path) if parts.path else find_project(Path.cwd()) or Path.cwd() / ".flowq"
+
+
+def _replaced(settings: Settings, url: str, artifacts: str) -> Settings:
+    return Settings(url=url, namespace=settings.namespace, artifacts=artifacts, worker=settings.worker)

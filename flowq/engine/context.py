@@ -1,0 +1,198 @@
+"""`context()`: what a stage knows of its own run, and what it can do beyond returning a value."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from os import PathLike
+from typing import Any
+
+from flowq.artifacts.sink import NewArtifact
+from flowq.artifacts.storage import Storage
+from flowq.engine.program import CompletedProgram, ProgramOptions, run_program, run_program_async
+from flowq.errors import InvalidValue, NoStageContext, StorageNotConfigured
+from flowq.model.artifact import Artifact
+from flowq.model.duration import Duration, to_ms
+
+_MESSAGE_CHARS_MAX = 200
+
+_current: ContextVar[StageContext | None] = ContextVar("flowq_stage_context", default=None)
+
+
+class StageContext:
+    """One run of a stage, seen from inside. Get it with `context()`; its methods may be called from any thread.
+
+    Attributes:
+        flow_id: the flow.
+        stage: the stage's name in the flow.
+        attempt: which attempt this is, from 1.
+        fence: a number that grows with every run of this stage: give it to systems that refuse older writers.
+        idempotency_key: the same for every attempt of this stage: give it to services that must not act twice.
+        deadline: when the stage's timeout ends this attempt (UTC); None: it has none.
+        children: names of the stages it waited for.
+    """
+
+    __slots__ = (
+        "_artifacts", "_cancelled", "_folder", "_on_group", "_on_progress", "_storage",
+        "attempt", "children", "deadline", "fence", "flow_id", "idempotency_key", "stage",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        flow_id: str,
+        stage: str,
+        attempt: int,
+        fence: int,
+        *,
+        folder: str = "",
+        children: tuple[str, ...] = (),
+        deadline: datetime.datetime | None = None,
+        storage: Storage | None = None,
+        on_progress: Callable[[float, str], None] | None = None,
+        on_group: Callable[[int, bool], None] | None = None,
+    ) -> None:
+        self.flow_id = flow_id
+        self.stage = stage
+        self.attempt = attempt
+        self.fence = fence
+        self.idempotency_key = f"{flow_id}/{stage}"
+        self.deadline = deadline
+        self.children = children
+        self._folder = folder
+        self._storage = storage
+        self._on_progress = on_progress
+        self._on_group = on_group
+        self._artifacts: list[NewArtifact] = []
+        self._cancelled = threading.Event()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether this run is over for flowq: cancelled, timed out, or taken over. What it still writes is refused."""
+        return self._cancelled.is_set()
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Tells how far the stage is. Cheap: at most ten reports a second leave the process.
+
+        Args:
+            fraction: from 0 to 1; what lies outside is moved to the nearer end.
+            message: one line for people, at most 200 characters are kept.
+
+        Raises:
+            InvalidValue: the fraction is no number.
+        """
+        if not isinstance(fraction, int | float) or fraction != fraction:  # NaN is not equal to itself
+            raise InvalidValue("progress", fraction, "a number from 0 to 1")
+        if self._on_progress is not None:
+            self._on_progress(min(1.0, max(0.0, float(fraction))), message[:_MESSAGE_CHARS_MAX])
+
+    def new_artifact(self, name: str, *, content_type: str | None = None) -> NewArtifact:
+        """A new artifact: `with context().new_artifact("video.mp4") as sink`, or `async with`.
+
+        Write to it with `sink.write(data)`, or let a program write the file `sink.path`; `sink.artifact` is the reference.
+        It becomes visible only when this stage completes; leaving the block with an error leaves nothing.
+
+        Raises:
+            StorageNotConfigured: the worker has no artifact storage.
+            ArtifactNameInvalid: the name could leave the stage's folder.
+        """
+        if self._storage is None:
+            raise StorageNotConfigured(f"stage {self.stage} writes artifact {name!r}")
+        new = self._storage.new(self._folder, name, content_type=content_type)
+        self._artifacts.append(new)
+        return new
+
+    def run(
+        self,
+        argv: Sequence[str | PathLike[str]],
+        *,
+        progress: Callable[[str], float | None] | None = None,
+        stall: Duration | None = None,
+        timeout: Duration | None = None,
+        cwd: str | PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> CompletedProgram:
+        """Runs a program in a process group of its own, which ends with the stage whatever happens to the worker.
+
+        Args:
+            argv: the program and its arguments; no shell.
+            progress: called with each line of its stdout; returns the fraction done, or None.
+            stall: stop it when it made no progress for so long.
+            timeout: stop it after so long.
+            cwd: its working directory.
+            env: its whole environment.
+
+        Raises:
+            ProgramFailed: it ended with an error; carries the end of its stderr.
+            ProgramStalled, ProgramTimedOut, ProgramStopped: it was stopped.
+        """
+        return run_program(argv, **self._options(progress, stall, timeout, cwd, env))
+
+    async def run_async(
+        self,
+        argv: Sequence[str | PathLike[str]],
+        *,
+        progress: Callable[[str], float | None] | None = None,
+        stall: Duration | None = None,
+        timeout: Duration | None = None,
+        cwd: str | PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> CompletedProgram:
+        """`run` for async stages."""
+        return await run_program_async(argv, **self._options(progress, stall, timeout, cwd, env))
+
+    def committed_artifacts(self) -> tuple[Artifact, ...]:
+        """The artifacts this run has finished writing."""
+        return tuple(new.written for new in self._artifacts if new.written is not None)
+
+    def cancel(self) -> None:
+        """Makes `cancelled` true and stops programs that `run` runs. Called by the worker."""
+        self._cancelled.set()
+
+    def _options(
+        self,
+        progress: Callable[[str], float | None] | None,
+        stall: Duration | None,
+        timeout: Duration | None,
+        cwd: str | PathLike[str] | None,
+        env: Mapping[str, str] | None,
+    ) -> ProgramOptions:
+        def on_line(line: str) -> float | None:
+            fraction = progress(line) if progress is not None else None
+            if fraction is not None:
+                self.progress(fraction)
+            return fraction
+
+        options: ProgramOptions = {"cancelled": self._cancelled.is_set, "cwd": cwd, "env": env}
+        if progress is not None:
+            options["on_line"] = on_line
+        if stall is not None:
+            options["stall_seconds"] = to_ms(stall, "stall", least_ms=1) / 1000
+        if timeout is not None:
+            options["timeout_seconds"] = to_ms(timeout, "timeout", least_ms=1) / 1000
+        if self._on_group is not None:
+            options["on_group"] = self._on_group
+        return options
+
+
+def context() -> StageContext:
+    """The run of the stage that calls this.
+
+    Raises:
+        NoStageContext: no stage is running here.
+    """
+    current = _current.get()
+    if current is None:
+        raise NoStageContext
+    return current
+
+
+def enter(stage_context: StageContext) -> Any:
+    """Makes `context()` give this one in the current task or thread; `leave` undoes it."""
+    return _current.set(stage_context)
+
+
+def leave(entered: Any) -> None:
+    """Undoes `enter`."""
+    _current.reset(entered)

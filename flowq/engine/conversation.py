@@ -1,0 +1,206 @@
+"""A worker's conversation with one partition: reports what ended, asks for work, over two lines at once.
+
+Outcomes that pile up while a call is in flight make the next batch, so load makes the conversation cheaper by itself:
+there is no timer and nothing to tune. An idle worker parks: the server wakes it when there is work, and because a wake-up
+is only a hint, it asks by itself once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from flowq.model.outcome import Claim, Exchanged, Outcome, Progress
+from flowq.store.store import Store, Wants
+
+# Two calls in flight, at most 50 stages each: one is answered while the other's stages run (measured best of 1…4 × 10…500).
+LINES = 2
+BATCH = 50
+_POLL_SECONDS = 1.0
+_PROGRESS_SECONDS = 0.1
+
+
+class Room(Protocol):
+    """What a worker has room for, asked before each call."""
+
+    def take(self, most: int) -> tuple[int, list[Wants]]:
+        """Reserves room: how many stages at most, and of which routes. (0, []): none."""
+        ...
+
+    def give_back(self, taken: int, wants: list[Wants], claims: list[Claim]) -> bool:
+        """Gives back what the claims did not use; whether it is worth asking again at once, for other routes."""
+        ...
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is room for a stage more."""
+        ...
+
+
+class Listener(Protocol):
+    """Who runs what the conversation claims."""
+
+    def start(self, claim: Claim) -> None:
+        """Runs the stage."""
+        ...
+
+    def cancel(self, flow_id: str, index: int, fence: int) -> None:
+        """Ends a stage that runs here and whose flow was cancelled."""
+        ...
+
+    def refused(self, outcome: Outcome, word: str, holder: str) -> None:
+        """An outcome was not accepted: another run holds the stage."""
+        ...
+
+
+class _Line(msgspec.Struct):
+    number: int
+    seq: int = 0
+
+
+class Conversation:
+    """One holder's exchanges with one partition.
+
+    Args:
+        store: the store.
+        tag: the partition.
+        holder: this process's id.
+        room: what it has room for.
+        listener: who runs the stages.
+        on_expired: called when the server no longer knows the holder: its stages belong to others.
+    """
+
+    def __init__(
+        self, store: Store, tag: str, holder: str, room: Room, listener: Listener, on_expired: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._tag = tag
+        self._holder = holder
+        self._room = room
+        self._listener = listener
+        self._on_expired = on_expired
+        self._outcomes: list[Outcome] = []
+        self._progress: dict[tuple[str, int], Progress] = {}
+        self._progress_due_at = 0.0
+        self._stirred = asyncio.Event()
+        self._idle_until = 0.0
+        self._claims_on = True
+        self._is_over = False
+        self._in_flight = 0
+
+    # ── called by the worker, in its loop ────────────────────────────────────────────────────────────────────────
+
+    def report(self, outcome: Outcome) -> None:
+        """Reports the outcome with the next call."""
+        self._outcomes.append(outcome)
+        self._progress.pop((outcome.flow_id, outcome.index), None)
+        self._stirred.set()
+
+    def report_progress(self, progress: Progress) -> None:
+        """Keeps the latest progress of each stage; at most ten calls a second carry some."""
+        self._progress[progress.flow_id, progress.index] = progress
+        self._stirred.set()
+
+    def wake(self) -> None:
+        """There may be work."""
+        self._idle_until = 0.0
+        self._stirred.set()
+
+    def stop_claiming(self) -> None:
+        """Only reports from now on."""
+        self._claims_on = False
+        self._stirred.set()
+
+    def end(self) -> None:
+        """Ends when all that was reported has been sent."""
+        self._is_over = True
+        self._claims_on = False
+        self._stirred.set()
+
+    async def hold(self) -> None:
+        """Talks until `end`."""
+        async with asyncio.TaskGroup() as lines:
+            for number in range(LINES):
+                lines.create_task(self._hold_line(_Line(number)))
+
+    # ── one line ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _hold_line(self, line: _Line) -> None:
+        while True:
+            await self._something_to_say(line)
+            if self._is_over and not self._outcomes:
+                return
+            if not await self._speak(line):
+                return
+
+    async def _something_to_say(self, line: _Line) -> None:
+        while not self._outcomes and not self._is_over:
+            now = time.monotonic()
+            if self._claims_on and now >= self._idle_until and self._may_ask(line):
+                return
+            waits = [_POLL_SECONDS]
+            if self._progress:
+                if now >= self._progress_due_at:
+                    return
+                waits.append(self._progress_due_at - now)
+            if self._claims_on and line.number == 0 and self._idle_until > now:
+                waits.append(self._idle_until - now)
+            self._stirred.clear()
+            try:
+                await asyncio.wait_for(self._stirred.wait(), min(waits))
+            except TimeoutError:
+                continue
+
+    def _may_ask(self, line: _Line) -> bool:
+        # While the other line asks, this one waits: two empty-handed questions at once would only cost.
+        return self._room.is_open and not (self._in_flight or line.number)
+
+    async def _speak(self, line: _Line) -> bool:
+        """One exchange; False: the holder is expired."""
+        outcomes, self._outcomes = self._outcomes[: BATCH * 4], self._outcomes[BATCH * 4 :]
+        progress = self._take_progress()
+        capacity, wants = self._room.take(BATCH) if self._claims_on else (0, [])
+        line.seq += 1
+        self._in_flight += 1
+        answer: Exchanged | None = None
+        try:
+            answer = await self._store.exchange(
+                self._tag, self._holder, line.number, line.seq, secrets.token_urlsafe(8),
+                outcomes, progress, wants, capacity, parks=capacity > 0,
+            )  # fmt: skip
+        finally:
+            self._in_flight -= 1
+            asks_again = self._room.give_back(capacity, wants, answer.claims if answer else [])
+            if self._in_flight == 0:
+                self._stirred.set()
+        if answer is None:
+            self._on_expired()
+            return False
+        self._heard(answer, outcomes, is_idle=capacity > 0 and not answer.claims and not asks_again)
+        return True
+
+    def _take_progress(self) -> list[Progress]:
+        now = time.monotonic()
+        if not self._progress or (now < self._progress_due_at and not self._is_over):
+            return []
+        self._progress_due_at = now + _PROGRESS_SECONDS
+        progress, self._progress = list(self._progress.values()), {}
+        return progress
+
+    def _heard(self, answer: Exchanged, outcomes: list[Outcome], *, is_idle: bool) -> None:
+        for verdict in answer.verdicts:
+            if verdict.word != "replayed":
+                self._listener.refused(outcomes[verdict.position], verdict.word, verdict.holder)
+        for flow_id, index, fence in answer.cancelled:
+            self._listener.cancel(flow_id, index, fence)
+        for claim in answer.claims:
+            self._listener.start(claim)
+        self._idle_until = 0.0
+        if is_idle:
+            until_due = (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else _POLL_SECONDS
+            self._idle_until = time.monotonic() + min(_POLL_SECONDS, max(0.001, until_due))

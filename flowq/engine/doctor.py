@@ -1,0 +1,91 @@
+"""`flowq doctor`: is everything that flowq relies on as it must be? Each check is small and gives one finding."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from flowq.engine.backend import Backend
+from flowq.errors import FlowqError, masked
+from flowq.model.finding import Finding
+from flowq.store.script_loader import script
+from flowq.store.views import Views
+
+_CLOCK_SKEW_MS_MAX = 5_000
+_MEMORY_SHARE_WARN = 0.8
+
+
+async def examine(backend: Backend) -> list[Finding]:
+    """All findings. A server that can't be used at all was refused when the backend was opened."""
+    findings: list[Finding] = []
+    checks: list[Callable[[Backend], Awaitable[Finding]]] = [_server, _persistence, _memory, _clock, _scripts, _workers, _storage]
+    for check in checks:
+        try:
+            findings.append(await check(backend))
+        except FlowqError as error:
+            findings.append(Finding(check.__name__.strip("_"), "fail", error.problem, error.remedy))
+    return findings
+
+
+async def _server(backend: Backend) -> Finding:
+    info = backend.info
+    return Finding("server", "ok", f"{info.product} {info.version} at {masked(backend.settings.url)}, never evicts, {info.clients} connections")
+
+
+async def _persistence(backend: Backend) -> Finding:
+    info = backend.info
+    if not info.aof:
+        return Finding(
+            "persistence", "warn", "the server keeps no append-only file: a restart loses flows",
+            "set `appendonly yes` and `appendfsync always` (nothing is lost) or `everysec` (up to 2 s are)",
+        )  # fmt: skip
+    if not info.aof_ok:
+        return Finding("persistence", "fail", "the server's last write to its append-only file failed", "free disk space on the server; see its log")
+    if info.fsync != "always":
+        return Finding(
+            "persistence", "warn", f"appendfsync is {info.fsync or 'not told'}: a crash may lose the last 2 s",
+            "set `appendfsync always`, if nothing that was acknowledged may be lost",
+        )  # fmt: skip
+    return Finding("persistence", "ok", "every acknowledged write is on disk (appendfsync always)")
+
+
+async def _memory(backend: Backend) -> Finding:
+    info = backend.info
+    used = f"{info.used_memory / 1e6:,.0f} MB"
+    if not info.maxmemory:
+        return Finding("memory", "ok", f"{used} used, no limit set")
+    if info.used_memory > _MEMORY_SHARE_WARN * info.maxmemory:
+        return Finding("memory", "warn", f"{used} of {info.maxmemory / 1e6:,.0f} MB used", "raise maxmemory, or keep ended flows for a shorter time")
+    return Finding("memory", "ok", f"{used} of {info.maxmemory / 1e6:,.0f} MB used")
+
+
+async def _clock(backend: Backend) -> Finding:
+    skew_ms = abs(await Views(backend.store).now() - time.time() * 1000)
+    if skew_ms > _CLOCK_SKEW_MS_MAX:
+        return Finding("clock", "warn", f"the server's clock and this host's differ by {skew_ms / 1000:.0f} s", "run a time service (NTP) on both")
+    return Finding("clock", "ok", "the server's clock agrees with this host's")
+
+
+async def _scripts(backend: Backend) -> Finding:
+    names = ("exchange", "submit", "rescue", "renew", "cancel", "retry")
+    await backend.store.connection.commands(*(("SCRIPT LOAD", script(name).source) for name in names))
+    return Finding("rights", "ok", "scripts can be loaded and run")
+
+
+async def _workers(backend: Backend) -> Finding:
+    views = Views(backend.store)
+    workers = await views.workers()
+    if not workers:
+        return Finding("workers", "warn", "no worker is connected: nothing will run", "start one: `flowq worker MODULE`")
+    queues = sorted({queue for worker in workers for queue in worker.queues})
+    return Finding("workers", "ok", f"{len(workers)} worker processes serve {', '.join(queues)}")
+
+
+async def _storage(backend: Backend) -> Finding:
+    storage = backend.storage
+    if storage is None:
+        return Finding("artifacts", "warn", "no artifact storage is configured", "set FLOWQ_ARTIFACTS=s3://bucket/prefix or file:/a/directory")
+    await asyncio.to_thread(storage.check)
+    notice = f"; {backend.notice}" if backend.notice else ""
+    return Finding("artifacts", "ok", f"put, get and delete work at {masked(storage.location)}{notice}")

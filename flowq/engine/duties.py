@@ -1,0 +1,104 @@
+"""What keeps the house in order while workers live: rescuing, finishing cancellations, pruning, sweeping. Each duty is
+one object with one coroutine, `run_once`; `run_every` repeats it. All of them may run in many processes at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import msgspec
+
+from flowq.artifacts.keys import FolderId
+from flowq.artifacts.storage import Storage
+from flowq.artifacts.sweep import sweep
+from flowq.engine.lease import LEASE_MS_MAX
+from flowq.model.failure import Failure
+from flowq.store.store import Store
+from flowq.store.views import Views
+
+log = logging.getLogger("flowq.engine")
+
+MAX_CRASHES = 3
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+def poisoned(cause: str) -> bytes:
+    """The packed failure of a stage that crashed its process too often."""
+    message = f"it ended its process {MAX_CRASHES} times, each time alone in it; the last time: {cause}"
+    return _pack(Failure("Poisoned", message, kind="poisoned"))
+
+
+async def rescue(store: Store, holder: str, cause: str, deadline: str = "", tags: list[str] | None = None) -> int:
+    """Takes back all stages of a holder that is gone; returns how many."""
+    rescued = 0
+    for tag in tags or store.partitions:
+        rescued += await store.rescue(tag, holder, cause, poisoned(cause), MAX_CRASHES, deadline)
+    if rescued:
+        log.warning("rescued %d stages of %s: %s", rescued, holder, cause)
+    return rescued
+
+
+class Rescuer:
+    """Rescues the stages of holders whose lease ran out: of workers that were killed, or lost their host or network."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def run_once(self) -> None:
+        """One look at all leases; a holder is given up at the second look that finds it late."""
+        for tag in self._store.partitions:
+            for holder, deadline in await self._store.overdue(tag, LEASE_MS_MAX):
+                await rescue(self._store, holder, "its lease ran out", deadline, [tag])
+
+
+class Closer:
+    """Finishes cancellations of large flows whose client went away in the middle."""
+
+    def __init__(self, store: Store, views: Views) -> None:
+        self._store = store
+        self._views = views
+
+    async def run_once(self) -> None:
+        """One pass over the flows that are being cancelled."""
+        for flow_id, cursor in await self._views.closing():
+            header = await self._views.header(flow_id)
+            await self._store.cancel(flow_id, "", header.stages, cursor)
+
+
+class Pruner:
+    """Removes ended flows whose retention is over, and bounds the event streams."""
+
+    def __init__(self, store: Store, views: Views) -> None:
+        self._store = store
+        self._views = views
+
+    async def run_once(self) -> int:
+        """One pass; returns how many flows were removed."""
+        removed = 0
+        for tag in self._store.partitions:
+            for before_ms, flows in await self._views.outlived(tag, self._store.retention):
+                removed += await self._store.prune(tag, before_ms, flows)
+        await self._views.trim_events()
+        return removed
+
+
+class Sweeper:
+    """Deletes objects of runs that never completed: of crashed workers, of zombies, of pruned flows."""
+
+    def __init__(self, views: Views, storage: Storage, grace_seconds: float = 3_600) -> None:
+        self._views = views
+        self._storage = storage
+        self._grace_seconds = grace_seconds
+
+    async def run_once(self) -> None:
+        """One pass over the storage."""
+        loop = asyncio.get_running_loop()
+
+        def committed(folders: frozenset[FolderId]) -> set[FolderId]:
+            return asyncio.run_coroutine_threadsafe(self._views.committed(folders), loop).result()
+
+        swept = await asyncio.to_thread(sweep, self._storage, committed, self._grace_seconds)
+        if swept.deleted:
+            log.info("swept %s orphaned artifacts", swept.deleted)

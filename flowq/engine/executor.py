@@ -1,0 +1,192 @@
+"""Runs one claimed stage: from the claim to its outcome, as a row of small steps.
+
+Holds no connection and decides nothing about retries: it prepares the arguments, calls the function, packs the result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import datetime
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from flowq.artifacts.keys import stage_folder
+from flowq.artifacts.spill import is_spilled, spill, unspill
+from flowq.artifacts.storage import Storage
+from flowq.engine import context as stage_contexts
+from flowq.engine.context import StageContext
+from flowq.engine.policy import after_error
+from flowq.errors import CorruptState, StageTimedOut, StorageNotConfigured, ValueTooLarge
+from flowq.model.artifact import bound_reader
+from flowq.model.outcome import Claim, Complete, Outcome, Progress, Release, opaque
+from flowq.model.plan import StagePlan
+from flowq.model.values import INLINE_BYTES_MAX, fill
+from flowq.pipeline.stage import AnyStage
+from flowq.store.store import Store
+from flowq.store.stored_plan import StoredPlan
+
+log = logging.getLogger("flowq.engine")
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder().decode
+_NOTHING = opaque(b"")
+
+
+class GivenBack(BaseException):
+    """The worker stops before the stage has ended."""
+
+
+class Executor:
+    """Runs stages in this process: coroutines in its loop, functions in its threads.
+
+    Args:
+        store: for plans and for results that were too large to come with a claim.
+        stages: stage name → stage.
+        storage: where artifacts are kept; None: none are configured.
+        threads: how many functions may run at once.
+        on_progress: told each progress report of a stage, from any thread.
+        on_group: told each process group that a stage starts and ends.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        stages: Mapping[str, AnyStage],
+        storage: Storage | None,
+        threads: int,
+        on_progress: Callable[[Progress], None],
+        on_group: Callable[[int, bool], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._stages = stages
+        self._storage = storage
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="flowq-stage")
+        self._on_progress = on_progress
+        self._on_group = on_group
+
+    async def run(self, claim: Claim, running: Callable[[StageContext], None]) -> Outcome | None:
+        """Runs a stage and returns what became of it; None: it was cancelled, and nobody waits for an answer.
+
+        `running` is told the stage's context before its function is called.
+        """
+        plan: StoredPlan | None = None
+        stage: StagePlan | None = None
+        stage_context: StageContext | None = None
+        try:
+            plan = await self._store.plan(claim.flow_id, claim.plan)
+            if not plan.holds(claim.index):
+                await plan.load(claim.index)
+            stage = plan.stage(claim.index)
+            stage_context = self._context_for(claim, stage, plan)
+            running(stage_context)
+            function = self._stages[stage.stage]
+            arguments = function.signature.arguments(await self._inputs(claim, stage))
+            result = await self._call(function, stage, stage_context, arguments)
+            return await self._completed(claim, function, stage_context, result, plan)
+        except asyncio.CancelledError as error:
+            if error.args and error.args[0] is GivenBack:
+                return Release(claim.flow_id, claim.index, claim.token.fence, claim.token.nonce)
+            if stage_context is not None and stage_context.cancelled:
+                return None
+            raise
+        # The one place that catches everything: whatever a stage raises is its outcome, not ours.
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | SystemExit) and stage_context is None:
+                raise
+            log.debug("stage failed", exc_info=error, extra={"flow_id": claim.flow_id})
+            return after_error(error, stage or StagePlan("?", "?"), claim)
+
+    def close(self) -> None:
+        """Lets go of the threads; functions that still run in them go on, refused by their tokens."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _context_for(self, claim: Claim, stage: StagePlan, plan: StoredPlan) -> StageContext:
+        deadline = None
+        if stage.timeout_ms is not None:
+            deadline = datetime.datetime.now(datetime.UTC) + datetime.timedelta(milliseconds=stage.timeout_ms)
+        run = (claim.flow_id, claim.index, claim.token.fence, claim.token.nonce)
+        return StageContext(
+            claim.flow_id,
+            stage.name,
+            claim.attempt,
+            claim.token.fence,
+            folder=stage_folder(claim.flow_id, stage.name, str(claim.token)) if self._storage is not None else "",
+            children=plan.names(stage.children),
+            deadline=deadline,
+            storage=self._storage,
+            on_progress=lambda fraction, message: self._on_progress(Progress(*run, fraction, message)),
+            on_group=self._on_group,
+        )
+
+    async def _inputs(self, claim: Claim, stage: StagePlan) -> dict[str, Any]:
+        """The stage's arguments as plain data: its literals, with its children's results in their places."""
+        arguments: dict[str, Any] = _unpack(claim.literals) if claim.literals else {}
+        if not stage.bindings:
+            return arguments
+        packed = claim.results
+        if packed is None:
+            packed = await self._store.results(claim.flow_id, sorted({binding.child for binding in stage.bindings}))
+        results: dict[int, Any] = {}
+        for child, data in packed.items():
+            if not data:
+                raise CorruptState(claim.flow_id, f"result of stage {child}", "it is missing")
+            results[child] = _unpack(await self._whole(data) if is_spilled(data) else data)
+        return fill(arguments, stage.bindings, results)
+
+    async def _whole(self, data: bytes) -> bytes:
+        if self._storage is None:
+            raise StorageNotConfigured("a child's result lies in artifact storage")
+        return await self._storage.in_thread(unspill, self._storage, data)
+
+    async def _call(self, function: AnyStage, stage: StagePlan, stage_context: StageContext, arguments: dict[str, Any]) -> Any:
+        entered = stage_contexts.enter(stage_context)
+        reader = bound_reader.set(self._storage)
+        try:
+            if stage.timeout_ms is None:
+                return await self._work(function, arguments)
+            try:
+                async with asyncio.timeout(stage.timeout_ms / 1000) as clock:
+                    return await self._work(function, arguments)
+            except TimeoutError:
+                if not clock.expired():
+                    raise
+                stage_context.cancel()
+                raise StageTimedOut(stage.name, stage.timeout_ms / 1000) from None
+        finally:
+            bound_reader.reset(reader)
+            stage_contexts.leave(entered)
+
+    def _work(self, function: AnyStage, arguments: dict[str, Any]) -> Any:
+        if function.is_async:
+            return function.fn(**arguments)
+        # The thread sees this task's context, so context() and Artifact work there too.
+        copied = contextvars.copy_context()
+        return asyncio.get_running_loop().run_in_executor(self._threads, lambda: copied.run(function.fn, **arguments))
+
+    async def _completed(
+        self, claim: Claim, function: AnyStage, stage_context: StageContext, result: Any, plan: StoredPlan
+    ) -> Complete:
+        packed = function.signature.packed_result(result)
+        if len(packed) > INLINE_BYTES_MAX:
+            if self._storage is None:
+                raise ValueTooLarge(
+                    stage_context.stage, "result", len(packed), INLINE_BYTES_MAX,
+                    "set FLOWQ_ARTIFACTS, and it goes there by itself; or write it to an artifact and return that",
+                )  # fmt: skip
+            folder = stage_folder(claim.flow_id, stage_context.stage, str(claim.token))
+            packed = await self._storage.in_thread(spill, self._storage, folder, packed)
+        artifacts = stage_context.committed_artifacts()
+        return Complete(
+            claim.flow_id,
+            claim.index,
+            claim.token.fence,
+            claim.token.nonce,
+            opaque(packed),
+            opaque(_pack(artifacts)) if artifacts else _NOTHING,
+            plan.releases(claim.index),
+        )

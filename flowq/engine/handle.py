@@ -1,0 +1,273 @@
+"""`FlowHandle`: one flow, to follow and to steer. Holds an id and a type, no state: the server has that."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from flowq.artifacts.spill import is_spilled, unspill
+from flowq.engine.backend import Backend
+from flowq.errors import (
+    CorruptState,
+    FlowCancelled,
+    FlowConflict,
+    FlowFailed,
+    FlowNotFound,
+    FlowqError,
+    FlowTimedOut,
+    InvalidValue,
+    StageNotFound,
+    StorageNotConfigured,
+)
+from flowq.model.artifact import Artifact, bound_reader
+from flowq.model.duration import Duration, to_ms
+from flowq.model.event import Event, Gap
+from flowq.model.failure import Failure
+from flowq.model.plan import Plan
+from flowq.model.snapshot import FlowSnapshot
+from flowq.model.values import fill
+from flowq.store.feed import Feed, named
+from flowq.store.snapshots import Snapshots
+from flowq.store.views import FLOW_STATES, Views, head_decoder
+from flowq.store.wire import WireEvent, needs_of
+
+R = TypeVar("R")
+
+# Beside the server's message that the flow has ended, which may be lost.
+_POLL_SECONDS = 5.0
+
+_unpack = msgspec.msgpack.Decoder().decode
+
+
+class FlowHandle(Generic[R]):
+    """A flow. Get one from `producer.add` or `producer.flow`.
+
+    Attributes:
+        id: the flow's id.
+        is_new: whether the `add` that returned this handle stored the flow; False: it was there already.
+    """
+
+    def __init__(self, backend: Backend, feed: Feed, flow_id: str, result_type: Any, *, is_new: bool = False) -> None:
+        self.id = flow_id
+        self.is_new = is_new
+        self._backend = backend
+        self._feed = feed
+        self._result_type = result_type
+        self._views = Views(backend.store)
+        self._snapshots = Snapshots(backend.store, self._views)
+
+    async def inspect(self) -> FlowSnapshot:
+        """The flow as it stands: graph, states, attempts, timings, reasons.
+
+        Raises:
+            FlowNotFound: it does not exist (any more).
+        """
+        return await self._snapshots.snapshot(self.id)
+
+    async def result(self, timeout: Duration | None = None) -> R:
+        """Waits until the flow has ended and returns what its pipeline returns.
+
+        Args:
+            timeout: give up after so long; the flow goes on.
+
+        Raises:
+            FlowFailed: carries the root cause.
+            FlowCancelled: it was cancelled.
+            FlowTimedOut: it has not ended in time.
+            FlowNotFound: it does not exist (any more).
+        """
+        state = await self._ended(None if timeout is None else to_ms(timeout, "timeout") / 1000)
+        if state == "failed":
+            raise await self._failure()
+        if state == "cancelled":
+            raise FlowCancelled(self.id, (await self.inspect()).cancel_reason)
+        return await self._result()
+
+    async def events(self, after: int = 0) -> AsyncIterator[Event | Gap]:
+        """The flow's events in order, from number `after` + 1 on, until the flow ends.
+
+        Progress is told as it comes; it has no number. Where numbered events were trimmed from the server's log, a `Gap`
+        with a snapshot stands in their place.
+
+        Raises:
+            FlowNotFound: it does not exist (any more).
+        """
+        plan = await self._plan()
+        queue: asyncio.Queue[WireEvent] = asyncio.Queue()
+        stop_following = await self._feed.follow(self.id, queue.put_nowait)
+        try:
+            snapshot = await self.inspect()
+            seq = after
+            for event in await self._feed.past(self.id, after, snapshot.created_at):
+                if event.seq <= seq:
+                    continue
+                if event.seq > seq + 1:
+                    yield Gap(flow_id=self.id, after=seq, before=event.seq, snapshot=snapshot)
+                seq = event.seq
+                yield named(event, lambda index: plan.stages[index].name)
+            if snapshot.is_final and seq >= snapshot.seq:
+                return
+            if snapshot.is_final or seq < snapshot.seq:
+                snapshot = await self.inspect()
+                yield Gap(flow_id=self.id, after=seq, before=snapshot.seq + 1, snapshot=snapshot)
+                seq = snapshot.seq
+                if snapshot.is_final:
+                    return
+            async for event in self._live(queue, seq, plan):
+                yield event
+        finally:
+            stop_following()
+
+    async def cancel(self, reason: str = "") -> bool:
+        """Cancels the flow; stages that run are told. False: it had ended already.
+
+        Raises:
+            FlowNotFound: it does not exist (any more).
+        """
+        header = await self._views.header(self.id)
+        word = await self._backend.store.cancel(self.id, reason[:200], header.stages)
+        if word == "unknown":
+            raise FlowNotFound(self.id)
+        return word == "cancelled"
+
+    async def retry(self) -> int:
+        """Runs the failed and cancelled stages of an ended flow again; returns how many. What has completed stays.
+
+        Raises:
+            FlowNotFound: it does not exist (any more).
+            FlowConflict: somebody else changed the flow at the same moment.
+        """
+        snapshot = await self.inspect()
+        if snapshot.state not in ("failed", "cancelled"):
+            return 0
+        plan = await self._plan()
+        stages: list[tuple[int, str, int, Any, bool]] = []
+        for stage in snapshot.in_state("failed", "cancelled"):
+            index = plan.index_of[stage.name]
+            planned = plan.stages[index]
+            is_ready = all(snapshot.stage(child).state == "completed" for child in stage.children)
+            stages.append((index, planned.route, planned.priority, needs_of(planned), is_ready))
+        if not await self._backend.store.retry(self.id, snapshot.seq, stages):
+            raise FlowConflict(self.id)
+        return len(stages)
+
+    async def artifact(self, stage: str, name: str | None = None) -> Artifact:
+        """An artifact that a completed stage wrote.
+
+        Args:
+            stage: the stage's name, or a pattern such as `encode*`.
+            name: the artifact's name; None: its only one.
+
+        Raises:
+            StageNotFound: no such stage.
+            InvalidValue: it has no such artifact, or several and none was named.
+        """
+        snapshot = await self.inspect()
+        found = [known for known in snapshot.graph if fnmatch.fnmatchcase(known.name, stage)]
+        if not found:
+            raise StageNotFound(self.id, stage, [known.name for known in snapshot.graph])
+        artifacts = [artifact for known in found for artifact in known.artifacts if name is None or artifact.name == name]
+        if len(artifacts) != 1:
+            names = sorted({artifact.name for known in found for artifact in known.artifacts})
+            raise InvalidValue(f"artifact of {stage}", name, f"one of {', '.join(names)}" if names else "a stage that has written one")
+        return artifacts[0]
+
+    def __repr__(self) -> str:
+        return f"<FlowHandle {self.id}>"
+
+    # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _ended(self, seconds: float | None) -> str:
+        give_up_at = None if seconds is None else time.monotonic() + seconds
+        told = asyncio.Event()
+        undo = self._backend.wakeups.on_end(self.id, told.set)
+        try:
+            while True:
+                told.clear()
+                state = await self._state()
+                if state in ("completed", "failed", "cancelled"):
+                    return state
+                left = _POLL_SECONDS if give_up_at is None else min(_POLL_SECONDS, give_up_at - time.monotonic())
+                if left <= 0:
+                    raise FlowTimedOut(self.id, seconds or 0)
+                try:
+                    await asyncio.wait_for(told.wait(), left)
+                except TimeoutError:
+                    continue
+        finally:
+            undo()
+
+    async def _state(self) -> str:
+        data = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "m")
+        if data is None:
+            raise FlowNotFound(self.id)
+        head = head_decoder.decode(data)
+        return "running" if head.status == "z" else FLOW_STATES[head.status]
+
+    async def _failure(self) -> FlowqError:
+        snapshot = await self.inspect()
+        stage = snapshot.stage(snapshot.root_cause) if snapshot.root_cause else None
+        failure = stage.failure if stage and stage.failure else Failure("Unknown", "the flow's record does not say why")
+        return FlowFailed(self.id, stage.name if stage else "?", failure.error_type, failure.message, failure.traceback)
+
+    async def _result(self) -> R:
+        plan = await self._plan()
+        wanted = sorted({binding.child for binding in plan.output})
+        packed = await self._backend.store.results(self.id, wanted)
+        literal = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "out")
+        results: dict[int, Any] = {}
+        for child in wanted:
+            if child not in packed:
+                raise CorruptState(self.id, f"result of {plan.stages[child].name}", "it is missing")
+            results[child] = _unpack(await self._whole(packed[child]))
+        value = fill(_unpack(literal) if literal is not None else None, plan.output, results)
+        if self._backend.storage is not None:
+            bound_reader.set(self._backend.storage)
+        try:
+            return msgspec.convert(value, self._result_type)
+        except msgspec.ValidationError as error:
+            raise CorruptState(self.id, "result", f"it is not of the declared type: {error}") from None
+
+    async def _whole(self, data: bytes) -> bytes:
+        if not is_spilled(data):
+            return data
+        if self._backend.storage is None:
+            raise StorageNotConfigured(f"the result of flow {self.id!r} lies in artifact storage")
+        return await self._backend.storage.in_thread(unspill, self._backend.storage, data)
+
+    async def _plan(self) -> Plan:
+        digest = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "p")
+        if digest is None:
+            raise FlowNotFound(self.id)
+        return await (await self._backend.store.plan(self.id, digest.decode())).whole()
+
+    async def _live(self, queue: asyncio.Queue[WireEvent], seq: int, plan: Plan) -> AsyncIterator[Event | Gap]:
+        def name(index: int) -> str:
+            return plan.stages[index].name
+
+        while True:
+            try:
+                event = await asyncio.wait_for(queue.get(), _POLL_SECONDS)
+            except TimeoutError:
+                snapshot = await self.inspect()
+                if snapshot.seq > seq and queue.empty():
+                    yield Gap(flow_id=self.id, after=seq, before=snapshot.seq + 1, snapshot=snapshot)
+                    seq = snapshot.seq
+                    if snapshot.is_final:
+                        return
+                continue
+            if event.seq == 0:
+                yield named(event, name)
+            elif event.seq > seq:
+                if event.seq > seq + 1:
+                    yield Gap(flow_id=self.id, after=seq, before=event.seq, snapshot=await self.inspect())
+                seq = event.seq
+                told = named(event, name)
+                yield told
+                if told.ends_the_flow:
+                    return

@@ -1,0 +1,179 @@
+"""A holder: one incarnation of a process that claims stages. It has an id, a lease, and the stages that run under it.
+
+When its lease is lost it is over, with all its stages; the worker begins again under a new id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from flowq.artifacts.storage import Storage
+from flowq.engine.context import StageContext
+from flowq.engine.conversation import Conversation
+from flowq.engine.executor import Executor, GivenBack
+from flowq.engine.room import WorkerRoom
+from flowq.model.outcome import Claim, Outcome, Progress
+from flowq.pipeline.stage import AnyStage
+from flowq.store.store import Store
+from flowq.store.wakeups import Wakeups
+
+log = logging.getLogger("flowq.engine")
+
+
+def new_holder_id(name: str) -> str:
+    """An id that no other incarnation ever has."""
+    return f"{name}.{secrets.token_hex(4)}"
+
+
+class _Run(msgspec.Struct):
+    task: asyncio.Task[None]
+    claim: Claim
+    context: StageContext | None = None
+
+
+class Holder:
+    """Claims and runs stages under one id.
+
+    Args:
+        store: the store; registration and renewal of the lease are the caller's.
+        holder: the id.
+        room: what it may run at once.
+        stages: stage name → stage.
+        storage: where artifacts are kept.
+        on_group: told the process groups that stages start and end.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        holder: str,
+        room: WorkerRoom,
+        stages: Mapping[str, AnyStage],
+        storage: Storage | None,
+        threads: int,
+        on_group: Callable[[int, bool], None] | None = None,
+    ) -> None:
+        self.id = holder
+        self.lost_because = ""
+        self._store = store
+        self._room = room
+        self._loop = asyncio.get_running_loop()
+        self._executor = Executor(store, stages, storage, threads, self._progress_from_any_thread, on_group)
+        self._running: dict[tuple[str, int], _Run] = {}
+        self._ended = asyncio.Event()
+        self._ended.set()
+        self._over = asyncio.Event()
+        self._conversations = {
+            tag: Conversation(store, tag, holder, room, self, lambda: self.lose("the server gave its stages to others"))
+            for tag in store.partitions
+        }
+
+    @property
+    def running(self) -> list[Claim]:
+        """What runs now."""
+        return [run.claim for run in self._running.values()]
+
+    async def work(self, wakeups: Wakeups) -> None:
+        """Claims and runs until `drain` has finished or the lease is lost."""
+        wakeups.on_wake(self.id, self._wake)
+        talks = asyncio.gather(*(conversation.hold() for conversation in self._conversations.values()))
+        over = asyncio.create_task(self._over.wait())
+        try:
+            await asyncio.wait([talks, over], return_when=asyncio.FIRST_COMPLETED)
+            if talks.done():
+                talks.result()
+        finally:
+            for task in (talks, over):
+                task.cancel()
+            await asyncio.gather(talks, over, return_exceptions=True)
+            self._abandon()
+            self._executor.close()
+
+    async def drain(self, seconds: float) -> None:
+        """Claims no more, lets what runs end for `seconds`, gives the rest back, and ends."""
+        for conversation in self._conversations.values():
+            conversation.stop_claiming()
+        try:
+            await asyncio.wait_for(self._ended.wait(), seconds)
+        except TimeoutError:
+            for run in list(self._running.values()):
+                if run.context is not None:
+                    run.context.cancel()
+                run.task.cancel(GivenBack)
+            await self._until_ended(5.0)
+        for conversation in self._conversations.values():
+            conversation.end()
+
+    def lose(self, why: str) -> None:
+        """The lease is lost: nothing that runs here counts any more."""
+        self.lost_because = self.lost_because or why
+        self._over.set()
+
+    # ── Listener: called by the conversations ────────────────────────────────────────────────────────────────────
+
+    def start(self, claim: Claim) -> None:
+        """Runs a claimed stage."""
+        key = (claim.flow_id, claim.index)
+        self._ended.clear()
+        self._running[key] = _Run(asyncio.create_task(self._run(key, claim)), claim)
+
+    def cancel(self, flow_id: str, index: int, fence: int) -> None:
+        """Ends a running stage whose flow was cancelled."""
+        run = self._running.get((flow_id, index))
+        if run is not None and run.claim.token.fence == fence:
+            if run.context is not None:
+                run.context.cancel()
+            run.task.cancel()
+
+    def refused(self, outcome: Outcome, word: str, holder: str) -> None:
+        """An outcome was not accepted."""
+        log.warning(
+            "what stage %d of flow %s did was refused: %s%s",
+            outcome.index, outcome.flow_id, word, f", it is held by {holder}" if holder else "",
+        )  # fmt: skip
+
+    # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _run(self, key: tuple[str, int], claim: Claim) -> None:
+        run = self._running[key]
+
+        def running(context: StageContext) -> None:
+            run.context = context
+
+        try:
+            outcome = await self._executor.run(claim, running)
+        finally:
+            del self._running[key]
+            self._room.ended(claim)
+            if not self._running:
+                self._ended.set()
+        conversation = self._conversations[self._store.keys.tag_of(claim.flow_id)]
+        if outcome is None:
+            conversation.wake()
+        else:
+            conversation.report(outcome)
+
+    def _progress_from_any_thread(self, progress: Progress) -> None:
+        conversation = self._conversations[self._store.keys.tag_of(progress.flow_id)]
+        self._loop.call_soon_threadsafe(conversation.report_progress, progress)
+
+    def _wake(self) -> None:
+        for conversation in self._conversations.values():
+            conversation.wake()
+
+    async def _until_ended(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._ended.wait(), seconds)
+        except TimeoutError:
+            log.warning("%d stages did not stop; what they still do is refused", len(self._running))
+
+    def _abandon(self) -> None:
+        for run in list(self._running.values()):
+            if run.context is not None:
+                run.context.cancel()
+            run.task.cancel()

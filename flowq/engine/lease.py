@@ -1,0 +1,79 @@
+"""Leases of an embedded worker: renewed from a thread, so that a stage which blocks the loop does not cost them.
+
+A stage that holds the GIL longer than the lease stops this thread too; its work is then taken over, and what it still
+writes is refused. `flowq worker` renews from another process and has no such limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from flowq.errors import FlowqError
+from flowq.store.connection import Connection
+from flowq.store.store import Store
+
+log = logging.getLogger("flowq.engine")
+
+LEASE_MS = 15_000
+LEASE_MS_MAX = 3_600_000
+# Without a renewal for this share of the lease a worker stops its stages, before anyone else may claim them.
+SAFE_SHARE = 0.8
+
+
+class LeaseKeeper:
+    """Renews one holder's lease in all partitions until told to stop.
+
+    Args:
+        url: the server.
+        namespace: the namespace.
+        holder: whose lease.
+        lease_ms: how long each renewal lasts.
+        on_lost: called, in the keeper's thread, when the lease can't be relied on any more.
+    """
+
+    def __init__(self, url: str, namespace: str, holder: str, lease_ms: int, on_lost: Callable[[str], None]) -> None:
+        self._url = url
+        self._namespace = namespace
+        self._holder = holder
+        self._lease_ms = lease_ms
+        self._on_lost = on_lost
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="flowq-lease", daemon=True)
+
+    def start(self) -> None:
+        """Begins; the first renewal is due after a third of the lease."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends without giving the lease back."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        asyncio.run(self._renew())
+
+    async def _renew(self) -> None:
+        interval = self._lease_ms / 3000
+        connection = Connection(self._url, name="flowq:lease", size=1, patience=interval)
+        store = Store(connection, self._namespace)
+        safe_until = time.monotonic() + SAFE_SHARE * self._lease_ms / 1000
+        try:
+            while not await asyncio.to_thread(self._stopping.wait, min(interval, max(0.05, safe_until - time.monotonic()))):
+                sent_at = time.monotonic()
+                try:
+                    await store.open()
+                    expired = [await store.renew(tag, self._lease_ms, [self._holder], patience=interval) for tag in store.partitions]
+                except FlowqError as error:
+                    if time.monotonic() >= safe_until:
+                        self._on_lost(f"it could not be renewed: {error.problem}")
+                        return
+                    continue
+                if any(expired):
+                    self._on_lost("the server gave its stages to others")
+                    return
+                safe_until = sent_at + SAFE_SHARE * self._lease_ms / 1000
+        finally:
+            await connection.close()

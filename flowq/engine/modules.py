@@ -1,0 +1,110 @@
+"""Loads what the user names: MODULE (a dotted name or a .py path) and MODULE:PIPELINE."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from flowq.errors import ModuleNotLoaded
+from flowq.pipeline import Pipeline, Stage
+from flowq.pipeline.registry import all_stages
+
+
+def load_module(target: str) -> ModuleType:
+    """Imports a module.
+
+    Args:
+        target: `package.module`, looked for in the current directory first, or the path of a `.py` file.
+
+    Raises:
+        ModuleNotLoaded: it does not exist, or its own code failed; carries the last line of its traceback.
+    """
+    path = Path(target)
+    try:
+        if target.endswith(".py") or path.is_file():
+            return _from_path(path)
+        if str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
+        return importlib.import_module(target)
+    except ModuleNotLoaded:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name and (target == error.name or target.startswith(error.name + ".")):
+            raise ModuleNotLoaded(f"there is no module {target!r}", "name it with dots from the current directory, or give its .py path") from None
+        raise ModuleNotLoaded(f"{target} imports {error.name!r}, which is not installed", "install it where flowq runs") from error
+    except Exception as error:
+        raise ModuleNotLoaded(f"{target} failed while it was imported: {_place(error)}", "run `python` on it to see the whole traceback") from error
+    except SystemExit as error:
+        raise ModuleNotLoaded(f"{target} calls sys.exit() while it is imported", "put that under `if __name__ == '__main__':`") from error
+
+
+def load_pipeline(target: str) -> Pipeline[..., Any] | Stage[..., Any]:
+    """Imports MODULE and returns its PIPELINE; a stage serves as a pipeline of one. Without a name: the module's only pipeline.
+
+    Raises:
+        ModuleNotLoaded: the module, or the name in it, can't be had.
+    """
+    module_name, _, name = target.partition(":")
+    module = load_module(module_name)
+    found = {key: value for key, value in vars(module).items() if isinstance(value, Pipeline | Stage)}
+    pipelines = {key: value for key, value in found.items() if isinstance(value, Pipeline)}
+    if not name:
+        if len(pipelines) == 1:
+            return next(iter(pipelines.values()))
+        raise ModuleNotLoaded(f"{module_name} has {len(pipelines)} pipelines", f"name one: {module_name}:{next(iter(pipelines), 'NAME')}")
+    if name not in found:
+        nearest = difflib.get_close_matches(name, found, 1)
+        raise ModuleNotLoaded(
+            f"{module_name} has no pipeline {name!r}",
+            f"did you mean {nearest[0]!r}?" if nearest else f"it has: {', '.join(sorted(found)) or 'none'}",
+        )
+    return found[name]
+
+
+def load_stages(targets: tuple[str, ...]) -> dict[str, Stage[..., Any]]:
+    """Imports modules and returns the stages that a worker can run, by name.
+
+    Raises:
+        ModuleNotLoaded: a module can't be had, or none of them defines or imports a stage.
+    """
+    modules = [load_module(target) for target in targets]
+    stages = {stage.name: stage for stage in all_stages() if not stage.is_declared}
+    if not stages:
+        raise ModuleNotLoaded(f"{', '.join(module.__name__ for module in modules)} has no stages", "define functions with @stage, or import them there")
+    return stages
+
+
+def _from_path(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ModuleNotLoaded(f"there is no file {path}", "check the path")
+    # One module per file and process, under its own name, so that its stages are the same objects however it was loaded.
+    name = path.stem
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__file__", None) == str(path.resolve()):
+        return known
+    if str(path.resolve().parent) not in sys.path:
+        sys.path.insert(0, str(path.resolve().parent))
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise ModuleNotLoaded(f"{path} is no Python file", "name a .py file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _place(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1] if frames else None
+    where = f" ({Path(last.filename).name}:{last.lineno})" if last else ""
+    return f"{type(error).__name__}: {error}{where}"

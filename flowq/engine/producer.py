@@ -1,0 +1,322 @@
+"""`FlowProducer`: adds flows, and finds, follows and steers those that are there."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from os import PathLike
+from types import TracebackType
+from typing import Any, BinaryIO, TypeVar, overload
+
+from flowq.artifacts.storage import Storage
+from flowq.engine.backend import Backend
+from flowq.engine.doctor import examine
+from flowq.engine.handle import FlowHandle
+from flowq.errors import AmbiguousFlowId, FlowNotFound, InvalidValue, StorageNotConfigured
+from flowq.model.artifact import Artifact, bound_reader
+from flowq.model.duration import Duration
+from flowq.model.finding import Finding
+from flowq.model.names import check_flow_id
+from flowq.model.snapshot import FlowSummary, WorkerSnapshot
+from flowq.model.spec import FlowOptions, FlowSpec
+from flowq.pipeline import Node, Pipeline, to_spec
+from flowq.settings import Settings
+from flowq.store.feed import Feed
+from flowq.store.views import Views
+
+R = TypeVar("R")
+
+LATEST = "latest"
+# Flows of one submit call: large enough to make the call's cost small, small enough that the script stays below 10 ms.
+BULK = 250
+_SEARCHED_MAX = 20_000
+_DURABILITIES = (None, "fsync")
+
+
+class FlowProducer:
+    """A client that adds flows to a server and steers them. Use it with `async with`; one per process is enough.
+
+    Args:
+        url: `redis://…`, `rediss://…`, `unix://…`, or `embedded:` for a server that flowq runs itself; None: `FLOWQ_URL`, the
+            configuration file, or the project's own `.flowq/`.
+        namespace: separates applications on one server; `flowq` by default.
+        artifacts: where artifacts are kept: `s3://bucket/prefix` or `file:/directory`; None: `FLOWQ_ARTIFACTS`, or what the
+            embedded server offers.
+        durability: `"fsync"`: `add` returns only what the server has written to disk; refused before anything is written
+            if the server can't promise that.
+        settings: settings that were loaded already; the arguments above override them.
+
+    Raises:
+        ServerNotConfigured: no URL was found anywhere.
+        DurabilityUnavailable: on entering, see `durability`.
+        ServerError, EmbeddedError: on entering: the server can't be used.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        namespace: str | None = None,
+        artifacts: str | None = None,
+        durability: str | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        if durability not in _DURABILITIES:
+            raise InvalidValue("durability", durability, "None or 'fsync'")
+        base = settings or Settings.load()
+        self._settings = Settings(
+            url=base.url if url is None else url,
+            namespace=base.namespace if namespace is None else namespace,
+            artifacts=base.artifacts if artifacts is None else artifacts,
+            worker=base.worker,
+        )
+        self._durability = durability
+        self._backend: Backend | None = None
+        self._feed: Feed | None = None
+
+    async def __aenter__(self) -> FlowProducer:
+        """Connects."""
+        self._backend = await Backend.open(self._settings, name="flowq:producer", connections=4)
+        if self._durability == "fsync":
+            try:
+                self._backend.refuse_without_fsync()
+            except BaseException:
+                await self.close()
+                raise
+        self._feed = Feed(self._backend.store.connection, self._backend.store.keys)
+        if self._backend.storage is not None:
+            bound_reader.set(self._backend.storage)
+        return self
+
+    async def __aexit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes the connections; flows go on."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections; flows go on."""
+        if self._feed is not None:
+            self._feed.close()
+        if self._backend is not None:
+            backend, self._backend = self._backend, None
+            await backend.close()
+
+    @property
+    def storage(self) -> Storage:
+        """Where artifacts are kept. Raises StorageNotConfigured."""
+        storage = self._open.storage
+        if storage is None:
+            raise StorageNotConfigured("artifact storage is needed")
+        return storage
+
+    @property
+    def notice(self) -> str:
+        """A sentence for people about what stands in for what; may be empty."""
+        return self._open.notice
+
+    # ── adding ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @overload
+    async def add(
+        self, flow: FlowSpec[R], *, id: str | None = ..., tenant: str = ..., tags: Sequence[str] = ..., priority: int = ...,
+        deadline: Duration | None = ...,
+    ) -> FlowHandle[R]: ...  # fmt: skip
+    @overload
+    async def add(
+        self, flow: Node | Mapping[str, Any], *, id: str | None = ..., tenant: str = ..., tags: Sequence[str] = ...,
+        priority: int = ..., deadline: Duration | None = ...,
+    ) -> FlowHandle[Any]: ...  # fmt: skip
+    async def add(
+        self,
+        flow: FlowSpec[Any] | Node | Mapping[str, Any],
+        *,
+        id: str | None = None,
+        tenant: str = "",
+        tags: Sequence[str] = (),
+        priority: int = 0,
+        deadline: Duration | None = None,
+    ) -> FlowHandle[Any]:
+        """Adds a flow, all or nothing.
+
+        Adding the same pipeline with the same inputs under the same id again gives the flow that is there, so a call whose
+        outcome is unknown may simply be made again.
+
+        Args:
+            flow: what a pipeline call returns; a `Node`; or the same as a mapping.
+            id: its id; made up if not given.
+            tenant: whose it is.
+            tags: words to find it by.
+            priority: larger runs first; 0 by default.
+            deadline: how long it may take.
+
+        Raises:
+            FlowConflict: the id is taken by a flow with other inputs.
+            NotAFlow, InvalidValue, DefinitionError, ValueNotStorable, ValueTooLarge: before anything is written.
+            ServerError: the server can't be used.
+        """
+        spec = to_spec(flow)
+        if id is not None or tenant or tags or priority or deadline is not None:
+            options = FlowOptions.checked(id=id, tenant=tenant, tags=tags, priority=priority, deadline=deadline)
+            spec = FlowSpec(
+                spec.plan, spec.literals, spec.inputs,
+                output_literal=spec.output_literal, result_type=spec.result_type, options=options,
+            )  # fmt: skip
+        (handle,) = await self._submit([spec])
+        return handle
+
+    async def add_bulk(self, flows: Iterable[FlowSpec[R]]) -> Sequence[FlowHandle[R]]:
+        """Adds many flows, each all or nothing, in calls of 250; takes any iterable and never holds more than one call's.
+
+        Give ids, tenants, tags and priorities with `spec.with_options(...)`.
+
+        Raises:
+            as `add`; flows before the one that was refused are added.
+        """
+        handles: list[FlowHandle[R]] = []
+        remaining = iter(flows)
+        while batch := [to_spec(flow) for flow in islice(remaining, BULK)]:
+            handles += await self._submit(batch)
+        return handles
+
+    async def upload(
+        self, source: str | PathLike[str] | BinaryIO | bytes, name: str | None = None, *, content_type: str | None = None
+    ) -> Artifact:
+        """Brings data into artifact storage, to be passed to a pipeline.
+
+        Args:
+            source: a path, an open binary file, or bytes.
+            name: the artifact's name; the file's by default.
+            content_type: its media type; by the name's suffix by default.
+
+        Raises:
+            StorageNotConfigured, StorageError.
+        """
+        return await self.storage.upload(f"uploads/{secrets.token_hex(8)}", source, name, content_type=content_type)  # type: ignore[arg-type]
+
+    # ── finding ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @overload
+    def flow(self, id: str, pipeline: Pipeline[..., R]) -> FlowHandle[R]: ...
+    @overload
+    def flow(self, id: str, pipeline: None = None) -> FlowHandle[Any]: ...
+    def flow(self, id: str, pipeline: Pipeline[..., Any] | None = None) -> FlowHandle[Any]:
+        """A handle for a flow by its id; with its pipeline, a typed one. Does not ask the server.
+
+        Raises:
+            InvalidValue: no flow can have this id.
+        """
+        result_type = Any if pipeline is None else pipeline.signature.result
+        return FlowHandle(self._open, self._open_feed, check_flow_id(id), result_type)
+
+    async def find(self, name: str) -> str:
+        """The id that `name` means: itself, if there is such a flow; the newest flow's, for `latest`; or the only one that
+        begins with it.
+
+        Raises:
+            FlowNotFound, AmbiguousFlowId.
+        """
+        views = Views(self._open.store)
+        if name == LATEST:
+            newest = await self.list(limit=1)
+            if not newest:
+                raise FlowNotFound(name)
+            return newest[0].id
+        if await views.exists(check_flow_id(name)):
+            return name
+        found: list[str] = []
+        searched = 0
+        for pages in views.indexes():
+            async for page in pages:
+                found += [flow_id for flow_id in page if flow_id.startswith(name)]
+                searched += len(page)
+                if len(found) > 5 or searched > _SEARCHED_MAX:
+                    break
+        if not found:
+            raise FlowNotFound(name)
+        if len(set(found)) > 1:
+            raise AmbiguousFlowId(name, sorted(set(found)))
+        return found[0]
+
+    async def list(
+        self,
+        *,
+        state: str | None = None,
+        pipeline: str | None = None,
+        tenant: str | None = None,
+        tag: str | None = None,
+        since_ms: int | None = None,
+        search: str | None = None,
+        limit: int = 50,
+    ) -> Sequence[FlowSummary]:
+        """Flows, the newest first.
+
+        Args:
+            state: only those in this state.
+            pipeline: only those of this pipeline.
+            tenant: only this tenant's.
+            tag: only those with this tag.
+            since_ms: only those added since, milliseconds since 1970.
+            search: only those whose id holds this text.
+            limit: how many at most; at most the 20,000 newest of each state are looked at.
+        """
+
+        def fits(flow: FlowSummary) -> bool:
+            return (
+                (state is None or flow.state == state)
+                and (pipeline is None or flow.pipeline == pipeline)
+                and (tenant is None or flow.tenant == tenant)
+                and (tag is None or tag in flow.tags)
+                and (since_ms is None or flow.created_at >= since_ms)
+                and (search is None or search in flow.id)
+            )
+
+        views = Views(self._open.store)
+        found: dict[str, FlowSummary] = {}
+        for pages in views.indexes(state):
+            fitting = searched = 0
+            async for page in pages:
+                new = {flow.id: flow for flow in await views.summaries(page) if fits(flow)}
+                found |= new
+                fitting, searched = fitting + len(new), searched + len(page)
+                if fitting >= limit or searched > _SEARCHED_MAX:
+                    break
+        return sorted(found.values(), key=lambda flow: flow.created_at, reverse=True)[:limit]
+
+    async def workers(self) -> Sequence[WorkerSnapshot]:
+        """The processes that hold a lease now."""
+        return await Views(self._open.store).workers()
+
+    async def doctor(self) -> Sequence[Finding]:
+        """Examines server and storage; each finding with its fix."""
+        return await examine(self._open)
+
+    # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _open(self) -> Backend:
+        if self._backend is None:
+            raise InvalidValue("FlowProducer", "not open", "`async with FlowProducer(…) as producer:`")
+        return self._backend
+
+    @property
+    def _open_feed(self) -> Feed:
+        if self._feed is None:
+            raise InvalidValue("FlowProducer", "not open", "`async with FlowProducer(…) as producer:`")
+        return self._feed
+
+    async def _submit(self, specs: Sequence[FlowSpec[Any]]) -> Sequence[FlowHandle[Any]]:
+        backend = self._open
+        flows = [(spec.options.id or new_flow_id(), spec) for spec in specs]
+        added = await backend.store.submit(flows)
+        return [
+            FlowHandle(backend, self._open_feed, flow_id, spec.result_type, is_new=one.is_new)
+            for (flow_id, spec), one in zip(flows, added, strict=True)
+        ]
+
+
+def new_flow_id() -> str:
+    """An id for a flow that was given none: 16 lowercase letters and digits, the first always a letter."""
+    alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
+    return secrets.choice(alphabet[:26]) + "".join(secrets.choice(alphabet) for _ in range(15))

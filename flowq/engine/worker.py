@@ -1,0 +1,223 @@
+"""`Worker`: claims and runs stages inside your own process. `flowq worker` runs the same in child processes of a supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flowq.engine.backend import Backend
+from flowq.engine.duties import Closer, Pruner, Rescuer, Sweeper, rescue
+from flowq.engine.every import run_every
+from flowq.engine.holder import Holder, new_holder_id
+from flowq.engine.lease import LEASE_MS, LeaseKeeper
+from flowq.engine.room import WorkerRoom
+from flowq.engine.slots import QueueSlots
+from flowq.errors import DefinitionError, InvalidValue, StageNameTaken
+from flowq.model.duration import Duration, to_ms
+from flowq.pipeline import Pipeline, Stage
+from flowq.pipeline.stage import AnyStage
+from flowq.settings import CONCURRENCY_MAX, Settings
+from flowq.store.views import Views
+from flowq.store.wire import HolderInfo
+
+log = logging.getLogger("flowq.engine")
+
+LEASE_MS_MIN = 1_000
+_RESCUE_SECONDS = 2.0
+_CLOSE_SECONDS = 5.0
+_PRUNE_SECONDS = 60.0
+_SWEEP_SECONDS = 600.0
+
+
+class Worker:
+    """Runs stages in this process: `async def` ones in its event loop, the others in threads.
+
+    It installs no signal handlers, and renews its own lease from a thread. A stage that holds the GIL for longer than the
+    lease stops that thread too: the stage is then given to another worker and runs twice, and only the later run's result is
+    kept. `flowq worker` has no such limit, and takes over a crashed stage within a second; use it where you can.
+
+    Stages with `isolation="process"` run in this process as well: process isolation needs `flowq worker`.
+
+    Args:
+        url: the server, as for `FlowProducer`.
+        pipelines: pipelines whose stages it serves.
+        stages: further stages it serves.
+        queues: queue → how many of its stages run at once on this host (None: as many as there is room for). Not given: all
+            queues of its stages.
+        concurrency: how many stages it runs at once.
+        namespace: as for `FlowProducer`.
+        artifacts: as for `FlowProducer`.
+        lease: how long after its last sign of life its stages are given to others; 15 s by default, at least 1 s.
+        drain_timeout: how long `stop` lets running stages go on before they are handed back; 30 s by default.
+        name: shown in `flowq inspect`; host and process by default.
+        settings: settings that were loaded already.
+
+    Raises:
+        InvalidValue, DefinitionError: an option is out of range; it has no stage to serve.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        pipelines: Iterable[Pipeline[..., Any]] = (),
+        stages: Iterable[Stage[..., Any]] = (),
+        queues: Mapping[str, int | None] | None = None,
+        concurrency: int = 50,
+        namespace: str | None = None,
+        artifacts: str | None = None,
+        lease: Duration = LEASE_MS / 1000,
+        drain_timeout: Duration = "30s",
+        name: str | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        base = settings or Settings.load()
+        self._settings = Settings(
+            url=base.url if url is None else url,
+            namespace=base.namespace if namespace is None else namespace,
+            artifacts=base.artifacts if artifacts is None else artifacts,
+            worker=base.worker,
+        )
+        if isinstance(concurrency, bool) or not 1 <= concurrency <= CONCURRENCY_MAX:
+            raise InvalidValue("concurrency", concurrency, f"a whole number from 1 to {CONCURRENCY_MAX:,}")
+        self._concurrency = concurrency
+        self._stages = served_stages(pipelines, stages)
+        self._queues = queues
+        self._lease_ms = to_ms(lease, "lease", least_ms=LEASE_MS_MIN)
+        self._drain_seconds = to_ms(drain_timeout, "drain_timeout") / 1000
+        self._name = name or default_name()
+        self._stopping = asyncio.Event()
+        self._holder: Holder | None = None
+        self._draining: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Works until `stop`, or until the task that runs it is cancelled (then what runs is handed back at once).
+
+        Raises:
+            ServerError, EmbeddedError: the server can't be used.
+        """
+        backend = await Backend.open(self._settings, name=f"flowq:worker:{self._name}", connections=4)
+        slots = host_slots(self._settings.namespace, self._queues or {})
+        over = asyncio.Event()
+        duties = [asyncio.create_task(duty) for duty in background_duties(backend, over)]
+        try:
+            while not self._stopping.is_set():
+                await self._one_life(backend, slots)
+        finally:
+            over.set()
+            for duty in duties:
+                duty.cancel()
+            await asyncio.gather(*duties, return_exceptions=True)
+            if slots is not None:
+                slots.close()
+            await backend.close()
+
+    async def stop(self) -> None:
+        """Claims no more, waits for what runs (at most `drain_timeout`), hands the rest back, and makes `run` return.
+
+        A stage that is handed back loses no attempt.
+        """
+        self._stopping.set()
+        holder = self._holder
+        if holder is not None:
+            if self._draining is None:
+                self._draining = asyncio.create_task(holder.drain(self._drain_seconds))
+            await asyncio.shield(self._draining)
+
+    async def _one_life(self, backend: Backend, slots: QueueSlots | None) -> None:
+        """Works under one holder id, until stopped or until its lease is lost."""
+        store, holder_id = backend.store, new_holder_id(self._name)
+        routes = routes_of(self._stages.values(), self._queues)
+        room = WorkerRoom(routes, self._concurrency, slots=slots, limited=_limited(self._queues))
+        info = HolderInfo(self._name, tuple(routes), tuple(self._stages), room.routes, self._concurrency)
+        for tag in store.partitions:
+            await store.register(tag, holder_id, self._lease_ms, info)
+        self._holder = Holder(store, holder_id, room, self._stages, backend.storage, self._concurrency)
+        loop, lost = asyncio.get_running_loop(), self._holder.lose
+
+        def on_lost(why: str) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended before the thread
+                loop.call_soon_threadsafe(lost, why)
+
+        keeper = LeaseKeeper(backend.settings.url, self._settings.namespace, holder_id, self._lease_ms, on_lost)
+        keeper.start()
+        if self._stopping.is_set():  # stop() came before there was a holder to drain
+            self._draining = asyncio.create_task(self._holder.drain(self._drain_seconds))
+        try:
+            await self._holder.work(backend.wakeups)
+        except asyncio.CancelledError:
+            keeper.stop()
+            await asyncio.shield(rescue(store, holder_id, "its worker was cancelled"))
+            raise
+        finally:
+            keeper.stop()
+        if self._holder.lost_because:
+            log.warning("worker %s begins again, because %s", self._name, self._holder.lost_because)
+        else:
+            await rescue(store, holder_id, "its worker has stopped")
+
+
+def served_stages(pipelines: Iterable[Pipeline[..., Any]], stages: Iterable[Stage[..., Any]]) -> dict[str, AnyStage]:
+    """The stages of pipelines, and single ones, by name; those whose code is elsewhere are left out.
+
+    Raises:
+        StageNameTaken: two of them have one name.
+        DefinitionError: there is none.
+    """
+    served: dict[str, AnyStage] = {}
+    for stage in (*(stage for pipeline in pipelines for stage in pipeline.stages()), *stages):
+        if stage.is_declared:
+            continue
+        known = served.setdefault(stage.name, stage)
+        if known.fn is not stage.fn:
+            raise StageNameTaken(stage.name, known.signature.where, stage.signature.where)
+    if not served:
+        raise DefinitionError("the worker has no stage to run", "give it pipelines=[…] or stages=[…] whose code is here")
+    return served
+
+
+def routes_of(stages: Iterable[AnyStage], queues: Mapping[str, int | None] | None) -> dict[str, list[str]]:
+    """Queue → the routes a worker serves: every stage on its own queue, or on each of `queues`, because a call may move it."""
+    routes: dict[str, list[str]] = {}
+    for stage in stages:
+        for queue in {stage.options.queue} if not queues else queues:
+            routes.setdefault(queue, []).append(f"{queue}:{stage.name}")
+    return routes
+
+
+def host_slots(namespace: str, queues: Mapping[str, int | None]) -> QueueSlots | None:
+    """The slots of this host for the queues that have a limit; None if none has."""
+    limits = {queue: count for queue, count in queues.items() if count is not None}
+    if not limits:
+        return None
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    base = Path(runtime) if runtime and os.access(runtime, os.W_OK) else Path("/tmp")
+    return QueueSlots(base / f"flowq-{os.getuid()}-{namespace}", limits)
+
+
+def default_name() -> str:
+    """Host and process."""
+    return f"{socket.gethostname().split('.')[0][:40]}-{os.getpid()}"
+
+
+def background_duties(backend: Backend, over: asyncio.Event) -> list[Any]:
+    """The duties of a process that keeps the house in order, as coroutines."""
+    store, views = backend.store, Views(backend.store)
+    duties = [
+        run_every(_RESCUE_SECONDS, Rescuer(store), stop=over, name="rescue"),
+        run_every(_CLOSE_SECONDS, Closer(store, views), stop=over, name="finishing cancellations"),
+        run_every(_PRUNE_SECONDS, Pruner(store, views), stop=over, name="pruning"),
+    ]
+    if backend.storage is not None:
+        duties.append(run_every(_SWEEP_SECONDS, Sweeper(views, backend.storage), stop=over, name="sweeping"))
+    return duties
+
+
+def _limited(queues: Mapping[str, int | None] | None) -> list[str]:
+    return [queue for queue, count in (queues or {}).items() if count is not None]

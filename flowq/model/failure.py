@@ -1,0 +1,50 @@
+"""`Failure`: what is kept of an exception: its type, text and traceback, bounded and free of control characters."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Literal
+
+import msgspec
+
+FailureKind = Literal["error", "timeout", "poisoned", "unrecoverable"]
+
+_MESSAGE_CHARS_MAX = 500
+_TRACEBACK_CHARS_MAX = 2_500
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True):
+    """Why an attempt failed.
+
+    Attributes:
+        error_type: the exception's class name.
+        message: its text, at most 500 characters.
+        traceback: at most the last 2,500 characters of its traceback, without the values of variables.
+        kind: `error`; `timeout`; `poisoned` (it crashed its process too often); `unrecoverable` (the stage said so).
+    """
+
+    error_type: str
+    message: str
+    traceback: str = ""
+    kind: FailureKind = "error"
+
+    @classmethod
+    def of(cls, error: BaseException, kind: FailureKind = "error") -> Failure:
+        """The failure for an exception, whatever its `__str__` does."""
+        try:
+            message = str(error) or type(error).__name__
+        except Exception:  # a user's __str__ may raise; the stage's failure must still be recorded
+            message = f"<{type(error).__name__} whose text can't be shown>"
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        return cls(type(error).__name__, _clean(message)[:_MESSAGE_CHARS_MAX], _clean(trace)[-_TRACEBACK_CHARS_MAX:], kind)
+
+    @property
+    def line(self) -> str:
+        """`ValueError: the first line of its text`."""
+        first = self.message.splitlines()[0] if self.message else ""
+        return f"{self.error_type}: {first}" if first else self.error_type
+
+
+def _clean(text: str) -> str:
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)

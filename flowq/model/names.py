@@ -1,0 +1,36 @@
+"""What ids and names may look like, so that none of them can break a key, a path or a terminal."""
+
+from __future__ import annotations
+
+import re
+
+from flowq.errors import InvalidValue
+
+# Braces would break the hash tag that keeps a flow's keys in one cluster slot; control characters, spaces and
+# backslashes break logs, shells and object keys. URLs are allowed, because people use them as ids.
+_FLOW_ID = re.compile(r"[A-Za-z0-9][!-\[\]-z|~]{0,255}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,127}")
+_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
+
+
+def check_flow_id(value: object, field: str = "flow id") -> str:
+    """Returns the id, or raises InvalidValue."""
+    if isinstance(value, str) and _FLOW_ID.fullmatch(value):
+        return value
+    raise InvalidValue(
+        field, value, "1 to 256 printable ASCII characters without spaces, braces and backslashes, beginning with a letter or digit"
+    )
+
+
+def check_name(value: object, field: str) -> str:
+    """Returns the name of a stage, queue, pipeline or tenant, or raises InvalidValue."""
+    if isinstance(value, str) and _NAME.fullmatch(value):
+        return value
+    raise InvalidValue(field, value, "1 to 128 letters, digits, '_', '-' or '.', beginning with a letter or '_'")
+
+
+def check_namespace(value: object) -> str:
+    """Returns the namespace, or raises InvalidValue."""
+    if isinstance(value, str) and _NAMESPACE.fullmatch(value):
+        return value
+    raise InvalidValue("namespace", value, "1 to 64 letters, digits, '_', '-' or '.', beginning with a letter or digit")

@@ -1,0 +1,164 @@
+"""Claims and outcomes: what a worker takes from the store, and what it reports back. Pure data.
+
+Each outcome is packed as an array `[verb, flow, index, fence, nonce, …]`, the order in which scripts/outcomes.lua reads it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+def opaque(data: bytes) -> msgspec.Raw:
+    """Bytes as they go into an outcome: as msgpack text, because the server's decoder knows no msgpack binary type."""
+    size = len(data)
+    if size < 32:
+        return msgspec.Raw(bytes((0xA0 | size,)) + data)
+    if size < 256:
+        return msgspec.Raw(bytes((0xD9, size)) + data)
+    if size < 65_536:
+        return msgspec.Raw(b"\xda" + size.to_bytes(2, "big") + data)
+    return msgspec.Raw(b"\xdb" + size.to_bytes(4, "big") + data)
+
+
+class Token(msgspec.Struct, frozen=True, array_like=True):
+    """The right to report on one run of a stage. Both parts must match.
+
+    A number alone is no fence: after a server lost the tail of its log, the same number is given out again.
+    """
+
+    fence: int
+    nonce: str
+
+    def __str__(self) -> str:
+        return f"{self.fence}-{self.nonce}"
+
+
+class Claim(msgspec.Struct):
+    """A stage that this process shall run.
+
+    Attributes:
+        flow_id: the flow.
+        index: the stage's index in the plan.
+        plan: the plan's digest.
+        token: the right to report on this run.
+        attempt: which attempt this is, from 1.
+        crashes: how often it crashed its process.
+        priority: the flow's priority.
+        created_at: when the flow was added, milliseconds since 1970.
+        literals: its literal arguments, packed; empty: none.
+        results: child index → its packed result; None: too large to come with the claim, read them in pages.
+        route: where it was claimed: `queue:stage`, with "!" behind it for a suspect.
+    """
+
+    flow_id: str
+    index: int
+    plan: str
+    token: Token
+    attempt: int
+    crashes: int
+    priority: int
+    created_at: int
+    literals: bytes
+    results: dict[int, bytes] | None
+    route: str
+
+    @property
+    def queue(self) -> str:
+        """The queue it was claimed from."""
+        return self.route.split(":", 1)[0]
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether its process died under an earlier run, so that it must run alone."""
+        return self.route.endswith("!")
+
+
+class Complete(msgspec.Struct, frozen=True, array_like=True, tag="complete"):
+    """The stage returned. `result` and `artifacts` are `opaque`; `parents` is packed once per plan: see `StoredPlan.releases`."""
+
+    flow_id: str
+    index: int
+    fence: int
+    nonce: str
+    result: msgspec.Raw
+    artifacts: msgspec.Raw
+    parents: msgspec.Raw
+
+
+class Retry(msgspec.Struct, frozen=True, array_like=True, tag="retry"):
+    """The attempt failed and another one will be made after `delay_ms`. `failure` is an `opaque` packed Failure."""
+
+    flow_id: str
+    index: int
+    fence: int
+    nonce: str
+    failure: msgspec.Raw
+    cause: str
+    delay_ms: int
+    keeps_attempt: bool = False
+
+
+class Fail(msgspec.Struct, frozen=True, array_like=True, tag="fail"):
+    """The stage failed for good. `failure` is an `opaque` packed Failure."""
+
+    flow_id: str
+    index: int
+    fence: int
+    nonce: str
+    failure: msgspec.Raw
+    cause: str
+
+
+class Release(msgspec.Struct, frozen=True, array_like=True, tag="release"):
+    """The stage is given back unfinished; it costs no attempt."""
+
+    flow_id: str
+    index: int
+    fence: int
+    nonce: str
+
+
+Outcome = Complete | Retry | Fail | Release
+
+
+class Progress(msgspec.Struct, frozen=True, array_like=True):
+    """How far a running stage is: `fraction` in 0…1."""
+
+    flow_id: str
+    index: int
+    fence: int
+    nonce: str
+    fraction: float
+    message: str
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Why an outcome was not applied.
+
+    Attributes:
+        position: which outcome of the batch.
+        word: `replayed` (it had been applied before) · `stale` (another run holds the stage) · `gone` · `corrupt`.
+        holder: who holds the stage now, for `stale`.
+    """
+
+    position: int
+    word: str
+    holder: str
+
+
+class Exchanged(msgspec.Struct, frozen=True):
+    """The answer to an exchange.
+
+    Attributes:
+        now: the server's time, milliseconds since 1970.
+        next_due_at: when the next scheduled stage is due; 0: none, or not asked because there was work.
+        verdicts: the outcomes that were not applied.
+        claims: what to run.
+        cancelled: (flow, index, fence) of running stages whose flow was cancelled.
+    """
+
+    now: int
+    next_due_at: int
+    verdicts: list[Verdict]
+    claims: list[Claim]
+    cancelled: list[tuple[str, int, int]]

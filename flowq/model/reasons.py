@@ -1,0 +1,59 @@
+"""Why a stage is not running: one code for machines, one sentence for people. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from flowq.model.duration import shown_duration
+from flowq.model.snapshot import Reason, StageSnapshot, WorkerSnapshot
+
+_NAMED_MAX = 3
+
+
+def reason_for(
+    stage: StageSnapshot, states: Mapping[str, str], workers: Sequence[WorkerSnapshot], flow_state: str, now_ms: int, *, is_suspect: bool
+) -> Reason | None:
+    """The reason for a stage that neither runs nor has ended; None for those that do.
+
+    Args:
+        stage: the stage.
+        states: stage name → state, of the whole flow.
+        workers: all live workers.
+        flow_state: the flow's state.
+        now_ms: the server's time.
+        is_suspect: its process died under an earlier run.
+    """
+    if stage.state == "blocked":
+        return _blocked(stage, states, flow_state)
+    if stage.state == "scheduled":
+        seconds = max(0, (stage.ready_at or now_ms) - now_ms) / 1000
+        cause = f" after {stage.failure.line}" if stage.failure else ""
+        when = f"in {shown_duration(seconds)}" if seconds else "now"
+        return Reason("back_off", f"attempt {stage.attempt + 1} of {stage.attempts} begins {when}{cause}")
+    if stage.state == "ready":
+        return _ready(stage, workers, is_suspect=is_suspect)
+    return None
+
+
+def _blocked(stage: StageSnapshot, states: Mapping[str, str], flow_state: str) -> Reason:
+    failed = tuple(child for child in stage.children if states[child] in ("failed", "cancelled"))
+    if failed and flow_state in ("failed", "cancelled"):
+        return Reason("flow_ended", f"{_listed(failed)} {'has' if len(failed) == 1 else 'have'} {states[failed[0]]}", failed)
+    waiting = tuple(child for child in stage.children if states[child] != "completed")
+    return Reason("children", f"waits for {_listed(waiting)}", waiting)
+
+
+def _ready(stage: StageSnapshot, workers: Sequence[WorkerSnapshot], *, is_suspect: bool) -> Reason:
+    serving = [worker for worker in workers if stage.stage in worker.stages and stage.queue in worker.queues]
+    if not serving:
+        if any(stage.queue in worker.queues for worker in workers):
+            return Reason("no_worker", f"no worker of queue {stage.queue} knows stage {stage.stage}", (stage.queue,))
+        return Reason("no_worker", f"no worker serves queue {stage.queue}", (stage.queue,))
+    if is_suspect:
+        return Reason("suspect", "its process died under it, so it waits for a process in which it can run alone", (stage.queue,))
+    return Reason("busy", f"queue {stage.queue}: waits for a free slot of {len(serving)} worker process{'es' if len(serving) > 1 else ''}", (stage.queue,))
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_NAMED_MAX])
+    return f"{shown} and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else shown

@@ -1,0 +1,120 @@
+"""`FlowSpec`: a flow that has been defined and checked but not stored yet: what a pipeline call returns and `add` takes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from flowq.errors import InvalidValue
+from flowq.model.duration import Duration, to_ms
+from flowq.model.names import check_flow_id, check_name
+from flowq.model.plan import Plan
+
+R_co = TypeVar("R_co", covariant=True)
+
+PRIORITY_MAX = 1_000_000
+_TAGS_MAX = 32
+
+
+class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How one flow is to be submitted. Checked by `FlowOptions.checked`.
+
+    Attributes:
+        id: the flow's id; None: flowq makes one.
+        tenant: whose flow it is; "" for nobody's in particular.
+        tags: words to find it by.
+        priority: larger runs first.
+        deadline_ms: how long it may take from submission; None: no limit.
+    """
+
+    id: str | None = None
+    tenant: str = ""
+    tags: tuple[str, ...] = ()
+    priority: int = 0
+    deadline_ms: int | None = None
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        id: str | None = None,
+        tenant: str = "",
+        tags: Sequence[str] = (),
+        priority: int = 0,
+        deadline: Duration | None = None,
+    ) -> FlowOptions:
+        """The options as users write them, or InvalidValue."""
+        if isinstance(tags, str) or len(tags) > _TAGS_MAX:
+            raise InvalidValue("tags", tags, f"a list of at most {_TAGS_MAX} words")
+        if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > PRIORITY_MAX:
+            raise InvalidValue("priority", priority, f"a whole number from -{PRIORITY_MAX} to {PRIORITY_MAX}")
+        return cls(
+            id=None if id is None else check_flow_id(id),
+            tenant=check_name(tenant, "tenant") if tenant else "",
+            tags=tuple(check_flow_id(tag, "tag") for tag in tags),
+            priority=priority,
+            deadline_ms=None if deadline is None else to_ms(deadline, "deadline", least_ms=1),
+        )
+
+
+class FlowSpec(Generic[R_co]):
+    """A flow, ready to be added. Immutable; made by calling a pipeline, by `stage.flow(...)` or from Nodes.
+
+    Attributes:
+        plan: the graph.
+        literals: stage index → its literal arguments as a msgpack map; a place that a child's result fills holds nil.
+        output_literal: the literal part of the flow's result as msgpack; None: it is one stage's result, whole.
+        inputs: the arguments of the pipeline as a msgpack map with sorted keys: they and its name identify the work.
+        result_type: the type the result is decoded to.
+        options: how it is to be submitted.
+    """
+
+    __slots__ = ("inputs", "literals", "options", "output_literal", "plan", "result_type")
+
+    def __init__(
+        self,
+        plan: Plan,
+        literals: dict[int, bytes],
+        inputs: bytes,
+        *,
+        output_literal: bytes | None = None,
+        result_type: Any = Any,
+        options: FlowOptions = FlowOptions(),
+    ) -> None:
+        self.plan = plan
+        self.literals = literals
+        self.inputs = inputs
+        self.output_literal = output_literal
+        self.result_type = result_type
+        self.options = options
+
+    @property
+    def fingerprint(self) -> bytes:
+        """16 bytes: equal for the same pipeline and the same inputs, whatever release of the code made them."""
+        return hashlib.sha256(self.plan.pipeline.encode() + b"\0" + self.inputs).digest()[:16]
+
+    def with_options(
+        self,
+        *,
+        id: str | None = None,
+        tenant: str = "",
+        tags: Sequence[str] = (),
+        priority: int = 0,
+        deadline: Duration | None = None,
+    ) -> FlowSpec[R_co]:
+        """The same flow with other options; what is not given goes back to its default.
+
+        Raises:
+            InvalidValue: an option is out of range.
+        """
+        options = FlowOptions.checked(id=id, tenant=tenant, tags=tags, priority=priority, deadline=deadline)
+        return FlowSpec(
+            self.plan, self.literals, self.inputs,
+            output_literal=self.output_literal, result_type=self.result_type, options=options,
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"<FlowSpec {self.plan.pipeline}: {len(self.plan.stages)} stages>"

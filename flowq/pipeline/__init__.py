@@ -1,0 +1,24 @@
+"""What users write: `@stage`, `@pipeline`, `Node`, and the tracing of a definition into a plan. Needs only the model."""
+
+from flowq.pipeline.accept import to_spec
+from flowq.pipeline.decorate import declare, stage
+from flowq.pipeline.definition import Pipeline, pipeline
+from flowq.pipeline.node import Node
+from flowq.pipeline.node_graph import spec_from_node
+from flowq.pipeline.registry import find_stage
+from flowq.pipeline.resource import reset_resources, resource
+from flowq.pipeline.stage import Stage
+
+__all__ = [
+    "Node",
+    "Pipeline",
+    "Stage",
+    "declare",
+    "find_stage",
+    "pipeline",
+    "reset_resources",
+    "resource",
+    "spec_from_node",
+    "stage",
+    "to_spec",
+]

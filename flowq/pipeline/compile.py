@@ -1,0 +1,84 @@
+"""Calls to a plan: gives each stage its name, and each child the parents that wait for it. Keeps compiled plans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from flowq.model.plan import Binding, Plan, StagePlan
+
+# A body may take a different shape for each input (a loop over a list); the common shapes stay, the odd ones are rebuilt.
+_PLANS_MAX = 64
+# Above this, keeping the plan costs more memory than compiling it again costs time.
+_KEPT_STAGES_MAX = 1_024
+
+
+class Call(NamedTuple):
+    """One call of a stage in a body. A tuple, because hashing the calls finds the compiled plan.
+
+    Attributes:
+        template: the stage without neighbours; its name is the author's, or the function's.
+        bindings: which results fill which arguments.
+        after: indexes of stages that it waits for without using their results.
+    """
+
+    template: StagePlan
+    bindings: tuple[Binding, ...]
+    after: tuple[int, ...]
+
+
+def compiled(pipeline: str, calls: Sequence[Call], output: tuple[Binding, ...]) -> Plan:
+    """The plan of these calls, which stand in topological order."""
+    parents: list[list[int]] = [[] for _ in calls]
+    children: list[tuple[int, ...]] = []
+    for index, call in enumerate(calls):
+        waits_for = tuple(sorted({binding.child for binding in call.bindings} | set(call.after)))
+        children.append(waits_for)
+        for child in waits_for:
+            parents[child].append(index)
+    names = _unique_names([call.template.name for call in calls])
+    stages = tuple(
+        msgspec.structs.replace(
+            call.template, name=names[index], bindings=call.bindings, children=children[index], parents=tuple(parents[index])
+        )
+        for index, call in enumerate(calls)
+    )
+    return Plan(pipeline, stages, output)
+
+
+class CompiledPlans:
+    """The plans of one pipeline by the structure of their calls, so that a flow of a known shape compiles nothing."""
+
+    def __init__(self, pipeline: str) -> None:
+        self._pipeline = pipeline
+        self._plans: dict[tuple[tuple[Call, ...], tuple[Binding, ...]], Plan] = {}
+
+    def plan(self, calls: Sequence[Call], output: tuple[Binding, ...]) -> Plan:
+        """The plan of these calls, compiled once per structure."""
+        key = (tuple(calls), output)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = compiled(self._pipeline, calls, output)
+            if len(calls) <= _KEPT_STAGES_MAX:
+                if len(self._plans) >= _PLANS_MAX:
+                    self._plans.pop(next(iter(self._plans)), None)
+                self._plans[key] = plan
+        return plan
+
+
+def _unique_names(wanted: Sequence[str]) -> list[str]:
+    """`encode`, `encode-2`, … in order; a number that somebody took as a name is passed over."""
+    taken: set[str] = set()
+    wanted_by_author = set(wanted)
+    counts: dict[str, int] = {}
+    names: list[str] = []
+    for name in wanted:
+        unique = name
+        while unique in taken or (unique != name and unique in wanted_by_author):
+            counts[name] = counts.get(name, 1) + 1
+            unique = f"{name}-{counts[name]}"
+        taken.add(unique)
+        names.append(unique)
+    return names

@@ -1,0 +1,67 @@
+"""Plain values to declared types, and which declared types storage can't carry. Built on msgspec, like storage itself."""
+
+from __future__ import annotations
+
+from types import NoneType
+from typing import Any, cast, get_args
+
+import msgspec
+
+from flowq.errors import DefinitionError, InvalidValue
+from flowq.pipeline.fields import is_union, plain, shown_type
+
+# A value of exactly one of these types can't be wrong inside, so it needs no conversion.
+_LEAVES = (str, int, float, bool, bytes, NoneType)
+# Fields of msgspec's descriptions of types that hold classes and values, not further descriptions.
+_NOT_TYPES = ("cls", "default", "default_factory")
+
+
+def convert(value: Any, annotation: Any, field: str) -> Any:
+    """The value as the declared type; itself when it is of that type already.
+
+    Raises:
+        InvalidValue: it does not fit; names `field`.
+        DefinitionError: nothing can be converted to this type.
+    """
+    try:
+        return msgspec.convert(value, annotation)
+    except msgspec.ValidationError as error:
+        raise InvalidValue(field, value, f"{shown_type(annotation)} ({error})") from None
+    except TypeError as error:
+        raise DefinitionError(f"{field} has type {shown_type(annotation)}, which can't be decoded: {error}") from None
+
+
+def exact_types(annotation: Any) -> frozenset[type] | None:
+    """The types whose instances are right as they are; None: any value is."""
+    if annotation is Any or annotation is object:
+        return None
+    members: tuple[Any, ...] = get_args(plain(annotation)) if is_union(annotation) else (annotation,)
+    return frozenset(member for member in members if member in _LEAVES or _is_record(member))
+
+
+def unstorable(annotation: Any) -> str | None:
+    """The first class in a type that msgspec can't carry, or what else is wrong with the type; None: all is well."""
+    try:
+        msgspec.msgpack.Decoder(annotation)
+        pending: list[Any] = [msgspec.inspect.type_info(annotation)]
+    except (TypeError, NameError) as error:
+        return f"{shown_type(annotation)} ({error})"
+    seen: set[int] = set()
+    while pending:
+        part = pending.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, msgspec.inspect.CustomType):
+            return f"{part.cls.__module__}.{part.cls.__qualname__}"
+        if isinstance(part, list | tuple):
+            pending.extend(cast("list[Any]", part))
+        elif isinstance(part, msgspec.inspect.Type | msgspec.inspect.Field):
+            pending.extend(getattr(part, name) for name in part.__struct_fields__ if name not in _NOT_TYPES)
+    return None
+
+
+def _is_record(annotation: Any) -> bool:
+    if not isinstance(annotation, type):
+        return False
+    return issubclass(cast("type[Any]", annotation), msgspec.Struct) or "__dataclass_fields__" in dir(annotation)

@@ -1,0 +1,147 @@
+"""`@stage` and `declare`: how stages come to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
+
+from flowq.model.duration import Duration
+from flowq.model.plan import Isolation
+from flowq.model.retry import Backoff
+from flowq.pipeline.options import StageOptions
+from flowq.pipeline.registry import register
+from flowq.pipeline.signature import surrounding_names
+from flowq.pipeline.stage import AnyStage, Stage
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class StageDecorator(Protocol):
+    """What `@stage(…)` returns: makes a stage of a function; an `async def` of R is a stage of R as well."""
+
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Stage[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Stage[P, R]: ...
+
+
+@overload
+def stage(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Stage[P, R]: ...
+@overload
+def stage(fn: Callable[P, R], /) -> Stage[P, R]: ...
+@overload
+def stage(
+    *,
+    name: str | None = None,
+    queue: str = "default",
+    attempts: int = 1,
+    backoff: Backoff | None = None,
+    timeout: Duration | None = None,
+    priority: int = 0,
+    isolation: Isolation = "thread",
+) -> StageDecorator: ...
+def stage(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    queue: str = "default",
+    attempts: int = 1,
+    backoff: Backoff | None = None,
+    timeout: Duration | None = None,
+    priority: int = 0,
+    isolation: Isolation = "thread",
+) -> Any:
+    """Makes a stage of a function: `@stage`, or `@stage(queue="gpu", attempts=2)`.
+
+    Args:
+        fn: the function; arguments and result are what msgspec can carry, large things are Artifacts.
+        name: the stage's name; default: the function's.
+        queue: the queue whose workers run it.
+        attempts: how often it may run before it fails for good, 1 to 100; counts the first run.
+        backoff: the wait before each retry; default: 1 s, 2 s, 4 s … up to 5 minutes.
+        timeout: how long one attempt may run; default: no limit.
+        priority: larger runs first, among the stages of one queue.
+        isolation: `thread`: in a thread (`async def`: in the loop) of a shared process; `process`: in a process of its own,
+            which can be killed.
+
+    Raises:
+        InvalidValue: an option is out of range.
+        StageNameTaken: another function has this name.
+        DefinitionError: the function can't be a stage.
+    """
+    options = StageOptions().changed(
+        queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation
+    )
+
+    def decorated(fn: Callable[..., Any]) -> AnyStage:
+        made = Stage(fn, _name_of(fn) if name is None else name, options, local_names=surrounding_names(fn))
+        register(made)
+        return made
+
+    if fn is None:
+        return decorated
+    made = Stage(fn, _name_of(fn) if name is None else name, options, local_names=surrounding_names(fn))
+    register(made)
+    return made
+
+
+@overload
+def declare(
+    name: str,
+    signature: Callable[P, Coroutine[Any, Any, R]],
+    *,
+    queue: str = "default",
+    attempts: int = 1,
+    backoff: Backoff | None = None,
+    timeout: Duration | None = None,
+    priority: int = 0,
+    isolation: Isolation = "thread",
+) -> Stage[P, R]: ...
+@overload
+def declare(
+    name: str,
+    signature: Callable[P, R],
+    *,
+    queue: str = "default",
+    attempts: int = 1,
+    backoff: Backoff | None = None,
+    timeout: Duration | None = None,
+    priority: int = 0,
+    isolation: Isolation = "thread",
+) -> Stage[P, R]: ...
+def declare(
+    name: str,
+    signature: Callable[..., Any],
+    *,
+    queue: str = "default",
+    attempts: int = 1,
+    backoff: Backoff | None = None,
+    timeout: Duration | None = None,
+    priority: int = 0,
+    isolation: Isolation = "thread",
+) -> AnyStage:
+    """A typed stage whose code is elsewhere, so that a web process need not import torch to submit it.
+
+    Options are part of the flow from its submission on: give those that the stage's code gives.
+
+    Args:
+        name: the name under which workers know the stage.
+        signature: a function whose annotations say what the stage takes and gives; its body is never run.
+        queue, attempts, backoff, timeout, priority, isolation: as in `@stage`.
+
+    Raises:
+        InvalidValue: an option is out of range.
+        DefinitionError: the signature can't be a stage's.
+    """
+    options = StageOptions().changed(
+        queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation
+    )
+    declared = Stage(signature, name, options, local_names=surrounding_names(signature), is_declared=True)
+    register(declared)
+    return declared
+
+
+def _name_of(fn: object) -> str:
+    return getattr(fn, "__name__", "")

@@ -1,0 +1,127 @@
+"""`@pipeline`: a function whose body wires stages. Its call runs the body once and returns the flow it describes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+
+from flowq.errors import DefinitionError
+from flowq.model.names import check_name
+from flowq.model.spec import FlowSpec
+from flowq.pipeline.compile import CompiledPlans
+from flowq.pipeline.holes import packed_apart
+from flowq.pipeline.reach import stages_reached_from
+from flowq.pipeline.signature import Signature, surrounding_names
+from flowq.pipeline.stage import AnyStage, Stage
+from flowq.pipeline.trace import Trace, current_trace
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Pipeline(Generic[P, R]):
+    """A named definition that makes flows. Made by `@pipeline`.
+
+    Attributes:
+        fn: the body.
+        name: the pipeline's name: part of what identifies a flow.
+        signature: what it takes and gives.
+    """
+
+    def __init__(self, fn: Callable[P, R], name: str | None = None, local_names: Mapping[str, Any] | None = None) -> None:
+        """Use `@pipeline`.
+
+        Raises:
+            InvalidValue: the name can't be a pipeline's.
+            DefinitionError: the function can't be a pipeline.
+        """
+        _refuse_what_is_no_body(fn)
+        self.fn = fn
+        self.name = check_name(fn.__name__ if name is None else name, "pipeline name")
+        self.signature = Signature(fn, self.name, local_names)
+        self._plans = CompiledPlans(self.name)
+        functools.update_wrapper(self, fn)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec[R]:
+        """Runs the body and returns the flow: checked, not stored yet. Give it to `producer.add`.
+
+        Raises:
+            WrongArguments, InvalidValue, ValueNotStorable, ValueTooLarge: the arguments are refused.
+            FlowIsEmpty: the body called no stage.
+            ResultNotReady: the body used a stage's result as a value.
+            DefinitionError: it was called in the body of another pipeline.
+        """
+        if (outer := current_trace.get()) is not None:
+            raise DefinitionError(
+                f"pipeline {self.name!r} was called in the body of pipeline {outer.pipeline!r}",
+                f"call its stages there, or share a plain function: {self.name}.fn(…)",
+            )
+        # Converted before they are packed: a dict and the Struct it stands for are the same inputs.
+        arguments = self.signature.converted(self.signature.bound(args, kwargs))
+        inputs, holes = packed_apart(arguments, self.name)
+        if holes:
+            raise DefinitionError(f"{self.name}() got {holes[0].hole!r}", "give it values: its stages have not run yet")
+        trace = Trace(self.name)
+        token = current_trace.set(trace)
+        try:
+            outcome = self.fn(**arguments)  # type: ignore[call-arg]
+        finally:
+            current_trace.reset(token)
+        return trace.spec(outcome, inputs, self._plans, self.signature.result)
+
+    def stages(self) -> tuple[AnyStage, ...]:
+        """All stages that the body can reach, by name; what it computes, such as `getattr(module, name)`, is not seen.
+
+        Raises:
+            StageNameTaken: two different functions of one stage name are among them.
+        """
+        return stages_reached_from(self.fn)
+
+    def __repr__(self) -> str:
+        return f"<pipeline {self.name}{self.signature}>"
+
+
+class PipelineDecorator(Protocol):
+    """What `@pipeline(…)` returns."""
+
+    def __call__(self, fn: Callable[P, R], /) -> Pipeline[P, R]: ...
+
+
+@overload
+def pipeline(fn: Callable[P, R], /) -> Pipeline[P, R]: ...
+@overload
+def pipeline(*, name: str | None = None) -> PipelineDecorator: ...
+def pipeline(fn: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+    """Makes a pipeline of a function whose body calls stages: `@pipeline`, or `@pipeline(name="short")`.
+
+    The body runs once for each flow, when it is submitted: parameters are real values, results of stages are promises.
+
+    Args:
+        fn: the function; a plain `def`.
+        name: the pipeline's name; default: the function's.
+
+    Raises:
+        InvalidValue: the name can't be a pipeline's.
+        DefinitionError: the function can't be a pipeline.
+    """
+
+    def decorated(fn: Callable[..., Any]) -> Pipeline[..., Any]:
+        return Pipeline(fn, name, surrounding_names(fn))
+
+    return decorated if fn is None else Pipeline(fn, name, surrounding_names(fn))
+
+
+def _refuse_what_is_no_body(fn: object) -> None:
+    if isinstance(fn, Stage):
+        raise DefinitionError(f"{fn.name!r} is a stage", "a pipeline is a plain function that calls stages")
+    if not inspect.isfunction(fn):
+        raise DefinitionError(f"a pipeline is made of a function, not of a {type(fn).__name__}", "wrap it in a def")
+    if inspect.iscoroutinefunction(fn):
+        raise DefinitionError(
+            f"the body of pipeline {fn.__name__!r} is async",
+            "make it a plain def: it only wires stages, and async stages need no await",
+        )
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise DefinitionError(f"the body of pipeline {fn.__name__!r} is a generator", "return the results, don't yield them")

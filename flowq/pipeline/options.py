@@ -1,0 +1,92 @@
+"""The options of a stage: checked once, where they are written, so that no wrong one travels any further."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import msgspec
+
+from flowq.errors import InvalidValue
+from flowq.model.duration import to_ms
+from flowq.model.names import check_name
+from flowq.model.plan import Isolation, StagePlan
+from flowq.model.retry import Backoff
+from flowq.model.spec import PRIORITY_MAX
+
+ATTEMPTS_MAX = 100
+
+
+class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a stage is run. Built with `checked`.
+
+    Attributes:
+        queue: the queue whose workers run it.
+        attempts: how often it may run before it fails for good; counts the first run.
+        backoff: the wait before each retry.
+        timeout_ms: how long one attempt may run; None: no limit.
+        priority: larger runs first.
+        isolation: `thread`: in a thread (or, for `async def`, the loop) of a shared process; `process`: in its own.
+    """
+
+    queue: str = "default"
+    attempts: int = 1
+    backoff: Backoff = Backoff()
+    timeout_ms: int | None = None
+    priority: int = 0
+    isolation: Isolation = "thread"
+
+    def changed(self, **given: Any) -> StageOptions:
+        """These options with those that were given as users write them; None counts as not given.
+
+        Raises:
+            InvalidValue: an option is out of range; names it.
+        """
+        checked = {_FIELD.get(name, name): _CHECKS[name](value) for name, value in given.items() if value is not None}
+        return msgspec.structs.replace(self, **checked) if checked else self
+
+    def template(self, name: str, stage: str) -> StagePlan:
+        """A stage of a plan with these options that knows no neighbours yet."""
+        return StagePlan(name, stage, self.queue, self.attempts, self.backoff, self.timeout_ms, self.priority, self.isolation)
+
+
+def _attempts(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= ATTEMPTS_MAX:
+        raise InvalidValue("attempts", value, f"a whole number from 1 to {ATTEMPTS_MAX}; it counts the first run")
+    return value
+
+
+def _priority(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > PRIORITY_MAX:
+        raise InvalidValue("priority", value, f"a whole number from -{PRIORITY_MAX} to {PRIORITY_MAX}")
+    return value
+
+
+def _backoff(value: object) -> Backoff:
+    if not isinstance(value, Backoff):
+        raise InvalidValue("backoff", value, "Backoff.exponential(…), Backoff.fixed(…) or Backoff.none()")
+    return value
+
+
+def _isolation(value: object) -> str:
+    if value not in get_args(Isolation):
+        raise InvalidValue("isolation", value, "'thread' or 'process'")
+    return str(value)
+
+
+def _queue(value: object) -> str:
+    return check_name(value, "queue")
+
+
+def _timeout_ms(value: object) -> int:
+    return to_ms(value, "timeout", least_ms=1)
+
+
+_FIELD = {"timeout": "timeout_ms"}
+_CHECKS = {
+    "queue": _queue,
+    "attempts": _attempts,
+    "backoff": _backoff,
+    "timeout": _timeout_ms,
+    "priority": _priority,
+    "isolation": _isolation,
+}

@@ -1,0 +1,181 @@
+"""`Stage`: a function that does one step of a flow. In a pipeline's body a call is recorded; elsewhere it runs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Generic, NoReturn, ParamSpec, TypeAlias, TypeVar, cast
+
+from flowq.errors import DefinitionError, InvalidValue
+from flowq.model.duration import Duration
+from flowq.model.names import check_name
+from flowq.model.retry import Backoff
+from flowq.model.spec import FlowSpec
+from flowq.pipeline.compile import CompiledPlans
+from flowq.pipeline.options import StageOptions
+from flowq.pipeline.promise import Promise
+from flowq.pipeline.signature import Signature
+from flowq.pipeline.trace import Trace, current_trace
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Stage(Generic[P, R]):
+    """A step of a flow. Made by `@stage` or `declare`.
+
+    Attributes:
+        fn: the plain function, for tests and workers.
+        name: the stage's name: what workers know it by.
+        options: how it is run.
+        signature: what it takes and gives.
+        is_async: whether `fn` is an `async def`.
+        is_declared: whether its code is elsewhere, so that no worker can run it from here.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[P, R] | Callable[P, Coroutine[Any, Any, R]],
+        name: str,
+        options: StageOptions,
+        *,
+        local_names: Mapping[str, Any] | None = None,
+        is_declared: bool = False,
+    ) -> None:
+        """Use `@stage` or `declare`.
+
+        Raises:
+            InvalidValue: the name can't be a stage's.
+            DefinitionError: the function can't be a stage.
+        """
+        _refuse_what_is_no_plain_function(fn)
+        self.name = check_name(name, "stage name")
+        self.fn: Callable[P, R] = cast("Callable[P, R]", _refusing(self.name) if is_declared else fn)
+        self.options = options
+        self.is_async = inspect.iscoroutinefunction(fn)
+        self.is_declared = is_declared
+        self.signature = Signature(fn, self.name, local_names, is_declared=is_declared)
+        self._template = options.template(self.name, self.name)
+        self._after: tuple[Any, ...] = ()
+        functools.update_wrapper(self, fn)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """In a pipeline's body: records the call and returns a promise of the result. Elsewhere: runs the function.
+
+        Raises:
+            WrongArguments, InvalidValue, ValueNotStorable, ValueTooLarge: in a body: the arguments are refused.
+        """
+        trace = current_trace.get()
+        if trace is None:
+            outcome = self.fn(*args, **kwargs)
+            remember_plain_run(self.name, outcome)
+            return outcome
+        return cast("R", trace.call(self._template, self.signature, self.signature.bound(args, kwargs), self._after))
+
+    def flow(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec[R]:
+        """A flow of this one stage.
+
+        Raises:
+            WrongArguments, InvalidValue, ValueNotStorable, ValueTooLarge: the arguments are refused.
+            DefinitionError: it was called in a pipeline's body.
+        """
+        if (outer := current_trace.get()) is not None:
+            raise DefinitionError(
+                f"{self.name}.flow() was called in the body of pipeline {outer.pipeline!r}", f"call {self.name}() there"
+            )
+        trace = Trace(self._template.name)
+        promise = trace.call(self._template, self.signature, self.signature.bound(args, kwargs), self._after)
+        return trace.spec(promise, trace.literals_of(0), self._plans, self.signature.result)
+
+    def with_options(
+        self,
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        attempts: int | None = None,
+        backoff: Backoff | None = None,
+        timeout: Duration | None = None,
+        priority: int | None = None,
+        after: Iterable[object] = (),
+    ) -> Stage[P, R]:
+        """The same stage with other options for the calls made through it; what is not given stays.
+
+        Args:
+            name: the stage's name in the flow.
+            queue, attempts, backoff, timeout, priority: as in `@stage`.
+            after: results of stages that must complete first though they are no arguments.
+
+        Raises:
+            InvalidValue: an option is out of range.
+        """
+        variant: Stage[P, R] = object.__new__(type(self))
+        variant.__dict__.update(self.__dict__)
+        variant.__dict__.pop("_plans", None)
+        variant.options = self.options.changed(
+            queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority
+        )
+        variant._template = variant.options.template(
+            self._template.name if name is None else check_name(name, "stage name"), self.name
+        )
+        variant._after = _checked_after(after)
+        return variant
+
+    @functools.cached_property
+    def _plans(self) -> CompiledPlans:
+        return CompiledPlans(self._template.name)
+
+    def __repr__(self) -> str:
+        return f"<{'declared ' if self.is_declared else ''}stage {self.name}{self.signature}>"
+
+
+# Any stage, whatever it takes and gives.
+AnyStage: TypeAlias = Stage[..., Any]
+
+
+class _PlainRun:
+    """The last stage that ran as a plain function, so that `add(download(url))` can name it. A hint only."""
+
+    name = ""
+    outcome_id = 0
+
+
+def remember_plain_run(name: str, outcome: object) -> None:
+    """Keeps which stage ran outside a body, and the identity of what it returned."""
+    _PlainRun.name = name
+    _PlainRun.outcome_id = id(outcome)
+
+
+def plain_run_of(value: object) -> str | None:
+    """The stage that has just returned this very value, or None."""
+    return _PlainRun.name if _PlainRun.outcome_id == id(value) and value is not None else None
+
+
+def _refusing(name: str) -> Callable[..., Any]:
+    """What runs when a declared stage is called as a plain function."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise DefinitionError(
+            f"stage {name!r} is only declared here: its code is elsewhere",
+            f"call it in a pipeline, or submit {name}.flow(…) to workers that have its code",
+        )
+
+    return refuse
+
+
+def _checked_after(after: Iterable[object]) -> tuple[Any, ...]:
+    if type(after) is Promise or type(after) is str or not hasattr(type(after), "__iter__"):
+        raise InvalidValue("after", after, "a list of results of stages, such as after=[cleanup]")
+    return tuple(after)
+
+
+def _refuse_what_is_no_plain_function(fn: object) -> None:
+    if isinstance(fn, Stage):
+        raise DefinitionError(f"{fn.name!r} is a stage already", "use with_options(…) for other options")
+    if not inspect.isfunction(fn):
+        raise DefinitionError(f"a stage is made of a function, not of a {type(fn).__name__}", "wrap it in a def")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise DefinitionError(f"{fn.__qualname__} is a generator", "return a list, or write the items to an artifact")
+    owner, dot, _ = fn.__qualname__.rpartition(".")
+    if dot and not owner.endswith("<locals>"):
+        raise DefinitionError(f"{fn.__qualname__} is a method", "a stage is a function of a module")

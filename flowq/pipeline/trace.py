@@ -1,0 +1,122 @@
+"""One run of a pipeline's body: records the calls of stages and hands out promises, then makes the flow of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextvars import ContextVar
+from typing import Any
+
+import msgspec
+
+from flowq.errors import FlowIsEmpty, ForeignPromise, InvalidValue, StageNameTaken
+from flowq.model.plan import Binding, StagePlan
+from flowq.model.spec import FlowSpec
+from flowq.pipeline.compile import Call, CompiledPlans
+from flowq.pipeline.holes import packed_apart
+from flowq.pipeline.promise import Promise, Source, source_of
+from flowq.pipeline.signature import Signature
+
+current_trace: ContextVar[Trace | None] = ContextVar("flowq_trace", default=None)
+
+_NO_ARGUMENTS = b"\x80"
+
+
+class Trace:
+    """The calls of one run of a body.
+
+    Attributes:
+        pipeline: the pipeline's name.
+    """
+
+    __slots__ = ("_calls", "_literals", "_signatures", "pipeline")
+
+    def __init__(self, pipeline: str) -> None:
+        self.pipeline = pipeline
+        self._calls: list[Call] = []
+        self._literals: dict[int, bytes] = {}
+        self._signatures: dict[str, Signature] = {}
+
+    def call(self, template: StagePlan, signature: Signature, arguments: dict[str, Any], after: Iterable[Any] = ()) -> Promise:
+        """Records a call.
+
+        Args:
+            template: the stage without neighbours.
+            signature: what the stage's function takes and gives.
+            arguments: name → promise, literal, or a literal that holds promises.
+            after: promises whose stages it waits for.
+
+        Raises:
+            InvalidValue: a literal does not fit its annotation.
+            ValueNotStorable, ValueTooLarge: a literal can't be stored.
+            ForeignPromise: a promise of another run.
+            StageNameTaken: another function of the same stage name was called before.
+        """
+        known = self._signatures.setdefault(template.stage, signature)
+        if known is not signature and not (known.is_declared or signature.is_declared):
+            raise StageNameTaken(template.stage, known.where, signature.where)
+        index = len(self._calls)
+        bindings: list[Binding] = []
+        literals: dict[str, Any] = {}
+        for name, value in arguments.items():
+            if type(value) is Promise:
+                bindings.append(self._binding((name,), value, template.name))
+            else:
+                literals[name] = value
+        if literals:
+            bindings += self._packed(index, literals, signature, template.name)
+        waits_for = tuple(self._after(promise, template.name) for promise in after) if after else ()
+        self._calls.append(Call(template, tuple(bindings), waits_for))
+        return Promise(Source(self, index, signature.result, f"{template.name}()"))
+
+    def literals_of(self, index: int) -> bytes:
+        """The packed literal arguments of a recorded call."""
+        return self._literals.get(index, _NO_ARGUMENTS)
+
+    def spec(self, outcome: Any, inputs: bytes, plans: CompiledPlans, result_type: Any) -> FlowSpec[Any]:
+        """The flow of the recorded calls.
+
+        Args:
+            outcome: what the body returned: promises, literals, or containers of both.
+            inputs: the packed arguments of the pipeline.
+            plans: where compiled plans are kept.
+            result_type: the pipeline's declared result.
+
+        Raises:
+            FlowIsEmpty: no stage was called.
+        """
+        if not self._calls:
+            raise FlowIsEmpty(self.pipeline)
+        if type(outcome) is Promise:
+            output: tuple[Binding, ...] = (self._binding((), outcome, self.pipeline),)
+            literal = None
+        else:
+            output, literal = self._output(outcome)
+        plan = plans.plan(self._calls, output)
+        return FlowSpec(plan, self._literals, inputs, output_literal=literal, result_type=result_type)
+
+    def _packed(self, index: int, literals: dict[str, Any], signature: Signature, name: str) -> list[Binding]:
+        literal, holes = packed_apart(literals, name)
+        bindings = [self._binding(filled.into, filled.hole, name) for filled in holes]
+        with_holes = {binding.into[0] for binding in bindings}
+        # What holds a promise can't be converted before the stage runs; the worker checks it then.
+        signature.check({name: value for name, value in literals.items() if name not in with_holes} if holes else literals)
+        self._literals[index] = literal
+        return bindings
+
+    def _output(self, outcome: Any) -> tuple[tuple[Binding, ...], bytes]:
+        literal, holes = packed_apart({"result": outcome}, self.pipeline)
+        output = tuple(self._binding(filled.into[1:], filled.hole, self.pipeline) for filled in holes)
+        return output, msgspec.msgpack.encode(msgspec.msgpack.decode(literal)["result"])
+
+    def _binding(self, into: tuple[str | int, ...], hole: object, used_by: str) -> Binding:
+        if type(hole) is not Promise:
+            raise InvalidValue(f"{used_by}.{into[0] if into else ''}", hole, "a stage's result or a value; a Node is neither")
+        source = source_of(hole)
+        if source.trace is not self:
+            raise ForeignPromise(source.label, used_by)
+        return Binding(into, source.child, source.take)
+
+    def _after(self, promise: object, name: str) -> int:
+        if type(promise) is not Promise:
+            raise InvalidValue(f"after of {name}", promise, "results of stages that were called in this body")
+        return self._binding((), promise, name).child

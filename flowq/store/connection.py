@@ -1,0 +1,177 @@
+"""One server: its connections, and the one owner of retries.
+
+redis-py repeats commands by itself (0, 3 or 10 times, by version); here that is off. Every call of flowq may be
+repeated safely, so a call whose answer was lost is simply sent again until `patience` runs out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import redis.asyncio as redis
+from redis import exceptions as refused
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from flowq.errors import (
+    CorruptState,
+    FlowqError,
+    InvalidValue,
+    NotARedisServer,
+    ServerForbids,
+    ServerIsFull,
+    ServerIsReplica,
+    ServerReadOnly,
+    ServerRefusedLogin,
+    ServerUnreachable,
+    masked,
+)
+from flowq.store.script_loader import script
+
+log = logging.getLogger("flowq.store")
+
+_CONNECT_SECONDS_MAX = 5.0
+# Longer than any script may take, so that a stalled server is told from a dead one.
+_ANSWER_SECONDS_MAX = 15.0
+_PAUSE_SECONDS_MAX = 1.0
+
+
+class Connection:
+    """A fixed number of connections to one server.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`.
+        name: shown in the server's CLIENT LIST.
+        size: how many connections at most; a call waits when all are in use.
+        patience: seconds for which an unreachable server is asked again.
+
+    Raises:
+        InvalidValue: the URL is none of these.
+    """
+
+    def __init__(self, url: str, *, name: str = "flowq", size: int = 3, patience: float = 10.0) -> None:
+        self.url = checked_url(url)
+        self.patience = patience
+        self._is_down = False
+        self._pool = cast(
+            "redis.BlockingConnectionPool",
+            redis.BlockingConnectionPool.from_url(
+                self.url,
+                max_connections=size,
+                timeout=None,
+                client_name=name,
+                protocol=2,
+                retry=Retry(NoBackoff(), 0),
+                socket_connect_timeout=_CONNECT_SECONDS_MAX,
+                socket_timeout=_ANSWER_SECONDS_MAX,
+                **({} if self.url.startswith("unix") else {"socket_keepalive": True}),
+            ),
+        )
+        self._client = redis.Redis(connection_pool=self._pool)
+
+    async def run(self, name: str, tag: str, *args: Any, patience: float | None = None) -> Any:
+        """Runs a script on the partition of `tag`; loads it where the server does not know it (any more)."""
+        wanted = script(name)
+
+        async def once() -> Any:
+            try:
+                return await self._client.execute_command("EVALSHA", wanted.sha, 1, tag, *args)
+            except refused.NoScriptError:
+                await self._client.execute_command("SCRIPT LOAD", wanted.source)
+                return await self._client.execute_command("EVALSHA", wanted.sha, 1, tag, *args)
+
+        return await self._patiently(once, patience)
+
+    async def command(self, *args: Any, patience: float | None = None) -> Any:
+        """Runs one command that may be repeated."""
+        return await self._patiently(lambda: self._client.execute_command(*args), patience)
+
+    async def commands(self, *many: tuple[Any, ...], patience: float | None = None) -> list[Any]:
+        """Runs several commands, each of which may be repeated, in one round trip."""
+        if not many:
+            return []
+
+        async def once() -> list[Any]:
+            pipeline = self._client.pipeline(transaction=False)
+            for args in many:
+                pipeline.execute_command(*args)
+            return await pipeline.execute()
+
+        return await self._patiently(once, patience)
+
+    def subscription(self) -> Any:
+        """A pub/sub connection outside the budget of `size`: one per process."""
+        return self._client.pubsub(ignore_subscribe_messages=True)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._client.aclose()
+        await self._pool.disconnect()
+
+    async def _patiently(self, once: Callable[[], Awaitable[Any]], patience: float | None) -> Any:
+        give_up_at = time.monotonic() + (self.patience if patience is None else patience)
+        pause = 0.02
+        while True:
+            try:
+                answer = await once()
+            except (refused.RedisError, OSError) as error:
+                known = typed(self.url, error)
+                if not isinstance(known, ServerUnreachable) or time.monotonic() + pause > give_up_at:
+                    raise known from error
+                if not self._is_down:
+                    self._is_down = True
+                    log.warning("%s; trying again", known.problem)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _PAUSE_SECONDS_MAX)
+            else:
+                if self._is_down:
+                    self._is_down = False
+                    log.info("the server at %s answers again", masked(self.url))
+                return answer
+
+
+def checked_url(url: str) -> str:
+    """The URL, if flowq can use it.
+
+    Raises:
+        InvalidValue: another scheme, a port out of range, no path for `unix://`.
+    """
+    expected = "redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket"
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 — raises where the port is no port
+    except (ValueError, AttributeError):
+        raise InvalidValue("server URL", masked(str(url)), expected) from None
+    is_socket = parts.scheme == "unix" and len(parts.path) > 1
+    if not is_socket and not (parts.scheme in ("redis", "rediss") and parts.hostname):
+        raise InvalidValue("server URL", masked(url), expected)
+    if parts.path.strip("/") and not is_socket and not parts.path.strip("/").isdecimal():
+        raise InvalidValue("server URL", masked(url), expected)
+    return url
+
+
+def typed(url: str, error: Exception) -> FlowqError:
+    """The error of flowq for an error of the client library. ServerUnreachable means: asking again may help."""
+    text = str(error)
+    if isinstance(error, refused.AuthenticationError) or "NOAUTH" in text or "WRONGPASS" in text or "invalid password" in text:
+        return ServerRefusedLogin(url)
+    if isinstance(error, refused.NoPermissionError):
+        return ServerForbids(url, text)
+    if isinstance(error, refused.ReadOnlyError):
+        return ServerIsReplica(url)
+    if isinstance(error, refused.OutOfMemoryError) or text.startswith("OOM"):
+        return ServerIsFull(url)
+    if "MISCONF" in text:
+        return ServerReadOnly(url, text)
+    if isinstance(error, refused.InvalidResponse) or "Protocol Error" in text:
+        return NotARedisServer(url, text)
+    if "WRONGTYPE" in text or "user_script" in text:
+        return CorruptState("", "a key", text)
+    if isinstance(error, refused.ResponseError) and not isinstance(error, refused.BusyLoadingError) and not text.startswith(("BUSY", "LOADING")):
+        return NotARedisServer(url, text) if "unknown command" in text.lower() else ServerForbids(url, text)
+    return ServerUnreachable(url, text or type(error).__name__)

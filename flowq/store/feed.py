@@ -1,0 +1,123 @@
+"""The events of flows, in order: one reader per process reads the streams and hands each event to who follows its flow."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from flowq.model.event import Event
+from flowq.store.connection import Connection
+from flowq.store.keys import EVENTS, Keys
+from flowq.store.wire import WireEvent
+
+log = logging.getLogger("flowq.store")
+
+_BLOCK_MS = 2_000
+_ENTRIES = 200
+
+_events = msgspec.msgpack.Decoder(list[WireEvent])
+
+
+class Feed:
+    """Follows the event streams of all partitions. Starts with the first follower, stops with the last."""
+
+    def __init__(self, connection: Connection, keys: Keys) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._followers: dict[str, list[Callable[[WireEvent], None]]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._positions: dict[str, bytes] = {}
+        self._is_placed = asyncio.Event()
+
+    async def follow(self, flow_id: str, follower: Callable[[WireEvent], None]) -> Callable[[], None]:
+        """Hands every event of the flow from now on to `follower`; returns what ends it."""
+        self._followers.setdefault(flow_id, []).append(follower)
+        if self._task is None:
+            self._is_placed.clear()
+            self._task = asyncio.create_task(self._read())
+        # Events between this call and the reader's first position would be lost without a trace.
+        await self._is_placed.wait()
+
+        def end() -> None:
+            followers = self._followers.get(flow_id, [])
+            if follower in followers:
+                followers.remove(follower)
+            if not followers:
+                self._followers.pop(flow_id, None)
+            if not self._followers and self._task is not None:
+                self._task.cancel()
+                self._task = None
+
+        return end
+
+    async def past(self, flow_id: str, after_seq: int, since_ms: int) -> list[WireEvent]:
+        """What the stream still holds of a flow's events after a number, oldest first; progress left out."""
+        key = self._keys.tag_of(flow_id) + EVENTS
+        found: list[WireEvent] = []
+        start: str = str(max(0, since_ms))
+        while True:
+            entries = await self._connection.command("XRANGE", key, start, "+", "COUNT", _ENTRIES)
+            for _, fields in entries:
+                found += [event for event in _decoded(fields) if event.flow_id == flow_id and event.seq > after_seq]
+            if len(entries) < _ENTRIES:
+                return found
+            start = "(" + entries[-1][0].decode()
+
+    def close(self) -> None:
+        """Stops reading."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _read(self) -> None:
+        tags = self._keys.tags
+        for tag in tags:
+            last = await self._connection.command("XREVRANGE", tag + EVENTS, "+", "-", "COUNT", 1)
+            self._positions[tag] = last[0][0] if last else b"0-0"
+        self._is_placed.set()
+        # A connection of its own for each partition's blocking read, so that no other call waits behind it.
+        async with asyncio.TaskGroup() as readers:
+            for tag in tags:
+                readers.create_task(self._read_partition(tag))
+
+    async def _read_partition(self, tag: str) -> None:
+        while True:
+            answer: Any = await self._connection.command(
+                "XREAD", "COUNT", _ENTRIES, "BLOCK", _BLOCK_MS, "STREAMS", tag + EVENTS, self._positions[tag], patience=3_600
+            )
+            if not answer:
+                continue
+            entries = next(iter(answer.values()))[0] if isinstance(answer, dict) else answer[0][1]
+            for entry_id, fields in entries:
+                self._positions[tag] = entry_id
+                for event in _decoded(fields):
+                    for follower in list(self._followers.get(event.flow_id, ())):
+                        follower(event)
+
+
+def named(event: WireEvent, names: Callable[[int], str]) -> Event:
+    """The event as users see it; `names` gives the name of a stage by its index."""
+    return Event(
+        flow_id=event.flow_id,
+        seq=event.seq,
+        verb=event.verb,  # type: ignore[arg-type]
+        at=event.at,
+        stage=None if event.stage < 0 else names(event.stage),
+        attempt=event.attempt,
+        progress=event.progress if event.progress >= 0 else None,
+        note=event.note,
+        due_at=event.due_at or None,
+    )
+
+
+def _decoded(fields: Any) -> list[WireEvent]:
+    data = fields.get(b"b") if isinstance(fields, dict) else fields[1]
+    try:
+        return _events.decode(data)
+    except msgspec.DecodeError as error:
+        log.warning("an entry of the event stream can't be read: %s", error)
+        return []

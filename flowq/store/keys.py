@@ -1,0 +1,91 @@
+"""Every key of flowq, spelled here and nowhere else: Python builds keys with `Keys`, Lua gets the same words from `LUA`.
+
+All keys of one partition carry one hash tag, `{namespace:partition}`, so a script may touch any of them and a cluster
+keeps them in one slot. Ids and names are checked (`flowq.model.names`) so that none can hold a brace or, where it is
+followed by something, a colon.
+"""
+
+from __future__ import annotations
+
+import binascii
+from typing import Final
+
+# What follows the tag. One letter where the key is written for every flow or stage, a word where there are few.
+FLOW: Final = ":f:"
+PLAN: Final = ":p:"
+LANES: Final = ":z:"
+LANE: Final = ":q:"
+PARKED: Final = ":w:"
+HOLDER: Final = ":h:"
+RUNNING: Final = ":x:"
+STAGING: Final = ":s:"
+FINISHED: Final = ":finished:"
+DUE: Final = ":due"
+HOLDERS: Final = ":holders"
+EVENTS: Final = ":events"
+LIVE: Final = ":live"
+FAILED: Final = ":failed"
+CANCELLED: Final = ":cancelled"
+CLOSING: Final = ":closing"
+WAKE_CHANNEL: Final = ":wake:"
+ENDED_CHANNEL: Final = ":ended:"
+
+_TAGGED: Final = {
+    "FLOW": FLOW, "PLAN": PLAN, "LANES": LANES, "LANE": LANE, "PARKED": PARKED, "HOLDER": HOLDER, "RUNNING": RUNNING,
+    "FINISHED": FINISHED, "DUE": DUE, "HOLDERS": HOLDERS, "EVENTS": EVENTS, "LIVE": LIVE,
+    "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
+}  # fmt: skip
+
+# Keys without a time to live, and why each is bounded. All others expire. docs/reference/keys.md is this table.
+PERMANENT: Final[dict[str, str]] = {
+    "meta": "one per namespace: schema, instance id, number of partitions",
+    FLOW: "a flow that has not ended; it expires when it has",
+    PLAN: "one per definition, counted by its flows, deleted with the last",
+    LANES: "one per queue and stage with ready stages; deleted when empty",
+    LANE: "ready stages; deleted when empty",
+    PARKED: "one per queue and stage: idle processes, at most one entry each",
+    RUNNING: "one per process that holds stages; deleted with the process",
+    FINISHED: "completed flows by hour, until the pruner has dropped them",
+    DUE: "stages that wait for a time",
+    HOLDERS: "live processes and their leases",
+    EVENTS: "one stream per partition, trimmed by age and length",
+    LIVE: "flows that have not ended",
+    FAILED: "failed flows, until pruned",
+    CANCELLED: "cancelled flows, until pruned",
+    CLOSING: "flows whose cancellation is under way",
+}
+
+
+def lua_constants() -> str:
+    """The key words as Lua locals, put before every script by the loader."""
+    names = ", ".join(f"{name}_KEY" for name in _TAGGED)
+    words = ", ".join(f"'{word}'" for word in _TAGGED.values())
+    return f"local {names} = {words}\n"
+
+
+class Keys:
+    """The keys of one namespace, spread over `partitions` hash tags."""
+
+    __slots__ = ("meta", "namespace", "tags")
+
+    def __init__(self, namespace: str, partitions: int = 1) -> None:
+        self.namespace = namespace
+        self.meta = f"{{{namespace}}}:meta"
+        self.tags = [f"{{{namespace}:{partition}}}" for partition in range(partitions)]
+
+    def tag_of(self, flow_id: str) -> str:
+        """The hash tag of the partition that a flow lives in: CRC16 of its id, as Redis Cluster computes it."""
+        if len(self.tags) == 1:
+            return self.tags[0]
+        return self.tags[binascii.crc_hqx(flow_id.encode(), 0) % len(self.tags)]
+
+    def flow(self, flow_id: str) -> str:
+        """The hash that holds a flow."""
+        return self.tag_of(flow_id) + FLOW + flow_id
+
+    def is_permanent(self, key: str) -> bool:
+        """Whether a key is on the list of those that may have no time to live."""
+        if key == self.meta:
+            return True
+        tag = next((tag for tag in self.tags if key.startswith(tag)), None)
+        return tag is not None and any(key[len(tag) :].startswith(word) for word in PERMANENT)

@@ -1,0 +1,64 @@
+#!lua flags=allow-oom
+-- cancel: ends a flow; at most 500 stages a call, from `cursor` on, so that a flow of 100,000 can't stall the server.
+-- Needs      records view emit lanes flush
+-- Called by  Store.cancel     KEYS 1 the partition's tag    ARGV 1 flow  2 reason  3 cursor  4 how many stages it has  5 packed retention
+-- Replies    {"cancelled"} | {"closing", next cursor} | {"ended", status} | {"unknown"}
+-- The first call closes the flow: from then on nothing of it is claimed. Who runs one of its stages is told at its next exchange.
+local CANCELLED_MAX = 500
+local id, reason, cursor, stages = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local retention = cmsgpack.unpack(ARGV[5])
+retention_ms = {[COMPLETED] = retention[1], [FAILED] = retention[2], [CANCELLED] = retention[3]}
+
+local last = math.min(cursor + CANCELLED_MAX, stages) - 1
+local names = {}
+for index = cursor, last do names[#names + 1] = tostring(index) end
+local view = open_flow(id, names)
+if not view then return {'unknown'} end
+local head = view.head
+if not is_open(view) and head[STATUS] ~= CLOSING then return {'ended', head[STATUS]} end
+if head[STATUS] ~= CLOSING then
+  head[STATUS], head[REASON] = CLOSING, reason
+  view.is_changed = true
+  redis.call('ZADD', tag .. CLOSING_KEY, cursor, id)
+end
+
+local told = {}
+for index = cursor, last do
+  local record = record_of(view, index)
+  if record == false then record = new_record(now, '', 0, false) end
+  local state = record and record[STATE]
+  if state == RUNNING then
+    told[record[HOLDER]] = told[record[HOLDER]] or {}
+    table.insert(told[record[HOLDER]], {id, index, record[FENCE]})
+  elseif state == SCHEDULED then
+    redis.call('ZREM', tag .. DUE_KEY, index .. ':' .. id)
+  end
+  if state and state ~= COMPLETED and state ~= FAILED and state ~= CANCELLED then
+    close_record(record, CANCELLED, now)
+    keep(view, index, record)
+    emit(view, 'cancelled', index, record[ATTEMPT], reason)
+  end
+end
+
+for holder, stages_of_holder in pairs(told) do
+  local key = tag .. HOLDER_KEY .. holder
+  if redis.call('EXISTS', key) == 1 then
+    local earlier = redis.call('HGET', key, 'told')
+    local all = earlier and unpacked(earlier) or {}
+    for _, stage in ipairs(stages_of_holder) do all[#all + 1] = stage end
+    redis.call('HSET', key, 'told', cmsgpack.pack(all))
+    redis.call('PUBLISH', tag .. WAKE_CHANNEL_KEY .. holder, 'cancelled')
+  end
+  for _, stage in ipairs(stages_of_holder) do redis.call('SREM', tag .. RUNNING_KEY .. holder, stage[2] .. ':' .. id) end
+end
+local is_over = last + 1 >= stages
+if is_over then
+  head[STATUS], head[ENDED_AT], head[ACTIVE] = CANCELLED, now, 0
+  emit(view, 'cancelled', -1, 0, reason)
+  view.is_ended = true
+  redis.call('ZREM', tag .. CLOSING_KEY, id)
+else
+  redis.call('ZADD', tag .. CLOSING_KEY, last + 1, id)
+end
+flush()
+return is_over and {'cancelled'} or {'closing', last + 1}

@@ -1,0 +1,51 @@
+-- claim: hands out ready stages, highest priority first, the lanes of one priority in turns.
+-- A claim: {flow, index, plan digest, fence, attempt, crashes, flow priority, created_at, literals or '', results or false, route}
+-- `results`: {child, packed}, …; false: they are above 64 kB, or many, and the worker pages them.
+local INLINE_BYTES_MAX = 65536
+
+local function inputs_of(view, index, needs)
+  if needs == false then return false end
+  local names = {'i' .. index}
+  for _, child in ipairs(needs) do names[#names + 1] = 'r' .. child end
+  open_flow(view.id, names)
+  local results, bytes = {}, 0
+  for position, child in ipairs(needs) do
+    results[position] = {child, view.fields['r' .. child] or ''}
+    bytes = bytes + #results[position][2]
+  end
+  return bytes <= INLINE_BYTES_MAX and results
+end
+
+local function claim_one(flow, index, lane, holder, nonce)
+  local view = open_flow(flow, {tostring(index), 'i' .. index})
+  if not view or not is_open(view) then return end
+  local record = record_of(view, index)
+  if record == false then record = new_record(view.head[CREATED_AT], lane.route, lane.priority - view.head[FLOW_PRIORITY], {}) end
+  if not record or record[STATE] ~= READY then return end
+  record[STATE], record[ATTEMPT], record[FENCE], record[NONCE] = RUNNING, record[ATTEMPT] + 1, record[FENCE] + 1, nonce
+  record[WAITED], record[HOLDER] = math.max(0, now - record[READY_AT]), holder
+  keep(view, index, record)
+  if view.head[STATUS] == READY then view.head[STATUS], view.head[STARTED_AT] = RUNNING, now end
+  emit(view, 'claimed', index, record[ATTEMPT], holder)
+  local results = inputs_of(view, index, record[NEEDS])
+  return {flow, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES], view.head[FLOW_PRIORITY], view.head[CREATED_AT],
+    read(view, 'i' .. index) or '', results, record[ROUTE]}
+end
+
+-- Claims up to `quantum` stages of one lane; gives how many, and whether the lane had no more.
+local function claim_from(lane, quantum, holder, nonce, claims)
+  local count = 0
+  while count < quantum do
+    local entry = peek(lane, quantum - count)
+    if not entry then return count, true end
+    local first, last, flow = string.match(entry, '^(%d+)%-?(%d*):(.+)$')
+    first, last = tonumber(first), tonumber(last) or tonumber(first)
+    local upto = math.min(last, first + quantum - count - 1)
+    for index = first, upto do
+      local claim = claim_one(flow, index, lane, holder, nonce)
+      if claim then claims[#claims + 1], count = claim, count + 1 end
+    end
+    if upto < last then lane.tail[#lane.tail + 1] = (upto + 1) .. '-' .. last .. ':' .. flow end
+  end
+  return count, false
+end

@@ -1,0 +1,49 @@
+-- claim_all: chooses among the lanes of the routes that a worker serves.
+-- `wants`: {{queue capacity or -1, {route, …}}, …}; `capacity` bounds all of them together.
+local LANES_PER_ROUTE = 8
+
+local function lanes_of(wants)
+  local found = {}
+  for group, want in ipairs(wants) do
+    for _, route in ipairs(want[2]) do
+      for _, priority in ipairs(redis.call('ZRANGE', tag .. LANES_KEY .. route, 0, LANES_PER_ROUTE - 1)) do
+        lane_of(route, tonumber(priority)).group = group
+      end
+      for _, lane in ipairs(tails) do
+        if lane.route == route then lane.group = group end
+      end
+    end
+  end
+  for _, lane in ipairs(tails) do
+    if lane.group then found[#found + 1] = lane end
+  end
+  table.sort(found, function(a, b) return a.priority > b.priority end)
+  return found
+end
+
+local function claim_all(wants, capacity, holder, nonce)
+  local claims, candidates, first = {}, lanes_of(wants), 1
+  while capacity > 0 and first <= #candidates do
+    local last = first
+    while last < #candidates and candidates[last + 1].priority == candidates[first].priority do last = last + 1 end
+    local unfinished = last - first + 1
+    while capacity > 0 and unfinished > 0 do
+      local quantum = math.max(1, math.floor(capacity / unfinished))
+      unfinished = 0
+      for position = first, last do
+        local lane = candidates[position]
+        local want = wants[lane.group]
+        local room = math.min(quantum, capacity, want[1] < 0 and capacity or want[1])
+        if room > 0 and not lane.is_empty then
+          local count
+          count, lane.is_empty = claim_from(lane, room, holder, nonce, claims)
+          capacity = capacity - count
+          if want[1] >= 0 then want[1] = want[1] - count end
+          if not lane.is_empty then unfinished = unfinished + 1 end
+        end
+      end
+    end
+    first = last + 1
+  end
+  return claims
+end

@@ -1,0 +1,64 @@
+#!lua flags=allow-oom
+-- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
+-- Needs      records view emit lanes release outcomes report promote claim claim_all flush
+-- Called by  Store.exchange   KEYS 1 the partition's tag
+--                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention}
+-- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled} | {"expired"} | {"superseded"}
+-- One script, because a stage that completes, its parent's release and the claim of that parent must be one step; and
+-- replay-safe, because clients repeat a call whose reply was lost: outcomes by their tokens, claims by line, seq and nonce.
+local holder, line, seq, nonce = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local outcomes, reports, wants, capacity, parks, retention = unpack(cmsgpack.unpack(ARGV[5]))
+local holder_key, running_key = tag .. HOLDER_KEY .. holder, tag .. RUNNING_KEY .. holder
+retention_ms = {[COMPLETED] = retention[1], [FAILED] = retention[2], [CANCELLED] = retention[3]}
+
+if not redis.call('ZSCORE', tag .. HOLDERS_KEY, holder) then return {'expired'} end
+-- `told`: stages cancelled under this holder, packed one after the other; kept per line for the case that the reply is lost.
+local known = redis.call('HMGET', holder_key, 'line' .. line, 'told', 'told' .. line)
+local last_seq, told = tonumber(known[1]) or 0, known[2]
+if seq < last_seq then return {'superseded'} end
+
+-- The same call again: what it claimed then is what this holder runs under this call's nonce.
+local function claimed_before()
+  local claims = {}
+  for _, member in ipairs(redis.call('SMEMBERS', running_key)) do
+    local index, flow = string.match(member, '^(%d+):(.+)$')
+    local view = open_flow(flow, {index})
+    local record = view and record_of(view, index)
+    if record and record[STATE] == RUNNING and record[NONCE] == nonce then
+      claims[#claims + 1] = {flow, tonumber(index), view.plan, record[FENCE], record[ATTEMPT], record[CRASHES],
+        view.head[FLOW_PRIORITY], view.head[CREATED_AT], read(view, 'i' .. index) or '',
+        inputs_of(view, tonumber(index), record[NEEDS]), record[ROUTE]}
+    end
+  end
+  return claims
+end
+
+local is_replay = seq == last_seq
+if is_replay and not told then told = known[3] end
+local verdicts = report(outcomes)
+progress(reports)
+local due = promote()
+local claims = is_replay and claimed_before() or claim_all(wants, capacity, holder, nonce)
+
+flush()
+if #left > 0 then redis.call('SREM', running_key, unpack(left)) end
+if #claims > 0 then
+  local members = {}
+  for position, claim in ipairs(claims) do members[position] = claim[2] .. ':' .. claim[1] end
+  redis.call('SADD', running_key, unpack(members))
+end
+if #due > 0 then redis.call('ZREM', tag .. DUE_KEY, unpack(due)) end
+if #scheduled > 0 then redis.call('ZADD', tag .. DUE_KEY, unpack(scheduled)) end
+redis.call('HSET', holder_key, 'line' .. line, seq)
+local next_due_at = 0
+if #claims == 0 and parks then
+  for _, want in ipairs(wants) do
+    for _, route in ipairs(want[2]) do redis.call('SADD', tag .. PARKED_KEY .. route, holder) end
+  end
+  next_due_at = tonumber(redis.call('ZRANGE', tag .. DUE_KEY, 0, 0, 'WITHSCORES')[2]) or 0
+end
+if told then
+  redis.call('HSET', holder_key, 'told' .. line, told)
+  redis.call('HDEL', holder_key, 'told')
+end
+return {'ok', now, next_due_at, verdicts, claims, told and unpacked(told) or {}}

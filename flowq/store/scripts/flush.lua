@@ -1,0 +1,61 @@
+-- flush: writes what the script decided: each flow in one command, the lanes, the indexes, one event entry; wakes workers.
+-- Until here nothing was written; from here on nothing can be refused.
+local EVENTS_KEPT_MS, WAKES_MAX = 3600000, 4
+local retention_ms = {c = 0, f = 0, k = 0}
+
+local function flush_flow(view)
+  local flat, gone = {'m', cmsgpack.pack(view.head)}, {}
+  for name, value in pairs(view.changed) do
+    flat[#flat + 1], flat[#flat + 2] = name, value
+  end
+  for name in pairs(view.dropped) do gone[#gone + 1] = name end
+  for from = 1, #flat, 2000 do redis.call('HSET', view.key, unpack(flat, from, math.min(from + 1999, #flat))) end
+  for from = 1, #gone, 2000 do redis.call('HDEL', view.key, unpack(gone, from, math.min(from + 1999, #gone))) end
+end
+
+-- A flow has ended when nothing of it is ready, scheduled or running any more; it completed if no stage is left.
+local function end_if_over(view)
+  local head = view.head
+  if not is_open(view) or head[ACTIVE] > 0 then return end
+  head[STATUS] = head[UNFINISHED] == 0 and COMPLETED or FAILED
+  head[ENDED_AT] = now
+  emit(view, head[STATUS] == COMPLETED and 'completed' or 'failed', -1)
+  view.is_ended = true
+end
+
+local function index_end(view)
+  local status = view.head[STATUS]
+  redis.call('ZREM', tag .. LIVE_KEY, view.id)
+  if status == COMPLETED then
+    redis.call('RPUSH', tag .. FINISHED_KEY .. math.floor(now / 3600000), view.plan .. view.id)
+  else
+    redis.call('ZADD', tag .. (status == FAILED and FAILED_KEY or CANCELLED_KEY), now, view.id)
+  end
+  -- The pruner deletes earlier; the time to live is for when no pruner runs.
+  redis.call('PEXPIRE', view.key, retention_ms[status] + 86400000)
+  redis.call('PUBLISH', tag .. ENDED_CHANNEL_KEY .. view.id, status)
+end
+
+-- A wake-up is only a hint: a holder that is gone receives nothing, so the next one is asked.
+local function wake(route, count)
+  for _ = 1, math.min(count, WAKES_MAX) do
+    repeat
+      local holder = redis.call('SPOP', tag .. PARKED_KEY .. route)
+    until not holder or redis.call('PUBLISH', tag .. WAKE_CHANNEL_KEY .. holder, route) > 0
+  end
+end
+
+local function flush()
+  for _, view in ipairs(opened) do end_if_over(view) end
+  for _, view in ipairs(opened) do
+    if view.is_changed then flush_flow(view) end
+    if view.is_ended then index_end(view) end
+  end
+  for _, lane in ipairs(tails) do
+    local count = settle(lane)
+    if count > 0 then wake(lane.route, count) end
+  end
+  if #events > 0 then
+    redis.call('XADD', tag .. EVENTS_KEY, 'MINID', '~', now - EVENTS_KEPT_MS, '*', 'b', cmsgpack.pack(events))
+  end
+end

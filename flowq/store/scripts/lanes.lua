@@ -1,0 +1,54 @@
+-- lanes: where ready stages wait. A lane is a list per route (queue:stage) and priority; a sorted set per route scores
+-- its lanes by priority. An entry is `index:flow` or, for stages that became ready together, a range `first-last:flow`.
+-- Pushes wait in `tails` until the script flushes, so that a stage released and claimed in one script never touches a list.
+local tails, lanes = {}, {}
+
+local function lane_of(route, priority)
+  local name = route .. ':' .. priority
+  local lane = lanes[name]
+  if not lane then
+    lane = {key = tag .. LANE_KEY .. name, route = route, priority = priority, taken = 0, tail = {}, tail_taken = 0, is_drained = false}
+    lanes[name] = lane
+    tails[#tails + 1] = lane
+  end
+  return lane
+end
+
+local function push(view, route, priority, entry)
+  local lane = lane_of(route, priority + view.head[FLOW_PRIORITY])
+  lane.tail[#lane.tail + 1] = entry
+end
+
+-- The next entry of a lane without taking it off yet: from the list first, then from what this script pushed.
+local function peek(lane, wanted)
+  if lane.ahead and #lane.ahead > 0 then return table.remove(lane.ahead, 1) end
+  if not lane.is_drained then
+    local entries = redis.call('LRANGE', lane.key, lane.taken, lane.taken + wanted - 1)
+    if #entries < wanted then lane.is_drained = true end
+    lane.taken = lane.taken + #entries
+    lane.ahead = entries
+    if #entries > 0 then return table.remove(entries, 1) end
+  end
+  if lane.tail_taken < #lane.tail then
+    lane.tail_taken = lane.tail_taken + 1
+    return lane.tail[lane.tail_taken]
+  end
+end
+
+-- Takes entries off the list, appends new ones, and keeps the route's sorted set true.
+local function settle(lane)
+  -- Entries read ahead but not used are still in the list: they were never taken.
+  local taken = lane.taken - (lane.ahead and #lane.ahead or 0)
+  if taken > 0 then redis.call('LTRIM', lane.key, taken, -1) end
+  local first, count = lane.tail_taken + 1, #lane.tail
+  local names = tag .. LANES_KEY .. lane.route
+  for from = first, count, 1000 do
+    redis.call('RPUSH', lane.key, unpack(lane.tail, from, math.min(from + 999, count)))
+  end
+  if first <= count then
+    redis.call('ZADD', names, -lane.priority, lane.priority)
+    return count - first + 1
+  end
+  if lane.is_drained and not (lane.ahead and #lane.ahead > 0) then redis.call('ZREM', names, lane.priority) end
+  return 0
+end

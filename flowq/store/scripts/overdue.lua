@@ -1,0 +1,24 @@
+#!lua flags=allow-oom
+-- overdue: finds holders whose lease ran out, in two phases: named on the first visit, given up on a later one.
+-- Needs      records view
+-- Called by  Store.overdue    KEYS 1 the partition's tag    ARGV 1 longest lease_ms
+-- Replies    {{holder, deadline_ms}, …} that may be rescued now
+-- Two phases and a clamp, because the server's clock may jump: after a jump forward every lease looks expired until its
+-- holder renews, which it does well before the second visit; after a jump back deadlines would lie far in the future.
+local longest_ms = tonumber(ARGV[1])
+local holders, given_up = tag .. HOLDERS_KEY, {}
+for _, holder in ipairs(redis.call('ZRANGEBYSCORE', holders, now + longest_ms + 1, '+inf', 'LIMIT', 0, 100)) do
+  redis.call('ZADD', holders, now + longest_ms, holder)
+end
+local late = redis.call('ZRANGEBYSCORE', holders, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 100)
+for position = 1, #late, 2 do
+  local holder, deadline = late[position], late[position + 1]
+  local key = tag .. HOLDER_KEY .. holder
+  if redis.call('HGET', key, 'suspect') == deadline then
+    given_up[#given_up + 1] = {holder, deadline}
+  else
+    redis.call('HSET', key, 'suspect', deadline)
+    redis.call('PEXPIRE', key, longest_ms + 86400000)
+  end
+end
+return given_up

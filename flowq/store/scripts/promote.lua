@@ -1,0 +1,18 @@
+-- promote: stages whose time has come become ready; at most 100 a call, so that a storm of retries can't stall the server.
+local PROMOTED_MAX = 100
+
+local function promote()
+  local due = redis.call('ZRANGEBYSCORE', tag .. DUE_KEY, '-inf', now, 'LIMIT', 0, PROMOTED_MAX)
+  for _, member in ipairs(due) do
+    local index, flow = string.match(member, '^(%d+):(.+)$')
+    local view = open_flow(flow, {index})
+    local record = view and is_open(view) and record_of(view, index)
+    if record and record[STATE] == SCHEDULED then
+      record[STATE] = READY
+      keep(view, index, record)
+      emit(view, 'promoted', tonumber(index), record[ATTEMPT])
+      push(view, record[ROUTE], record[PRIORITY], member)
+    end
+  end
+  return due
+end

@@ -1,0 +1,22 @@
+#!lua flags=allow-oom
+-- prune: removes ended flows whose retention is over, and plans that no flow uses any more.
+-- Needs      records view
+-- Called by  Store.prune      KEYS 1 the partition's tag    ARGV 1 ended before, ms  2… plan digest (16 bytes) and flow id
+-- Replies    how many flows were removed
+-- A flow that was retried since, or ended later, stays: retention never changes control flow.
+local before, removed = tonumber(ARGV[1]), 0
+for position = 2, #ARGV do
+  local plan, id = string.sub(ARGV[position], 1, 16), string.sub(ARGV[position], 17)
+  local view = open_flow(id)
+  if not view or (not is_open(view) and view.head[STATUS] ~= CLOSING and view.head[ENDED_AT] < before) then
+    redis.call('UNLINK', tag .. FLOW_KEY .. id)
+    redis.call('ZREM', tag .. FAILED_KEY, id)
+    redis.call('ZREM', tag .. CANCELLED_KEY, id)
+    local plan_key = tag .. PLAN_KEY .. plan
+    if redis.call('EXISTS', plan_key) == 1 and redis.call('HINCRBY', plan_key, 'flows', -1) <= 0 then
+      redis.call('UNLINK', plan_key)
+    end
+    removed = removed + 1
+  end
+end
+return removed

@@ -1,0 +1,31 @@
+-- records: how a stage's record and a flow's head are packed.
+-- A record is one field of the flow's hash, named by the stage's index; it exists from the moment the stage is ready.
+-- A stage without a record is blocked, or ready since the flow was added (a root). Packed as msgpack arrays, so that
+-- Python reads the same bytes (flowq/store/wire.py); at most 64 bytes for a finished stage keeps the hash compact.
+local STATE, ATTEMPT, CRASHES, FENCE, NONCE, READY_AT, WAITED, RAN, HOLDER, ROUTE, PRIORITY, NEEDS = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
+local READY, SCHEDULED, RUNNING, COMPLETED, FAILED, CANCELLED = 'r', 's', 'x', 'c', 'f', 'k'
+
+-- A flow's head: field 'm'. UNFINISHED counts stages not completed, ACTIVE those ready, scheduled or running.
+local STATUS, SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT, REASON = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local CLOSING = 'z'
+
+local function time_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Bytes that are no msgpack raise; nil says so without ending the script.
+local function unpacked(bytes)
+  local ok, value = pcall(cmsgpack.unpack, bytes)
+  if ok and type(value) == 'table' then return value end
+end
+
+local function new_record(ready_at, route, priority, needs)
+  return {READY, 0, 0, 0, '', ready_at, 0, 0, '', route, priority, needs}
+end
+
+-- A final record forgets what only a claim needs.
+local function close_record(record, state, now)
+  if record[STATE] == RUNNING then record[RAN] = now - record[READY_AT] - record[WAITED] end
+  record[STATE], record[ROUTE], record[PRIORITY], record[NEEDS] = state, '', 0, false
+end

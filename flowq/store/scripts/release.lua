@@ -1,0 +1,20 @@
+-- release: a child has completed; each parent that waited for it only, or for it last, becomes ready.
+-- A parent: {index, route, priority, how many children it has, indexes of children whose results it takes or false}.
+-- Parents with several children have a counter field `d<index>`: a field may not grow with the flow.
+local function release(view, parents)
+  for _, parent in ipairs(parents) do
+    local index, route, priority, children, needs = unpack(parent)
+    local done = 1
+    if children > 1 then
+      local counter = 'd' .. index
+      done = (tonumber(read(view, counter)) or 0) + 1
+      if done < children then write(view, counter, tostring(done)) else drop(view, counter) end
+    end
+    if done == children then
+      keep(view, index, new_record(now, route, priority, needs))
+      view.head[ACTIVE] = view.head[ACTIVE] + 1
+      emit(view, 'released', index)
+      push(view, route, priority, index .. ':' .. view.id)
+    end
+  end
+end

@@ -1,0 +1,49 @@
+-- report: applies a batch of outcomes; each is judged alone, so one stale outcome does not cost the others.
+-- Gives {position, word, who holds the stage now} for each outcome that was not applied.
+local function fields_of(outcome)
+  local index = outcome[3]
+  local names = {tostring(index)}
+  for _, parent in ipairs(outcome[1] == 'complete' and outcome[8] or {}) do
+    names[#names + 1] = 'i' .. parent[1]
+    if parent[4] > 1 then names[#names + 1] = 'd' .. parent[1] end
+  end
+  return names
+end
+
+local function report_one(outcome)
+  local verb, flow, index, fence, nonce = unpack(outcome, 1, 5)
+  local view = open_flow(flow, fields_of(outcome))
+  if not view then return 'gone' end
+  local record = record_of(view, index)
+  if record == nil then return 'corrupt' end
+  if not record or record[FENCE] ~= fence or record[NONCE] ~= nonce then return 'stale', record and record[HOLDER] end
+  if record[STATE] ~= RUNNING then
+    local is_same_end = (verb == 'complete' and record[STATE] == COMPLETED) or (verb == 'fail' and record[STATE] == FAILED)
+      or (verb == 'retry' and record[STATE] == SCHEDULED) or (verb == 'release' and record[STATE] == READY)
+    return is_same_end and 'replayed' or 'stale', record[HOLDER]
+  end
+  apply[verb](view, index, record, outcome)
+  leave(view, index)
+end
+
+local function report(outcomes)
+  local verdicts = {}
+  for position, outcome in ipairs(outcomes) do
+    local word, by = report_one(outcome)
+    if word then verdicts[#verdicts + 1] = {position - 1, word, by or ''} end
+  end
+  return verdicts
+end
+
+-- Progress: {flow, index, fence, nonce, fraction, message}; the latest counts, it takes no number, and a stale one is dropped.
+local function progress(reports)
+  for _, entry in ipairs(reports) do
+    local flow, index, fence, nonce, fraction, message = unpack(entry)
+    local view = open_flow(flow, {tostring(index)})
+    local record = view and record_of(view, index)
+    if record and record[STATE] == RUNNING and record[FENCE] == fence and record[NONCE] == nonce then
+      write(view, 'g' .. index, cmsgpack.pack({fraction, message}))
+      events[#events + 1] = {flow, 0, 'progressed', index, now, record[ATTEMPT], message, 0, fraction}
+    end
+  end
+end

@@ -1,0 +1,51 @@
+#!lua
+-- submit: adds a batch of flows, each all or nothing and once only.
+-- Needs      records view emit lanes flush
+-- Called by  Store.submit     KEYS 1 the partition's tag
+--                             ARGV 1 packed {{id, fingerprint, plan digest, header, priority, stages, active, fields, ranges, staging or false, staged}, …}
+--            fields: {name, bytes, …}; ranges: {{route, priority, first, last}, …}; staging: the key that holds more fields
+-- Replies    one word per flow: "added" | "exists" | "conflict" | "no_plan" | "staging_lost"
+-- All flows are judged before the first is written; without allow-oom a full server refuses the whole batch up front.
+local submissions = cmsgpack.unpack(ARGV[1])
+local words, fingerprints, new_flows_of = {}, {}, {}
+
+local function judged(submission)
+  local id, fingerprint, plan, staging, staged = submission[1], submission[2], submission[3], submission[10], submission[11]
+  local known = fingerprints[id] or redis.call('HGET', tag .. FLOW_KEY .. id, 'f')
+  if known then return known == fingerprint and 'exists' or 'conflict' end
+  if not new_flows_of[plan] and redis.call('EXISTS', tag .. PLAN_KEY .. plan) == 0 then return 'no_plan' end
+  if staging and redis.call('HLEN', staging) ~= staged then return 'staging_lost' end
+  fingerprints[id] = fingerprint
+  new_flows_of[plan] = (new_flows_of[plan] or 0) + 1
+  return 'added'
+end
+
+local function add(submission)
+  local id, fingerprint, plan, header, priority, stages, active, fields, ranges, staging = unpack(submission)
+  local key = tag .. FLOW_KEY .. id
+  if staging then
+    redis.call('RENAME', staging, key)
+    redis.call('PERSIST', key)
+  end
+  -- The order of the fields is the order of `HGETALL`, and small ones first keep the hash compact.
+  local view = {id = id, key = key, plan = plan, fields = {}, changed = {}, dropped = {},
+    head = {READY, 0, stages, active, 0, priority, now, 0, 0, ''}}
+  emit(view, 'added', -1)
+  redis.call('HSET', key, 'm', cmsgpack.pack(view.head), 'p', plan, 'f', fingerprint, 'o', header, unpack(fields))
+  redis.call('ZADD', tag .. LIVE_KEY, now, id)
+  for _, range in ipairs(ranges) do
+    local route, stage_priority, first, last = unpack(range)
+    push(view, route, stage_priority, (first == last and first or first .. '-' .. last) .. ':' .. id)
+  end
+end
+
+for position, submission in ipairs(submissions) do words[position] = judged(submission) end
+for position, submission in ipairs(submissions) do
+  if words[position] == 'added' then add(submission) end
+end
+for plan, count in pairs(new_flows_of) do
+  redis.call('HINCRBY', tag .. PLAN_KEY .. plan, 'flows', count)
+  redis.call('PERSIST', tag .. PLAN_KEY .. plan)
+end
+flush()
+return words

@@ -1,0 +1,296 @@
+"""The store: one short method per script, typed in and out. Who calls it never sees a key or a reply.
+
+Every method may be repeated: an answer that was lost is asked for again by the connection (see its header).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from flowq.errors import CorruptState, FlowConflict, SchemaNewer
+from flowq.model.outcome import Claim, Exchanged, Outcome, Progress, Token, Verdict, opaque
+from flowq.model.plan import BLOCK_STAGES, Plan
+from flowq.model.spec import FlowSpec
+from flowq.store.connection import Connection
+from flowq.store.keys import HOLDERS, PLAN, STAGING, Keys
+from flowq.store.stored_plan import StoredPlan
+from flowq.store.wire import Header, HolderInfo, PlanHead, Submission, ranges_of
+
+SCHEMA = 1
+# A flow with more fields than this is written in pieces first, so that no script call is long.
+_FIELDS_INLINE_MAX = 500
+_STAGED_SECONDS = 600
+_PLAN_UNUSED_SECONDS = 3_600
+_PLANS_CACHED = 256
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class Retention(msgspec.Struct, frozen=True, array_like=True):
+    """How long ended flows are kept, in milliseconds: three days when completed, fourteen when failed or cancelled."""
+
+    completed_ms: int = 3 * 86_400_000
+    failed_ms: int = 14 * 86_400_000
+    cancelled_ms: int = 14 * 86_400_000
+
+
+class Wants(msgspec.Struct, frozen=True, array_like=True):
+    """The routes of one queue that a worker serves, and how many of them it can take; -1: as many as it has room for."""
+
+    capacity: int
+    routes: tuple[str, ...]
+
+
+class Added(msgspec.Struct, frozen=True):
+    """The outcome of one submission: whether it was new, or there already."""
+
+    flow_id: str
+    is_new: bool
+
+
+class Store:
+    """Flows in Redis or Valkey.
+
+    Args:
+        connection: to the server.
+        namespace: separates applications on one server.
+        retention: how long ended flows are kept.
+    """
+
+    def __init__(self, connection: Connection, namespace: str, retention: Retention = Retention()) -> None:
+        self.connection = connection
+        self.keys = Keys(namespace)
+        self.retention = retention
+        self._plans: OrderedDict[str, StoredPlan] = OrderedDict()
+        self._ranges: dict[str, list[tuple[str, int, int, int]]] = {}
+
+    async def open(self, partitions: int = 1) -> str:
+        """Reads the namespace's meta key, or writes it; returns the id that this namespace got when it was first used.
+
+        Raises:
+            SchemaNewer: the keys were written by a newer flowq.
+        """
+        meta = self.keys.meta
+        first = ("HSETNX", meta, "schema", SCHEMA), ("HSETNX", meta, "partitions", partitions), ("HSETNX", meta, "instance", secrets.token_hex(8))
+        *_, found = await self.connection.commands(*first, ("HMGET", meta, "schema", "partitions", "instance"))
+        if int(found[0]) > SCHEMA:
+            raise SchemaNewer(self.keys.namespace, int(found[0]), SCHEMA)
+        self.keys = Keys(self.keys.namespace, int(found[1]))
+        return found[2].decode()
+
+    @property
+    def partitions(self) -> list[str]:
+        """The hash tags of all partitions."""
+        return self.keys.tags
+
+    # ── submitting ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def submit(self, flows: Sequence[tuple[str, FlowSpec[Any]]]) -> list[Added]:
+        """Adds flows, given as (id, spec), each all or nothing, in one call per partition.
+
+        Raises:
+            FlowConflict: an id is taken by a flow with other inputs; the others of the batch are added.
+        """
+        added: dict[str, bool] = {}
+        by_tag: dict[str, list[tuple[str, FlowSpec[Any]]]] = {}
+        for flow_id, spec in flows:
+            by_tag.setdefault(self.keys.tag_of(flow_id), []).append((flow_id, spec))
+        conflict: str | None = None
+        for tag, group in by_tag.items():
+            words = await self._submit(tag, group)
+            for (flow_id, _), word in zip(group, words, strict=True):
+                added[flow_id] = word == b"added"
+                conflict = flow_id if word == b"conflict" else conflict
+        if conflict is not None:
+            raise FlowConflict(conflict)
+        return [Added(flow_id, added[flow_id]) for flow_id, _ in flows]
+
+    async def _submit(self, tag: str, group: Sequence[tuple[str, FlowSpec[Any]]]) -> list[bytes]:
+        submissions = [await self._submission(tag, flow_id, spec) for flow_id, spec in group]
+        words: list[bytes] = await self.connection.run("submit", tag, _pack(submissions))
+        for _ in range(3):
+            missing = [position for position, word in enumerate(words) if word in (b"no_plan", b"staging_lost")]
+            if not missing:
+                break
+            for digest, spec in {group[position][1].plan.digest: group[position][1] for position in missing}.items():
+                await self._put_plan(tag, digest, spec.plan)
+            again = [await self._submission(tag, *group[position]) for position in missing]
+            for position, word in zip(missing, await self.connection.run("submit", tag, _pack(again)), strict=True):
+                words[position] = word
+        return words
+
+    async def _submission(self, tag: str, flow_id: str, spec: FlowSpec[Any]) -> Submission:
+        plan, options = spec.plan, spec.options
+        is_large = len(spec.literals) >= _FIELDS_INLINE_MAX
+        fields: list[Any] = []
+        for index, literals in spec.literals.items():
+            fields += (f"i{index}", literals if is_large else opaque(literals))
+        if spec.output_literal is not None:
+            fields += ("out", spec.output_literal if is_large else opaque(spec.output_literal))
+        staging: str | bool = False
+        staged = len(fields) // 2
+        if is_large:
+            staging = f"{tag}{STAGING}{flow_id}:{secrets.token_hex(8)}"
+            for start in range(0, len(fields), 2 * _FIELDS_INLINE_MAX):
+                await self.connection.commands(
+                    ("HSET", staging, *fields[start : start + 2 * _FIELDS_INLINE_MAX]), ("EXPIRE", staging, _STAGED_SECONDS)
+                )
+            fields = []
+        ranges = self._ranges.get(plan.digest)
+        if ranges is None:
+            ranges = self._ranges[plan.digest] = ranges_of(plan)
+            if len(self._ranges) > _PLANS_CACHED:
+                self._ranges.pop(next(iter(self._ranges)))
+        header = Header(plan.pipeline, len(plan.stages), spec.inputs, options.tenant, options.tags, options.deadline_ms)
+        return Submission(
+            flow_id, opaque(spec.fingerprint), plan.digest, opaque(_pack(header)), options.priority, len(plan.stages),
+            sum(last - first + 1 for _, _, first, last in ranges), fields, ranges, staging, staged,
+        )  # fmt: skip
+
+    async def _put_plan(self, tag: str, digest: str, plan: Plan) -> None:
+        key = tag + PLAN + digest
+        head = PlanHead(plan.pipeline, len(plan.stages), plan.output)
+        await self.connection.commands(("HSET", key, "head", _pack(head)), ("EXPIRE", key, _PLAN_UNUSED_SECONDS, "NX"))
+        for block, start in enumerate(range(0, len(plan.stages), BLOCK_STAGES)):
+            await self.connection.command("HSET", key, f"b{block}", _pack(plan.stages[start : start + BLOCK_STAGES]))
+
+    async def plan(self, flow_id: str, digest: str) -> StoredPlan:
+        """A plan, read block by block as its stages are asked for; cached."""
+        known = self._plans.get(digest)
+        if known is None:
+            key = self.keys.tag_of(flow_id) + PLAN + digest
+            head = await self.connection.command("HGET", key, "head")
+            if head is None:
+                raise CorruptState(flow_id, f"plan {digest}", "it is missing")
+            known = self._plans[digest] = StoredPlan(self.connection, key, msgspec.msgpack.decode(head, type=PlanHead))
+            if len(self._plans) > _PLANS_CACHED:
+                self._plans.popitem(last=False)
+        return known
+
+    # ── working ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def register(self, tag: str, holder: str, lease_ms: int, info: HolderInfo) -> None:
+        """Announces a process that will claim; its lease begins."""
+        await self.connection.run("register", tag, holder, lease_ms, _pack(info))
+
+    async def renew(self, tag: str, lease_ms: int, holders: Sequence[str], patience: float | None = None) -> list[str]:
+        """Renews leases; returns the holders that are expired: others may have their stages."""
+        words = await self.connection.run("renew", tag, lease_ms, *holders, patience=patience)
+        return [holder for holder, word in zip(holders, words, strict=True) if word == b"expired"]
+
+    async def overdue(self, tag: str, longest_lease_ms: int) -> list[tuple[str, str]]:
+        """Holders whose lease ran out and that may be rescued now, with the deadline that must still stand."""
+        return [(holder.decode(), deadline.decode()) for holder, deadline in await self.connection.run("overdue", tag, longest_lease_ms)]
+
+    async def rescue(self, tag: str, holder: str, cause: str, failure: bytes, max_crashes: int, deadline: str = "") -> int:
+        """Takes back all stages of a dead holder; returns how many.
+
+        Args:
+            tag: the partition.
+            holder: whose process is gone.
+            cause: one line for people.
+            failure: the packed Failure of a stage that crashed too often.
+            max_crashes: how often a stage may crash its process while it is alone in it.
+            deadline: rescue only if the holder's lease still has this deadline; empty: its death is certain.
+        """
+        rescued = 0
+        while True:
+            answer = await self.connection.run("rescue", tag, holder, deadline, cause, failure, max_crashes, _pack(self.retention))
+            if answer[0] == b"renewed":
+                return rescued
+            rescued += answer[1]
+            if not answer[2]:
+                return rescued
+            deadline = ""
+
+    async def exchange(
+        self,
+        tag: str,
+        holder: str,
+        line: int,
+        seq: int,
+        nonce: str,
+        outcomes: Sequence[Outcome],
+        progress: Sequence[Progress],
+        wants: Sequence[Wants],
+        capacity: int,
+        parks: bool,
+    ) -> Exchanged | None:
+        """The worker's one conversation, see scripts/exchange.lua; None: the holder is expired.
+
+        The same `seq` on a line again gets the same answer.
+        """
+        payload = _pack((outcomes, progress, wants, capacity, parks, self.retention))
+        answer = await self.connection.run("exchange", tag, holder, line, seq, nonce, payload)
+        if answer[0] != b"ok":
+            return None
+        _, now, next_due_at, verdicts, claims, cancelled = answer
+        return Exchanged(
+            now,
+            next_due_at,
+            [Verdict(position, word.decode(), by.decode()) for position, word, by in verdicts],
+            [_claim(parts, nonce) for parts in claims],
+            [(flow_id.decode(), index, fence) for flow_id, index, fence in cancelled],
+        )
+
+    async def results(self, flow_id: str, indexes: Iterable[int]) -> dict[int, bytes]:
+        """The packed results of stages, read 1,000 at a time."""
+        found: dict[int, bytes] = {}
+        for page in _pages(list(indexes), 1_000):
+            values = await self.connection.command("HMGET", self.keys.flow(flow_id), *(f"r{index}" for index in page))
+            found |= {index: value for index, value in zip(page, values, strict=True) if value is not None}
+        return found
+
+    # ── steering ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def cancel(self, flow_id: str, reason: str, stages: int, cursor: int = 0) -> str:
+        """Cancels a flow; returns `cancelled`, `unknown`, or the status letter of a flow that had ended."""
+        while True:
+            tag = self.keys.tag_of(flow_id)
+            answer = await self.connection.run("cancel", tag, flow_id, reason, cursor, stages, _pack(self.retention))
+            if answer[0] != b"closing":
+                return (answer[1] if answer[0] == b"ended" else answer[0]).decode()
+            cursor = answer[1]
+
+    async def retry(self, flow_id: str, seq: int, stages: Sequence[tuple[int, str, int, Any, bool]]) -> bool:
+        """Makes stages of an ended flow ready again; False: the flow has changed since `seq`.
+
+        Args:
+            flow_id: the flow.
+            seq: the number of its last event when the caller looked.
+            stages: (index, route, priority, needs, is ready now) of each; not ready: it waits for its children again.
+        """
+        answer = await self.connection.run("retry", self.keys.tag_of(flow_id), flow_id, seq, _pack(stages))
+        return answer[0] == b"retried"
+
+    async def prune(self, tag: str, before_ms: int, flows: Sequence[bytes]) -> int:
+        """Removes ended flows, each given as its plan's digest and its id in one word; returns how many."""
+        return await self.connection.run("prune", tag, before_ms, *flows) if flows else 0
+
+    async def lease_of(self, tag: str, holder: str) -> int | None:
+        """The deadline of a holder's lease, milliseconds since 1970."""
+        score = await self.connection.command("ZSCORE", tag + HOLDERS, holder)
+        return None if score is None else int(score)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self.connection.close()
+
+
+def _claim(parts: Sequence[Any], nonce: str) -> Claim:
+    flow_id, index, plan, fence, attempt, crashes, priority, created_at, literals, results, route = parts
+    inline: Mapping[int, bytes] | None = None if results is None else {child: packed for child, packed in results}
+    return Claim(
+        flow_id.decode(), index, plan.decode(), Token(fence, nonce), attempt, crashes, priority, created_at, literals,
+        None if inline is None else dict(inline), route.decode(),
+    )  # fmt: skip
+
+
+def _pages(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

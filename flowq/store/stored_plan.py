@@ -1,0 +1,64 @@
+"""A plan as a worker reads it: only the blocks of 256 stages that it needs, with what their completion may release."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from flowq.errors import CorruptState
+from flowq.model.plan import BLOCK_STAGES, Plan, StagePlan
+from flowq.store.connection import Connection
+from flowq.store.wire import PlanHead, releases_of
+
+_stages = msgspec.msgpack.Decoder(tuple[StagePlan, ...])
+
+
+class StoredPlan:
+    """A plan in the store. `load` fetches; the rest answers from what was loaded."""
+
+    def __init__(self, connection: Connection, key: str, head: PlanHead) -> None:
+        self.head = head
+        self._connection = connection
+        self._key = key
+        self._blocks: dict[int, tuple[StagePlan, ...]] = {}
+        self._releases: dict[int, msgspec.Raw] = {}
+
+    def holds(self, index: int) -> bool:
+        """Whether this stage, and all that its completion needs, is loaded."""
+        return index in self._releases
+
+    async def load(self, index: int) -> None:
+        """Loads a stage and its parents."""
+        await self._load_blocks({index // BLOCK_STAGES})
+        stage = self.stage(index)
+        await self._load_blocks({parent // BLOCK_STAGES for parent in stage.parents})
+        self._releases[index] = releases_of(stage, self.stage)
+
+    async def whole(self) -> Plan:
+        """The whole plan."""
+        await self._load_blocks(set(range((self.head.stages + BLOCK_STAGES - 1) // BLOCK_STAGES)))
+        stages = tuple(stage for block in sorted(self._blocks) for stage in self._blocks[block])
+        return Plan(self.head.pipeline, stages, self.head.output)
+
+    def stage(self, index: int) -> StagePlan:
+        """A stage that was loaded."""
+        return self._blocks[index // BLOCK_STAGES][index % BLOCK_STAGES]
+
+    def names(self, indexes: tuple[int, ...]) -> tuple[str, ...]:
+        """The names of those of these stages that are loaded; a wide fan-in does not load its thousands of children."""
+        return tuple(self.stage(index).name for index in indexes if index // BLOCK_STAGES in self._blocks)
+
+    def releases(self, index: int) -> msgspec.Raw:
+        """The parents that a loaded stage's completion may release, packed."""
+        return self._releases[index]
+
+    async def _load_blocks(self, blocks: set[int]) -> None:
+        missing = sorted(blocks - self._blocks.keys())
+        if not missing:
+            return
+        packed: list[Any] = await self._connection.command("HMGET", self._key, *(f"b{block}" for block in missing))
+        for block, stages in zip(missing, packed, strict=True):
+            if stages is None:
+                raise CorruptState("", f"plan {self._key}", f"block {block} is missing")
+            self._blocks[block] = _stages.decode(stages)

@@ -1,0 +1,194 @@
+"""Reading flows: lists, headers, workers, what has outlived its retention. Never scans keys, never changes a flow."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import msgspec
+
+from flowq.errors import FlowNotFound
+from flowq.model.snapshot import FlowSummary, WorkerSnapshot
+from flowq.model.states import FlowState
+from flowq.store.keys import CANCELLED, CLOSING, EVENTS, FAILED, FINISHED, FLOW, HOLDER, HOLDERS, LIVE, RUNNING
+from flowq.store.store import Retention, Store
+from flowq.store.wire import Head, Header, HolderInfo, Record
+
+FLOW_STATES: dict[str, FlowState] = {"r": "ready", "x": "running", "z": "cancelled", "c": "completed", "f": "failed", "k": "cancelled"}
+_PAGE = 200
+_HOUR_MS = 3_600_000
+# About 20 MB of events at most, beside their trimming by age.
+_EVENT_ENTRIES_MAX = 50_000
+
+head_decoder = msgspec.msgpack.Decoder(Head)
+header_decoder = msgspec.msgpack.Decoder(Header)
+record_decoder = msgspec.msgpack.Decoder(Record)
+info_decoder = msgspec.msgpack.Decoder(HolderInfo)
+
+
+class Views:
+    """Questions about many flows, and about workers."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._connection = store.connection
+
+    async def now(self) -> int:
+        """The server's time, milliseconds since 1970."""
+        seconds, micros = await self._connection.command("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def header(self, flow_id: str) -> Header:
+        """What was said of a flow when it was added. Raises FlowNotFound."""
+        data = await self._connection.command("HGET", self._store.keys.flow(flow_id), "o")
+        if data is None:
+            raise FlowNotFound(flow_id)
+        return header_decoder.decode(data)
+
+    async def exists(self, flow_id: str) -> bool:
+        """Whether there is such a flow."""
+        return bool(await self._connection.command("EXISTS", self._store.keys.flow(flow_id)))
+
+    def indexes(self, state: str | None = None) -> list[AsyncIterator[list[str]]]:
+        """Ids in pages, one iterator per index and partition, the newest first in each.
+
+        Args:
+            state: leave out indexes that can't hold flows in this state.
+        """
+        found: list[AsyncIterator[list[str]]] = []
+        for tag in self._store.partitions:
+            for key, states in ((LIVE, ("ready", "running")), (FAILED, ("failed",)), (CANCELLED, ("cancelled",))):
+                if state is None or state in states:
+                    found.append(self._indexed(tag + key))
+            if state is None or state == "completed":
+                found.append(self._finished(tag))
+        return found
+
+    async def summaries(self, flow_ids: list[str]) -> list[FlowSummary]:
+        """What `flowq list` shows of these flows; those that are gone are left out."""
+        values = await self._connection.commands(*(("HMGET", self._store.keys.flow(flow_id), "m", "o") for flow_id in flow_ids))
+        found: list[FlowSummary] = []
+        for flow_id, (head_data, header_data) in zip(flow_ids, values, strict=True):
+            if head_data is None or header_data is None:
+                continue
+            head, header = head_decoder.decode(head_data), header_decoder.decode(header_data)
+            found.append(
+                FlowSummary(
+                    id=flow_id,
+                    pipeline=header.pipeline,
+                    state=FLOW_STATES[head.status],
+                    created_at=head.created_at,
+                    ended_at=head.ended_at or None,
+                    stages=header.stages,
+                    finished=header.stages - head.unfinished + head.failures,
+                    failed=head.failures,
+                    tenant=header.tenant,
+                    tags=header.tags,
+                )
+            )
+        return found
+
+    async def workers(self) -> list[WorkerSnapshot]:
+        """All processes that hold a lease now."""
+        now = await self.now()
+        by_id: dict[str, WorkerSnapshot] = {}
+        for tag in self._store.partitions:
+            scored = await self._connection.command("ZRANGE", tag + HOLDERS, 0, -1, "WITHSCORES")
+            leases = _pairs(scored)
+            asked: list[tuple[Any, ...]] = []
+            for holder, _ in leases:
+                asked += [("HGET", tag + HOLDER + holder, "info"), ("SCARD", tag + RUNNING + holder)]
+            answers = await self._connection.commands(*asked)
+            for position, (holder, deadline) in enumerate(leases):
+                info_data, running = answers[2 * position : 2 * position + 2]
+                if info_data is None or deadline <= now:
+                    continue
+                info = info_decoder.decode(info_data)
+                known = by_id.get(holder)
+                by_id[holder] = WorkerSnapshot(
+                    id=holder, name=info.name, queues=info.queues, stages=info.stages,
+                    running=running + (known.running if known else 0), lease_seconds=(deadline - now) / 1000,
+                )  # fmt: skip
+        return sorted(by_id.values(), key=lambda worker: worker.name)
+
+    async def backlog(self, routes: Iterable[str]) -> dict[str, int]:
+        """Route → how many entries its lanes hold; a range counts as one entry."""
+        from flowq.store.keys import LANE, LANES
+
+        counts: dict[str, int] = {}
+        for tag in self._store.partitions:
+            for route in routes:
+                lanes = await self._connection.command("ZRANGE", tag + LANES + route, 0, -1)
+                lengths = await self._connection.commands(*(("LLEN", f"{tag}{LANE}{route}:{lane.decode()}") for lane in lanes))
+                counts[route] = counts.get(route, 0) + sum(lengths)
+        return counts
+
+    async def closing(self) -> list[tuple[str, int]]:
+        """Flows whose cancellation is under way, with the stage it has come to."""
+        found: list[tuple[str, int]] = []
+        for tag in self._store.partitions:
+            found += _pairs(await self._connection.command("ZRANGE", tag + CLOSING, 0, _PAGE - 1, "WITHSCORES"))
+        return found
+
+    async def outlived(self, tag: str, retention: Retention) -> list[tuple[int, list[bytes]]]:
+        """Ended flows whose retention is over: (ended before, plan digest and id of each)."""
+        now, outlived = await self.now(), list[tuple[int, list[bytes]]]()
+        for key, kept_ms in ((FAILED, retention.failed_ms), (CANCELLED, retention.cancelled_ms)):
+            before = now - kept_ms
+            ids = await self._connection.command("ZRANGEBYSCORE", tag + key, "-inf", before, "LIMIT", 0, _PAGE)
+            plans = await self._connection.commands(*(("HGET", tag + FLOW + flow_id.decode(), "p") for flow_id in ids))
+            outlived.append((before + 1, [(plan or b"?" * 16) + flow_id for plan, flow_id in zip(plans, ids, strict=True)]))
+        before = now - retention.completed_ms
+        for hour in range(before // _HOUR_MS - 48, before // _HOUR_MS):
+            while entries := await self._connection.command("LPOP", f"{tag}{FINISHED}{hour}", _PAGE):
+                outlived.append((before + 1, entries))
+        return outlived
+
+    async def trim_events(self) -> None:
+        """Bounds the event streams by length; their age is bounded at each write."""
+        for tag in self._store.partitions:
+            await self._connection.command("XTRIM", tag + EVENTS, "MAXLEN", "~", _EVENT_ENTRIES_MAX)
+
+    async def committed(self, folders: Iterable[Any]) -> set[Any]:
+        """Of (flow, stage, token): those whose objects are needed, because that run committed or still runs.
+
+        Objects of flows that are not known here (any more) count as needed: outputs outlive the flow's record.
+        """
+        needed: set[Any] = set()
+        for folder in folders:
+            values = await self._connection.command("HMGET", self._store.keys.flow(folder.flow_id), "p", "m")
+            if values[0] is None:
+                needed.add(folder)
+                continue
+            plan = await (await self._store.plan(folder.flow_id, values[0].decode())).whole()
+            index = plan.index_of.get(folder.stage)
+            data = None if index is None else await self._connection.command("HGET", self._store.keys.flow(folder.flow_id), str(index))
+            if data is None:
+                continue
+            record = record_decoder.decode(data)
+            if record.state in ("c", "x") and f"{record.fence}-{record.nonce}" == folder.token:
+                needed.add(folder)
+        return needed
+
+    async def _indexed(self, key: str) -> AsyncIterator[list[str]]:
+        start = 0
+        while page := await self._connection.command("ZREVRANGE", key, start, start + _PAGE - 1):
+            yield [flow_id.decode() for flow_id in page]
+            start += _PAGE
+
+    async def _finished(self, tag: str) -> AsyncIterator[list[str]]:
+        this_hour = await self.now() // _HOUR_MS
+        for hour in range(this_hour, this_hour - self._store.retention.completed_ms // _HOUR_MS - 2, -1):
+            end = -1
+            while page := await self._connection.command("LRANGE", f"{tag}{FINISHED}{hour}", end - _PAGE + 1, end):
+                yield [entry[16:].decode() for entry in reversed(page)]
+                end -= _PAGE
+                if len(page) < _PAGE:
+                    break
+
+
+def _pairs(flat: list[Any]) -> list[tuple[str, int]]:
+    """Members and scores, however this version of the client library gives them."""
+    if flat and isinstance(flat[0], list | tuple):
+        return [(member.decode(), int(score)) for member, score in flat]
+    return [(flat[position].decode(), int(flat[position + 1])) for position in range(0, len(flat), 2)]

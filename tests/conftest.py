@@ -1,0 +1,70 @@
+"""Fixtures for the whole suite: real servers, one per test session, and a namespace of its own for every test.
+
+A test that uses `namespace` is followed by a leak check: each key it left must expire or be on the documented list of
+permanent keys. Nothing is flushed, so tests may share a server and run side by side.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from flowq.settings import S3Access
+from tests.servers import running_s3, running_valkey
+
+NEVER_EXPIRES = -1  # what PTTL answers
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Async tests run on asyncio: the engine is written for it."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """The URL of a real, empty Valkey that lives as long as the test session."""
+    with running_valkey() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[tuple[str, S3Access]]:
+    """The location of an empty bucket on a real S3 server, and how to reach it."""
+    with running_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> str:
+    """The location of an empty artifact directory: for tests that need some storage, whichever."""
+    return f"file:{tmp_path / 'artifacts'}"
+
+
+@pytest.fixture
+def namespace(valkey_url: str) -> Iterator[str]:
+    """A namespace nobody else uses on `valkey_url`; fails the test afterwards if keys were left that never expire."""
+    name = f"t{secrets.token_hex(6)}"
+    yield name
+    with redis.Redis.from_url(valkey_url) as client:
+        keys = list(client.scan_iter(match=f"{{{name}[:}}]*", count=10_000))
+        leaked = leaked_keys(client, name, keys)
+        for key in keys:
+            client.unlink(key)
+    assert not leaked, f"keys that never expire and are not in flowq.store.keys.PERMANENT: {leaked[:10]}"
+
+
+def leaked_keys(client: redis.Redis, namespace: str, keys: list[Any]) -> list[str]:
+    """The keys that have no time to live and are not on the list of permanent ones."""
+    from flowq.store.keys import Keys
+
+    # As many partitions as keys were written to: a test may have asked for several.
+    partitions = {key.decode().split("}")[0].rpartition(":")[2] for key in keys if b":" in key.split(b"}")[0]}
+    known = Keys(namespace, 1 + max((int(partition) for partition in partitions), default=0))
+    eternal = [key.decode() for key in keys if client.pttl(key) == NEVER_EXPIRES]
+    return [key for key in eternal if not known.is_permanent(key)]

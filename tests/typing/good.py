@@ -1,0 +1,138 @@
+"""A pipeline whose wiring is right: passes pyright strict and mypy --strict without a note."""
+
+from __future__ import annotations
+
+from typing import Any, assert_type
+
+import msgspec
+
+from flowq import Artifact, Backoff, FlowSpec, Node, context, declare, pipeline, resource, stage
+from flowq.pipeline import Stage, to_spec
+
+
+class WhisperModel:
+    """Stands for something expensive."""
+
+    def transcribe(self, path: str) -> str:
+        """What is said in the file."""
+        return path
+
+
+class Published(msgspec.Struct):
+    """What the pipeline makes."""
+
+    video: Artifact
+    captions: Artifact
+    seconds: float = 0.0
+
+
+@stage(queue="network", attempts=5, backoff=Backoff.exponential("2s", max="5m"), timeout="10m")
+async def download(url: str) -> Artifact:
+    """An async function of an Artifact is a stage of an Artifact."""
+    async with context().new_artifact("source.mp4") as sink:
+        await sink.write(url.encode())
+        context().progress(sink.size / 100, "downloading")
+    return sink.artifact
+
+
+@resource(scope="process")
+def whisper() -> WhisperModel:
+    """Built once."""
+    return WhisperModel()
+
+
+@resource
+async def database() -> WhisperModel:
+    """Built once, in the loop."""
+    return WhisperModel()
+
+
+@stage(queue="gpu", attempts=2, timeout="45m", isolation="process")
+def transcribe(source: Artifact) -> Artifact:
+    """Uses a resource."""
+    with source.local() as path, context().new_artifact("captions.vtt") as sink:
+        sink.write(whisper().transcribe(str(path)).encode())
+    return sink.artifact
+
+
+@stage(queue="cpu", timeout="1h")
+def encode(source: Artifact, height: int = 720) -> Artifact:
+    """Has a default."""
+    with source.local() as path, context().new_artifact("video.mp4") as sink:
+        context().run(["ffmpeg", "-i", str(path), "-vf", f"scale=-2:{height}", str(sink.path)], stall="90s")
+    return sink.artifact
+
+
+@stage
+def untyped(source: Artifact) -> Any:
+    """Says nothing about its result."""
+    return source
+
+
+@stage
+async def count(source: Artifact) -> int:
+    """A bare decorator on an async function."""
+    return source.size + len((await database()).transcribe("a"))
+
+
+@stage
+def split(source: Artifact) -> tuple[Artifact, int]:
+    """Gives two things."""
+    return source, 1
+
+
+@stage
+def finalize(video: Artifact, captions: Artifact) -> Published:
+    """Takes two things."""
+    return Published(video, captions)
+
+
+@stage
+def join(parts: list[Artifact], names: dict[str, str] | None = None) -> Artifact:
+    """Takes a list."""
+    return parts[0]
+
+
+def translate_signature(captions: Artifact, language: str = "en") -> Artifact:
+    """What the stage `translate`, whose code is elsewhere, takes and gives."""
+    raise NotImplementedError
+
+
+translate = declare("translate", translate_signature, queue="gpu")
+
+
+@pipeline
+def short_video(url: str, height: int = 720) -> Published:
+    """The documented pipeline."""
+    source = download(url)
+    return finalize(encode(source, height=height), transcribe(source))
+
+
+@pipeline(name="everything")
+def everything(url: str) -> dict[str, list[Artifact] | float]:
+    """Fields, unpacking, options, order, a declared stage."""
+    source = download(url)
+    first, frames = split(source)
+    small = encode.with_options(name="encode-480", queue="slow", priority=1, after=[frames])(first, 480)
+    published = finalize(small, translate(transcribe(source), language="de"))
+    parts = [first, small, published.video, untyped(first)]
+    return {"all": [join(parts, {"a": "b"})], "seconds": published.seconds}
+
+
+def submit() -> None:
+    """What callers get."""
+    assert_type(short_video("https://…"), FlowSpec[Published])
+    assert_type(download.flow("https://…"), FlowSpec[Artifact])
+    assert_type(count.flow(Artifact("a")), FlowSpec[int])
+    assert_type(to_spec(short_video("https://…")), FlowSpec[Published])
+    assert_type(to_spec(Node("a", data={"b": Node("c")}, children=[{"name": "d"}])), FlowSpec[Any])
+    assert_type(to_spec({"name": "a"}), FlowSpec[Any])
+    assert_type(whisper(), WhisperModel)
+
+
+def typed_by_hand(one: Stage[[Artifact], Artifact]) -> Artifact:
+    """Stages can be parameters."""
+    return one(Artifact("a"))
+
+
+typed_by_hand(transcribe)

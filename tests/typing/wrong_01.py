@@ -1,0 +1,12 @@
+"""A stage's argument of the wrong type."""
+
+from __future__ import annotations
+
+from flowq.pipeline import pipeline
+from tests.typing.good import download, encode
+
+
+@pipeline
+def wired(url: str) -> None:
+    """Wrong in one line."""
+    encode(download(3))  # ERROR
