@@ -119,7 +119,7 @@ def inspect(flow_id: str) -> None:
     """Shows the flow as it ended, and how often each stage ran."""
     show("inspect", flow_id)
     subprocess.run(command("inspect", flow_id), stdin=subprocess.DEVNULL, env=environment(), check=False)
-    graph: list[dict[str, Any]] = json.loads(flowq("inspect", flow_id, "-o", "json"))["data"]["graph"]
+    graph: list[dict[str, Any]] = json.loads(output_of("inspect", flow_id, "-o", "json"))["data"]["graph"]
     say("Runs: " + ", ".join(f"{stage['name']} {stage['runs']}" for stage in graph) + ".")
 
 
@@ -143,8 +143,13 @@ def report(video: Path) -> None:
 
 
 def flowq(*words: str) -> str:
-    """Runs a flowq command and returns what it printed. Raises DemoFailed with its message."""
+    """Shows a flowq command, runs it and returns what it printed. Raises DemoFailed with its message."""
     show(*words)
+    return output_of(*words)
+
+
+def output_of(*words: str) -> str:
+    """What a flowq command prints. Raises DemoFailed with its message."""
     done = subprocess.run(
         command(*words), stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment(), check=False
     )

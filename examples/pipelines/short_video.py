@@ -99,7 +99,7 @@ def transcribe(source: Artifact) -> Artifact:
 
 
 @stage(queue="cpu", attempts=3, backoff=Backoff.exponential("1s", max="1m"), timeout="1h")
-def encode(source: Artifact, height: Height = 720, preset: Preset = "fast") -> Artifact:
+def encode(source: Artifact, height: Height = 720, preset: Preset = "veryfast") -> Artifact:
     """Makes the picture `height` lines high; its width follows. A slower `preset` makes a smaller file."""
     fail_on_purpose()
     with source.local() as path, context().new_artifact("video.mp4") as sink:
@@ -142,7 +142,7 @@ def finalize(video: Artifact, captions: Artifact) -> Published:
 
 
 @pipeline
-def short_video(url: str, height: Height = 720, preset: Preset = "fast") -> Published:
+def short_video(url: str, height: Height = 720, preset: Preset = "veryfast") -> Published:
     """The whole flow. `encode` and `transcribe` run at the same time; `finalize` waits for both."""
     source = download(url)
     return finalize(encode(source, height=height, preset=preset), transcribe(source))

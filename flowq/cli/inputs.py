@@ -62,10 +62,15 @@ def typed(name: str, text: str, kind: Any) -> Any:
             try:
                 return msgspec.convert(plain, kind, strict=False)
             except msgspec.ValidationError as better:
-                raise InvalidValue(f"input {name}", text, str(better)) from None
-        raise InvalidValue(f"input {name}", text, str(error)) from None
+                raise InvalidValue(f"input {name}", text, _expected(better)) from None
+        raise InvalidValue(f"input {name}", text, _expected(error)) from None
     except TypeError:  # an annotation that msgspec can't check: the pipeline itself will
         return _json_or_text(text)
+
+
+def _expected(error: msgspec.ValidationError) -> str:
+    """msgspec's message as the end of a sentence that begins with "expected"."""
+    return str(error).removeprefix("Expected ")
 
 
 def _annotations(function: Callable[..., Any]) -> Mapping[str, Any]:

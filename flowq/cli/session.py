@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
@@ -38,6 +39,9 @@ def settings_of(arguments: argparse.Namespace, **more: Any) -> Settings:
 async def producer_of(arguments: argparse.Namespace) -> AsyncGenerator[FlowProducer]:
     """A connected producer."""
     settings = settings_of(arguments)
+    # What went wrong is said once, by the command; the engine's log is for programs that stay.
+    if not getattr(arguments, "debug", False):
+        logging.getLogger("flowq").setLevel(logging.CRITICAL)
     from flowq.engine.producer import FlowProducer
 
     async with FlowProducer(settings=settings) as producer:

@@ -17,6 +17,9 @@ from flowq.store.store import Store
 from flowq.store.wakeups import Wakeups
 
 EMBEDDED = "embedded:"
+# A worker goes on asking: its leases say when it is too late, not its patience.
+WORKER_PATIENCE = 86_400.0
+_OPEN_SECONDS_MAX = 3.0
 
 
 class Backend:
@@ -43,9 +46,12 @@ class Backend:
         self.info = info
         self.notice = attachment.notice if attachment else ""
         self._attachment = attachment
+        self._directory: Path | None = None
 
     @classmethod
-    async def open(cls, settings: Settings, *, name: str, connections: int = 3, access: S3Access | None = None) -> Backend:
+    async def open(
+        cls, settings: Settings, *, name: str, connections: int = 3, access: S3Access | None = None, patience: float = 10.0
+    ) -> Backend:
         """Finds the server, attaches to an embedded one, and refuses one that can't be trusted.
 
         Args:
@@ -53,6 +59,7 @@ class Backend:
             name: how the connections are named on the server.
             connections: how many it may hold, beside one for wake-ups.
             access: how to reach S3, where it is known already.
+            patience: for how many seconds a server that stops answering is asked again; opening itself waits 3 s at most.
 
         Raises:
             ServerNotConfigured, ServerError, EmbeddedError, InvalidValue.
@@ -64,12 +71,14 @@ class Backend:
                 attachment = await asyncio.to_thread(attach, directory)
                 access = access or attachment.s3
                 settings = _replaced(settings, attachment.url, settings.artifacts or attachment.artifacts)
-            connection = Connection(settings.url, name=name, size=connections)
+            connection = Connection(settings.url, name=name, size=connections, patience=_OPEN_SECONDS_MAX)
             try:
                 info = await refuse_unfit(connection)
                 store = Store(connection, settings.namespace)
                 await store.open()
+                connection.patience = patience
                 backend = cls(settings, access, attachment, store, info)
+                backend._directory = directory
             except BaseException:
                 await connection.close()
                 raise
@@ -85,6 +94,15 @@ class Backend:
         if not (self.info.aof and self.info.fsync == "always"):
             found = f"appendfsync {self.info.fsync or 'unknown'}" if self.info.aof else "appendonly no"
             raise DurabilityUnavailable(self.settings.url, found)
+
+    async def keep_attached(self) -> bool:
+        """Attaches again to an embedded server whose keeper was killed; whether the S3 server is another one now."""
+        if self._attachment is None or self._directory is None or not self._attachment.is_lost:
+            return False
+        self._attachment.close()
+        self._attachment = await asyncio.to_thread(attach, self._directory)
+        was, self.access = self.access, self._attachment.s3
+        return was != self.access
 
     async def close(self) -> None:
         """Lets go of everything; an embedded server ends some seconds after its last client."""

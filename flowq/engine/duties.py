@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 
 import msgspec
 
@@ -96,7 +97,7 @@ class Sweeper:
         """One pass over the storage."""
         loop = asyncio.get_running_loop()
 
-        def committed(folders: frozenset[FolderId]) -> set[FolderId]:
+        def committed(folders: Collection[FolderId]) -> set[FolderId]:
             return asyncio.run_coroutine_threadsafe(self._views.committed(folders), loop).result()
 
         swept = await asyncio.to_thread(sweep, self._storage, committed, self._grace_seconds)

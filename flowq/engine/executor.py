@@ -149,8 +149,9 @@ class Executor:
         try:
             if stage.timeout_ms is None:
                 return await self._work(function, arguments)
+            clock = asyncio.timeout(stage.timeout_ms / 1000)
             try:
-                async with asyncio.timeout(stage.timeout_ms / 1000) as clock:
+                async with clock:
                     return await self._work(function, arguments)
             except TimeoutError:
                 if not clock.expired():

@@ -6,8 +6,11 @@ When its lease is lost it is over, with all its stages; the worker begins again 
 from __future__ import annotations
 
 import asyncio
+import datetime
 import logging
+import math
 import secrets
+import time
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -34,6 +37,7 @@ class _Run(msgspec.Struct):
     task: asyncio.Task[None]
     claim: Claim
     context: StageContext | None = None
+    deadline: float = math.inf
 
 
 class Holder:
@@ -77,6 +81,11 @@ class Holder:
     def running(self) -> list[Claim]:
         """What runs now."""
         return [run.claim for run in self._running.values()]
+
+    @property
+    def earliest_deadline(self) -> float:
+        """When the first running stage must have ended, by `time.monotonic()`; inf: none has to."""
+        return min((run.deadline for run in self._running.values()), default=math.inf)
 
     async def work(self, wakeups: Wakeups) -> None:
         """Claims and runs until `drain` has finished or the lease is lost."""
@@ -144,6 +153,9 @@ class Holder:
 
         def running(context: StageContext) -> None:
             run.context = context
+            run.task.set_name(f"{context.stage} of flow {context.flow_id}")
+            if context.deadline is not None:
+                run.deadline = time.monotonic() + (context.deadline - datetime.datetime.now(datetime.UTC)).total_seconds()
 
         try:
             outcome = await self._executor.run(claim, running)

@@ -14,6 +14,9 @@ from typing import Any
 from flowq.errors import ModuleNotLoaded
 from flowq.pipeline import Pipeline, Stage
 from flowq.pipeline.registry import all_stages
+from flowq.pipeline.stage import AnyStage
+
+AnyPipeline = Pipeline[..., Any]
 
 
 def load_module(target: str) -> ModuleType:
@@ -44,7 +47,7 @@ def load_module(target: str) -> ModuleType:
         raise ModuleNotLoaded(f"{target} calls sys.exit() while it is imported", "put that under `if __name__ == '__main__':`") from error
 
 
-def load_pipeline(target: str) -> Pipeline[..., Any] | Stage[..., Any]:
+def load_pipeline(target: str) -> AnyPipeline | AnyStage:
     """Imports MODULE and returns its PIPELINE; a stage serves as a pipeline of one. Without a name: the module's only pipeline.
 
     Raises:
@@ -52,8 +55,10 @@ def load_pipeline(target: str) -> Pipeline[..., Any] | Stage[..., Any]:
     """
     module_name, _, name = target.partition(":")
     module = load_module(module_name)
-    found = {key: value for key, value in vars(module).items() if isinstance(value, Pipeline | Stage)}
-    pipelines = {key: value for key, value in found.items() if isinstance(value, Pipeline)}
+    found: dict[str, AnyPipeline | AnyStage] = {
+        key: value for key, value in vars(module).items() if isinstance(value, Pipeline | Stage)
+    }
+    pipelines: dict[str, AnyPipeline] = {key: value for key, value in found.items() if isinstance(value, Pipeline)}
     if not name:
         if len(pipelines) == 1:
             return next(iter(pipelines.values()))
@@ -67,7 +72,7 @@ def load_pipeline(target: str) -> Pipeline[..., Any] | Stage[..., Any]:
     return found[name]
 
 
-def load_stages(targets: tuple[str, ...]) -> dict[str, Stage[..., Any]]:
+def load_stages(targets: tuple[str, ...]) -> dict[str, AnyStage]:
     """Imports modules and returns the stages that a worker can run, by name.
 
     Raises:

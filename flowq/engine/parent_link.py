@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -147,6 +147,11 @@ class ParentLink:
             self._send()
             if self._unsent:
                 os.write(self._wake_fd, b"!")  # the lifeline's thread sends the rest
+
+    def leave(self, exit_code: int) -> NoReturn:
+        """Ends the process at once, whatever threads still run, after what was said has been sent."""
+        self._say_last_words()
+        os._exit(exit_code)
 
     def announce_group(self, pgid: int, alive: bool) -> None:
         """Tells of a program's process group, so that it is killed with this process. Fits `run_program`'s `on_group`."""

@@ -15,6 +15,7 @@ import subprocess
 import threading
 
 # The announcements are read from stdin: "+ 123" and "- 123". End of file: the watched process is gone.
+_POLITE_SIGNALS = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
 _GUARD_SCRIPT = """
 trap '' HUP INT TERM QUIT
 groups=
@@ -108,6 +109,8 @@ class GroupGuard:
 
     def _start(self) -> None:
         read_end, self._pipe = os.pipe()
+        # Blocked here, the signals are blocked in the shell from its first instant, before its `trap` has run.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _POLITE_SIGNALS)
         try:
             # A session of its own, or Ctrl-C and the kill of our own group would take the guard along.
             self._shell = subprocess.Popen(
@@ -118,6 +121,7 @@ class GroupGuard:
             os.close(self._pipe)
             raise
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             os.close(read_end)
         for pgid in self._groups:
             os.write(self._pipe, f"+ {pgid}\n".encode())

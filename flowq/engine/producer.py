@@ -156,7 +156,7 @@ class FlowProducer:
             NotAFlow, InvalidValue, DefinitionError, ValueNotStorable, ValueTooLarge: before anything is written.
             ServerError: the server can't be used.
         """
-        spec = to_spec(flow)
+        spec: FlowSpec[Any] = to_spec(flow)
         if id is not None or tenant or tags or priority or deadline is not None:
             options = FlowOptions.checked(id=id, tenant=tenant, tags=tags, priority=priority, deadline=deadline)
             spec = FlowSpec(

@@ -19,8 +19,8 @@ class WorkerRoom:
 
     Args:
         routes: queue → the routes it serves there.
+        suspects: queue → the routes whose suspects it runs, when nothing else runs here; {}: none. Not given: all of `routes`.
         concurrency: how many stages at once.
-        takes_suspects: whether suspects are run here, when nothing else runs.
         slots: the host's slots of the queues in `limited`.
         limited: queues of which only so many stages may run on this host at once as they have slots.
     """
@@ -30,15 +30,16 @@ class WorkerRoom:
         routes: Mapping[str, Iterable[str]],
         concurrency: int,
         *,
-        takes_suspects: bool = True,
+        suspects: Mapping[str, Iterable[str]] | None = None,
         slots: QueueSlots | None = None,
         limited: Iterable[str] = (),
     ) -> None:
         self._routes = {queue: tuple(sorted(names)) for queue, names in routes.items()}
-        self._suspects = {queue: tuple(name + "!" for name in names) for queue, names in self._routes.items()}
+        suspected = self._routes if suspects is None else suspects
+        self._suspects = {queue: tuple(sorted(name + "!" for name in names)) for queue, names in suspected.items()}
         self._free = concurrency
         self._concurrency = concurrency
-        self._takes_suspects = takes_suspects
+        self._takes_suspects = bool(self._suspects)
         self._slots = slots
         self._limited = frozenset(limited) if slots is not None else frozenset[str]()
         self._is_shut = False
@@ -62,7 +63,8 @@ class WorkerRoom:
         is_alone = self._free == self._concurrency
         if is_alone and self._takes_suspects:
             if self._concurrency == 1:
-                routes = {queue: names + self._suspects[queue] for queue, names in routes.items()}
+                queues = [*routes, *(queue for queue in self._suspects if queue not in routes)]
+                routes = {queue: routes.get(queue, ()) + self._suspects.get(queue, ()) for queue in queues}
             elif self._is_suspects_turn:
                 routes, capacity, self._is_shut = self._suspects, 1, True
         wants = [want for queue, names in routes.items() if (want := self._want(queue, names, capacity))]

@@ -7,11 +7,11 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from flowq.engine.backend import Backend
+from flowq.engine.backend import WORKER_PATIENCE, Backend
 from flowq.engine.duties import Closer, Pruner, Rescuer, Sweeper, rescue
 from flowq.engine.every import run_every
 from flowq.engine.holder import Holder, new_holder_id
@@ -102,7 +102,7 @@ class Worker:
         Raises:
             ServerError, EmbeddedError: the server can't be used.
         """
-        backend = await Backend.open(self._settings, name=f"flowq:worker:{self._name}", connections=4)
+        backend = await Backend.open(self._settings, name=f"flowq:worker:{self._name}", connections=4, patience=WORKER_PATIENCE)
         slots = host_slots(self._settings.namespace, self._queues or {})
         over = asyncio.Event()
         duties = [asyncio.create_task(duty) for duty in background_duties(backend, over)]
@@ -134,7 +134,7 @@ class Worker:
         """Works under one holder id, until stopped or until its lease is lost."""
         store, holder_id = backend.store, new_holder_id(self._name)
         routes = routes_of(self._stages.values(), self._queues)
-        room = WorkerRoom(routes, self._concurrency, slots=slots, limited=_limited(self._queues))
+        room = WorkerRoom(routes, self._concurrency, slots=slots, limited=limited_queues(self._queues))
         info = HolderInfo(self._name, tuple(routes), tuple(self._stages), room.routes, self._concurrency)
         for tag in store.partitions:
             await store.register(tag, holder_id, self._lease_ms, info)
@@ -206,10 +206,10 @@ def default_name() -> str:
     return f"{socket.gethostname().split('.')[0][:40]}-{os.getpid()}"
 
 
-def background_duties(backend: Backend, over: asyncio.Event) -> list[Any]:
+def background_duties(backend: Backend, over: asyncio.Event) -> list[Coroutine[Any, Any, None]]:
     """The duties of a process that keeps the house in order, as coroutines."""
     store, views = backend.store, Views(backend.store)
-    duties = [
+    duties: list[Coroutine[Any, Any, None]] = [
         run_every(_RESCUE_SECONDS, Rescuer(store), stop=over, name="rescue"),
         run_every(_CLOSE_SECONDS, Closer(store, views), stop=over, name="finishing cancellations"),
         run_every(_PRUNE_SECONDS, Pruner(store, views), stop=over, name="pruning"),
@@ -219,5 +219,6 @@ def background_duties(backend: Backend, over: asyncio.Event) -> list[Any]:
     return duties
 
 
-def _limited(queues: Mapping[str, int | None] | None) -> list[str]:
+def limited_queues(queues: Mapping[str, int | None] | None) -> list[str]:
+    """The queues that have a limit of their own."""
     return [queue for queue, count in (queues or {}).items() if count is not None]

@@ -49,7 +49,7 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
         """The options as users write them, or InvalidValue."""
         if isinstance(tags, str) or len(tags) > _TAGS_MAX:
             raise InvalidValue("tags", tags, f"a list of at most {_TAGS_MAX} words")
-        if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > PRIORITY_MAX:
+        if type(priority) is not int or abs(priority) > PRIORITY_MAX:
             raise InvalidValue("priority", priority, f"a whole number from -{PRIORITY_MAX} to {PRIORITY_MAX}")
         return cls(
             id=None if id is None else check_flow_id(id),

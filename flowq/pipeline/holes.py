@@ -73,7 +73,7 @@ def _unsupported(value: Any) -> NoReturn:
         raise _HoleFound
     if isinstance(value, FlowSpec):
         raise TypeError("a flow can't be an argument: call its stages in this body")
-    raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} is not supported")
+    raise TypeError("it is of no type that msgspec carries")
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_unsupported, order="deterministic")

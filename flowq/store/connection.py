@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import redis.asyncio as redis
@@ -58,21 +58,20 @@ class Connection:
         self.url = checked_url(url)
         self.patience = patience
         self._is_down = False
-        self._pool = cast(
-            "redis.BlockingConnectionPool",
-            redis.BlockingConnectionPool.from_url(
-                self.url,
-                max_connections=size,
-                timeout=None,
-                client_name=name,
-                protocol=2,
-                retry=Retry(NoBackoff(), 0),
-                socket_connect_timeout=_CONNECT_SECONDS_MAX,
-                socket_timeout=_ANSWER_SECONDS_MAX,
-                **({} if self.url.startswith("unix") else {"socket_keepalive": True}),
-            ),
+        # The client library's types are incomplete; nothing of it leaves this module.
+        pools: Any = redis.BlockingConnectionPool
+        self._pool: Any = pools.from_url(
+            self.url,
+            max_connections=size,
+            timeout=None,
+            client_name=name,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            socket_connect_timeout=_CONNECT_SECONDS_MAX,
+            socket_timeout=_ANSWER_SECONDS_MAX,
+            **({} if self.url.startswith("unix") else {"socket_keepalive": True}),
         )
-        self._client = redis.Redis(connection_pool=self._pool)
+        self._client: Any = redis.Redis(connection_pool=self._pool)
 
     async def run(self, name: str, tag: str, *args: Any, patience: float | None = None) -> Any:
         """Runs a script on the partition of `tag`; loads it where the server does not know it (any more)."""
@@ -89,7 +88,10 @@ class Connection:
 
     async def command(self, *args: Any, patience: float | None = None) -> Any:
         """Runs one command that may be repeated."""
-        return await self._patiently(lambda: self._client.execute_command(*args), patience)
+        async def once() -> Any:
+            return await self._client.execute_command(*args)
+
+        return await self._patiently(once, patience)
 
     async def commands(self, *many: tuple[Any, ...], patience: float | None = None) -> list[Any]:
         """Runs several commands, each of which may be repeated, in one round trip."""
@@ -172,6 +174,7 @@ def typed(url: str, error: Exception) -> FlowqError:
         return NotARedisServer(url, text)
     if "WRONGTYPE" in text or "user_script" in text:
         return CorruptState("", "a key", text)
-    if isinstance(error, refused.ResponseError) and not isinstance(error, refused.BusyLoadingError) and not text.startswith(("BUSY", "LOADING")):
+    is_passing = isinstance(error, refused.BusyLoadingError) or text.startswith(("BUSY", "LOADING"))
+    if isinstance(error, refused.ResponseError) and not is_passing:
         return NotARedisServer(url, text) if "unknown command" in text.lower() else ServerForbids(url, text)
     return ServerUnreachable(url, text or type(error).__name__)

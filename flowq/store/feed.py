@@ -91,7 +91,7 @@ class Feed:
             )
             if not answer:
                 continue
-            entries = next(iter(answer.values()))[0] if isinstance(answer, dict) else answer[0][1]
+            entries: Any = answer[0][1]
             for entry_id, fields in entries:
                 self._positions[tag] = entry_id
                 for event in _decoded(fields):
@@ -115,7 +115,7 @@ def named(event: WireEvent, names: Callable[[int], str]) -> Event:
 
 
 def _decoded(fields: Any) -> list[WireEvent]:
-    data = fields.get(b"b") if isinstance(fields, dict) else fields[1]
+    data = fields[b"b"]
     try:
         return _events.decode(data)
     except msgspec.DecodeError as error:

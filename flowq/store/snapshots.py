@@ -53,7 +53,7 @@ class Snapshots:
         workers = await self._views.workers()
         now = await self._views.now()
         try:
-            head = head_decoder.decode(fields.get("m", head_data))
+            head = head_decoder.decode(fields["m"] if "m" in fields else head_data)
             header = header_decoder.decode(header_data)
             return _Assembled(flow_id, plan, head, fields, workers, now).snapshot(header.pipeline, header.inputs, header.tenant, header.tags)
         except msgspec.DecodeError as error:
@@ -62,9 +62,8 @@ class Snapshots:
     async def _fields(self, key: str, stages: int) -> dict[str, bytes]:
         command = self._store.connection.command
         if stages <= _WHOLE_STAGES_MAX:
-            flat: Any = await command("HGETALL", key)
-            pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
-            return {name.decode(): value for name, value in pairs}
+            found: dict[bytes, bytes] = await command("HGETALL", key)
+            return {name.decode(): value for name, value in found.items()}
         fields: dict[str, bytes] = {}
         for start in range(0, stages, _PAGE_STAGES):
             names = [f"{kind}{index}" for index in range(start, min(start + _PAGE_STAGES, stages)) for kind in _OF_STAGE]

@@ -10,7 +10,7 @@ import msgspec
 from flowq.errors import FlowNotFound
 from flowq.model.snapshot import FlowSummary, WorkerSnapshot
 from flowq.model.states import FlowState
-from flowq.store.keys import CANCELLED, CLOSING, EVENTS, FAILED, FINISHED, FLOW, HOLDER, HOLDERS, LIVE, RUNNING
+from flowq.store.keys import CANCELLED, CLOSING, DUE, EVENTS, FAILED, FINISHED, FLOW, HOLDER, HOLDERS, LANE, LANES, LIVE, RUNNING
 from flowq.store.store import Retention, Store
 from flowq.store.wire import Head, Header, HolderInfo, Record
 
@@ -113,8 +113,6 @@ class Views:
 
     async def backlog(self, routes: Iterable[str]) -> dict[str, int]:
         """Route → how many entries its lanes hold; a range counts as one entry."""
-        from flowq.store.keys import LANE, LANES
-
         counts: dict[str, int] = {}
         for tag in self._store.partitions:
             for route in routes:
@@ -122,6 +120,11 @@ class Views:
                 lengths = await self._connection.commands(*(("LLEN", f"{tag}{LANE}{route}:{lane.decode()}") for lane in lanes))
                 counts[route] = counts.get(route, 0) + sum(lengths)
         return counts
+
+    async def scheduled(self) -> int:
+        """How many stages wait for a time."""
+        counts = await self._connection.commands(*(("ZCARD", tag + DUE) for tag in self._store.partitions))
+        return sum(counts)
 
     async def closing(self) -> list[tuple[str, int]]:
         """Flows whose cancellation is under way, with the stage it has come to."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,14 +34,11 @@ RUN_PROGRAM = (
 def wait_until_gone(pid: int, seconds: float = PATIENCE_SECONDS) -> None:
     """Returns when the process, which need not be a child of ours, has ended; fails the test after `seconds`."""
     if not hasattr(os, "pidfd_open"):
-        pause = threading.Event()
-        for _ in range(int(seconds * 50)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, 0)
-                pause.wait(0.02)
-                continue
-            return
-        raise AssertionError(f"process {pid} still runs after {seconds} s")
+        deadline, pause = time.monotonic() + seconds, threading.Event()
+        while is_running(pid):
+            assert time.monotonic() < deadline, f"process {pid} still runs after {seconds} s"
+            pause.wait(0.02)
+        return
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -55,10 +53,8 @@ def wait_until_gone(pid: int, seconds: float = PATIENCE_SECONDS) -> None:
 def is_running(pid: int) -> bool:
     """Whether the process lives; a zombie does not."""
     if not hasattr(os, "pidfd_open"):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, 0)
-            return True
-        return False
+        listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        return bool(listed.stdout.strip()) and "Z" not in listed.stdout
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:

@@ -73,6 +73,7 @@ class Document:
         self._shell: Shell | None = None
         self._background: list[subprocess.Popen[bytes]] = []
         self._printed = ""
+        self._now: Block | None = None
 
     def run(self) -> None:
         """Runs all blocks, in order.
@@ -80,12 +81,27 @@ class Document:
         Raises:
             Broken: a block fails, or prints something else than shown.
         """
-        with self._loop:
-            try:
+        try:
+            with self._loop:
                 for block in blocks(self.path):
+                    self._now = block
                     self._run(block)
-            finally:
-                self._stop()
+        finally:
+            self._stop()
+
+    def give_up(self, *_: object) -> None:
+        """A signal's handler: the caller has waited long enough. Names the block and where it hangs."""
+        stacks = io.StringIO()
+        for task in asyncio.all_tasks(self._loop.get_loop()):
+            task.print_stack(file=stacks)
+        self._stop()
+        # Not by raising: whoever swallows exceptions, or never looks, is what we wait for.
+        print(
+            f"{self._now.where if self._now else self.path.name}: goes on and on\n{stacks.getvalue()}",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)
 
     def _run(self, block: Block) -> None:
         if "title" in block.words:
@@ -169,7 +185,8 @@ class Document:
     def _stop(self) -> None:
         if self._shell:
             self._shell.close()
-        for program in reversed(self._background):
+        programs, self._background = self._background, []
+        for program in reversed(programs):
             os.killpg(program.pid, signal.SIGINT)
             try:
                 # Read on, or a program that says goodbye into a full pipe never ends.
@@ -199,7 +216,9 @@ def _read_until(stream: IO[bytes], marker: str | None, command: str, shown: list
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path.cwd()))
+    document = Document(Path(sys.argv[1]))
+    signal.signal(signal.SIGTERM, document.give_up)
     try:
-        Document(Path(sys.argv[1])).run()
+        document.run()
     except Broken as broken:
         sys.exit(str(broken))

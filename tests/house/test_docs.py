@@ -19,6 +19,7 @@ import pytest
 from tests.house.blocks import Block, blocks, commands, missing_line
 from tests.house.project import ROOT, documents
 
+DOCUMENT_SECONDS_MAX = 150
 LANGUAGES = {"python", "console", "bash", "text", "toml", "yaml", "json", "mermaid"}
 WORDS = {"title", "output", "exit", "background", "not-run"}
 # What can't run in a test, but whose words can be checked.
@@ -40,6 +41,10 @@ def project() -> Iterator[Path]:
 
     directory = Path(tempfile.mkdtemp(prefix="fqd-", dir="/tmp"))  # short: unix sockets lie in it
     attachment = attach(directory / ".flowq")
+    command = directory / "bin" / "flowq"  # of this checkout, installed or not
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m flowq "$@"\n', "utf-8")
+    command.chmod(0o755)
     try:
         yield directory
     finally:
@@ -58,17 +63,21 @@ def test_every_code_block_runs(document: Path, project: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("FLOWQ_", "AWS_"))}
     environment |= {
         "FLOWQ_NAMESPACE": f"docs-{secrets.token_hex(4)}",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{project / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "NO_COLOR": "1",
         "COLUMNS": "120",
         "PYTHONUNBUFFERED": "1",
     }
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.house.document", str(document)],
-        cwd=directory, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-    )  # fmt: skip
-    assert run.returncode == 0, f"{run.stdout}{run.stderr}"
+    argv = [sys.executable, "-m", "tests.house.document", str(document)]
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    run = subprocess.Popen(argv, cwd=directory, env=environment, text=True, **streams)
+    try:
+        printed, _ = run.communicate(timeout=DOCUMENT_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        run.terminate()  # it stops what it started, and says where it was
+        printed, _ = run.communicate()
+    assert run.returncode == 0, printed
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

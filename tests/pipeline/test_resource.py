@@ -173,6 +173,7 @@ def test_a_wrong_scope_and_a_builder_with_arguments_are_refused() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_forked_child_builds_its_own() -> None:
     @resource
     def owner() -> int:

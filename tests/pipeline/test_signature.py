@@ -144,7 +144,7 @@ def test_a_declared_result_that_can_not_be_stored_is_refused_at_the_first_use() 
     def either() -> Item | Published:
         return Item(1)
 
-    with pytest.raises(DefinitionError, match=r"where\(\) returns pathlib\.Path, which can't be stored"):
+    with pytest.raises(DefinitionError, match=r"where\(\) returns pathlib\S*\.Path, which can't be stored"):
         where.flow()
     with pytest.raises(DefinitionError, match=r"either\(\) returns"):
         either.flow()
@@ -156,7 +156,7 @@ def test_a_parameter_that_only_tests_pass_may_have_any_type() -> None:
         return url
 
     assert msgspec.msgpack.decode(fetch.flow("u").literals[0]) == {"session": None, "url": "u"}
-    with pytest.raises(ValueNotStorable, match=r"fetch: session can't be stored: pathlib\.PosixPath"):
+    with pytest.raises(ValueNotStorable, match=r"fetch: session can't be stored: pathlib\S*\.PosixPath: it is of no type"):
         fetch.flow("u", pathlib.Path("x"))
 
 

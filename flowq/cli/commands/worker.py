@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -40,6 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs stages until SIGTERM or Ctrl-C; running stages may finish first."""
     settings = worker_settings(arguments)
+    level = logging.DEBUG if getattr(arguments, "debug", False) else logging.INFO
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("flowq").setLevel(level)
     if arguments.lifeline:
         threading.Thread(target=_stop_when_stdin_ends, daemon=True).start()
     return run_async(lambda: _work(arguments, settings))

@@ -1,0 +1,173 @@
+"""One child of the supervisor and its successors: started, registered, watched, rescued when it dies, replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from flowq.engine.child_options import GO, ChildOptions, Known
+from flowq.engine.child_process import DRAIN, STOP, ChildProcess
+from flowq.engine.duties import rescue
+from flowq.engine.holder import new_holder_id
+from flowq.engine.parent_link import Note, Ready, Retire
+from flowq.engine.pulse import Pulse
+from flowq.errors import FlowqError, ModuleNotLoaded
+from flowq.settings import S3Access
+from flowq.store.store import Store
+from flowq.store.wire import HolderInfo
+
+log = logging.getLogger("flowq.engine")
+
+# An async stage may hold its loop for so long before anybody is told.
+_BLOCKED_SECONDS = 5.0
+_RESTART_SECONDS_MAX = 10.0
+_LIVED_SECONDS = 5.0
+_OF_MODULES = ("module_not_loaded", "stage_name_taken", "definition_error")
+
+
+class Nurse:
+    """Keeps one child alive until it is told to drain.
+
+    Args:
+        store: the store.
+        template: the child's options, without holder and pulse.
+        lease_ms: the lease of each child.
+        give_up: called when no child can be raised, because the modules can't be loaded.
+    """
+
+    def __init__(self, store: Store, template: ChildOptions, lease_ms: int, give_up: Callable[[FlowqError], None]) -> None:
+        self._store = store
+        self._template = template
+        self._lease_ms = lease_ms
+        self._give_up = give_up
+        self._child: ChildProcess | None = None
+        self._pulse: Pulse | None = None
+        self._known: asyncio.Future[Known | None] = asyncio.get_running_loop().create_future()
+        self._refused: FlowqError | None = None
+        self._is_draining = False
+        self._cause = ""
+        self._warned_of = ""
+        self.holder = ""
+        self.is_working = False
+        self.routes: tuple[str, ...] = ()
+
+    @property
+    def running(self) -> int:
+        """How many stages the child runs."""
+        return self._pulse.running if self._pulse is not None else 0
+
+    async def known(self) -> Known | None:
+        """What the child can run, once it has said so; None: it never will."""
+        return await asyncio.shield(self._known)
+
+    async def care(self) -> None:
+        """Raises a child, and another whenever one has died, until told to drain."""
+        restart_seconds = 0.0
+        while not self._is_draining:
+            began_at = time.monotonic()
+            await self._one_life()
+            if self._refused is not None:
+                if not self._known.done():
+                    self._known.set_result(None)
+                self._give_up(self._refused)
+                return
+            lived = time.monotonic() - began_at
+            restart_seconds = 0.0 if lived > _LIVED_SECONDS else min(_RESTART_SECONDS_MAX, 2 * restart_seconds + 0.1)
+            if not self._is_draining:
+                await asyncio.sleep(restart_seconds)
+        if not self._known.done():
+            self._known.set_result(None)
+
+    def drain(self, *, at_once: bool = False) -> None:
+        """Tells the child to end, and raises no other."""
+        self._is_draining = True
+        if self._child is not None:
+            self._child.command(STOP if at_once else DRAIN)
+            if not self.is_working:
+                self._child.kill()
+
+    def kill(self, cause: str = "") -> None:
+        """Ends the child now; its stages are rescued as soon as it is dead."""
+        self._cause = self._cause or cause
+        if self._child is not None:
+            self._child.kill()
+
+    def move(self, access: S3Access | None) -> None:
+        """The storage is another one now: the child is replaced by one that knows it."""
+        self._template = msgspec.structs.replace(self._template, access=access)
+        if self._child is not None:
+            self._child.command(STOP)
+
+    def watch(self) -> None:
+        """Kills a child whose stage neither ended at its timeout nor lets go of the process; warns of blocked loops."""
+        if self._pulse is None or not self.is_working:
+            return
+        blocked_by = self._pulse.culprit if self._pulse.age() > _BLOCKED_SECONDS else ""
+        if blocked_by and blocked_by != self._warned_of:
+            log.warning("%s blocks the event loop of %s: make it a plain def, or await", blocked_by, self._template.name)
+        self._warned_of = blocked_by
+        if self._pulse.overdue() > 0:
+            self.kill(f"{blocked_by or 'a stage'} did not stop at its timeout")
+
+    async def _one_life(self) -> None:
+        self.holder = new_holder_id(self._template.name)
+        self._pulse = pulse = Pulse.create()
+        options = msgspec.structs.replace(self._template, holder=self.holder, pulse_fd=pulse.fd)
+        self._cause = ""
+        told: asyncio.Queue[Known] = asyncio.Queue()
+
+        def hear(message: Ready | Retire | Note) -> None:
+            self._hear(message, told)
+
+        child = self._child = await ChildProcess.start("flowq.engine.child", options, on_message=hear, pass_fds=(pulse.fd,))
+        pulse.close_fd()
+        beginning = asyncio.create_task(self._begin(child, told))
+        try:
+            ended = await child.exited()
+        except asyncio.CancelledError:
+            child.kill()
+            raise
+        finally:
+            beginning.cancel()
+            self.is_working = False
+            await asyncio.gather(beginning, return_exceptions=True)
+        holder, self.holder = self.holder, ""
+        cause = self._cause or ended.reason
+        if ended.exit_code != 0 and not self._is_draining and self._refused is None:
+            log.warning("child %s (pid %d) was lost: %s", self._template.name, ended.pid, cause)
+        await rescue(self._store, holder, cause)
+        self._pulse = None
+        pulse.close()
+
+    async def _begin(self, child: ChildProcess, told: asyncio.Queue[Known]) -> None:
+        known = await told.get()
+        if not self._known.done():
+            self._known.set_result(known)
+        self.routes = known.routes
+        info = HolderInfo(self._template.name, known.queues, known.stages, known.routes, self._template.concurrency)
+        for tag in self._store.partitions:
+            await self._store.register(tag, self.holder, self._lease_ms, info)
+        child.command(GO)
+        self.is_working = True
+        if self._is_draining:
+            child.command(DRAIN)
+
+    def _hear(self, message: Ready | Retire | Note, told: asyncio.Queue[Known]) -> None:
+        if isinstance(message, Note) and message.topic == "known":
+            told.put_nowait(msgspec.convert(message.body, Known))
+        elif isinstance(message, Note) and message.topic == "refused":
+            code, problem, remedy = message.body
+            self._refused = _as_error(code, problem, remedy)
+        elif isinstance(message, Retire):
+            with contextlib.suppress(Exception):
+                log.warning("child %s begins again: %s", self._template.name, message.reason)
+
+
+def _as_error(code: str, problem: str, remedy: str) -> FlowqError:
+    """The error that the child had, of a class that gives the same exit code."""
+    return ModuleNotLoaded(problem, remedy) if code in _OF_MODULES else FlowqError(problem, remedy)
