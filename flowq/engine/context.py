@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -82,7 +83,7 @@ class StageContext:
         Raises:
             InvalidValue: the fraction is no number.
         """
-        if not isinstance(fraction, int | float) or fraction != fraction:  # NaN is not equal to itself
+        if type(fraction) not in (int, float) or math.isnan(fraction):
             raise InvalidValue("progress", fraction, "a number from 0 to 1")
         if self._on_progress is not None:
             self._on_progress(min(1.0, max(0.0, float(fraction))), message[:_MESSAGE_CHARS_MAX])
