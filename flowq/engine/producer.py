@@ -15,7 +15,6 @@ from flowq.engine.doctor import examine
 from flowq.engine.handle import FlowHandle
 from flowq.errors import AmbiguousFlowId, FlowNotFound, InvalidValue, StorageNotConfigured
 from flowq.model.artifact import Artifact, bound_reader
-from flowq.model.duration import Duration
 from flowq.model.finding import Finding
 from flowq.model.names import check_flow_id
 from flowq.model.snapshot import FlowSummary, WorkerSnapshot
@@ -121,12 +120,11 @@ class FlowProducer:
     @overload
     async def add(
         self, flow: FlowSpec[R], *, id: str | None = ..., tenant: str = ..., tags: Sequence[str] = ..., priority: int = ...,
-        deadline: Duration | None = ...,
     ) -> FlowHandle[R]: ...  # fmt: skip
     @overload
     async def add(
         self, flow: Node | Mapping[str, Any], *, id: str | None = ..., tenant: str = ..., tags: Sequence[str] = ...,
-        priority: int = ..., deadline: Duration | None = ...,
+        priority: int = ...,
     ) -> FlowHandle[Any]: ...  # fmt: skip
     async def add(
         self,
@@ -136,7 +134,6 @@ class FlowProducer:
         tenant: str = "",
         tags: Sequence[str] = (),
         priority: int = 0,
-        deadline: Duration | None = None,
     ) -> FlowHandle[Any]:
         """Adds a flow, all or nothing.
 
@@ -149,7 +146,6 @@ class FlowProducer:
             tenant: whose it is.
             tags: words to find it by.
             priority: larger runs first; 0 by default.
-            deadline: how long it may take.
 
         Raises:
             FlowConflict: the id is taken by a flow with other inputs.
@@ -157,8 +153,8 @@ class FlowProducer:
             ServerError: the server can't be used.
         """
         spec: FlowSpec[Any] = to_spec(flow)
-        if id is not None or tenant or tags or priority or deadline is not None:
-            options = FlowOptions.checked(id=id, tenant=tenant, tags=tags, priority=priority, deadline=deadline)
+        if id is not None or tenant or tags or priority:
+            options = FlowOptions.checked(id=id, tenant=tenant, tags=tags, priority=priority)
             spec = FlowSpec(
                 spec.plan, spec.literals, spec.inputs,
                 output_literal=spec.output_literal, result_type=spec.result_type, options=options,

@@ -9,7 +9,6 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from flowq.errors import InvalidValue
-from flowq.model.duration import Duration, to_ms
 from flowq.model.names import check_flow_id, check_name
 from flowq.model.plan import Plan
 
@@ -27,14 +26,12 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
         tenant: whose flow it is; "" for nobody's in particular.
         tags: words to find it by.
         priority: larger runs first.
-        deadline_ms: how long it may take from submission; None: no limit.
     """
 
     id: str | None = None
     tenant: str = ""
     tags: tuple[str, ...] = ()
     priority: int = 0
-    deadline_ms: int | None = None
 
     @classmethod
     def checked(
@@ -44,7 +41,6 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
         tenant: str = "",
         tags: Sequence[str] = (),
         priority: int = 0,
-        deadline: Duration | None = None,
     ) -> FlowOptions:
         """The options as users write them, or InvalidValue."""
         if isinstance(tags, str) or len(tags) > _TAGS_MAX:
@@ -56,7 +52,6 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
             tenant=check_name(tenant, "tenant") if tenant else "",
             tags=tuple(check_flow_id(tag, "tag") for tag in tags),
             priority=priority,
-            deadline_ms=None if deadline is None else to_ms(deadline, "deadline", least_ms=1),
         )
 
 
@@ -103,14 +98,13 @@ class FlowSpec(Generic[R_co]):
         tenant: str = "",
         tags: Sequence[str] = (),
         priority: int = 0,
-        deadline: Duration | None = None,
     ) -> FlowSpec[R_co]:
         """The same flow with other options; what is not given goes back to its default.
 
         Raises:
             InvalidValue: an option is out of range.
         """
-        options = FlowOptions.checked(id=id, tenant=tenant, tags=tags, priority=priority, deadline=deadline)
+        options = FlowOptions.checked(id=id, tenant=tenant, tags=tags, priority=priority)
         return FlowSpec(
             self.plan, self.literals, self.inputs,
             output_literal=self.output_literal, result_type=self.result_type, options=options,

@@ -146,7 +146,7 @@ class Store:
             ranges = self._ranges[plan.digest] = ranges_of(plan)
             if len(self._ranges) > _PLANS_CACHED:
                 self._ranges.pop(next(iter(self._ranges)))
-        header = Header(plan.pipeline, len(plan.stages), spec.inputs, options.tenant, options.tags, options.deadline_ms)
+        header = Header(plan.pipeline, len(plan.stages), spec.inputs, options.tenant, options.tags)
         return Submission(
             flow_id, opaque(spec.fingerprint), plan.digest, opaque(_pack(header)), options.priority, len(plan.stages),
             sum(last - first + 1 for _, _, first, last in ranges), fields, ranges, staging, staged,

@@ -52,7 +52,6 @@ class Header(msgspec.Struct, array_like=True, frozen=True):
     inputs: bytes
     tenant: str = ""
     tags: tuple[str, ...] = ()
-    deadline_ms: int | None = None
 
 
 class Submission(msgspec.Struct, array_like=True, frozen=True):

@@ -21,8 +21,12 @@ from typing import NamedTuple
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
 _WORD = re.compile(r'[\w-]+(?:=(?:"[^"]*"|\S+))?')
-_DURATION = re.compile(r"\b\d+(?:\.\d+)?(?:ms|s|m|h)\b")
-_BAR = re.compile(r"[─━█▇▆▅▄▃▂▁░▒▓·]+")
+_CHANGING = (
+    (re.compile(r"\x1b\[[0-9;?]*[A-Za-z]"), ""),  # colours
+    (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?Z?"), "<time>"),
+    (re.compile(r"\b\d+(?:\.\d+)?(?:ms|s|m|h)\b"), "<duration>"),
+    (re.compile(r"(?<= )[█▓░╌]+(?= |$)"), ""),  # bars
+)
 
 
 class Block(NamedTuple):
@@ -99,7 +103,7 @@ def commands(block: Block) -> list[Command]:
 def missing_line(shown: list[str], printed: str) -> str | None:
     """The first shown line that was not printed, in order; None if all were.
 
-    `…` stands for anything. Spaces, the lengths of bars and durations differ from run to run and do not count.
+    `…` stands for anything. Times, durations, bars and spaces differ from run to run and do not count.
     """
     actual = iter([_comparable(line) for line in printed.splitlines()])
     for line in shown:
@@ -110,6 +114,6 @@ def missing_line(shown: list[str], printed: str) -> str | None:
 
 
 def _comparable(line: str) -> str:
-    line = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line)
-    line = _BAR.sub("─", _DURATION.sub("0s", line))
+    for changing, word in _CHANGING:
+        line = changing.sub(word, line)
     return " ".join(line.split())

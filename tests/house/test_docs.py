@@ -66,7 +66,7 @@ def test_every_code_block_runs(document: Path, project: Path) -> None:
         "PATH": f"{project / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "NO_COLOR": "1",
-        "COLUMNS": "120",
+        "COLUMNS": "100",
         "PYTHONUNBUFFERED": "1",
     }
     argv = [sys.executable, "-m", "tests.house.document", str(document)]
@@ -132,11 +132,13 @@ def test_every_page_of_the_documentation_can_be_reached() -> None:
 
 
 def test_shown_output_is_compared_line_by_line_and_in_order() -> None:
-    """The comparison itself: anything for `…`, durations and spaces do not count, all else does."""
+    """The comparison itself: anything for `…`; times, bars and spaces do not count, all else does."""
     assert missing_line(["a … d", "took 3s"], "x\na b c d\n took   1.52s\n") is None
     assert missing_line(["took 3s", "a"], "a\ntook 1s\n") == "a"
     assert missing_line(["exactly"], "exactly so\n") == "exactly"
     assert missing_line(["…"], "") is None
+    assert missing_line(["✔ read  ░░█  1/3 …"], "✔ read ░░░░░░░█████   1/3 host-1 12ms") is None
+    assert missing_line(["✔ read  ░░█  1/3 …"], "✔ read ░░░░░░░█████   2/3 host-1 12ms") is not None
 
 
 def _command_lines(block: Block) -> list[str]:

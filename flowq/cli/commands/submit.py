@@ -25,7 +25,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tenant", default="", metavar="NAME", help="whose flow it is")
     parser.add_argument("--tag", action="append", default=[], metavar="WORD", help="a word to find it by; may be repeated")
     parser.add_argument("--priority", type=int, default=0, metavar="N", help="larger runs first (default: 0)")
-    parser.add_argument("--deadline", metavar="DURATION", help="how long the flow may take, such as 6h")
     parser.add_argument("--follow", action="store_true", help="show what happens, on stderr; the exit code tells how it ended")
     parser.add_argument("--wait", action="store_true", help="wait for the end and print the result as JSON on the next line")
     parser.add_argument("--timeout", metavar="DURATION", help="with --follow or --wait: give up after this long; exit code 124")
@@ -52,7 +51,6 @@ async def _submit(arguments: argparse.Namespace) -> int:
             tenant=arguments.tenant,
             tags=tuple(arguments.tag),
             priority=arguments.priority,
-            deadline=arguments.deadline,
         )
         if output_of(arguments) == "text":
             print(handle.id, flush=True)

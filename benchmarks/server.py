@@ -1,0 +1,46 @@
+"""The server's own counters: what a run cost it, as the difference of two looks."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import redis
+
+# Asked by the benchmark, or once by each client that connects: not the price of a stage.
+_NOT_COUNTED = {"info", "config|get", "client|setname", "client|setinfo", "script|load", "hello", "memory|usage", "flushall", "ping"}
+
+
+class Counters(NamedTuple):
+    """A look at the server.
+
+    Attributes:
+        script_us: microseconds spent in scripts.
+        cpu_us: processor time of the server's main thread.
+        scripts: script calls: the round trips of a worker.
+        commands: commands, those that scripts call too.
+        dataset: bytes of data.
+    """
+
+    script_us: float
+    cpu_us: float
+    scripts: int
+    commands: int
+    dataset: int
+
+    def since(self, earlier: Counters) -> Counters:
+        """The difference."""
+        return Counters(*(now - then for now, then in zip(self, earlier, strict=True)))
+
+
+def counters(client: redis.Redis) -> Counters:
+    """Looks at the server."""
+    statistics: dict[str, Any] = {name.removeprefix("cmdstat_"): found for name, found in client.info("commandstats").items()}
+    cpu, memory = client.info("cpu"), client.info("memory")
+    script = statistics.get("evalsha", {"usec": 0, "calls": 0})
+    return Counters(
+        script_us=script["usec"],
+        cpu_us=1e6 * (cpu["used_cpu_user_main_thread"] + cpu["used_cpu_sys_main_thread"]),
+        scripts=script["calls"],
+        commands=sum(found["calls"] for name, found in statistics.items() if name not in _NOT_COUNTED and name != "evalsha"),
+        dataset=memory["used_memory_dataset"],
+    )

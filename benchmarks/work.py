@@ -1,0 +1,49 @@
+"""What is measured: a chain of four stages that do nothing, with one 60-byte key handed on from stage to stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flowq import pipeline, stage
+
+STAGES = 4
+KEY = "s3://media/flows/0000000000000000/source/1-00000000/video.mp4"
+
+_when_done: list[Callable[[], None]] = []
+
+
+def on_last_stage(callback: Callable[[], None]) -> None:
+    """Calls back in the worker whenever the last stage of a chain runs."""
+    _when_done.append(callback)
+
+
+@stage(queue="bench")
+async def first(key: str) -> str:
+    """Hands the key on."""
+    return key
+
+
+@stage(queue="bench")
+async def second(key: str) -> str:
+    """Hands the key on."""
+    return key
+
+
+@stage(queue="bench")
+async def third(key: str) -> str:
+    """Hands the key on."""
+    return key
+
+
+@stage(queue="bench")
+async def fourth(key: str) -> str:
+    """Hands the key on."""
+    for callback in _when_done:
+        callback()
+    return key
+
+
+@pipeline
+def chain(key: str) -> str:
+    """Four stages, one after the other."""
+    return fourth(third(second(first(key))))

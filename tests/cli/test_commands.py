@@ -1,0 +1,323 @@
+"""Every command against a real server and a real worker."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import FLOWS
+from tests.cli.terminal import ROOT, Ran, Terminal, environment, flowq, in_terminal
+
+Run = Callable[..., Ran]
+
+
+def test_submit_prints_the_id_alone(run: Run) -> None:
+    ran = run("submit", f"{FLOWS}:simple", "-i", "text=a", "--id", "only-the-id")
+    assert (ran.code, ran.out, ran.err) == (0, "only-the-id\n", "")
+
+
+def test_submit_makes_up_an_id_that_the_other_commands_take(run: Run) -> None:
+    flow_id = run("submit", f"{FLOWS}:simple", "-i", "text=a").out.strip()
+    assert run("result", flow_id).code == 0
+
+
+def test_submit_and_wait_prints_the_result_on_the_next_line(run: Run) -> None:
+    ran = run("submit", f"{FLOWS}:measure", "--input-json", '{"text": "abc"}', "-i", "times=3", "--id", "waited", "--wait")
+    assert ran.out == "waited\n9\n"
+
+
+def test_submit_follow_tells_what_happens_on_stderr_and_the_outcome_by_its_code(run: Run) -> None:
+    ran = run("submit", f"{FLOWS}:simple", "-i", "text=a", "--id", "followed", "--follow")
+    assert (ran.code, ran.out) == (0, "followed\n")
+    assert "completed  write" in ran.err
+    assert run("submit", f"{FLOWS}:failing", "--follow").code == 5
+
+
+def test_the_same_id_and_inputs_give_the_same_flow_and_others_a_conflict(run: Run, finished: str) -> None:
+    again = run("submit", f"{FLOWS}:simple", "-i", "text=hello", "--id", finished)
+    assert (again.code, again.out.strip()) == (0, finished)
+    other = run("submit", f"{FLOWS}:simple", "-i", "text=other", "--id", finished)
+    assert other.code == 1
+    assert "taken by a flow with other inputs" in other.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["submit", f"{FLOWS}:simple"], 2, "needs text"),
+        (["submit", f"{FLOWS}:simple", "-i", "text=a", "-i", "times=x"], 2, "input times"),
+        (["submit", f"{FLOWS}:simple", "-i", "txt=a"], 2, "'text'"),
+        (["submit", f"{FLOWS}:smple", "-i", "text=a"], 2, "simple"),
+        (["submit", "no_such_module:x"], 2, "no_such_module"),
+        (["submit", f"{FLOWS}:simple", "-i", "text=a", "--deadline", "soon"], 2, "deadline"),
+        (["submit", f"{FLOWS}:simple", "-i", "text=a", "--id", "a b"], 2, "flow id"),
+        (["inspect", "nobody"], 3, "nobody"),
+        (["watch", "nobody"], 3, "nobody"),
+        (["result", "nobody"], 3, "nobody"),
+        (["cancel", "nobody"], 3, "nobody"),
+        (["retry", "nobody"], 3, "nobody"),
+        (["artifact", "finished", "nostage"], 3, "nostage"),
+        (["inspect"], 2, "FLOW_ID"),
+        (["inspect", "finished", "-o", "yaml"], 2, "yaml"),
+        (["inspct", "finished"], 2, "'inspect'"),
+        (["inspect", "finished", "--evnts"], 2, "--events"),
+        (["list", "--limit", "0"], 2, "--limit"),
+        (["list", "--state", "done"], 2, "--state"),
+        (["list", "--since", "yesterday"], 2, "--since"),
+        (["result", "finished", "--timeout", "never"], 2, "--timeout"),
+        (["worker", FLOWS, "-c", "0"], 2, "concurrency"),
+        (["worker", FLOWS, "-q", "gpu:none"], 2, "gpu"),
+        (["worker", "no_such_module"], 2, "no_such_module"),
+        ([], 2, ""),
+    ],
+)
+def test_a_mistake_is_told_in_two_lines_with_its_exit_code(
+    run: Run, finished: str, words: list[str], code: int, says: str
+) -> None:
+    ran = run(*words)
+    assert ran.code == code, ran
+    assert says in ran.err
+    assert "Traceback" not in ran.err + ran.out
+    assert len(ran.err.splitlines()) <= 3 or words[:1] == ["worker"], ran.err
+
+
+def test_errors_are_json_where_json_was_asked_for(run: Run) -> None:
+    ran = run("inspect", "nobody", "-o", "json")
+    assert (ran.code, ran.out) == (3, "")
+    assert json.loads(ran.err)["error"]["code"] == "flow_not_found"
+    assert json.loads(run("inspct", "--json").err)["error"]["code"] == "usage_error"
+
+
+def test_debug_shows_the_traceback(run: Run) -> None:
+    assert "Traceback" in run("inspect", "nobody", "--debug").err
+
+
+def test_inspect_shows_the_flow(run: Run, finished: str) -> None:
+    ran = run("inspect", finished, env={"COLUMNS": "100"})
+    assert ran.code == 0
+    for fact in (
+        "COMPLETED",
+        "finished",
+        "simple",
+        "2/2 stages",
+        "measure",
+        "write",
+        "length.txt (1 B)",
+        "tenant acme",
+        "tags beta",
+    ):
+        assert fact in ran.out
+    assert "\x1b" not in ran.out
+
+
+def test_inspect_takes_a_unique_beginning(run: Run, finished: str) -> None:
+    assert run("inspect", "finish").code == 0
+
+
+def test_inspect_in_json_has_everything(run: Run, finished: str) -> None:
+    document = json.loads(run("inspect", finished, "--json", "--events").out)
+    assert (document["schema_version"], document["kind"]) == (1, "flow")
+    flow = document["data"]
+    assert (flow["id"], flow["state"], flow["inputs"]) == ("finished", "completed", {"text": "hello", "times": 1})
+    assert [stage["name"] for stage in flow["graph"]] == ["measure", "write"]
+    assert flow["graph"][0]["result"] == 5
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", flow["created_at"])
+    verbs = [(event["verb"], event["stage"]) for event in flow["events"]]
+    assert verbs[0] == ("added", None)
+    assert ("claimed", "measure") in verbs
+    assert verbs[-1] == ("completed", None)
+
+
+@pytest.mark.parametrize(("output", "begins"), [("mermaid", "flowchart LR\n"), ("dot", "digraph flow {\n"), ("svg", "<svg ")])
+def test_inspect_draws_the_graph(run: Run, finished: str, output: str, begins: str) -> None:
+    ran = run("inspect", finished, "-o", output)
+    assert ran.out.startswith(begins)
+    assert "measure" in ran.out
+
+
+def test_inspect_of_a_stuck_flow_says_why(run: Run) -> None:
+    run("submit", f"{FLOWS}:stuck", "--id", "stuck")
+    assert "nobody-serves-this" in run("inspect", "stuck").out
+
+
+def test_inspect_of_a_failed_flow_tells_the_cause_and_cleans_it(run: Run, failed: str) -> None:
+    ran = run("inspect", failed, "--events", "--color", "never")
+    assert "refuse failed after 2 of 2 attempts: ValueError" in ran.out
+    assert [char for char in ran.out if not char.isprintable() and char != "\n"] == []
+
+
+@pytest.mark.parametrize("words", [["inspect", "broken"], ["inspect", "broken", "--events"], ["watch", "broken"], ["list"]])
+def test_nothing_hostile_reaches_a_terminal(server: Mapping[str, str], failed: str, words: list[str]) -> None:
+    shown = in_terminal(*words, env=server).out
+    # What remains after flowq's own colours and cursor moves must be printable.
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    assert [char for char in shown if not char.isprintable() and char not in "\n\r"] == []
+
+
+def test_watch_prints_one_line_per_change_and_its_code_tells_the_outcome(run: Run, finished: str, failed: str) -> None:
+    ran = run("watch", finished)
+    assert ran.code == 0
+    assert [line.split()[2] for line in ran.out.splitlines()][:2] == ["added", "claimed"]
+    assert run("watch", failed).code == 5
+
+
+def test_watch_in_jsonl_is_one_event_a_line_and_then_the_flow(run: Run, finished: str) -> None:
+    documents = [json.loads(line) for line in run("watch", finished, "-o", "jsonl").out.splitlines()]
+    assert {document["kind"] for document in documents[:-1]} == {"event"}
+    assert documents[-1]["data"]["state"] == "completed"
+
+
+def test_watch_gives_up_after_its_timeout(run: Run) -> None:
+    run("submit", f"{FLOWS}:stuck", "--id", "stuck")
+    assert run("watch", "stuck", "--timeout", "0.2").code == 124
+    assert run("result", "stuck", "--timeout", "0").code == 124
+
+
+def test_watch_in_a_terminal_redraws_until_the_end(server: Mapping[str, str], run: Run, tmp_path: Path) -> None:
+    run("submit", f"{FLOWS}:waiting", "-i", f"path={tmp_path / 'go'}", "--id", "live")
+    with Terminal(["watch", "live"], env=server) as terminal:
+        terminal.until("waiting for the file")
+        (tmp_path / "go").write_text("there")
+        ran = terminal.end()
+    assert ran.code == 0
+    assert "RUNNING" in ran.out
+    assert "COMPLETED" in ran.out.rsplit("RUNNING", 1)[-1]
+
+
+def test_ctrl_c_ends_watch_with_130_and_leaves_the_flow_alone(server: Mapping[str, str], run: Run, tmp_path: Path) -> None:
+    run("submit", f"{FLOWS}:waiting", "-i", f"path={tmp_path / 'go'}", "--id", "interrupted")
+    with Terminal(["watch", "interrupted"], env=server) as terminal:
+        terminal.until("waiting for the file")
+        terminal.press("\x03")
+        ran = terminal.end()
+    assert ran.code == 130
+    assert "Traceback" not in ran.out
+    (tmp_path / "go").write_text("there")
+    assert json.loads(run("result", "interrupted").out) == "there"
+
+
+def test_list_filters(run: Run, finished: str, failed: str) -> None:
+    assert "finished" in run("list").out
+    assert json.loads(run("list", "--tag", "beta", "--json").out)["data"][0]["id"] == "finished"
+    assert json.loads(run("list", "--tenant", "acme", "--json").out)["data"][0]["tenant"] == "acme"
+    failures = [json.loads(line)["data"] for line in run("list", "--state", "failed", "-o", "jsonl").out.splitlines()]
+    assert "broken" in [flow["id"] for flow in failures]
+    assert {flow["state"] for flow in failures} == {"failed"}
+    assert json.loads(run("list", "--search", "no-such", "--json").out)["data"] == []
+    assert "--limit" in run("list", "--limit", "1").err
+
+
+def test_result_prints_json(run: Run, finished: str, failed: str) -> None:
+    assert json.loads(run("result", finished).out)["size"] == 1
+    assert json.loads(run("result", finished, "--json").out)["data"]["id"] == "finished"
+    assert run("result", failed).code == 5
+
+
+def test_artifact_downloads_and_never_overwrites_unasked(run: Run, finished: str, tmp_path: Path) -> None:
+    env = {"PYTHONPATH": str(ROOT)}
+    assert run("artifact", finished, "write", cwd=tmp_path, env=env).code == 0
+    assert (tmp_path / "length.txt").read_text() == "5"
+    assert run("artifact", finished, "write", "length.txt", cwd=tmp_path).code == 2
+    assert run("artifact", finished, "write", "-O", "other.txt", "--json", cwd=tmp_path).code == 0
+    assert run("artifact", finished, "write", "-O", "-").out == "5"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_cancel_and_retry_one_flow(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "go"
+    run("submit", f"{FLOWS}:waiting", "-i", f"path={path}", "--id", "steered")
+    assert run("cancel", "steered", "--reason", "changed my mind").code == 0
+    assert run("result", "steered").code == 6
+    assert "changed my mind" in run("inspect", "steered").out
+    path.write_text("now")
+    assert "1 stage to run again" in run("retry", "steered").err
+    assert json.loads(run("result", "steered").out) == "now"
+
+
+def test_without_a_terminal_a_guessed_id_changes_nothing(run: Run, failed: str) -> None:
+    for command in ("cancel", "retry"):
+        ran = run(command, "brok")
+        assert ran.code == 2
+        assert "--yes" in ran.err
+    assert run("cancel", "brok", "--yes").code == 0
+
+
+def test_doctor_finds_a_healthy_server_well_and_a_missing_one_not(run: Run) -> None:
+    document = json.loads(run("doctor", "--json").out)
+    assert {finding["level"] for finding in document["data"]} <= {"ok", "warn", "fail"}
+    ran = run("doctor", env={"FLOWQ_URL": "redis://127.0.0.1:1"})
+    assert ran.code == 1
+    assert "does not answer" in ran.out
+
+
+def test_an_unreachable_server_ends_with_4_and_shows_no_password(run: Run) -> None:
+    ran = run("list", env={"FLOWQ_URL": "redis://me:hush@127.0.0.1:1"})
+    assert ran.code == 4
+    assert "hush" not in ran.err + ran.out
+
+
+def test_config_tells_where_values_came_from(run: Run) -> None:
+    ran = run("config", "--json", "-u", "redis://me:hush@h:1", env={"FLOWQ_NAMSPACE": "x"})
+    settings = json.loads(ran.out)["data"]
+    assert settings["url"] == {"value": "redis://me:***@h:1", "source": "flag"}
+    assert settings["namespace"]["source"] == "FLOWQ_NAMESPACE"
+    assert "FLOWQ_NAMSPACE" in ran.err
+
+
+def test_options_work_before_and_behind_the_command(run: Run, finished: str) -> None:
+    assert run("--json", "list").out == run("list", "--json").out
+
+
+def test_version_and_help_need_no_server(tmp_path: Path) -> None:
+    for words in (["version"], ["--version"], ["--help"], ["inspect", "--help"], ["version", "--json"]):
+        assert flowq(*words, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}).code == 0
+
+
+def test_a_burst_worker_does_what_there_is_and_ends(server: Mapping[str, str], run: Run) -> None:
+    run("submit", f"{FLOWS}:stuck", "--id", "for-the-burst")
+    assert run("worker", FLOWS, "-q", "nobody-serves-this", "--burst").code == 0
+    assert run("result", "for-the-burst").out == "1\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(server: Mapping[str, str], finished: str) -> None:
+    command = f"{sys.executable} -m flowq watch finished -o jsonl | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], env=environment(server), cwd=ROOT, capture_output=True, timeout=40)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_closed_streams_and_old_encodings_do_not_matter(server: Mapping[str, str], finished: str) -> None:
+    command = f"{sys.executable} -m flowq inspect finished >&-"
+    assert subprocess.run(["bash", "-c", command], env=environment(server), cwd=ROOT, timeout=40).returncode == 0
+    ascii_only = flowq("inspect", finished, env={**server, "PYTHONIOENCODING": "ascii"})
+    assert ascii_only.out.isascii()
+    assert "+   " in ascii_only.out or "+ * " in ascii_only.out
+
+
+@pytest.mark.parametrize(
+    ("env", "words", "coloured"),
+    [
+        ({}, [], True),
+        ({"NO_COLOR": "1"}, [], False),
+        ({"NO_COLOR": "1"}, ["--color", "always"], True),
+        ({}, ["--color", "never"], False),
+        ({"TERM": "dumb"}, [], False),
+    ],
+)
+def test_colours_follow_the_terminal_and_the_user(
+    server: Mapping[str, str], finished: str, env: dict[str, str], words: list[str], coloured: bool
+) -> None:
+    ran = in_terminal("inspect", finished, *words, env={**server, **env})
+    assert ("\x1b[32m" in ran.out) is coloured
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_the_view_has_the_terminal_s_width(server: Mapping[str, str], finished: str, width: int) -> None:
+    ran = in_terminal("inspect", finished, width=width, env={**server, "NO_COLOR": "1"})
+    widest = max(len(line) for line in ran.out.splitlines())
+    assert width - 20 < widest <= width
