@@ -13,8 +13,8 @@ from flowq.artifacts.keys import parse, place_of
 from flowq.artifacts.storage import Storage
 from flowq.errors import ArtifactCorrupt, ValueTooLarge
 from flowq.model.artifact import Artifact
+from flowq.model.values import SPILLED_CODE
 
-SPILLED_CODE = 1
 # Decoded in memory by whoever needs it; more than this is a file in disguise.
 SPILL_BYTES_MAX = 64 * 1024 * 1024
 # A key of 1,024 bytes and the other fields; a longer "reference" is none.

@@ -3,23 +3,52 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
-from flowq.artifacts import open_storage
-from flowq.artifacts.storage import Storage
 from flowq.embedded import Attachment, attach, find_project
-from flowq.errors import DurabilityUnavailable, InvalidValue, ServerNotConfigured
+from flowq.errors import DurabilityUnavailable, InvalidValue, ServerNotConfigured, StorageNotConfigured
+from flowq.model.artifact import Artifact, LocalCopy
+from flowq.model.duration import Duration
 from flowq.settings import S3Access, Settings
 from flowq.store.connection import Connection
 from flowq.store.probe import ServerInfo, refuse_unfit
 from flowq.store.store import Store
 from flowq.store.wakeups import Wakeups
 
+if TYPE_CHECKING:
+    from flowq.artifacts.storage import Storage
+
 EMBEDDED = "embedded:"
 # A worker goes on asking: its leases say when it is too late, not its patience.
 WORKER_PATIENCE = 86_400.0
 _OPEN_SECONDS_MAX = 3.0
+
+
+class StorageReader:
+    """Reads artifacts from a backend's storage, which is opened at the first read."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def local(self, artifact: Artifact) -> LocalCopy:
+        """See `Artifact.local`."""
+        return self._storage(artifact).local(artifact)
+
+    def open(self, artifact: Artifact) -> BinaryIO:
+        """See `Artifact.open`."""
+        return self._storage(artifact).open(artifact)
+
+    def url(self, artifact: Artifact, expires: Duration) -> str:
+        """See `Artifact.url`."""
+        return self._storage(artifact).url(artifact, expires)
+
+    def _storage(self, artifact: Artifact) -> Storage:
+        if self._backend.storage is None:
+            raise StorageNotConfigured(f"artifact {artifact.name!r} is to be read")
+        return self._backend.storage
 
 
 class Backend:
@@ -29,7 +58,6 @@ class Backend:
         settings: with the URL and the location of artifacts that were found.
         access: how to reach S3; None: boto3's own environment.
         store: the store.
-        storage: artifact storage; None: none is configured.
         wakeups: hints from the server.
         info: what the server said of itself.
         notice: a sentence for people about what stands in for what; may be empty.
@@ -41,12 +69,20 @@ class Backend:
         self.settings = settings
         self.access = access
         self.store = store
-        self.storage: Storage | None = open_storage(settings.artifacts, access) if settings.artifacts else None
         self.wakeups = Wakeups(store.connection, store.keys)
         self.info = info
         self.notice = attachment.notice if attachment else ""
         self._attachment = attachment
         self._directory: Path | None = None
+
+    @cached_property
+    def storage(self) -> Storage | None:
+        """Artifact storage; None: none is configured. Opened when first asked for: most commands never do."""
+        if not self.settings.artifacts:
+            return None
+        from flowq.artifacts import open_storage
+
+        return open_storage(self.settings.artifacts, self.access)
 
     @classmethod
     async def open(
@@ -108,7 +144,7 @@ class Backend:
         """Lets go of everything; an embedded server ends some seconds after its last client."""
         await self.wakeups.__aexit__()
         await self.store.close()
-        if self.storage is not None:
+        if "storage" in self.__dict__ and self.storage is not None:
             await asyncio.to_thread(self.storage.close)
         if self._attachment is not None:
             self._attachment.close()

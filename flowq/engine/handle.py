@@ -10,8 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from flowq.artifacts.spill import is_spilled, unspill
-from flowq.engine.backend import Backend
+from flowq.engine.backend import Backend, StorageReader
 from flowq.errors import (
     CorruptState,
     FlowCancelled,
@@ -226,14 +225,15 @@ class FlowHandle(Generic[R]):
                 raise CorruptState(self.id, f"result of {plan.stages[child].name}", "it is missing")
             results[child] = _unpack(await self._whole(packed[child]))
         value = fill(_unpack(literal) if literal is not None else None, plan.output, results)
-        if self._backend.storage is not None:
-            bound_reader.set(self._backend.storage)
+        bound_reader.set(StorageReader(self._backend))
         try:
             return msgspec.convert(value, self._result_type)
         except msgspec.ValidationError as error:
             raise CorruptState(self.id, "result", f"it is not of the declared type: {error}") from None
 
     async def _whole(self, data: bytes) -> bytes:
+        from flowq.artifacts.spill import is_spilled, unspill
+
         if not is_spilled(data):
             return data
         if self._backend.storage is None:

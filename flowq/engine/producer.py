@@ -7,11 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from os import PathLike
 from types import TracebackType
-from typing import Any, BinaryIO, TypeVar, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
 
-from flowq.artifacts.storage import Storage
-from flowq.engine.backend import Backend
-from flowq.engine.doctor import examine
+from flowq.engine.backend import Backend, StorageReader
 from flowq.engine.handle import FlowHandle
 from flowq.errors import AmbiguousFlowId, FlowNotFound, InvalidValue, StorageNotConfigured
 from flowq.model.artifact import Artifact, bound_reader
@@ -23,6 +21,9 @@ from flowq.pipeline import Node, Pipeline, to_spec
 from flowq.settings import Settings
 from flowq.store.feed import Feed
 from flowq.store.views import Views
+
+if TYPE_CHECKING:
+    from flowq.artifacts.storage import Storage
 
 R = TypeVar("R")
 
@@ -84,8 +85,7 @@ class FlowProducer:
                 await self.close()
                 raise
         self._feed = Feed(self._backend.store.connection, self._backend.store.keys)
-        if self._backend.storage is not None:
-            bound_reader.set(self._backend.storage)
+        bound_reader.set(StorageReader(self._backend))
         return self
 
     async def __aexit__(
@@ -286,6 +286,8 @@ class FlowProducer:
 
     async def doctor(self) -> Sequence[Finding]:
         """Examines server and storage; each finding with its fix."""
+        from flowq.engine.doctor import examine
+
         return await examine(self._open)
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -14,7 +14,7 @@ from flowq.model.plan import Plan
 from flowq.model.reasons import reason_for
 from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, StageSnapshot, WorkerSnapshot
 from flowq.model.states import STATE_LETTER, StageState
-from flowq.model.values import fill
+from flowq.model.values import SPILLED_CODE, fill
 from flowq.store.store import Store
 from flowq.store.views import FLOW_STATES, Views, head_decoder, header_decoder, record_decoder
 from flowq.store.wire import Head, HistoryEntry, Record
@@ -27,7 +27,14 @@ _OF_STAGE = ("", "r", "e", "h", "g", "a")
 _history = msgspec.msgpack.Decoder(list[HistoryEntry])
 _artifacts = msgspec.msgpack.Decoder(tuple[Artifact, ...])
 _failure = msgspec.msgpack.Decoder(Failure)
-_unpack = msgspec.msgpack.Decoder().decode
+
+
+def _reference(code: int, data: memoryview) -> Any:
+    """A result that was spilled is shown as the artifact that holds it: a snapshot reads no storage."""
+    return msgspec.msgpack.decode(data) if code == SPILLED_CODE else f"extension {code}"
+
+
+_unpack = msgspec.msgpack.Decoder(ext_hook=_reference).decode
 
 
 class Snapshots:
@@ -193,7 +200,10 @@ class _Assembled:
     def _result(self) -> Any:
         literal = _unpack(self._fields["out"]) if "out" in self._fields else None
         wanted = {binding.child for binding in self._plan.output}
-        return fill(literal, self._plan.output, {child: _unpack(self._fields[f"r{child}"]) for child in wanted})
+        try:
+            return fill(literal, self._plan.output, {child: _unpack(self._fields[f"r{child}"]) for child in wanted})
+        except CorruptState:  # the part that the result takes lies in a spilled value
+            return None
 
 
 def _eta(graph: tuple[StageSnapshot, ...]) -> float | None:

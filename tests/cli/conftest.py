@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import ROOT, Ran, environment, flowq
+from tests.cli.terminal import ROOT, Ran, environment, flowq_here
 
 FLOWS = "tests.cli.flows"
 
@@ -39,7 +39,7 @@ def run(server: Mapping[str, str]) -> Callable[..., Ran]:
     """Runs a command against that server."""
 
     def run_command(*words: str, stdin: str = "", env: Mapping[str, str] = {}, cwd: Path | None = None) -> Ran:
-        return flowq(*words, env={**server, **env}, stdin=stdin, cwd=cwd)
+        return flowq_here(*words, env={**server, **env}, stdin=stdin, cwd=cwd)
 
     return run_command
 

@@ -1,8 +1,10 @@
-"""Runs `flowq` as people do: as a process, with pipes or in a terminal of a given size."""
+"""Runs `flowq` as people do, as a process with pipes or in a terminal of a given size; or, faster, inside this process."""
 
 from __future__ import annotations
 
 import fcntl
+import io
+import logging
 import os
 import pty
 import select
@@ -15,6 +17,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from flowq.cli import main
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 40.0
@@ -47,6 +51,25 @@ def flowq(*words: str, env: Mapping[str, str] = {}, cwd: Path | None = None, std
         timeout=PATIENCE_SECONDS,
     )
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def flowq_here(*words: str, env: Mapping[str, str] = {}, cwd: Path | None = None, stdin: str = "") -> Ran:
+    """Like `flowq`, but inside this process: without the half second that a new one takes to start."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    before = sys.stdin, sys.stdout, sys.stderr, dict(os.environ), Path.cwd(), logging.getLogger("flowq").level
+    try:
+        os.environ.clear()
+        os.environ.update(environment(env))
+        os.chdir(cwd or ROOT)
+        sys.stdin, sys.stdout, sys.stderr = io.TextIOWrapper(io.BytesIO(stdin.encode())), out, err
+        code = main(words)
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = before[:3]
+        os.environ.clear()
+        os.environ.update(before[3])
+        os.chdir(before[4])
+        logging.getLogger("flowq").setLevel(before[5])
+    return Ran(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))  # type: ignore[attr-defined]
 
 
 class Terminal:

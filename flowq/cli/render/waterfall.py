@@ -56,7 +56,10 @@ def stretches(stage: StageSnapshot, now: int) -> Iterator[Stretch]:
 def busy(stages: Iterable[StageSnapshot], now: int) -> list[Busy]:
     """When anything ran: what the axis must show at full scale. Waiting alone may be squeezed: its length stands beside."""
     return [
-        Busy(stretch.start, stretch.end) for stage in stages for stretch in stretches(stage, now) if stretch.shade in ("run", "spent")
+        Busy(stretch.start, stretch.end)
+        for stage in stages
+        for stretch in stretches(stage, now)
+        if stretch.shade in ("run", "spent")
     ]
 
 
