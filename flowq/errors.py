@@ -55,7 +55,7 @@ def shown(value: object) -> str:
         text = repr(value)
     except Exception:  # a user's __repr__ may raise; the message must still be made
         text = f"<{type(value).__name__}>"
-    text = "".join(char if char.isprintable() else "\\x%02x" % ord(char) for char in text)
+    text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
     return text if len(text) <= _SHOWN_CHARS_MAX else text[: _SHOWN_CHARS_MAX - 1] + "…"
 
 
@@ -225,9 +225,7 @@ class AmbiguousFlowId(FlowqError):
     """More than one flow id begins with this prefix."""
 
     def __init__(self, prefix: str, candidates: Sequence[str]) -> None:
-        super().__init__(
-            f"{prefix!r} is the beginning of {len(candidates)} flow ids", f"one of: {', '.join(candidates[:5])}"
-        )
+        super().__init__(f"{prefix!r} is the beginning of {len(candidates)} flow ids", f"one of: {', '.join(candidates[:5])}")
 
 
 class StageNotFound(FlowqError):
@@ -273,9 +271,7 @@ class FlowTimedOut(FlowqError, TimeoutError):
     """`result(timeout=…)` ran out. The flow itself goes on."""
 
     def __init__(self, flow_id: str, seconds: float) -> None:
-        super().__init__(
-            f"flow {flow_id!r} has not ended after {seconds:g} s", "it goes on: wait longer, or cancel it"
-        )
+        super().__init__(f"flow {flow_id!r} has not ended after {seconds:g} s", "it goes on: wait longer, or cancel it")
 
 
 class NoStageContext(FlowqError):
@@ -394,7 +390,8 @@ class SchemaNewer(ServerError):
 
     def __init__(self, namespace: str, found: int, known: int) -> None:
         super().__init__(
-            f"namespace {namespace!r} has schema {found}, this flowq knows {known}", "upgrade flowq here, or use another namespace"
+            f"namespace {namespace!r} has schema {found}, this flowq knows {known}",
+            "upgrade flowq here, or use another namespace",
         )
 
 
@@ -413,7 +410,9 @@ class StorageNotConfigured(StorageError):
     """A stage or call needs artifact storage and none is configured."""
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"{why}, and no artifact storage is configured", "set FLOWQ_ARTIFACTS=s3://bucket/prefix or file:/a/directory")
+        super().__init__(
+            f"{why}, and no artifact storage is configured", "set FLOWQ_ARTIFACTS=s3://bucket/prefix or file:/a/directory"
+        )
 
 
 class StorageUnreachable(StorageError):
@@ -485,7 +484,10 @@ class ArtifactNotWritten(StorageError):
     """What stands at `sink.path`, or at a path to upload, is no file that can be stored."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"artifact {name!r} can't be stored: {reason}", "have one regular file written there, and closed, before the block ends")
+        super().__init__(
+            f"artifact {name!r} can't be stored: {reason}",
+            "have one regular file written there, and closed, before the block ends",
+        )
 
 
 class EmbeddedError(FlowqError):
@@ -535,7 +537,9 @@ class ProgramStalled(FlowqError):
     """A program made no progress for longer than `stall` and was killed."""
 
     def __init__(self, argv: Sequence[str], seconds: float) -> None:
-        super().__init__(f"{argv[0]} made no progress for {seconds:g} s and was killed", "raise stall=, or find what it waits for")
+        super().__init__(
+            f"{argv[0]} made no progress for {seconds:g} s and was killed", "raise stall=, or find what it waits for"
+        )
         self.argv = tuple(argv)
 
 
@@ -543,7 +547,9 @@ class ProgramTimedOut(FlowqError, TimeoutError):
     """A program ran longer than its `timeout` and was killed."""
 
     def __init__(self, argv: Sequence[str], seconds: float) -> None:
-        super().__init__(f"{argv[0]} ran longer than its timeout of {seconds:g} s and was killed", "raise timeout=, or give it less to do")
+        super().__init__(
+            f"{argv[0]} ran longer than its timeout of {seconds:g} s and was killed", "raise timeout=, or give it less to do"
+        )
         self.argv = tuple(argv)
 
 
@@ -568,7 +574,8 @@ class SlotsUnusable(FlowqError):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(
-            f"queue slots can't be kept in {path}: {reason}", "name a directory on a local disk that belongs to this user, with mode 0700"
+            f"queue slots can't be kept in {path}: {reason}",
+            "name a directory on a local disk that belongs to this user, with mode 0700",
         )
 
 
@@ -576,7 +583,9 @@ class StageTimedOut(FlowqError):
     """The stage ran longer than its timeout."""
 
     def __init__(self, stage: str, seconds: float) -> None:
-        super().__init__(f"stage {stage} ran longer than its timeout of {seconds:g} s", "raise timeout= on the stage, or make it faster")
+        super().__init__(
+            f"stage {stage} ran longer than its timeout of {seconds:g} s", "raise timeout= on the stage, or make it faster"
+        )
 
 
 class Unrecoverable(Exception):

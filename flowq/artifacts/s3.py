@@ -223,5 +223,3 @@ class S3Storage(Storage):
 
 def _stored(key: str, head: Reply) -> StoredObject:
     return StoredObject(key, int(head["LastModified"].timestamp() * 1000), int(head["ContentLength"]))
-
-

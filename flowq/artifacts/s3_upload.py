@@ -50,9 +50,7 @@ class S3Upload(Upload):
         if last:
             self.send(last)
         parts = [sent.result() for sent in self._sent]
-        self._publish(
-            client.complete_multipart_upload, checksum, UploadId=self._upload_id, MultipartUpload={"Parts": parts}
-        )
+        self._publish(client.complete_multipart_upload, checksum, UploadId=self._upload_id, MultipartUpload={"Parts": parts})
         self._upload_id = ""
 
     def abort(self) -> None:

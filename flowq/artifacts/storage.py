@@ -231,9 +231,7 @@ class Storage(ABC):
 
     async def in_thread_until_cancelled(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """The same for calls that stop by themselves soon after their caller was cancelled, which it is at once."""
-        return await anyio.to_thread.run_sync(
-            lambda: function(*args, **kwargs), limiter=self._threads(), abandon_on_cancel=True
-        )
+        return await anyio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._threads(), abandon_on_cancel=True)
 
     def _threads(self) -> anyio.CapacityLimiter:
         # One per event loop: a limiter can't be shared by two, and a sync facade may run beside an async one.
@@ -261,5 +259,3 @@ def check_size(artifact: Artifact, found: StoredObject) -> None:
     """Refuses an object whose length is not the one that was written: raises ArtifactCorrupt."""
     if 0 <= artifact.size != found.size:
         raise ArtifactCorrupt(artifact.key, f"it has {found.size:,} bytes of the {artifact.size:,} that were written")
-
-

@@ -30,7 +30,11 @@ async def examine(backend: Backend) -> list[Finding]:
 
 async def _server(backend: Backend) -> Finding:
     info = backend.info
-    return Finding("server", "ok", f"{info.product} {info.version} at {masked(backend.settings.url)}, never evicts, {info.clients} connections")
+    return Finding(
+        "server",
+        "ok",
+        f"{info.product} {info.version} at {masked(backend.settings.url)}, never evicts, {info.clients} connections",
+    )
 
 
 async def _persistence(backend: Backend) -> Finding:
@@ -41,7 +45,12 @@ async def _persistence(backend: Backend) -> Finding:
             "set `appendonly yes` and `appendfsync always` (nothing is lost) or `everysec` (up to 2 s are)",
         )  # fmt: skip
     if not info.aof_ok:
-        return Finding("persistence", "fail", "the server's last write to its append-only file failed", "free disk space on the server; see its log")
+        return Finding(
+            "persistence",
+            "fail",
+            "the server's last write to its append-only file failed",
+            "free disk space on the server; see its log",
+        )
     if info.fsync != "always":
         return Finding(
             "persistence", "warn", f"appendfsync is {info.fsync or 'not told'}: a crash may lose the last 2 s",
@@ -56,14 +65,24 @@ async def _memory(backend: Backend) -> Finding:
     if not info.maxmemory:
         return Finding("memory", "ok", f"{used} used, no limit set")
     if info.used_memory > _MEMORY_SHARE_WARN * info.maxmemory:
-        return Finding("memory", "warn", f"{used} of {info.maxmemory / 1e6:,.0f} MB used", "raise maxmemory, or keep ended flows for a shorter time")
+        return Finding(
+            "memory",
+            "warn",
+            f"{used} of {info.maxmemory / 1e6:,.0f} MB used",
+            "raise maxmemory, or keep ended flows for a shorter time",
+        )
     return Finding("memory", "ok", f"{used} of {info.maxmemory / 1e6:,.0f} MB used")
 
 
 async def _clock(backend: Backend) -> Finding:
     skew_ms = abs(await Views(backend.store).now() - time.time() * 1000)
     if skew_ms > _CLOCK_SKEW_MS_MAX:
-        return Finding("clock", "warn", f"the server's clock and this host's differ by {skew_ms / 1000:.0f} s", "run a time service (NTP) on both")
+        return Finding(
+            "clock",
+            "warn",
+            f"the server's clock and this host's differ by {skew_ms / 1000:.0f} s",
+            "run a time service (NTP) on both",
+        )
     return Finding("clock", "ok", "the server's clock agrees with this host's")
 
 
@@ -85,7 +104,12 @@ async def _workers(backend: Backend) -> Finding:
 async def _storage(backend: Backend) -> Finding:
     storage = backend.storage
     if storage is None:
-        return Finding("artifacts", "warn", "no artifact storage is configured", "set FLOWQ_ARTIFACTS=s3://bucket/prefix or file:/a/directory")
+        return Finding(
+            "artifacts",
+            "warn",
+            "no artifact storage is configured",
+            "set FLOWQ_ARTIFACTS=s3://bucket/prefix or file:/a/directory",
+        )
     await asyncio.to_thread(storage.check)
     notice = f"; {backend.notice}" if backend.notice else ""
     return Finding("artifacts", "ok", f"put, get and delete work at {masked(storage.location)}{notice}")

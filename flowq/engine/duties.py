@@ -74,13 +74,15 @@ class Pruner:
     def __init__(self, store: Store, views: Views) -> None:
         self._store = store
         self._views = views
+        self._hours = 48
 
     async def run_once(self) -> int:
         """One pass; returns how many flows were removed."""
         removed = 0
         for tag in self._store.partitions:
-            for before_ms, flows in await self._views.outlived(tag, self._store.retention):
+            for before_ms, flows in await self._views.outlived(tag, self._store.retention, self._hours):
                 removed += await self._store.prune(tag, before_ms, flows)
+        self._hours = 2  # the first pass looks for what nobody pruned while no worker ran
         await self._views.trim_events()
         return removed
 

@@ -173,7 +173,9 @@ class FlowHandle(Generic[R]):
         artifacts = [artifact for known in found for artifact in known.artifacts if name is None or artifact.name == name]
         if len(artifacts) != 1:
             names = sorted({artifact.name for known in found for artifact in known.artifacts})
-            raise InvalidValue(f"artifact of {stage}", name, f"one of {', '.join(names)}" if names else "a stage that has written one")
+            raise InvalidValue(
+                f"artifact of {stage}", name, f"one of {', '.join(names)}" if names else "a stage that has written one"
+            )
         return artifacts[0]
 
     def __repr__(self) -> str:

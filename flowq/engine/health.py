@@ -35,8 +35,10 @@ class Health:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             request = await asyncio.wait_for(reader.readline(), _REQUEST_SECONDS_MAX)
-            path = (request.split() + [b"", b""])[1]
-            status = {b"/livez": "200 OK", b"/readyz": "200 OK" if self._is_ready() else "503 Service Unavailable"}.get(path, "404 Not Found")
+            path = ([*request.split(), b"", b""])[1]
+            status = {b"/livez": "200 OK", b"/readyz": "200 OK" if self._is_ready() else "503 Service Unavailable"}.get(
+                path, "404 Not Found"
+            )
             writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
             await writer.drain()
         except (TimeoutError, ConnectionError, ValueError):

@@ -65,7 +65,9 @@ class LeaseKeeper:
                 sent_at = time.monotonic()
                 try:
                     await store.open()
-                    expired = [await store.renew(tag, self._lease_ms, [self._holder], patience=interval) for tag in store.partitions]
+                    expired = [
+                        await store.renew(tag, self._lease_ms, [self._holder], patience=interval) for tag in store.partitions
+                    ]
                 except FlowqError as error:
                     if time.monotonic() >= safe_until:
                         self._on_lost(f"it could not be renewed: {error.problem}")

@@ -39,12 +39,20 @@ def load_module(target: str) -> ModuleType:
         raise
     except ModuleNotFoundError as error:
         if error.name and (target == error.name or target.startswith(error.name + ".")):
-            raise ModuleNotLoaded(f"there is no module {target!r}", "name it with dots from the current directory, or give its .py path") from None
-        raise ModuleNotLoaded(f"{target} imports {error.name!r}, which is not installed", "install it where flowq runs") from error
+            raise ModuleNotLoaded(
+                f"there is no module {target!r}", "name it with dots from the current directory, or give its .py path"
+            ) from None
+        raise ModuleNotLoaded(
+            f"{target} imports {error.name!r}, which is not installed", "install it where flowq runs"
+        ) from error
     except Exception as error:
-        raise ModuleNotLoaded(f"{target} failed while it was imported: {_place(error)}", "run `python` on it to see the whole traceback") from error
+        raise ModuleNotLoaded(
+            f"{target} failed while it was imported: {_place(error)}", "run `python` on it to see the whole traceback"
+        ) from error
     except SystemExit as error:
-        raise ModuleNotLoaded(f"{target} calls sys.exit() while it is imported", "put that under `if __name__ == '__main__':`") from error
+        raise ModuleNotLoaded(
+            f"{target} calls sys.exit() while it is imported", "put that under `if __name__ == '__main__':`"
+        ) from error
 
 
 def load_pipeline(target: str) -> AnyPipeline | AnyStage:
@@ -62,7 +70,9 @@ def load_pipeline(target: str) -> AnyPipeline | AnyStage:
     if not name:
         if len(pipelines) == 1:
             return next(iter(pipelines.values()))
-        raise ModuleNotLoaded(f"{module_name} has {len(pipelines)} pipelines", f"name one: {module_name}:{next(iter(pipelines), 'NAME')}")
+        raise ModuleNotLoaded(
+            f"{module_name} has {len(pipelines)} pipelines", f"name one: {module_name}:{next(iter(pipelines), 'NAME')}"
+        )
     if name not in found:
         nearest = difflib.get_close_matches(name, found, 1)
         raise ModuleNotLoaded(
@@ -81,7 +91,10 @@ def load_stages(targets: tuple[str, ...]) -> dict[str, AnyStage]:
     modules = [load_module(target) for target in targets]
     stages = {stage.name: stage for stage in all_stages() if not stage.is_declared}
     if not stages:
-        raise ModuleNotLoaded(f"{', '.join(module.__name__ for module in modules)} has no stages", "define functions with @stage, or import them there")
+        raise ModuleNotLoaded(
+            f"{', '.join(module.__name__ for module in modules)} has no stages",
+            "define functions with @stage, or import them there",
+        )
     return stages
 
 

@@ -191,7 +191,7 @@ class Supervisor:
     async def _renew(self) -> None:
         """Renews all children's leases; those it could not renew in time are ended before others may have their stages."""
         sent_at = time.monotonic()
-        by_holder = {nurse.holder: nurse for nurse in self._nurses if nurse.holder}
+        by_holder = {nurse.holder: nurse for nurse in self._nurses if nurse.is_working}
         safe_seconds = SAFE_SHARE * self._options.lease_ms / 1000
         try:
             for tag in self._backend.store.partitions if by_holder else ():
@@ -259,4 +259,3 @@ class _Idleness:
             self._idle_since = now
         elif options.burst or now - self._idle_since >= (options.idle_timeout_ms or 0) / 1000:
             self._supervisor.stop()
-

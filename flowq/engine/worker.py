@@ -29,6 +29,8 @@ from flowq.store.wire import HolderInfo
 log = logging.getLogger("flowq.engine")
 
 LEASE_MS_MIN = 1_000
+# How long a worker that is cancelled may take to hand back what runs.
+_HAND_BACK_SECONDS = 10.0
 _RESCUE_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
 _PRUNE_SECONDS = 60.0
@@ -149,14 +151,17 @@ class Worker:
         keeper.start()
         if self._stopping.is_set():  # stop() came before there was a holder to drain
             self._draining = asyncio.create_task(self._holder.drain(self._drain_seconds))
+        working = asyncio.create_task(self._holder.work(backend.wakeups))
         try:
-            await self._holder.work(backend.wakeups)
+            await asyncio.shield(working)
         except asyncio.CancelledError:
-            keeper.stop()
-            await asyncio.shield(rescue(store, holder_id, "its worker was cancelled"))
+            async with asyncio.timeout(_HAND_BACK_SECONDS):
+                await self._holder.drain(0)
+                await working
             raise
         finally:
             keeper.stop()
+            working.cancel()
         if self._holder.lost_because:
             log.warning("worker %s begins again, because %s", self._name, self._holder.lost_because)
         else:
@@ -186,7 +191,7 @@ def routes_of(stages: Iterable[AnyStage], queues: Mapping[str, int | None] | Non
     """Queue → the routes a worker serves: every stage on its own queue, or on each of `queues`, because a call may move it."""
     routes: dict[str, list[str]] = {}
     for stage in stages:
-        for queue in {stage.options.queue} if not queues else queues:
+        for queue in queues if queues else {stage.options.queue}:
             routes.setdefault(queue, []).append(f"{queue}:{stage.name}")
     return routes
 

@@ -22,7 +22,9 @@ def to_ms(value: object, field: str, *, least_ms: int = 0, most_ms: int = DURATI
     Raises:
         InvalidValue: not a duration, or outside `least_ms … most_ms`; names `field`.
     """
-    expected = f'a timedelta, seconds or a string such as "90s", "5m", "2h", from {least_ms / 1000:g} s to {most_ms / 86_400_000:g} days'
+    expected = (
+        f'a timedelta, seconds or a string such as "90s", "5m", "2h", from {least_ms / 1000:g} s to {most_ms / 86_400_000:g} days'
+    )
     ms = _parsed_ms(value)
     if ms is None or not least_ms <= ms <= most_ms:
         raise InvalidValue(field, value, expected)

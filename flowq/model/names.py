@@ -18,7 +18,9 @@ def check_flow_id(value: object, field: str = "flow id") -> str:
     if isinstance(value, str) and _FLOW_ID.fullmatch(value):
         return value
     raise InvalidValue(
-        field, value, "1 to 256 printable ASCII characters without spaces, braces and backslashes, beginning with a letter or digit"
+        field,
+        value,
+        "1 to 256 printable ASCII characters without spaces, braces and backslashes, beginning with a letter or digit",
     )
 
 

@@ -11,7 +11,13 @@ _NAMED_MAX = 3
 
 
 def reason_for(
-    stage: StageSnapshot, states: Mapping[str, str], workers: Sequence[WorkerSnapshot], flow_state: str, now_ms: int, *, is_suspect: bool
+    stage: StageSnapshot,
+    states: Mapping[str, str],
+    workers: Sequence[WorkerSnapshot],
+    flow_state: str,
+    now_ms: int,
+    *,
+    is_suspect: bool,
 ) -> Reason | None:
     """The reason for a stage that neither runs nor has ended; None for those that do.
 
@@ -51,7 +57,11 @@ def _ready(stage: StageSnapshot, workers: Sequence[WorkerSnapshot], *, is_suspec
         return Reason("no_worker", f"no worker serves queue {stage.queue}", (stage.queue,))
     if is_suspect:
         return Reason("suspect", "its process died under it, so it waits for a process in which it can run alone", (stage.queue,))
-    return Reason("busy", f"queue {stage.queue}: waits for a free slot of {len(serving)} worker process{'es' if len(serving) > 1 else ''}", (stage.queue,))
+    return Reason(
+        "busy",
+        f"queue {stage.queue}: waits for a free slot of {len(serving)} worker process{'es' if len(serving) > 1 else ''}",
+        (stage.queue,),
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

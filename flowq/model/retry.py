@@ -25,9 +25,7 @@ class Backoff(msgspec.Struct, frozen=True, array_like=True):
     jitter: float = 0.5
 
     @classmethod
-    def exponential(
-        cls, base: Duration = "1s", *, factor: float = 2.0, max: Duration = "5m", jitter: float = 0.5
-    ) -> Backoff:
+    def exponential(cls, base: Duration = "1s", *, factor: float = 2.0, max: Duration = "5m", jitter: float = 0.5) -> Backoff:
         """1 s, 2 s, 4 s … by default, never more than 5 minutes, each shortened by up to half at random.
 
         Raises:

@@ -39,6 +39,10 @@ _CONNECT_SECONDS_MAX = 5.0
 # Longer than any script may take, so that a stalled server is told from a dead one.
 _ANSWER_SECONDS_MAX = 15.0
 _PAUSE_SECONDS_MAX = 1.0
+# What may pass by itself: for everybody; and for who can wait for a failover, a freed disk, a password put right.
+_PASSING = (ServerUnreachable,)
+_PASSING_IN_THE_LONG_RUN = (ServerUnreachable, ServerIsReplica, ServerReadOnly, ServerRefusedLogin)
+_LONG_SECONDS = 600.0
 
 
 class Connection:
@@ -88,6 +92,7 @@ class Connection:
 
     async def command(self, *args: Any, patience: float | None = None) -> Any:
         """Runs one command that may be repeated."""
+
         async def once() -> Any:
             return await self._client.execute_command(*args)
 
@@ -116,14 +121,16 @@ class Connection:
         await self._pool.disconnect()
 
     async def _patiently(self, once: Callable[[], Awaitable[Any]], patience: float | None) -> Any:
-        give_up_at = time.monotonic() + (self.patience if patience is None else patience)
+        patience = self.patience if patience is None else patience
+        give_up_at = time.monotonic() + patience
         pause = 0.02
         while True:
             try:
                 answer = await once()
             except (refused.RedisError, OSError) as error:
                 known = typed(self.url, error)
-                if not isinstance(known, ServerUnreachable) or time.monotonic() + pause > give_up_at:
+                is_passing = isinstance(known, _PASSING if patience < _LONG_SECONDS else _PASSING_IN_THE_LONG_RUN)
+                if not is_passing or time.monotonic() + pause > give_up_at:
                     raise known from error
                 if not self._is_down:
                     self._is_down = True

@@ -86,7 +86,9 @@ async def refuse_unfit(connection: Connection) -> ServerInfo:
     if info.eviction not in ("", "noeviction"):
         raise ServerEvicts(connection.url, info.eviction)
     if info.is_cluster:
-        raise NotARedisServer(connection.url, f"it is a node of a cluster, which this release can't use yet ({masked(connection.url)})")
+        raise NotARedisServer(
+            connection.url, f"it is a node of a cluster, which this release can't use yet ({masked(connection.url)})"
+        )
     return info
 
 

@@ -60,9 +60,11 @@ class Snapshots:
         workers = await self._views.workers()
         now = await self._views.now()
         try:
-            head = head_decoder.decode(fields["m"] if "m" in fields else head_data)
+            head = head_decoder.decode(fields.get("m", head_data))
             header = header_decoder.decode(header_data)
-            return _Assembled(flow_id, plan, head, fields, workers, now).snapshot(header.pipeline, header.inputs, header.tenant, header.tags)
+            return _Assembled(flow_id, plan, head, fields, workers, now).snapshot(
+                header.pipeline, header.inputs, header.tenant, header.tags
+            )
         except msgspec.DecodeError as error:
             raise CorruptState(flow_id, key, str(error)) from None
 
@@ -191,9 +193,13 @@ class _Assembled:
             return ()
         return tuple(
             AttemptSnapshot(
-                entry.attempt, entry.outcome, self._worker_names.get(entry.worker, entry.worker.rsplit(".", 1)[0]),
-                entry.started_at, entry.ran / 1000, entry.cause,
-            )  # fmt: skip
+                entry.attempt,
+                entry.outcome,
+                self._worker_names.get(entry.worker, entry.worker.rsplit(".", 1)[0]),
+                entry.started_at,
+                entry.ran / 1000,
+                entry.cause,
+            )
             for entry in _history.decode(data)
         )
 
@@ -214,5 +220,3 @@ def _eta(graph: tuple[StageSnapshot, ...]) -> float | None:
         if stage.state == "running" and stage.run_seconds and stage.progress and stage.progress > 0.02
     ]
     return max(ends) if ends else None
-
-

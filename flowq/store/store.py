@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -25,7 +25,9 @@ SCHEMA = 1
 # A flow with more fields than this is written in pieces first, so that no script call is long.
 _FIELDS_INLINE_MAX = 500
 _STAGED_SECONDS = 600
-_PLAN_UNUSED_SECONDS = 3_600
+_PLAN_UNUSED_MS = 3_600_000
+# A plan may be pruned, and staged fields may expire, between two steps of a submission; not three times in a row.
+_SUBMITS_MAX = 4
 _PLANS_CACHED = 256
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -76,8 +78,12 @@ class Store:
             SchemaNewer: the keys were written by a newer flowq.
         """
         meta = self.keys.meta
-        first = ("HSETNX", meta, "schema", SCHEMA), ("HSETNX", meta, "partitions", partitions), ("HSETNX", meta, "instance", secrets.token_hex(8))
-        *_, found = await self.connection.commands(*first, ("HMGET", meta, "schema", "partitions", "instance"))
+        asked = ("HMGET", meta, "schema", "partitions", "instance")
+        found = await self.connection.command(*asked)
+        if None in found:  # read before it is written: a full server refuses even a write that would change nothing
+            first = {"schema": SCHEMA, "partitions": partitions, "instance": secrets.token_hex(8)}
+            await self.connection.commands(*(("HSETNX", meta, name, value) for name, value in first.items()))
+            found = await self.connection.command(*asked)
         if int(found[0]) > SCHEMA:
             raise SchemaNewer(self.keys.namespace, int(found[0]), SCHEMA)
         self.keys = Keys(self.keys.namespace, int(found[1]))
@@ -113,13 +119,17 @@ class Store:
     async def _submit(self, tag: str, group: Sequence[tuple[str, FlowSpec[Any]]]) -> list[bytes]:
         submissions = [await self._submission(tag, flow_id, spec) for flow_id, spec in group]
         words: list[bytes] = await self.connection.run("submit", tag, _pack(submissions))
-        for _ in range(3):
-            missing = [position for position, word in enumerate(words) if word in (b"no_plan", b"staging_lost")]
-            if not missing:
-                break
+        submits = 1
+        while missing := [position for position, word in enumerate(words) if word in (b"no_plan", b"staging_lost")]:
+            if submits == _SUBMITS_MAX:
+                raise CorruptState(group[missing[0]][0], "its plan or its inputs", "they vanish as soon as they are written")
+            submits += 1
             for digest, spec in {group[position][1].plan.digest: group[position][1] for position in missing}.items():
                 await self._put_plan(tag, digest, spec.plan)
-            again = [await self._submission(tag, *group[position]) for position in missing]
+            for position in missing:
+                if words[position] == b"staging_lost":
+                    submissions[position] = await self._submission(tag, *group[position])
+            again = [submissions[position] for position in missing]
             for position, word in zip(missing, await self.connection.run("submit", tag, _pack(again)), strict=True):
                 words[position] = word
         return words
@@ -153,11 +163,13 @@ class Store:
         )  # fmt: skip
 
     async def _put_plan(self, tag: str, digest: str, plan: Plan) -> None:
-        key = tag + PLAN + digest
-        head = PlanHead(plan.pipeline, len(plan.stages), plan.output)
-        await self.connection.commands(("HSET", key, "head", _pack(head)), ("EXPIRE", key, _PLAN_UNUSED_SECONDS, "NX"))
         for block, start in enumerate(range(0, len(plan.stages), BLOCK_STAGES)):
-            await self.connection.command("HSET", key, f"b{block}", _pack(plan.stages[start : start + BLOCK_STAGES]))
+            await self._put_part(tag, digest, f"b{block}", _pack(plan.stages[start : start + BLOCK_STAGES]))
+        # Last, because a plan with a head is taken for a whole one, also by others if this process dies here.
+        await self._put_part(tag, digest, "head", _pack(PlanHead(plan.pipeline, len(plan.stages), plan.output)))
+
+    async def _put_part(self, tag: str, digest: str, field: str, data: bytes) -> None:
+        await self.connection.run("define", tag, digest, field, data, _PLAN_UNUSED_MS)
 
     async def plan(self, flow_id: str, digest: str) -> StoredPlan:
         """A plan, read block by block as its stages are asked for; cached."""
@@ -185,7 +197,10 @@ class Store:
 
     async def overdue(self, tag: str, longest_lease_ms: int) -> list[tuple[str, str]]:
         """Holders whose lease ran out and that may be rescued now, with the deadline that must still stand."""
-        return [(holder.decode(), deadline.decode()) for holder, deadline in await self.connection.run("overdue", tag, longest_lease_ms)]
+        return [
+            (holder.decode(), deadline.decode())
+            for holder, deadline in await self.connection.run("overdue", tag, longest_lease_ms)
+        ]
 
     async def rescue(self, tag: str, holder: str, cause: str, failure: bytes, max_crashes: int, deadline: str = "") -> int:
         """Takes back all stages of a dead holder; returns how many.
@@ -194,13 +209,15 @@ class Store:
             tag: the partition.
             holder: whose process is gone.
             cause: one line for people.
-            failure: the packed Failure of a stage that crashed too often.
+            failure: the packed Failure of a stage that crashed too often; empty: the process did not crash, it was stopped.
             max_crashes: how often a stage may crash its process while it is alone in it.
             deadline: rescue only if the holder's lease still has this deadline; empty: its death is certain.
         """
         rescued = 0
         while True:
-            answer = await self.connection.run("rescue", tag, holder, deadline, cause, failure, max_crashes, _pack(self.retention))
+            answer = await self.connection.run(
+                "rescue", tag, holder, deadline, cause, failure, max_crashes, _pack(self.retention)
+            )
             if answer[0] == b"renewed":
                 return rescued
             rescued += answer[1]
@@ -284,10 +301,9 @@ class Store:
 
 def _claim(parts: Sequence[Any], nonce: str) -> Claim:
     flow_id, index, plan, fence, attempt, crashes, priority, created_at, literals, results, route = parts
-    inline: Mapping[int, bytes] | None = None if results is None else {child: packed for child, packed in results}
     return Claim(
         flow_id.decode(), index, plan.decode(), Token(fence, nonce), attempt, crashes, priority, created_at, literals,
-        None if inline is None else dict(inline), route.decode(),
+        None if results is None else dict(results), route.decode(),
     )  # fmt: skip
 
 

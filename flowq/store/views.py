@@ -14,7 +14,14 @@ from flowq.store.keys import CANCELLED, CLOSING, DUE, EVENTS, FAILED, FINISHED, 
 from flowq.store.store import Retention, Store
 from flowq.store.wire import Head, Header, HolderInfo, Record
 
-FLOW_STATES: dict[str, FlowState] = {"r": "ready", "x": "running", "z": "cancelled", "c": "completed", "f": "failed", "k": "cancelled"}
+FLOW_STATES: dict[str, FlowState] = {
+    "r": "ready",
+    "x": "running",
+    "z": "cancelled",
+    "c": "completed",
+    "f": "failed",
+    "k": "cancelled",
+}
 _PAGE = 200
 _HOUR_MS = 3_600_000
 # About 20 MB of events at most, beside their trimming by age.
@@ -133,8 +140,14 @@ class Views:
             found += _pairs(await self._connection.command("ZRANGE", tag + CLOSING, 0, _PAGE - 1, "WITHSCORES"))
         return found
 
-    async def outlived(self, tag: str, retention: Retention) -> list[tuple[int, list[bytes]]]:
-        """Ended flows whose retention is over: (ended before, plan digest and id of each)."""
+    async def outlived(self, tag: str, retention: Retention, hours: int) -> list[tuple[int, list[bytes]]]:
+        """Ended flows whose retention is over: (ended before, plan digest and id of each).
+
+        Args:
+            tag: the partition.
+            retention: how long which are kept.
+            hours: how far to look back behind the retention of completed flows.
+        """
         now, outlived = await self.now(), list[tuple[int, list[bytes]]]()
         for key, kept_ms in ((FAILED, retention.failed_ms), (CANCELLED, retention.cancelled_ms)):
             before = now - kept_ms
@@ -142,7 +155,7 @@ class Views:
             plans = await self._connection.commands(*(("HGET", tag + FLOW + flow_id.decode(), "p") for flow_id in ids))
             outlived.append((before + 1, [(plan or b"?" * 16) + flow_id for plan, flow_id in zip(plans, ids, strict=True)]))
         before = now - retention.completed_ms
-        for hour in range(before // _HOUR_MS - 48, before // _HOUR_MS):
+        for hour in range(before // _HOUR_MS - hours, before // _HOUR_MS):
             while entries := await self._connection.command("LPOP", f"{tag}{FINISHED}{hour}", _PAGE):
                 outlived.append((before + 1, entries))
         return outlived
@@ -165,7 +178,11 @@ class Views:
                 continue
             plan = await (await self._store.plan(folder.flow_id, values[0].decode())).whole()
             index = plan.index_of.get(folder.stage)
-            data = None if index is None else await self._connection.command("HGET", self._store.keys.flow(folder.flow_id), str(index))
+            data = (
+                None
+                if index is None
+                else await self._connection.command("HGET", self._store.keys.flow(folder.flow_id), str(index))
+            )
             if data is None:
                 continue
             record = record_decoder.decode(data)

@@ -1,4 +1,4 @@
-"""Hints from the server: wake-ups for parked holders, and flows that ended. One connection per process; a lost hint costs a poll."""
+"""Hints from the server: wake-ups for parked holders, and flows that ended. One connection; a lost hint costs a poll."""
 
 from __future__ import annotations
 

@@ -13,13 +13,16 @@ local last = math.min(cursor + CANCELLED_MAX, stages) - 1
 local names = {}
 for index = cursor, last do names[#names + 1] = tostring(index) end
 local view = open_flow(id, names)
-if not view then return {'unknown'} end
+if not view then
+  shared('ZREM', tag .. CLOSING_KEY, id)
+  return {'unknown'}
+end
 local head = view.head
 if not is_open(view) and head[STATUS] ~= CLOSING then return {'ended', head[STATUS]} end
 if head[STATUS] ~= CLOSING then
   head[STATUS], head[REASON] = CLOSING, reason
   view.is_changed = true
-  redis.call('ZADD', tag .. CLOSING_KEY, cursor, id)
+  shared('ZADD', tag .. CLOSING_KEY, cursor, id)
 end
 
 local told = {}
@@ -31,7 +34,7 @@ for index = cursor, last do
     told[record[HOLDER]] = told[record[HOLDER]] or {}
     table.insert(told[record[HOLDER]], {id, index, record[FENCE]})
   elseif state == SCHEDULED then
-    redis.call('ZREM', tag .. DUE_KEY, index .. ':' .. id)
+    shared('ZREM', tag .. DUE_KEY, index .. ':' .. id)
   end
   if state and state ~= COMPLETED and state ~= FAILED and state ~= CANCELLED then
     close_record(record, CANCELLED, now)
@@ -43,22 +46,22 @@ end
 for holder, stages_of_holder in pairs(told) do
   local key = tag .. HOLDER_KEY .. holder
   if redis.call('EXISTS', key) == 1 then
-    local earlier = redis.call('HGET', key, 'told')
+    local earlier = shared('HGET', key, 'told')
     local all = earlier and unpacked(earlier) or {}
     for _, stage in ipairs(stages_of_holder) do all[#all + 1] = stage end
     redis.call('HSET', key, 'told', cmsgpack.pack(all))
     redis.call('PUBLISH', tag .. WAKE_CHANNEL_KEY .. holder, 'cancelled')
   end
-  for _, stage in ipairs(stages_of_holder) do redis.call('SREM', tag .. RUNNING_KEY .. holder, stage[2] .. ':' .. id) end
+  for _, stage in ipairs(stages_of_holder) do shared('SREM', tag .. RUNNING_KEY .. holder, stage[2] .. ':' .. id) end
 end
 local is_over = last + 1 >= stages
 if is_over then
   head[STATUS], head[ENDED_AT], head[ACTIVE] = CANCELLED, now, 0
   emit(view, 'cancelled', -1, 0, reason)
   view.is_ended = true
-  redis.call('ZREM', tag .. CLOSING_KEY, id)
+  shared('ZREM', tag .. CLOSING_KEY, id)
 else
-  redis.call('ZADD', tag .. CLOSING_KEY, last + 1, id)
+  shared('ZADD', tag .. CLOSING_KEY, last + 1, id)
 end
 flush()
 return is_over and {'cancelled'} or {'closing', last + 1}

@@ -1,7 +1,9 @@
 -- claim: hands out ready stages, highest priority first, the lanes of one priority in turns.
 -- A claim: {flow, index, plan digest, fence, attempt, crashes, flow priority, created_at, literals or '', results or false, route}
 -- `results`: {child, packed}, …; false: they are above 64 kB, or many, and the worker pages them.
-local INLINE_BYTES_MAX = 65536
+-- Entries of flows that have ended are dropped in passing; so many a call, so that a cancelled crowd can't stall the server.
+local INLINE_BYTES_MAX, DROPPED_MAX = 65536, 500
+local dropped = 0
 
 local function inputs_of(view, index, needs)
   if needs == false then return false end
@@ -32,20 +34,26 @@ local function claim_one(flow, index, lane, holder, nonce)
     read(view, 'i' .. index) or '', results, record[ROUTE]}
 end
 
--- Claims up to `quantum` stages of one lane; gives how many, and whether the lane had no more.
+-- Claims up to `quantum` stages of one lane; gives how many, and whether there is no more to be had from it now.
 local function claim_from(lane, quantum, holder, nonce, claims)
   local count = 0
   while count < quantum do
+    if dropped >= DROPPED_MAX then return count, true end
     local entry = peek(lane, quantum - count)
     if not entry then return count, true end
     local first, last, flow = string.match(entry, '^(%d+)%-?(%d*):(.+)$')
     first, last = tonumber(first), tonumber(last) or tonumber(first)
-    local upto = math.min(last, first + quantum - count - 1)
-    for index = first, upto do
-      local claim = claim_one(flow, index, lane, holder, nonce)
-      if claim then claims[#claims + 1], count = claim, count + 1 end
+    local view = open_flow(flow, {tostring(first), 'i' .. first})
+    if view and is_open(view) then
+      local upto = math.min(last, first + quantum - count - 1)
+      for index = first, upto do
+        local claim = claim_one(flow, index, lane, holder, nonce)
+        if claim then claims[#claims + 1], count = claim, count + 1 end
+      end
+      if upto < last then lane.tail[#lane.tail + 1] = (upto + 1) .. '-' .. last .. ':' .. flow end
+    else
+      dropped = dropped + 1
     end
-    if upto < last then lane.tail[#lane.tail + 1] = (upto + 1) .. '-' .. last .. ':' .. flow end
   end
   return count, false
 end

@@ -6,7 +6,7 @@ local function lanes_of(wants)
   local found = {}
   for group, want in ipairs(wants) do
     for _, route in ipairs(want[2]) do
-      for _, priority in ipairs(redis.call('ZRANGE', tag .. LANES_KEY .. route, 0, LANES_PER_ROUTE - 1)) do
+      for _, priority in ipairs(shared('ZRANGE', tag .. LANES_KEY .. route, 0, LANES_PER_ROUTE - 1)) do
         lane_of(route, tonumber(priority)).group = group
       end
       for _, lane in ipairs(tails) do

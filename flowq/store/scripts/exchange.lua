@@ -11,16 +11,17 @@ local outcomes, reports, wants, capacity, parks, retention = unpack(cmsgpack.unp
 local holder_key, running_key = tag .. HOLDER_KEY .. holder, tag .. RUNNING_KEY .. holder
 retention_ms = {[COMPLETED] = retention[1], [FAILED] = retention[2], [CANCELLED] = retention[3]}
 
-if not redis.call('ZSCORE', tag .. HOLDERS_KEY, holder) then return {'expired'} end
+local deadline = shared('ZSCORE', tag .. HOLDERS_KEY, holder)
+if not deadline or deadline == '0' then return {'expired'} end
 -- `told`: stages cancelled under this holder, packed one after the other; kept per line for the case that the reply is lost.
-local known = redis.call('HMGET', holder_key, 'line' .. line, 'told', 'told' .. line)
+local known = shared('HMGET', holder_key, 'line' .. line, 'told', 'told' .. line)
 local last_seq, told = tonumber(known[1]) or 0, known[2]
 if seq < last_seq then return {'superseded'} end
 
 -- The same call again: what it claimed then is what this holder runs under this call's nonce.
 local function claimed_before()
   local claims = {}
-  for _, member in ipairs(redis.call('SMEMBERS', running_key)) do
+  for _, member in ipairs(shared('SMEMBERS', running_key)) do
     local index, flow = string.match(member, '^(%d+):(.+)$')
     local view = open_flow(flow, {index})
     local record = view and record_of(view, index)
@@ -41,11 +42,11 @@ local due = promote()
 local claims = is_replay and claimed_before() or claim_all(wants, capacity, holder, nonce)
 
 flush()
-if #left > 0 then redis.call('SREM', running_key, unpack(left)) end
+if #left > 0 then shared('SREM', running_key, unpack(left)) end
 if #claims > 0 then
   local members = {}
   for position, claim in ipairs(claims) do members[position] = claim[2] .. ':' .. claim[1] end
-  redis.call('SADD', running_key, unpack(members))
+  shared('SADD', running_key, unpack(members))
 end
 if #due > 0 then redis.call('ZREM', tag .. DUE_KEY, unpack(due)) end
 if #scheduled > 0 then redis.call('ZADD', tag .. DUE_KEY, unpack(scheduled)) end
@@ -53,9 +54,9 @@ redis.call('HSET', holder_key, 'line' .. line, seq)
 local next_due_at = 0
 if #claims == 0 and parks then
   for _, want in ipairs(wants) do
-    for _, route in ipairs(want[2]) do redis.call('SADD', tag .. PARKED_KEY .. route, holder) end
+    for _, route in ipairs(want[2]) do shared('SADD', tag .. PARKED_KEY .. route, holder) end
   end
-  next_due_at = tonumber(redis.call('ZRANGE', tag .. DUE_KEY, 0, 0, 'WITHSCORES')[2]) or 0
+  next_due_at = dropped >= DROPPED_MAX and now or tonumber(redis.call('ZRANGE', tag .. DUE_KEY, 0, 0, 'WITHSCORES')[2]) or 0
 end
 if told then
   redis.call('HSET', holder_key, 'told' .. line, told)

@@ -25,11 +25,11 @@ end
 
 local function index_end(view)
   local status = view.head[STATUS]
-  redis.call('ZREM', tag .. LIVE_KEY, view.id)
+  shared('ZREM', tag .. LIVE_KEY, view.id)
   if status == COMPLETED then
-    redis.call('RPUSH', tag .. FINISHED_KEY .. math.floor(now / 3600000), view.plan .. view.id)
+    shared('RPUSH', tag .. FINISHED_KEY .. math.floor(now / 3600000), view.plan .. view.id)
   else
-    redis.call('ZADD', tag .. (status == FAILED and FAILED_KEY or CANCELLED_KEY), now, view.id)
+    shared('ZADD', tag .. (status == FAILED and FAILED_KEY or CANCELLED_KEY), now, view.id)
   end
   -- The pruner deletes earlier; the time to live is for when no pruner runs.
   redis.call('PEXPIRE', view.key, retention_ms[status] + 86400000)
@@ -40,7 +40,7 @@ end
 local function wake(route, count)
   for _ = 1, math.min(count, WAKES_MAX) do
     repeat
-      local holder = redis.call('SPOP', tag .. PARKED_KEY .. route)
+      local holder = shared('SPOP', tag .. PARKED_KEY .. route)
     until not holder or redis.call('PUBLISH', tag .. WAKE_CHANNEL_KEY .. holder, route) > 0
   end
 end
@@ -56,6 +56,6 @@ local function flush()
     if count > 0 then wake(lane.route, count) end
   end
   if #events > 0 then
-    redis.call('XADD', tag .. EVENTS_KEY, 'MINID', '~', now - EVENTS_KEPT_MS, '*', 'b', cmsgpack.pack(events))
+    shared('XADD', tag .. EVENTS_KEY, 'MINID', '~', now - EVENTS_KEPT_MS, '*', 'b', cmsgpack.pack(events))
   end
 end

@@ -23,7 +23,7 @@ end
 local function peek(lane, wanted)
   if lane.ahead and #lane.ahead > 0 then return table.remove(lane.ahead, 1) end
   if not lane.is_drained then
-    local entries = redis.call('LRANGE', lane.key, lane.taken, lane.taken + wanted - 1)
+    local entries = shared('LRANGE', lane.key, lane.taken, lane.taken + wanted - 1)
     if #entries < wanted then lane.is_drained = true end
     lane.taken = lane.taken + #entries
     lane.ahead = entries
@@ -43,12 +43,12 @@ local function settle(lane)
   local first, count = lane.tail_taken + 1, #lane.tail
   local names = tag .. LANES_KEY .. lane.route
   for from = first, count, 1000 do
-    redis.call('RPUSH', lane.key, unpack(lane.tail, from, math.min(from + 999, count)))
+    shared('RPUSH', lane.key, unpack(lane.tail, from, math.min(from + 999, count)))
   end
   if first <= count then
-    redis.call('ZADD', names, -lane.priority, lane.priority)
+    shared('ZADD', names, -lane.priority, lane.priority)
     return count - first + 1
   end
-  if lane.is_drained and not (lane.ahead and #lane.ahead > 0) then redis.call('ZREM', names, lane.priority) end
+  if lane.is_drained and not (lane.ahead and #lane.ahead > 0) then shared('ZREM', names, lane.priority) end
   return 0
 end

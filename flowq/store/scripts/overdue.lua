@@ -7,14 +7,14 @@
 -- holder renews, which it does well before the second visit; after a jump back deadlines would lie far in the future.
 local longest_ms = tonumber(ARGV[1])
 local holders, given_up = tag .. HOLDERS_KEY, {}
-for _, holder in ipairs(redis.call('ZRANGEBYSCORE', holders, now + longest_ms + 1, '+inf', 'LIMIT', 0, 100)) do
+for _, holder in ipairs(shared('ZRANGEBYSCORE', holders, now + longest_ms + 1, '+inf', 'LIMIT', 0, 100)) do
   redis.call('ZADD', holders, now + longest_ms, holder)
 end
 local late = redis.call('ZRANGEBYSCORE', holders, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 100)
 for position = 1, #late, 2 do
   local holder, deadline = late[position], late[position + 1]
   local key = tag .. HOLDER_KEY .. holder
-  if redis.call('HGET', key, 'suspect') == deadline then
+  if shared('HGET', key, 'suspect') == deadline then
     given_up[#given_up + 1] = {holder, deadline}
   else
     redis.call('HSET', key, 'suspect', deadline)

@@ -2,7 +2,7 @@
 local PROMOTED_MAX = 100
 
 local function promote()
-  local due = redis.call('ZRANGEBYSCORE', tag .. DUE_KEY, '-inf', now, 'LIMIT', 0, PROMOTED_MAX)
+  local due = shared('ZRANGEBYSCORE', tag .. DUE_KEY, '-inf', now, 'LIMIT', 0, PROMOTED_MAX)
   for _, member in ipairs(due) do
     local index, flow = string.match(member, '^(%d+):(.+)$')
     local view = open_flow(flow, {index})

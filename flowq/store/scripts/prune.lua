@@ -9,14 +9,16 @@ for position = 2, #ARGV do
   local plan, id = string.sub(ARGV[position], 1, 16), string.sub(ARGV[position], 17)
   local view = open_flow(id)
   if not view or (not is_open(view) and view.head[STATUS] ~= CLOSING and view.head[ENDED_AT] < before) then
-    redis.call('UNLINK', tag .. FLOW_KEY .. id)
-    redis.call('ZREM', tag .. FAILED_KEY, id)
-    redis.call('ZREM', tag .. CANCELLED_KEY, id)
-    local plan_key = tag .. PLAN_KEY .. plan
-    if redis.call('EXISTS', plan_key) == 1 and redis.call('HINCRBY', plan_key, 'flows', -1) <= 0 then
+    -- Counted down only by who removed the flow: two pruners may have been given the same one.
+    local plan_key = tag .. PLAN_KEY .. (view and view.plan or plan)
+    local is_counted = redis.call('HEXISTS', plan_key, 'flows') == 1
+    local is_removed = redis.call('UNLINK', tag .. FLOW_KEY .. id) == 1
+    shared('ZREM', tag .. FAILED_KEY, id)
+    shared('ZREM', tag .. CANCELLED_KEY, id)
+    if is_removed and is_counted and redis.call('HINCRBY', plan_key, 'flows', -1) <= 0 then
       redis.call('UNLINK', plan_key)
     end
-    removed = removed + 1
+    if is_removed then removed = removed + 1 end
   end
 end
 return removed

@@ -9,7 +9,9 @@ local lease_ms = tonumber(ARGV[1])
 local words = {}
 for position = 2, #ARGV do
   local holder = ARGV[position]
-  if redis.call('ZSCORE', tag .. HOLDERS_KEY, holder) then
+  local deadline = shared('ZSCORE', tag .. HOLDERS_KEY, holder)
+  -- 0: its rescue has begun.
+  if deadline and deadline ~= '0' then
     redis.call('ZADD', tag .. HOLDERS_KEY, now + lease_ms, holder)
     redis.call('PEXPIRE', tag .. HOLDER_KEY .. holder, lease_ms + INFO_KEPT_MS)
     words[#words + 1] = 'renewed'

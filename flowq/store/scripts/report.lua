@@ -13,9 +13,11 @@ end
 local function report_one(outcome)
   local verb, flow, index, fence, nonce = unpack(outcome, 1, 5)
   local view = open_flow(flow, fields_of(outcome))
-  if not view then return 'gone' end
-  local record = record_of(view, index)
-  if record == nil then return 'corrupt' end
+  local record = view and record_of(view, index)
+  if record == nil then
+    left[#left + 1] = index .. ':' .. flow
+    return view and 'corrupt' or 'gone'
+  end
   if not record or record[FENCE] ~= fence or record[NONCE] ~= nonce then return 'stale', record and record[HOLDER] end
   if record[STATE] ~= RUNNING then
     local is_same_end = (verb == 'complete' and record[STATE] == COMPLETED) or (verb == 'fail' and record[STATE] == FAILED)

@@ -3,31 +3,34 @@
 -- Needs      records view emit lanes release outcomes flush
 -- Called by  Store.rescue     KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 deadline_ms that must still stand, or ''  3 cause  4 poisoned failure  5 max_crashes  6 packed retention
--- Replies    {"rescued", how many, how many holders' stages remain} | {"renewed"}
+-- Replies    {"rescued", how many, how many of the holder's stages remain} | {"renewed"}
 -- A stage that was alone in the dead process crashed it; several are only suspects. Either way they go on under the
 -- suspect route (`queue:stage!`), which is run one at a time, so that the next crash names its culprit. No attempt is
--- used up: crashes are counted apart and end in `poisoned`.
+-- used up: crashes are counted apart and end in `poisoned`. Without a failure nothing crashed: the process was stopped.
 local RESCUED_MAX = 500
 local holder, deadline, cause, failure, max_crashes = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local retention = cmsgpack.unpack(ARGV[6])
 retention_ms = {[COMPLETED] = retention[1], [FAILED] = retention[2], [CANCELLED] = retention[3]}
 local running_key = tag .. RUNNING_KEY .. holder
-local found = redis.call('ZSCORE', tag .. HOLDERS_KEY, holder)
-if deadline ~= '' and found and found ~= deadline then return {'renewed'} end
+local found = shared('ZSCORE', tag .. HOLDERS_KEY, holder)
+if deadline ~= '' and found and found ~= deadline and found ~= '0' then return {'renewed'} end
 
-local members = redis.call('SRANDMEMBER', running_key, RESCUED_MAX)
+local members = shared('SRANDMEMBER', running_key, RESCUED_MAX)
 local held = redis.call('SCARD', running_key)
+local is_crash = failure ~= ''
+-- The last one left of a rescue in several calls was not alone.
+local was_alone = held == 1 and found ~= '0'
 
 local function take_back(view, index, record)
-  if held == 1 then record[CRASHES] = record[CRASHES] + 1 end
-  if record[CRASHES] >= max_crashes then
+  if is_crash and was_alone then record[CRASHES] = record[CRASHES] + 1 end
+  if is_crash and record[CRASHES] >= max_crashes then
     return apply.fail(view, index, record, {'fail', view.id, index, 0, '', failure, cause})
   end
   remember(view, index, record, 'rescued', cause)
   emit(view, 'rescued', index, record[ATTEMPT], cause)
   record[ATTEMPT] = record[ATTEMPT] - 1
   record[STATE], record[READY_AT], record[WAITED] = READY, now, 0
-  if string.sub(record[ROUTE], -1) ~= '!' then record[ROUTE] = record[ROUTE] .. '!' end
+  if is_crash and string.sub(record[ROUTE], -1) ~= '!' then record[ROUTE] = record[ROUTE] .. '!' end
   keep(view, index, record)
   push(view, record[ROUTE], record[PRIORITY], index .. ':' .. view.id)
 end
@@ -45,10 +48,10 @@ end
 flush()
 if #members > 0 then redis.call('SREM', running_key, unpack(members)) end
 if held == #members then
-  redis.call('ZREM', tag .. HOLDERS_KEY, holder)
+  shared('ZREM', tag .. HOLDERS_KEY, holder)
   redis.call('DEL', tag .. HOLDER_KEY .. holder)
 else
   -- Not to be renewed back to life between two calls: the lease is over.
-  redis.call('ZADD', tag .. HOLDERS_KEY, 0, holder)
+  shared('ZADD', tag .. HOLDERS_KEY, 0, holder)
 end
 return {'rescued', #members, held - #members}

@@ -6,15 +6,19 @@
 -- Replies    {"retried", how many} | {"changed", status} | {"unknown"}
 -- The caller read the flow to know what to retry; if its events went on since (somebody else retried), nothing is done.
 local id, seq, stages = ARGV[1], tonumber(ARGV[2]), cmsgpack.unpack(ARGV[3])
-local names = {}
-for position, stage in ipairs(stages) do names[position] = tostring(stage[1]) end
-local view = open_flow(id, names)
+local view = open_flow(id)
 if not view then return {'unknown'} end
 local head = view.head
 if head[SEQ] ~= seq or (head[STATUS] ~= FAILED and head[STATUS] ~= CANCELLED) then return {'changed', head[STATUS]} end
 
-redis.call('ZREM', tag .. (head[STATUS] == FAILED and FAILED_KEY or CANCELLED_KEY), id)
-redis.call('ZADD', tag .. LIVE_KEY, head[CREATED_AT], id)
+-- In pages: a script can't hand over more than some thousand words at once.
+for from = 1, #stages, 1000 do
+  local names = {}
+  for position = from, math.min(from + 999, #stages) do names[#names + 1] = tostring(stages[position][1]) end
+  open_flow(id, names)
+end
+shared('ZREM', tag .. (head[STATUS] == FAILED and FAILED_KEY or CANCELLED_KEY), id)
+shared('ZADD', tag .. LIVE_KEY, head[CREATED_AT], id)
 redis.call('PERSIST', view.key)
 head[STATUS], head[ENDED_AT], head[REASON], head[FAILURES] = RUNNING, 0, '', 0
 for _, stage in ipairs(stages) do

@@ -13,7 +13,7 @@ local function judged(submission)
   local id, fingerprint, plan, staging, staged = submission[1], submission[2], submission[3], submission[10], submission[11]
   local known = fingerprints[id] or redis.call('HGET', tag .. FLOW_KEY .. id, 'f')
   if known then return known == fingerprint and 'exists' or 'conflict' end
-  if not new_flows_of[plan] and redis.call('EXISTS', tag .. PLAN_KEY .. plan) == 0 then return 'no_plan' end
+  if not new_flows_of[plan] and redis.call('HEXISTS', tag .. PLAN_KEY .. plan, 'head') == 0 then return 'no_plan' end
   if staging and redis.call('HLEN', staging) ~= staged then return 'staging_lost' end
   fingerprints[id] = fingerprint
   new_flows_of[plan] = (new_flows_of[plan] or 0) + 1
@@ -32,7 +32,7 @@ local function add(submission)
     head = {READY, 0, stages, active, 0, priority, now, 0, 0, ''}}
   emit(view, 'added', -1)
   redis.call('HSET', key, 'm', cmsgpack.pack(view.head), 'p', plan, 'f', fingerprint, 'o', header, unpack(fields))
-  redis.call('ZADD', tag .. LIVE_KEY, now, id)
+  shared('ZADD', tag .. LIVE_KEY, now, id)
   for _, range in ipairs(ranges) do
     local route, stage_priority, first, last = unpack(range)
     push(view, route, stage_priority, (first == last and first or first .. '-' .. last) .. ':' .. id)
