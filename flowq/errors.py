@@ -188,7 +188,8 @@ class ValueNotStorable(FlowqError):
     def __init__(self, where: str, path: str, reason: str) -> None:
         super().__init__(
             f"{where}: {path} can't be stored: {reason}",
-            "use numbers, text, bytes, lists, dicts with text keys, dataclasses or msgspec.Struct; write large or binary data to an artifact",
+            "use numbers, text, bytes, lists, dicts with text keys, dataclasses or msgspec.Struct; "
+            "write large or binary data to an artifact",
         )
         self.where = where
         self.path = path

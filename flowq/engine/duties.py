@@ -14,6 +14,7 @@ from flowq.artifacts.keys import FolderId
 from flowq.artifacts.storage import Storage
 from flowq.artifacts.sweep import sweep
 from flowq.engine.lease import LEASE_MS_MAX
+from flowq.errors import FlowNotFound
 from flowq.model.failure import Failure
 from flowq.store.store import Store
 from flowq.store.views import Views
@@ -64,8 +65,11 @@ class Closer:
     async def run_once(self) -> None:
         """One pass over the flows that are being cancelled."""
         for flow_id, cursor in await self._views.closing():
-            header = await self._views.header(flow_id)
-            await self._store.cancel(flow_id, "", header.stages, cursor)
+            try:
+                stages = (await self._views.header(flow_id)).stages
+            except FlowNotFound:
+                stages = 0  # deleted by hand: the store then forgets that it was to be cancelled
+            await self._store.cancel(flow_id, "", stages, cursor)
 
 
 class Pruner:

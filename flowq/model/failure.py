@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from types import TracebackType
 from typing import Literal
 
 import msgspec
@@ -11,6 +12,7 @@ FailureKind = Literal["error", "timeout", "poisoned", "unrecoverable"]
 
 _MESSAGE_CHARS_MAX = 500
 _TRACEBACK_CHARS_MAX = 2_500
+_OUR_PACKAGES = ("flowq", "asyncio", "concurrent", "contextlib")
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
@@ -35,7 +37,7 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
             message = str(error) or type(error).__name__
         except Exception:  # a user's __str__ may raise; the stage's failure must still be recorded
             message = f"<{type(error).__name__} whose text can't be shown>"
-        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        trace = "".join(traceback.format_exception(type(error), error, _from_user_code(error.__traceback__)))
         return cls(type(error).__name__, _clean(message)[:_MESSAGE_CHARS_MAX], _clean(trace)[-_TRACEBACK_CHARS_MAX:], kind)
 
     @property
@@ -43,6 +45,14 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
         """`ValueError: the first line of its text`."""
         first = self.message.splitlines()[0] if self.message else ""
         return f"{self.error_type}: {first}" if first else self.error_type
+
+
+def _from_user_code(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback from the first frame that is the user's: how flowq got there helps nobody."""
+    step = trace
+    while step is not None and step.tb_frame.f_globals.get("__name__", "").split(".")[0] in _OUR_PACKAGES:
+        step = step.tb_next
+    return step or trace
 
 
 def _clean(text: str) -> str:

@@ -164,10 +164,10 @@ class _Assembled:
         )
         if record is not None:
             stage = self._with_times(stage, record)
-        reason = reason_for(
-            stage, {name: self._states[child] for name, child in zip(children, plan.children, strict=True)},
-            self._workers, FLOW_STATES[self._head.status], self._now, is_suspect=record is not None and record.route.endswith("!"),
-        )  # fmt: skip
+        states = {name: self._states[child] for name, child in zip(children, plan.children, strict=True)}
+        is_suspect = record is not None and record.route.endswith("!")
+        flow_state = FLOW_STATES[self._head.status]
+        reason = reason_for(stage, states, self._workers, flow_state, self._now, is_suspect=is_suspect)
         return msgspec.structs.replace(stage, reason=reason)
 
     def _with_times(self, stage: StageSnapshot, record: Record) -> StageSnapshot:

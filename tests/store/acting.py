@@ -76,6 +76,19 @@ class Actor:
         (claim,) = await self.claim(2, routes)
         return claim
 
+    async def claim_one_of(self, flow_id: str) -> Claim:
+        """A stage from the partition of this flow."""
+        answer = await self.exchange(tag=self.store.keys.tag_of(flow_id), capacity=1)
+        assert answer is not None
+        (claim,) = answer.claims
+        return claim
+
+    async def exchange_claims(self, tag: str, capacity: int) -> list[Claim]:
+        """What one exchange with this partition claims."""
+        answer = await self.exchange(tag=tag, capacity=capacity)
+        assert answer is not None
+        return answer.claims
+
     async def complete(self, claim: Claim, result: object = None) -> str:
         """Completes a stage; gives the verdict, "" when it was accepted."""
         return await self.report(await self.completed(claim, result))
@@ -141,3 +154,20 @@ async def everything(store: Store) -> dict[bytes, bytes]:
     keys = [key async for key in store.connection._client.scan_iter(match=f"{{{store.keys.namespace}[:}}]*", count=10_000)]
     values = await store.connection.commands(*(("DUMP", key) for key in keys))
     return dict(zip(keys, values, strict=True))
+
+
+def in_one_partition(store: Store, count: int) -> list[str]:
+    """Ids that live in the first partition."""
+    found: list[str] = []
+    number = 0
+    while len(found) < count:
+        if store.keys.tag_of(f"p{number}") == store.partitions[0]:
+            found.append(f"p{number}")
+        number += 1
+    return found
+
+
+def two_in_one_partition(store: Store) -> tuple[str, str]:
+    """Two such ids."""
+    one, other = in_one_partition(store, 2)
+    return one, other

@@ -71,7 +71,7 @@ async def test_a_large_flow_twice_in_a_batch_leaves_only_what_expires(store: Sto
 async def test_a_killed_submission_leaves_nothing_that_can_be_seen(store: Store) -> None:
     """The staging key of a producer that died before its commit."""
     await store._submission(store.keys.tag_of("large"), "large", wide(600, literals=True))
-    assert [page async for pages in Views(store).indexes() async for page in pages] == []
+    assert [page for pages in Views(store).indexes() async for page in pages] == []
     assert all([await store.connection.command("TTL", key) > 0 for key in await everything(store) if b":s:" in key])
 
 

@@ -1,21 +1,8 @@
 -- view: the flows that a script touches, read once, changed in memory, written once at its end.
 -- Lua scripts do not roll back: an error after the first write leaves half a transition. So nothing is written before
 -- `flush` (flush.lua), and a flow that can't be read is left alone and reported instead of raising.
-local DAMAGED_KEPT_MS = 86400000
 local tag = KEYS[1]
 local now = time_ms()
-
--- A command on a key that all flows of the partition share. Was it overwritten with another type, it is put aside for a day
--- and the command repeated, because one damaged key must neither stop a partition nor leave half a transition.
-local function shared(command, key, ...)
-  local answer = redis.pcall(command, key, ...)
-  if type(answer) ~= 'table' or not answer.err then return answer end
-  if not string.find(answer.err, 'WRONGTYPE', 1, true) then error(answer) end
-  redis.call('RENAME', key, key .. DAMAGED_KEY)
-  redis.call('PEXPIRE', key .. DAMAGED_KEY, DAMAGED_KEPT_MS)
-  return redis.call(command, key, ...)
-end
-
 local views, opened = {}, {}
 
 -- Opens a flow and reads `names` of its fields in the same command; nil: there is no such flow, or its head is damaged.

@@ -1,0 +1,12 @@
+-- shared: commands on keys that all flows of a partition share. Was one overwritten with another type, it is put aside for a
+-- day and the command repeated: a damaged key must neither stop a partition nor leave half a transition.
+local DAMAGED_KEPT_MS = 86400000
+
+local function shared(command, key, ...)
+  local answer = redis.pcall(command, key, ...)
+  if type(answer) ~= 'table' or not answer.err then return answer end
+  if not string.find(answer.err, 'WRONGTYPE', 1, true) then error(answer) end
+  redis.call('RENAME', key, key .. DAMAGED_KEY)
+  redis.call('PEXPIRE', key .. DAMAGED_KEY, DAMAGED_KEPT_MS)
+  return redis.call(command, key, ...)
+end

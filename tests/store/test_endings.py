@@ -1,0 +1,262 @@
+"""Cancelling, retrying and pruning whole flows."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from flowq.engine.duties import Closer, Pruner
+from flowq.model.plan import Plan
+from flowq.store.store import Retention, Store
+from flowq.store.views import Views
+from flowq.store.wire import needs_of
+from tests.store.acting import Actor, everything, failed, in_one_partition, retried, snapshots, states
+from tests.store.graphs import chain, diamond, drawn, one_stage, wide
+
+pytestmark = pytest.mark.anyio
+
+
+async def retry(store: Store, flow_id: str, plan: Plan, seq: int | None = None) -> bool:
+    """As `FlowHandle.retry` does it."""
+    snapshot = await snapshots(store).snapshot(flow_id)
+    stages = []
+    for stage in snapshot.in_state("failed", "cancelled"):
+        planned = plan.stages[plan.index_of[stage.name]]
+        is_ready = all(snapshot.stage(child).state == "completed" for child in stage.children)
+        stages.append((plan.index_of[stage.name], planned.route, planned.priority, needs_of(planned), is_ready))
+    return await store.retry(flow_id, snapshot.seq if seq is None else seq, stages)
+
+
+# ── cancel ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_cancelled_flow_is_never_claimed(store: Store, actor: Actor) -> None:
+    await store.submit([("f1", diamond())])
+    assert await store.cancel("f1", "not needed", 4) == "cancelled"
+    assert await actor.claim(5) == []
+    snapshot = await snapshots(store).snapshot("f1")
+    assert (snapshot.state, snapshot.cancel_reason) == ("cancelled", "not needed")
+    assert {stage.state for stage in snapshot.graph} == {"cancelled"}
+
+
+async def test_who_runs_a_cancelled_stage_is_told_once_and_refused(store: Store, actor: Actor) -> None:
+    await store.submit([("f1", one_stage())])
+    claim = await actor.claim_one()
+    await store.cancel("f1", "", 1)
+    tag = store.keys.tag_of("f1")
+    told = await actor.exchange(tag=tag)
+    assert told is not None
+    assert told.cancelled == [("f1", 0, claim.token.fence)]
+    again = await actor.exchange(tag=tag, seq=actor.seq, nonce=actor.nonce)
+    assert again is not None
+    assert again.cancelled == told.cancelled, "the reply may have been lost"
+    after = await actor.exchange(tag=tag)
+    assert after is not None
+    assert after.cancelled == []
+    assert await actor.complete(claim) == "stale"
+
+
+async def test_scheduled_stages_of_a_cancelled_flow_never_come_back(store: Store, actor: Actor) -> None:
+    await store.submit([("f1", one_stage(attempts=3))])
+    await actor.report(retried(await actor.claim_one(), 60_000))
+    await store.cancel("f1", "", 1)
+    assert await Views(store).scheduled() == 0
+
+
+async def test_what_had_completed_stays_completed(store: Store, actor: Actor) -> None:
+    await store.submit([("f1", chain(3))])
+    await actor.complete(await actor.claim_one())
+    await store.cancel("f1", "", 3)
+    assert await states(store, "f1") == "cancelled: completed cancelled cancelled"
+
+
+async def test_a_large_flow_is_cancelled_in_pieces(store: Store, actor: Actor) -> None:
+    await store.submit([("f1", wide(1_200))])
+    tag = store.keys.tag_of("f1")
+    retention = b"\x93\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00"
+    assert await store.connection.run("cancel", tag, "f1", "why", 0, 1_201, retention) == [b"closing", 500]
+    assert await actor.claim(5) == [], "from the first call on nothing of it is claimed"
+    # Whoever finds it finishes it.
+    await Closer(store, Views(store)).run_once()
+    snapshot = await snapshots(store).snapshot("f1")
+    assert (snapshot.state, snapshot.cancel_reason) == ("cancelled", "why")
+    assert {stage.state for stage in snapshot.graph} == {"cancelled"}
+    assert await Views(store).closing() == []
+
+
+async def test_a_stage_that_completes_while_its_flow_is_being_cancelled_releases_nothing(store: Store, actor: Actor) -> None:
+    await store.submit([("f1", wide(700))])
+    tag = store.keys.tag_of("f1")
+    claims = await actor.exchange_claims(tag, 700)
+    late = claims[-1]
+    retention = b"\x93\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00"
+    await store.connection.run("cancel", tag, "f1", "", 0, 701, retention)
+    assert await actor.complete(late) == ""
+    assert await store.cancel("f1", "", 701, 500) == "cancelled"
+    assert await actor.claim(5) == []
+    assert (await snapshots(store).snapshot("f1")).stage("top").state == "cancelled"
+
+
+async def test_cancelling_a_flow_that_has_ended_changes_nothing(store: Store, actor: Actor) -> None:
+    await store.submit([("f1", one_stage())])
+    await actor.finish()
+    before = await everything(store)
+    assert await store.cancel("f1", "", 1) == "c"
+    assert await store.cancel("nowhere", "", 1) == "unknown"
+    assert await everything(store) == before
+
+
+async def test_a_vanished_flow_does_not_hold_up_the_cancelling_of_others(store: Store) -> None:
+    gone, other = in_one_partition(store, 2)
+    await store.submit([(gone, wide(600)), (other, wide(700))])
+    tag, retention = store.partitions[0], b"\x93\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00"
+    for flow_id, stages in ((gone, 601), (other, 701)):
+        await store.connection.run("cancel", tag, flow_id, "", 0, stages, retention)
+    await store.connection.command("DEL", store.keys.flow(gone))
+    await Closer(store, Views(store)).run_once()
+    assert (await snapshots(store).snapshot(other)).state == "cancelled"
+    assert await Views(store).closing() == []
+
+
+# ── retry ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_retried_flow_runs_only_what_had_not_completed(store: Store, actor: Actor) -> None:
+    spec = drawn({"a": [], "b": [], "c": ["a", "b"]})
+    await store.submit([("f1", spec)])
+    a, b = sorted(await actor.claim(2), key=lambda claim: claim.index)
+    await actor.complete(a)
+    await actor.report(failed(b))
+    assert await states(store, "f1") == "failed: completed failed blocked"
+    assert await retry(store, "f1", spec.plan)
+    assert await states(store, "f1") == "running: completed ready blocked"
+    again = await actor.claim_one()
+    assert (again.index, again.attempt, again.token.fence) == (1, 1, 2)
+    await actor.complete(again)
+    assert await actor.finish() == 1
+    assert await states(store, "f1") == "completed: completed completed completed"
+
+
+async def test_a_cancelled_flow_can_be_retried(store: Store, actor: Actor) -> None:
+    spec = diamond()
+    await store.submit([("f1", spec)])
+    await actor.complete(await actor.claim_one())
+    await actor.claim(1)
+    await store.cancel("f1", "", 4)
+    assert await retry(store, "f1", spec.plan)
+    assert await actor.finish() == 3
+    assert (await snapshots(store).snapshot("f1")).state == "completed"
+
+
+async def test_a_retry_of_what_has_changed_since_does_nothing(store: Store, actor: Actor) -> None:
+    spec = one_stage()
+    await store.submit([("f1", spec)])
+    await actor.report(failed(await actor.claim_one()))
+    before = await everything(store)
+    assert not await retry(store, "f1", spec.plan, seq=2)
+    assert await everything(store) == before
+
+
+async def test_two_retries_at_once_make_one(store: Store, actor: Actor) -> None:
+    spec = one_stage()
+    await store.submit([("f1", spec)])
+    await actor.report(failed(await actor.claim_one()))
+    snapshot = await snapshots(store).snapshot("f1")
+    stages = [(0, "default:a", 0, [], True)]
+    answers = await asyncio.gather(*(store.retry("f1", snapshot.seq, stages) for _ in range(5)))
+    assert sorted(answers) == [False, False, False, False, True]
+    assert len(await actor.claim(5)) == 1
+
+
+async def test_a_retried_flow_no_longer_expires_and_is_listed_as_running(store: Store, actor: Actor) -> None:
+    spec = one_stage()
+    await store.submit([("f1", spec)])
+    await actor.report(failed(await actor.claim_one()))
+    key = store.keys.flow("f1")
+    assert await store.connection.command("PTTL", key) > 0
+    await retry(store, "f1", spec.plan)
+    assert await store.connection.command("PTTL", key) == -1
+    views = Views(store)
+    assert [flow for pages in views.indexes("failed") async for flow in pages] == []
+    assert [flow for pages in views.indexes("running") async for flow in pages] == [["f1"]]
+
+
+async def test_a_flow_with_thousands_of_cancelled_stages_can_be_retried(store: Store, actor: Actor) -> None:
+    spec = wide(9_000)
+    await store.submit([("f1", spec)])
+    await store.cancel("f1", "", 9_001)
+    assert await retry(store, "f1", spec.plan)
+    assert len(await actor.claim(50)) == 50
+
+
+# ── prune ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+AT_ONCE = Retention(-1_000, -1_000, -1_000)
+
+
+async def ended(store: Store, actor: Actor) -> None:
+    """One completed, one failed, one cancelled flow, and one that lives."""
+    await store.submit([(f"f{number}", one_stage()) for number in range(4)])
+    claims = {claim.flow_id: claim for claim in await actor.claim(4)}
+    await actor.complete(claims["f0"])
+    await actor.report(failed(claims["f1"]))
+    await store.cancel("f2", "", 1)
+
+
+async def test_pruning_removes_what_has_ended_and_nothing_else(store: Store, actor: Actor) -> None:
+    await ended(store, actor)
+    digest = one_stage().plan.digest.encode()
+    before = await Views(store).now() + 1_000
+    for tag in store.partitions:
+        await store.prune(tag, before, [digest + f"f{number}".encode() for number in range(4) if store.keys.tag_of(f"f{number}") == tag])
+    views = Views(store)
+    assert [await views.exists(f"f{number}") for number in range(4)] == [False, False, False, True]
+    assert (await states(store, "f3")).startswith("running")
+
+
+async def test_a_flow_whose_retention_is_not_over_stays(store: Store, actor: Actor) -> None:
+    await ended(store, actor)
+    assert await Pruner(store, Views(store)).run_once() == 0
+    assert await Views(store).exists("f1")
+
+
+async def test_failed_and_cancelled_flows_are_found_when_their_retention_is_over(store: Store, actor: Actor) -> None:
+    await ended(store, actor)
+    store.retention = AT_ONCE
+    assert await Pruner(store, Views(store)).run_once() == 2
+    assert [flow for pages in Views(store).indexes("failed") async for flow in pages] == []
+
+
+async def test_pruning_one_flow_twice_does_not_take_the_plan_from_the_others(store: Store, actor: Actor) -> None:
+    """Two pruners were given the same flow, or the answer of the first call was lost."""
+    first, second = in_one_partition(store, 2)
+    await store.submit([(first, chain(2)), (second, chain(2))])
+    await store.cancel(first, "", 2)
+    tag, before = store.partitions[0], await Views(store).now() + 1_000
+    entry = chain(2).plan.digest.encode() + first.encode()
+    assert [await store.prune(tag, before, [entry]) for _ in range(3)] == [1, 0, 0]
+    assert await actor.finish() == 2
+    assert (await snapshots(store).snapshot(second)).state == "completed"
+
+
+async def test_a_plan_goes_with_its_last_flow(store: Store, actor: Actor) -> None:
+    first, second = in_one_partition(store, 2)
+    spec = one_stage()
+    await store.submit([(first, spec), (second, spec)])
+    await actor.finish()
+    tag, before = store.partitions[0], await Views(store).now() + 1_000
+    key = f"{tag}:p:{spec.plan.digest}"
+    for flow_id, remains in ((first, 1), (second, 0)):
+        await store.prune(tag, before, [spec.plan.digest.encode() + flow_id.encode()])
+        assert await store.connection.command("EXISTS", key) == remains
+
+
+async def test_a_flow_retried_since_is_not_pruned(store: Store, actor: Actor) -> None:
+    spec = one_stage()
+    await store.submit([("f1", spec)])
+    await actor.report(failed(await actor.claim_one()))
+    await retry(store, "f1", spec.plan)
+    before = await Views(store).now() + 1_000
+    assert await store.prune(store.keys.tag_of("f1"), before, [spec.plan.digest.encode() + b"f1"]) == 0
+    assert await actor.finish() == 1
