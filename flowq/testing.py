@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,14 @@ from flowq.model.artifact import bound_reader
 
 
 @contextmanager
-def stage_context(folder: Path, *, flow_id: str = "test", stage: str = "test", attempt: int = 1) -> Generator[StageContext]:
+def stage_context(
+    folder: Path,
+    *,
+    flow_id: str = "test",
+    stage: str = "test",
+    attempt: int = 1,
+    on_progress: Callable[[float, str], None] | None = None,
+) -> Generator[StageContext]:
     """Makes `context()` and artifacts work inside the block.
 
     Args:
@@ -21,12 +28,14 @@ def stage_context(folder: Path, *, flow_id: str = "test", stage: str = "test", a
         flow_id: what `context().flow_id` gives.
         stage: what `context().stage` gives.
         attempt: what `context().attempt` gives.
+        on_progress: told each fraction and message that the stage reports.
 
     Yields:
         The context, so that a test can call `cancel()` on it, and read `committed_artifacts()`.
     """
     storage = open_storage(f"file:{folder}")
-    made = StageContext(flow_id, stage, attempt, attempt, folder=f"{flow_id}/{stage}/{attempt}-test", storage=storage)
+    own = f"{flow_id}/{stage}/{attempt}-test"
+    made = StageContext(flow_id, stage, attempt, attempt, folder=own, storage=storage, on_progress=on_progress)
     entered, reader = stage_contexts.enter(made), bound_reader.set(storage)
     try:
         yield made

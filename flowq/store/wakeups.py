@@ -34,9 +34,10 @@ class Wakeups:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
+        # Again and again, because the client library's subscribe() swallows a cancellation that meets it.
+        while self._task is not None and not self._task.done():
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.wait([self._task], timeout=0.1)
 
     def on_wake(self, holder: str, callback: Callable[[], None]) -> None:
         """Calls back when a partition has work for this holder, or something to tell it."""

@@ -1,0 +1,139 @@
+"""Keys that somebody overwrote or deleted: others run on, nothing is written by halves, nothing is kept for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from flowq.engine.duties import Closer, Pruner, Rescuer
+from flowq.errors import CorruptState, FlowqError, SchemaNewer
+from flowq.store.store import Store
+from flowq.store.views import Views
+from tests.store.acting import Actor, everything, failed, in_one_partition, retried, snapshots
+from tests.store.graphs import chain, one_stage, wide
+
+pytestmark = pytest.mark.anyio
+
+# The part of the key after the partition's tag; `%` stands for what differs.
+SHARED = ("holders", "due", "events", "live", "failed", "cancelled", "closing", "q:default:s:0", "z:default:s", "w:default:s", "finished:%")
+OWN = ("f:%", "p:%", "h:%", "x:%")
+
+
+async def overwrite(store: Store, victim: str, actor: Actor, kind: str) -> str:
+    """Puts rubbish of another type in the place of a key of the victim's partition."""
+    hour = await Views(store).now() // 3_600_000
+    own = {"f": victim, "p": chain(3).plan.digest, "h": actor.id, "x": actor.id, "finished": str(hour)}
+    key = f"{store.keys.tag_of(victim)}:" + kind.replace("%", own.get(kind.partition(":")[0], ""))
+    if kind == "holders":
+        await store.connection.command("SET", key, "rubbish")
+    else:
+        await store.connection.commands(("DEL", key), ("SET", key, "rubbish", "EX", 600))
+    return key
+
+
+async def whole_or_nothing(store: Store, call: Callable[[], Awaitable[Any]]) -> Any:
+    """Calls; a refusal must be one of ours and leave everything as it was."""
+    before = await everything(store)
+    try:
+        return await call()
+    except FlowqError:
+        assert await everything(store) == before, "a refused call left something behind"
+
+
+@pytest.mark.parametrize("kind", [*SHARED, *OWN])
+async def test_an_overwritten_key_stops_nobody_else_and_leaves_nothing_by_halves(store: Store, actor: Actor, kind: str) -> None:
+    victim, other, ended, cancelled, later = in_one_partition(store, 5)
+    await store.submit([(victim, chain(3, attempts=3)), (ended, chain(3, attempts=3)), (cancelled, chain(3, attempts=3))])
+    claims = {claim.flow_id: claim for claim in await actor.claim(10)}
+    await overwrite(store, victim, actor, kind)
+    tag = store.keys.tag_of(victim)
+
+    await whole_or_nothing(store, lambda: store.submit([(other, one_stage())]))
+    outcome = await actor.completed(claims[victim]) if kind != "p:%" else retried(claims[victim])
+    await whole_or_nothing(store, lambda: actor.exchange(outcome))
+    await whole_or_nothing(store, lambda: actor.exchange(retried(claims[ended], 1)))
+    await whole_or_nothing(store, lambda: actor.exchange(failed(claims[ended])))
+    await whole_or_nothing(store, lambda: store.cancel(cancelled, "", 3))
+    await whole_or_nothing(store, lambda: actor.exchange(tag=tag, capacity=5, parks=True))
+    await whole_or_nothing(store, lambda: store.renew(tag, 15_000, [actor.id]))
+    for duty in (Rescuer(store), Closer(store, Views(store)), Pruner(store, Views(store))):
+        await whole_or_nothing(store, duty.run_once)
+    await whole_or_nothing(store, lambda: store.rescue(tag, actor.id, "gone", b"", 3))
+
+    # From then on it is as if nothing had happened, for flows of the same partition too.
+    newcomer = await Actor(store, routes=("a", "leaf", "top")).begin()
+    await store.submit([(later, wide(5))])
+    assert await newcomer.finish() >= 6
+    assert (await snapshots(store).snapshot(later)).state == "completed"
+    assert (await snapshots(store).snapshot(other)).state == "completed"
+
+
+@pytest.mark.parametrize("kind", OWN)
+async def test_a_deleted_key_costs_at_most_its_own_flow(store: Store, actor: Actor, kind: str) -> None:
+    victim, other = in_one_partition(store, 2)
+    await store.submit([(victim, chain(3)), (other, one_stage())])
+    claims = {claim.flow_id: claim for claim in await actor.claim(2, ["default:s", "default:a"])}
+    outcome = await actor.completed(claims[victim])
+    await store.connection.command("DEL", await overwrite(store, victim, actor, kind))
+    assert await actor.exchange(outcome) is not None
+    assert await actor.complete(claims[other]) == ""
+    assert (await snapshots(store).snapshot(other)).state == "completed"
+
+
+async def test_a_lost_table_of_leases_is_noticed_by_who_had_one(store: Store, actor: Actor) -> None:
+    await store.submit([("f1", one_stage())])
+    await actor.claim_one()
+    await store.connection.command("DEL", f"{store.keys.tag_of('f1')}:holders")
+    assert await actor.exchange(tag=store.keys.tag_of("f1")) is None
+    assert await store.rescue(store.keys.tag_of("f1"), actor.id, "its lease was lost", b"", 3) == 1
+    assert len(await (await Actor(store).begin()).claim(1)) == 1
+
+
+async def test_a_damaged_flow_is_said_to_be_damaged(store: Store) -> None:
+    await store.submit([("f1", chain(2))])
+    await store.connection.command("HSET", store.keys.flow("f1"), "0", b"\xc1rubbish")
+    with pytest.raises(CorruptState, match="f1"):
+        await snapshots(store).snapshot("f1")
+    await store.connection.commands(("DEL", store.keys.flow("f1")), ("SET", store.keys.flow("f1"), "x", "EX", 60))
+    with pytest.raises(CorruptState):
+        await snapshots(store).snapshot("f1")
+
+
+@pytest.mark.parametrize("record", [b"\x9c\xa1?" + b"\x00" * 11, b"\x91\xa1r", b"\x00", b"", b"\xff" * 100])
+async def test_no_rubbish_in_a_record_makes_reading_it_raise_anything_untyped(store: Store, record: bytes) -> None:
+    await store.submit([("f1", chain(2))])
+    await store.connection.command("HSET", store.keys.flow("f1"), "0", record)
+    with pytest.raises(CorruptState, match="f1"):
+        await snapshots(store).snapshot("f1")
+
+
+async def test_keys_of_a_newer_release_are_refused(store: Store) -> None:
+    await store.connection.command("HSET", store.keys.meta, "schema", 999)
+    with pytest.raises(SchemaNewer):
+        await Store(store.connection, store.keys.namespace).open()
+
+
+async def test_all_clients_of_a_namespace_use_the_partitions_it_began_with(store: Store) -> None:
+    other = Store(store.connection, store.keys.namespace)
+    await other.open(partitions=7)
+    assert other.partitions == store.partitions
+
+
+async def test_every_key_expires_or_is_on_the_list_of_those_that_need_not(store: Store, actor: Actor, valkey_url: str) -> None:
+    ids = in_one_partition(store, 4)
+    await store.submit([(flow_id, chain(3, attempts=3)) for flow_id in ids[:3]])
+    await store.submit([(ids[3], wide(600, literals=True))])
+    claims = await actor.claim(3, ["default:s"])
+    await actor.report(retried(claims[0], 60_000))
+    await actor.report(failed(claims[1]))
+    await store.cancel(claims[2].flow_id, "", 3)
+    await actor.exchange(tag=store.partitions[0], capacity=1, parks=True, routes=["default:nothing"])
+    async with redis.asyncio.Redis.from_url(valkey_url) as client:
+        keys = [key.decode() for key in await everything(store)]
+        eternal = [key for key in keys if await client.pttl(key) == -1]
+    assert [key for key in eternal if not store.keys.is_permanent(key)] == []
+    ended = {store.keys.flow(claims[1].flow_id), store.keys.flow(claims[2].flow_id)}
+    assert ended.isdisjoint(eternal), "a flow that has ended expires even when no pruner runs"

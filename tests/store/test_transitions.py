@@ -1,0 +1,102 @@
+"""Every verb in every state: it leads where the table of transitions says, or changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from flowq.model.outcome import Claim, Token
+from flowq.model.states import TRANSITIONS
+from flowq.store.store import Store
+from flowq.store.views import Views
+from tests.store.acting import Actor, failed, retried, snapshots
+from tests.store.graphs import chain
+
+pytestmark = pytest.mark.anyio
+
+STATES = ("blocked", "scheduled", "ready", "running", "completed", "failed", "cancelled")
+# A retry by hand makes the stage ready at once: it is due now.
+BY_HAND = {("retry", "failed"): "ready", ("retry", "cancelled"): "ready"}
+
+
+class Walk:
+    """The second stage of a chain of two, `s-1`, is what all this is about."""
+
+    def __init__(self, store: Store, actor: Actor) -> None:
+        self.store, self.actor = store, actor
+        self.tag = store.keys.tag_of("f1")
+        self.spec = chain(2, attempts=5)
+        # Until it is claimed nobody has a token for it; a forged one must do.
+        self.claim = Claim("f1", 1, self.spec.plan.digest, Token(1, "forged"), 1, 0, 0, 0, b"", {}, "default:s")
+
+    async def into(self, state: str) -> None:
+        await self.store.submit([("f1", self.spec)])
+        self.first = await self.actor.claim_one()
+        if state == "blocked":
+            return
+        await self.actor.complete(self.first)
+        if state == "ready":
+            return
+        self.claim = await self.actor.claim_one()
+        match state:
+            case "scheduled":
+                await self.actor.report(retried(self.claim, 60_000))
+            case "completed":
+                await self.actor.complete(self.claim)
+            case "failed":
+                await self.actor.report(failed(self.claim))
+            case "cancelled":
+                await self.store.cancel("f1", "", 2)
+
+    async def state(self) -> str:
+        return (await snapshots(self.store).snapshot("f1")).stage("s-1").state
+
+    async def apply(self, verb: str) -> None:
+        verbs: dict[str, Callable[[], Awaitable[object]]] = {
+            "release": lambda: self.actor.complete(self.first),
+            "promote": self.promote,
+            "claim": self.claim_by_a_stray_entry,
+            "complete": lambda: self.actor.complete(self.claim),
+            "fail": lambda: self.actor.report(failed(self.claim)),
+            "retry": self.retry,
+            "rescue": self.rescue,
+            "cancel": lambda: self.store.cancel("f1", "", 2),
+        }
+        await verbs[verb]()
+
+    async def promote(self) -> None:
+        await self.store.connection.command("ZADD", f"{self.tag}:due", await Views(self.store).now() - 5, "1:f1")
+        await self.actor.exchange(tag=self.tag)
+
+    async def claim_by_a_stray_entry(self) -> None:
+        """An entry in a lane is a hint; what counts is the stage's own record."""
+        await self.store.connection.command("RPUSH", f"{self.tag}:q:default:s:0", "1:f1")
+        await self.store.connection.command("ZADD", f"{self.tag}:z:default:s", 0, "0")
+        await self.actor.exchange(tag=self.tag, capacity=5)
+
+    async def retry(self) -> None:
+        if await self.state() in ("failed", "cancelled"):
+            snapshot = await snapshots(self.store).snapshot("f1")
+            await self.store.retry("f1", snapshot.seq, [(1, "default:s", 0, [0], True)])
+        else:
+            await self.actor.report(retried(self.claim, 60_000))
+
+    async def rescue(self) -> None:
+        await self.store.connection.command("SADD", f"{self.tag}:x:{self.actor.id}", "1:f1")
+        await self.store.rescue(self.tag, self.actor.id, "gone", b"", 3)
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("verb", TRANSITIONS)
+async def test_a_verb_leads_where_the_table_says_or_nowhere(store: Store, actor: Actor, verb: str, state: str) -> None:
+    walk = Walk(store, actor)
+    await walk.into(state)
+    assert await walk.state() == state
+    before = (await snapshots(store).snapshot("f1")).seq
+    await walk.apply(verb)
+    sources, target = TRANSITIONS[verb]
+    expected = BY_HAND.get((verb, state), target) if state in sources else state
+    assert await walk.state() == expected
+    if state not in sources and not (verb == "cancel" or (verb in ("rescue", "release") and state == "blocked")):
+        assert (await snapshots(store).snapshot("f1")).seq == before, "what changes nothing tells nothing"
