@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -11,7 +12,7 @@ from flowq.cli.documents import envelope, json_text
 from flowq.cli.render.events import event_line
 from flowq.cli.render.flow import flow_view
 from flowq.cli.render.ink import line, painted
-from flowq.cli.render.screen import Screen
+from flowq.cli.render.screen import WIDTH_MAX, WIDTH_MIN, Screen
 from flowq.errors import FlowTimedOut
 from flowq.model.event import Event
 
@@ -57,6 +58,7 @@ async def follow(
 async def _each(handle: FlowHandle[Any], write: Callable[[Any], None]) -> FlowSnapshot:
     """Every event, from the flow's first."""
     async for item in handle.events(after=0):
+        _heed_ctrl_c()
         write(item)
         if isinstance(item, Event):
             if item.ends_the_flow and await _is_over(handle):
@@ -120,15 +122,15 @@ async def _live(handle: FlowHandle[Any], stream: TextIO, screen: Screen) -> Flow
     from rich.live import Live
     from rich.text import Text
 
-    console = Console(
-        file=stream, force_terminal=True, width=screen.width, no_color=not screen.colour, highlight=False, markup=False
-    )
+    console = Console(file=stream, force_terminal=True, no_color=not screen.colour, highlight=False, markup=False)
     changed = asyncio.Event()
     listener = asyncio.create_task(_listen(handle, changed))
     snapshot = await handle.inspect()
 
     def picture(rows_max: int | None) -> Text:
-        lines = flow_view(snapshot, screen, rows_max=rows_max, live=True)
+        # The terminal may have been resized since the last picture.
+        now = screen._replace(width=min(max(console.width, WIDTH_MIN), WIDTH_MAX))
+        lines = flow_view(snapshot, now, rows_max=rows_max, live=True)
         return Text.from_ansi(painted(lines, screen.colour).rstrip("\n"), no_wrap=True)
 
     try:
@@ -140,8 +142,9 @@ async def _live(handle: FlowHandle[Any], stream: TextIO, screen: Screen) -> Flow
                 snapshot = await handle.inspect()
                 live.update(picture(rows_max), refresh=True)
     finally:
-        listener.cancel()
-        await asyncio.gather(listener, return_exceptions=True)
+        while not listener.done():
+            listener.cancel()
+            await asyncio.wait([listener], timeout=0.2)
     stream.write(painted(flow_view(snapshot, screen), screen.colour))
     return snapshot
 
@@ -154,12 +157,19 @@ async def _listen(handle: FlowHandle[Any], changed: asyncio.Event) -> None:
 async def _soon(changed: asyncio.Event) -> None:
     """Waits for a change, but neither too short nor too long."""
     await asyncio.sleep(_PICTURE_SECONDS)
-    try:
-        await asyncio.wait_for(changed.wait(), _IDLE_SECONDS - _PICTURE_SECONDS)
-    except TimeoutError:
-        return
-    finally:
-        changed.clear()
+    # Not wait_for: before Python 3.12 it swallows a Ctrl-C that comes in the same moment as the change.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_IDLE_SECONDS - _PICTURE_SECONDS):
+            await changed.wait()
+    changed.clear()
+    _heed_ctrl_c()
+
+
+def _heed_ctrl_c() -> None:
+    """Ends the command when it was told to: a client library may have swallowed the cancellation that told so."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def stderr_screen(color: str = "auto") -> Screen:

@@ -89,6 +89,7 @@ class Conversation:
         self._progress_due_at = 0.0
         self._stirred = asyncio.Event()
         self._idle_until = 0.0
+        self._news_due_at = 0.0
         self._claims_on = True
         self._is_over = False
         self._in_flight = 0
@@ -107,8 +108,8 @@ class Conversation:
         self._stirred.set()
 
     def wake(self) -> None:
-        """There may be work."""
-        self._idle_until = 0.0
+        """There may be work, or a stage that runs here was cancelled."""
+        self._idle_until = self._news_due_at = 0.0
         self._stirred.set()
 
     def stop_claiming(self) -> None:
@@ -123,10 +124,17 @@ class Conversation:
         self._stirred.set()
 
     async def hold(self) -> None:
-        """Talks until `end`."""
-        async with asyncio.TaskGroup() as lines:
-            for number in range(LINES):
-                lines.create_task(self._hold_line(_Line(number)))
+        """Talks until `end`.
+
+        Raises:
+            ServerError: the server can't be used any more.
+        """
+        try:
+            async with asyncio.TaskGroup() as lines:
+                for number in range(LINES):
+                    lines.create_task(self._hold_line(_Line(number)))
+        except BaseExceptionGroup as group:  # both lines talk to one server: what one met says it all
+            raise group.exceptions[0] from None
 
     # ── one line ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -141,15 +149,18 @@ class Conversation:
     async def _something_to_say(self, line: _Line) -> None:
         while not self._outcomes and not self._is_over:
             now = time.monotonic()
-            if self._claims_on and now >= self._idle_until and self._may_ask(line):
+            # Who can't claim still asks whether what it runs was cancelled: a wake-up that says so may be lost.
+            can_claim = self._claims_on and self._room.is_open
+            asks_at = self._idle_until if can_claim else self._news_due_at
+            if now >= asks_at and self._may_ask(line):
                 return
             waits = [_POLL_SECONDS]
             if self._progress:
                 if now >= self._progress_due_at:
                     return
                 waits.append(self._progress_due_at - now)
-            if self._claims_on and line.number == 0 and self._idle_until > now:
-                waits.append(self._idle_until - now)
+            if line.number == 0 and asks_at > now:
+                waits.append(asks_at - now)
             self._stirred.clear()
             try:
                 await asyncio.wait_for(self._stirred.wait(), min(waits))
@@ -158,7 +169,7 @@ class Conversation:
 
     def _may_ask(self, line: _Line) -> bool:
         # While the other line asks, this one waits: two empty-handed questions at once would only cost.
-        return self._room.is_open and not (self._in_flight or line.number)
+        return not (self._in_flight or line.number)
 
     async def _speak(self, line: _Line) -> bool:
         """One exchange; False: the holder is expired."""
@@ -201,6 +212,7 @@ class Conversation:
         for claim in answer.claims:
             self._listener.start(claim)
         self._idle_until = 0.0
+        self._news_due_at = time.monotonic() + _POLL_SECONDS
         if is_idle:
             until_due = (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else _POLL_SECONDS
             self._idle_until = time.monotonic() + min(_POLL_SECONDS, max(0.001, until_due))

@@ -32,11 +32,17 @@ def poisoned(cause: str) -> bytes:
     return _pack(Failure("Poisoned", message, kind="poisoned"))
 
 
-async def rescue(store: Store, holder: str, cause: str, deadline: str = "", tags: list[str] | None = None) -> int:
-    """Takes back all stages of a holder that is gone; returns how many."""
+async def rescue(
+    store: Store, holder: str, cause: str, deadline: str = "", tags: list[str] | None = None, *, is_crash: bool = True
+) -> int:
+    """Takes back all stages of a holder that is gone; returns how many.
+
+    Unless it was a crash, nobody is charged with it: the process was stopped, or lost its lease.
+    """
     rescued = 0
+    failure = poisoned(cause) if is_crash else b""
     for tag in tags or store.partitions:
-        rescued += await store.rescue(tag, holder, cause, poisoned(cause), MAX_CRASHES, deadline)
+        rescued += await store.rescue(tag, holder, cause, failure, MAX_CRASHES, deadline)
     if rescued:
         log.warning("rescued %d stages of %s: %s", rescued, holder, cause)
     return rescued

@@ -10,7 +10,7 @@ import contextvars
 import datetime
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,6 +21,7 @@ from flowq.artifacts.storage import Storage
 from flowq.engine import context as stage_contexts
 from flowq.engine.context import StageContext
 from flowq.engine.policy import after_error
+from flowq.engine.stage_threads import StageThreads
 from flowq.errors import CorruptState, StageTimedOut, StorageNotConfigured, ValueTooLarge
 from flowq.model.artifact import bound_reader
 from flowq.model.outcome import Claim, Complete, Outcome, Progress, Release, opaque
@@ -65,7 +66,7 @@ class Executor:
         self._store = store
         self._stages = stages
         self._storage = storage
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="flowq-stage")
+        self.threads = StageThreads(threads)
         self._on_progress = on_progress
         self._on_group = on_group
 
@@ -93,7 +94,10 @@ class Executor:
                 return Release(claim.flow_id, claim.index, claim.token.fence, claim.token.nonce)
             if stage_context is not None and stage_context.cancelled:
                 return None
-            raise
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            # The stage raised it by itself, say because it awaited a task that was cancelled: a failure like any other.
+            return after_error(error, stage or StagePlan("?", "?"), claim)
         # The one place that catches everything: whatever a stage raises is its outcome, not ours.
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | SystemExit) and stage_context is None:
@@ -103,7 +107,7 @@ class Executor:
 
     def close(self) -> None:
         """Lets go of the threads; functions that still run in them go on, refused by their tokens."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.threads.close()
 
     def _context_for(self, claim: Claim, stage: StagePlan, plan: StoredPlan) -> StageContext:
         deadline = None
@@ -128,11 +132,12 @@ class Executor:
         arguments: dict[str, Any] = _unpack(claim.literals) if claim.literals else {}
         if not stage.bindings:
             return arguments
-        packed = claim.results
+        packed, children = claim.results, {binding.child for binding in stage.bindings}
         if packed is None:
-            packed = await self._store.results(claim.flow_id, sorted({binding.child for binding in stage.bindings}))
+            packed = await self._store.results(claim.flow_id, sorted(children))
         results: dict[int, Any] = {}
-        for child, data in packed.items():
+        for child in children:
+            data = packed.get(child)
             if not data:
                 raise CorruptState(claim.flow_id, f"result of stage {child}", "it is missing")
             results[child] = _unpack(await self._whole(data) if is_spilled(data) else data)
@@ -166,8 +171,7 @@ class Executor:
         if function.is_async:
             return function.fn(**arguments)
         # The thread sees this task's context, so context() and Artifact work there too.
-        copied = contextvars.copy_context()
-        return asyncio.get_running_loop().run_in_executor(self._threads, lambda: copied.run(function.fn, **arguments))
+        return self.threads.run(partial(contextvars.copy_context().run, function.fn, **arguments))
 
     async def _completed(
         self, claim: Claim, function: AnyStage, stage_context: StageContext, result: Any, plan: StoredPlan

@@ -33,6 +33,9 @@ def new_holder_id(name: str) -> str:
     return f"{name}.{secrets.token_hex(4)}"
 
 
+_RunKey = tuple[str, int, int]
+
+
 class _Run(msgspec.Struct):
     task: asyncio.Task[None]
     claim: Claim
@@ -68,7 +71,8 @@ class Holder:
         self._room = room
         self._loop = asyncio.get_running_loop()
         self._executor = Executor(store, stages, storage, threads, self._progress_from_any_thread, on_group)
-        self._running: dict[tuple[str, int], _Run] = {}
+        # By token, because a stage may be claimed again here while its earlier run still winds down.
+        self._running: dict[_RunKey, _Run] = {}
         self._ended = asyncio.Event()
         self._ended.set()
         self._over = asyncio.Event()
@@ -86,6 +90,16 @@ class Holder:
     def earliest_deadline(self) -> float:
         """When the first running stage must have ended, by `time.monotonic()`; inf: none has to."""
         return min((run.deadline for run in self._running.values()), default=math.inf)
+
+    @property
+    def strays(self) -> int:
+        """How many threads run functions whose stage is over: they were told to stop and did not."""
+        return self._executor.threads.strays
+
+    @property
+    def strayed_at(self) -> float:
+        """Since when the oldest of them does, by `time.monotonic()`; inf: there is none."""
+        return self._executor.threads.strayed_at
 
     async def work(self, wakeups: Wakeups) -> None:
         """Claims and runs until `drain` has finished or the lease is lost."""
@@ -127,14 +141,17 @@ class Holder:
 
     def start(self, claim: Claim) -> None:
         """Runs a claimed stage."""
-        key = (claim.flow_id, claim.index)
+        key = (claim.flow_id, claim.index, claim.token.fence)
         self._ended.clear()
-        self._running[key] = _Run(asyncio.create_task(self._run(key, claim)), claim)
+        task = asyncio.create_task(self._run(key, claim))
+        self._running[key] = _Run(task, claim)
+        # A task that is cancelled before its first step never runs, not even its `finally`.
+        task.add_done_callback(lambda _: self._leave(key))
 
     def cancel(self, flow_id: str, index: int, fence: int) -> None:
         """Ends a running stage whose flow was cancelled."""
-        run = self._running.get((flow_id, index))
-        if run is not None and run.claim.token.fence == fence:
+        run = self._running.get((flow_id, index, fence))
+        if run is not None:
             if run.context is not None:
                 run.context.cancel()
             run.task.cancel()
@@ -148,7 +165,7 @@ class Holder:
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _run(self, key: tuple[str, int], claim: Claim) -> None:
+    async def _run(self, key: _RunKey, claim: Claim) -> None:
         run = self._running[key]
 
         def running(context: StageContext) -> None:
@@ -160,15 +177,19 @@ class Holder:
         try:
             outcome = await self._executor.run(claim, running)
         finally:
-            del self._running[key]
-            self._room.ended(claim)
-            if not self._running:
-                self._ended.set()
+            self._leave(key)
         conversation = self._conversations[self._store.keys.tag_of(claim.flow_id)]
         if outcome is None:
             conversation.wake()
         else:
             conversation.report(outcome)
+
+    def _leave(self, key: _RunKey) -> None:
+        run = self._running.pop(key, None)
+        if run is not None:
+            self._room.ended(run.claim)
+        if not self._running:
+            self._ended.set()
 
     def _progress_from_any_thread(self, progress: Progress) -> None:
         conversation = self._conversations[self._store.keys.tag_of(progress.flow_id)]

@@ -60,13 +60,13 @@ class Snapshots:
         workers = await self._views.workers()
         now = await self._views.now()
         try:
-            head = head_decoder.decode(fields.get("m", head_data))
+            head = head_decoder.decode(fields["m"] if "m" in fields else head_data)
             header = header_decoder.decode(header_data)
             return _Assembled(flow_id, plan, head, fields, workers, now).snapshot(
                 header.pipeline, header.inputs, header.tenant, header.tags
             )
-        except msgspec.DecodeError as error:
-            raise CorruptState(flow_id, key, str(error)) from None
+        except (msgspec.DecodeError, LookupError, TypeError) as error:  # bytes that are no msgpack, or are no record of ours
+            raise CorruptState(flow_id, key, f"{type(error).__name__}: {error}") from None
 
     async def _fields(self, key: str, stages: int) -> dict[str, bytes]:
         command = self._store.connection.command
@@ -96,7 +96,8 @@ class _Assembled:
         self._worker_names = {worker.id: worker.name for worker in workers}
         self._now = now
         self._records: list[Record | None] = [
-            record_decoder.decode(data) if (data := fields.get(str(index))) else None for index in range(len(plan.stages))
+            record_decoder.decode(data) if (data := fields.get(str(index))) is not None else None
+            for index in range(len(plan.stages))
         ]
         self._states = self._all_states()
 

@@ -13,21 +13,15 @@ from typing import Any
 import msgspec
 
 from flowq.errors import CorruptState, FlowConflict, SchemaNewer
-from flowq.model.outcome import Claim, Exchanged, Outcome, Progress, Token, Verdict, opaque
-from flowq.model.plan import BLOCK_STAGES, Plan
+from flowq.model.outcome import Claim, Exchanged, Outcome, Progress, Token, Verdict
 from flowq.model.spec import FlowSpec
 from flowq.store.connection import Connection
-from flowq.store.keys import HOLDERS, PLAN, STAGING, Keys
+from flowq.store.keys import HOLDERS, PLAN, Keys
 from flowq.store.stored_plan import StoredPlan
-from flowq.store.wire import Header, HolderInfo, PlanHead, Submission, ranges_of
+from flowq.store.submissions import Submissions
+from flowq.store.wire import HolderInfo, PlanHead
 
 SCHEMA = 1
-# A flow with more fields than this is written in pieces first, so that no script call is long.
-_FIELDS_INLINE_MAX = 500
-_STAGED_SECONDS = 600
-_PLAN_UNUSED_MS = 3_600_000
-# A plan may be pruned, and staged fields may expire, between two steps of a submission; not three times in a row.
-_SUBMITS_MAX = 4
 _PLANS_CACHED = 256
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -69,7 +63,7 @@ class Store:
         self.keys = Keys(namespace)
         self.retention = retention
         self._plans: OrderedDict[str, StoredPlan] = OrderedDict()
-        self._ranges: dict[str, list[tuple[str, int, int, int]]] = {}
+        self._submissions = Submissions(connection)
 
     async def open(self, partitions: int = 1) -> str:
         """Reads the namespace's meta key, or writes it; returns the id that this namespace got when it was first used.
@@ -108,68 +102,13 @@ class Store:
             by_tag.setdefault(self.keys.tag_of(flow_id), []).append((flow_id, spec))
         conflict: str | None = None
         for tag, group in by_tag.items():
-            words = await self._submit(tag, group)
+            words = await self._submissions.submit(tag, group)
             for (flow_id, _), word in zip(group, words, strict=True):
                 added[flow_id] = word == b"added"
                 conflict = flow_id if word == b"conflict" else conflict
         if conflict is not None:
             raise FlowConflict(conflict)
         return [Added(flow_id, added[flow_id]) for flow_id, _ in flows]
-
-    async def _submit(self, tag: str, group: Sequence[tuple[str, FlowSpec[Any]]]) -> list[bytes]:
-        submissions = [await self._submission(tag, flow_id, spec) for flow_id, spec in group]
-        words: list[bytes] = await self.connection.run("submit", tag, _pack(submissions))
-        submits = 1
-        while missing := [position for position, word in enumerate(words) if word in (b"no_plan", b"staging_lost")]:
-            if submits == _SUBMITS_MAX:
-                raise CorruptState(group[missing[0]][0], "its plan or its inputs", "they vanish as soon as they are written")
-            submits += 1
-            for digest, spec in {group[position][1].plan.digest: group[position][1] for position in missing}.items():
-                await self._put_plan(tag, digest, spec.plan)
-            for position in missing:
-                if words[position] == b"staging_lost":
-                    submissions[position] = await self._submission(tag, *group[position])
-            again = [submissions[position] for position in missing]
-            for position, word in zip(missing, await self.connection.run("submit", tag, _pack(again)), strict=True):
-                words[position] = word
-        return words
-
-    async def _submission(self, tag: str, flow_id: str, spec: FlowSpec[Any]) -> Submission:
-        plan, options = spec.plan, spec.options
-        is_large = len(spec.literals) >= _FIELDS_INLINE_MAX
-        fields: list[Any] = []
-        for index, literals in spec.literals.items():
-            fields += (f"i{index}", literals if is_large else opaque(literals))
-        if spec.output_literal is not None:
-            fields += ("out", spec.output_literal if is_large else opaque(spec.output_literal))
-        staging: str | bool = False
-        staged = len(fields) // 2
-        if is_large:
-            staging = f"{tag}{STAGING}{flow_id}:{secrets.token_hex(8)}"
-            for start in range(0, len(fields), 2 * _FIELDS_INLINE_MAX):
-                await self.connection.commands(
-                    ("HSET", staging, *fields[start : start + 2 * _FIELDS_INLINE_MAX]), ("EXPIRE", staging, _STAGED_SECONDS)
-                )
-            fields = []
-        ranges = self._ranges.get(plan.digest)
-        if ranges is None:
-            ranges = self._ranges[plan.digest] = ranges_of(plan)
-            if len(self._ranges) > _PLANS_CACHED:
-                self._ranges.pop(next(iter(self._ranges)))
-        header = Header(plan.pipeline, len(plan.stages), spec.inputs, options.tenant, options.tags)
-        return Submission(
-            flow_id, opaque(spec.fingerprint), plan.digest, opaque(_pack(header)), options.priority, len(plan.stages),
-            sum(last - first + 1 for _, _, first, last in ranges), fields, ranges, staging, staged,
-        )  # fmt: skip
-
-    async def _put_plan(self, tag: str, digest: str, plan: Plan) -> None:
-        for block, start in enumerate(range(0, len(plan.stages), BLOCK_STAGES)):
-            await self._put_part(tag, digest, f"b{block}", _pack(plan.stages[start : start + BLOCK_STAGES]))
-        # Last, because a plan with a head is taken for a whole one, also by others if this process dies here.
-        await self._put_part(tag, digest, "head", _pack(PlanHead(plan.pipeline, len(plan.stages), plan.output)))
-
-    async def _put_part(self, tag: str, digest: str, field: str, data: bytes) -> None:
-        await self.connection.run("define", tag, digest, field, data, _PLAN_UNUSED_MS)
 
     async def plan(self, flow_id: str, digest: str) -> StoredPlan:
         """A plan, read block by block as its stages are asked for; cached."""

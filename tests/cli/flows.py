@@ -42,7 +42,7 @@ def failing(text: str = "x") -> Artifact:
 @stage
 async def wait_for_file(path: str) -> str:
     context().progress(0.25, "waiting for the file")
-    while not await asyncio.to_thread(os.path.exists, path):
+    while not await asyncio.to_thread(os.path.exists, path):  # noqa: ASYNC110  another process makes the file
         await asyncio.sleep(0.02)
     return await asyncio.to_thread(Path(path).read_text)
 

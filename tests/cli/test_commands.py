@@ -201,7 +201,7 @@ def test_ctrl_c_ends_watch_with_130_and_leaves_the_flow_alone(server: Mapping[st
     assert json.loads(run("result", "interrupted").out) == "there"
 
 
-def test_list_filters(run: Run, finished: str, failed: str) -> None:
+def test_list_shows_only_flows_that_fit_its_filters(run: Run, finished: str, failed: str) -> None:
     assert "finished" in run("list").out
     assert json.loads(run("list", "--tag", "beta", "--json").out)["data"][0]["id"] == "finished"
     assert json.loads(run("list", "--tenant", "acme", "--json").out)["data"][0]["tenant"] == "acme"

@@ -57,8 +57,8 @@ class Shell:
         return output, int(code)
 
     def close(self) -> None:
-        """Ends the shell."""
-        self._bash.kill()
+        """Ends the shell, and the command that it waits for."""
+        os.killpg(self._bash.pid, signal.SIGKILL)
         self._bash.wait()
 
 

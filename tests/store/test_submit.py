@@ -70,14 +70,14 @@ async def test_a_large_flow_twice_in_a_batch_leaves_only_what_expires(store: Sto
 
 async def test_a_killed_submission_leaves_nothing_that_can_be_seen(store: Store) -> None:
     """The staging key of a producer that died before its commit."""
-    await store._submission(store.keys.tag_of("large"), "large", wide(600, literals=True))
+    await store._submissions._submission(store.keys.tag_of("large"), "large", wide(600, literals=True))
     assert [page for pages in Views(store).indexes() async for page in pages] == []
     assert all([await store.connection.command("TTL", key) > 0 for key in await everything(store) if b":s:" in key])
 
 
 async def test_a_vanished_staging_key_is_written_again(store: Store, actor: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its time to live ran out while the producer was stopped."""
-    staged, lost = store._submission, []
+    staged, lost = store._submissions._submission, []
 
     async def lose_the_first(tag: str, flow_id: str, spec: object) -> object:
         submission = await staged(tag, flow_id, spec)  # type: ignore[arg-type]
@@ -85,7 +85,7 @@ async def test_a_vanished_staging_key_is_written_again(store: Store, actor: Acto
             lost.append(await store.connection.command("DEL", submission.staging))
         return submission
 
-    monkeypatch.setattr(store, "_submission", lose_the_first)
+    monkeypatch.setattr(store._submissions, "_submission", lose_the_first)
     (added,) = await store.submit([("large", wide(600, literals=True))])
     assert added.is_new
     assert lost == [1]
@@ -104,11 +104,11 @@ async def test_a_plan_that_is_only_half_written_is_not_trusted(store: Store, act
             raise ConnectionAbortedError
         await whole(*args)  # type: ignore[arg-type]
 
-    whole = store._put_part
-    store._put_part = die_after_two  # type: ignore[method-assign]
+    whole = store._submissions._put_part
+    store._submissions._put_part = die_after_two  # type: ignore[method-assign]
     with pytest.raises(ConnectionAbortedError):
         await store.submit([("f1", spec)])
-    store._put_part = whole  # type: ignore[method-assign]
+    store._submissions._put_part = whole  # type: ignore[method-assign]
     await store.submit([("f1", spec)])
     assert await actor.finish() == 600
 
@@ -118,13 +118,13 @@ async def test_defining_a_plan_again_does_not_make_it_expire(store: Store) -> No
     spec = one_stage()
     await store.submit([("f1", spec)])
     tag = store.keys.tag_of("f1")
-    await store._put_plan(tag, spec.plan.digest, spec.plan)
+    await store._submissions._put_plan(tag, spec.plan.digest, spec.plan)
     assert await store.connection.command("TTL", f"{tag}:p:{spec.plan.digest}") == -1
 
 
 async def test_a_plan_that_no_flow_uses_expires(store: Store) -> None:
     spec = chain(600)
-    await store._put_plan(store.partitions[0], spec.plan.digest, spec.plan)
+    await store._submissions._put_plan(store.partitions[0], spec.plan.digest, spec.plan)
     assert await store.connection.command("TTL", f"{store.partitions[0]}:p:{spec.plan.digest}") > 0
 
 

@@ -18,6 +18,10 @@ pytestmark = pytest.mark.anyio
 STATES = ("blocked", "scheduled", "ready", "running", "completed", "failed", "cancelled")
 # A retry by hand makes the stage ready at once: it is due now.
 BY_HAND = {("retry", "failed"): "ready", ("retry", "cancelled"): "ready"}
+# A stage without a record is claimed by its entry in a lane: it is a root, or it would have none. No lane ever has an entry of a
+# blocked stage, so what a claim would do then is not tried.
+UNHEARD_OF = {("claim", "blocked")}
+WALKS = [pytest.param(verb, state, id=f"{verb} {state}") for verb in TRANSITIONS for state in STATES if (verb, state) not in UNHEARD_OF]
 
 
 class Walk:
@@ -87,8 +91,7 @@ class Walk:
         await self.store.rescue(self.tag, self.actor.id, "gone", b"", 3)
 
 
-@pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("verb", TRANSITIONS)
+@pytest.mark.parametrize(("verb", "state"), WALKS)
 async def test_a_verb_leads_where_the_table_says_or_nowhere(store: Store, actor: Actor, verb: str, state: str) -> None:
     walk = Walk(store, actor)
     await walk.into(state)

@@ -12,7 +12,7 @@ from flowq.cli.render.clean import clean, clean_lines
 from flowq.cli.render.ink import Line, Span, crop, flowing, line, span, width_of, wrap
 from flowq.cli.render.notes import Notes
 from flowq.cli.render.screen import Screen
-from flowq.cli.render.sizes import shown_counts, shown_moment, shown_percent, shown_seconds, shown_stages
+from flowq.cli.render.sizes import shown_moment, shown_percent, shown_seconds, shown_stages
 from flowq.cli.render.stages import gap_mark, stage_table
 from flowq.cli.render.waterfall import legend
 from flowq.model.snapshot import FlowSnapshot, StageSnapshot
@@ -177,11 +177,6 @@ def _next(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
             commands = [f"flowq watch {flow}", f"flowq cancel {flow}"]
     # Not wrapped, however long the id: a terminal that breaks the line itself still copies it as one.
     return _labelled("next", [line(span(command, "key")) for command in commands])
-
-
-def state_line(snapshot: FlowSnapshot, screen: Screen) -> Line:
-    """How many stages are in which state, on one line."""
-    return line(shown_counts((stage.state for stage in snapshot.graph), screen.unicode))
 
 
 def _labelled(label: str, rows: Sequence[Line]) -> list[Line]:

@@ -50,7 +50,8 @@ if #claims > 0 then
 end
 if #due > 0 then redis.call('ZREM', tag .. DUE_KEY, unpack(due)) end
 if #scheduled > 0 then redis.call('ZADD', tag .. DUE_KEY, unpack(scheduled)) end
-redis.call('HSET', holder_key, 'line' .. line, seq)
+-- Its first call, or somebody deleted the key: what has no time to live would stay for ever.
+if redis.call('HSET', holder_key, 'line' .. line, seq) == 1 then redis.call('PEXPIRE', holder_key, INFO_KEPT_MS) end
 local next_due_at = 0
 if #claims == 0 and parks then
   for _, want in ipairs(wants) do

@@ -9,6 +9,9 @@ local READY, SCHEDULED, RUNNING, COMPLETED, FAILED, CANCELLED = 'r', 's', 'x', '
 local STATUS, SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT, REASON = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 local CLOSING = 'z'
 
+-- What a process said of itself is kept for so long beyond its lease.
+local INFO_KEPT_MS = 86400000
+
 local function time_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)

@@ -4,7 +4,6 @@
 -- Called by  Store.register   KEYS 1 the partition's tag    ARGV 1 holder  2 lease_ms  3 info (opaque)
 -- Replies    {"registered", deadline_ms}
 -- The info has a time to live, so that what a vanished process said of itself does not stay for ever.
-local INFO_KEPT_MS = 86400000
 local holder, lease_ms, info = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 shared('ZADD', tag .. HOLDERS_KEY, now + lease_ms, holder)
 shared('HSET', tag .. HOLDER_KEY .. holder, 'info', info)

@@ -4,7 +4,6 @@
 -- Called by  Store.renew      KEYS 1 the partition's tag    ARGV 1 lease_ms  2… holders
 -- Replies    {"renewed" | "expired", …}, a word per holder
 -- One script, because a renewal that lands after a rescue must not revive the old holder.
-local INFO_KEPT_MS = 86400000
 local lease_ms = tonumber(ARGV[1])
 local words = {}
 for position = 2, #ARGV do

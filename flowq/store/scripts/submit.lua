@@ -1,7 +1,7 @@
 #!lua
 -- submit: adds a batch of flows, each all or nothing and once only.
 -- Needs      records shared view emit lanes flush
--- Called by  Store.submit     KEYS 1 the partition's tag
+-- Called by  Submissions.submit   KEYS 1 the partition's tag
 --                             ARGV 1 packed {{id, fingerprint, plan digest, header, priority, stages, active, fields, ranges, staging or false, staged}, …}
 --            fields: {name, bytes, …}; ranges: {{route, priority, first, last}, …}; staging: the key that holds more fields
 -- Replies    one word per flow: "added" | "exists" | "conflict" | "no_plan" | "staging_lost"

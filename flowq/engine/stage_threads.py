@@ -1,0 +1,59 @@
+"""The threads in which stages that are plain functions run.
+
+A thread can't be killed. One whose stage was cancelled or ran out of time goes on as a *stray*, refused by its token. It
+must not keep a later stage waiting for a thread; in a process of its own it is a reason to end that process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+STRAYS_MAX = 32
+
+
+class StageThreads:
+    """Threads for `count` stages at once, and for what strays of earlier ones."""
+
+    def __init__(self, count: int) -> None:
+        # Threads are made when they are needed, so room for strays costs nothing before there are some.
+        self._pool = ThreadPoolExecutor(count + STRAYS_MAX, thread_name_prefix="flowq-stage")
+        self._strays: dict[Future[Any], float] = {}
+
+    @property
+    def strays(self) -> int:
+        """How many threads still run what nobody waits for any more."""
+        return len(self._strays)
+
+    @property
+    def strayed_at(self) -> float:
+        """Since when the oldest of them does, by `time.monotonic()`; inf: there is none."""
+        return min(list(self._strays.values()), default=math.inf)
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Runs the function in a thread. When the caller is cancelled, what has begun there becomes a stray."""
+        future = self._pool.submit(_contained, function)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            if not future.cancel() and not future.done():
+                self._strays[future] = time.monotonic()
+                future.add_done_callback(lambda ended: self._strays.pop(ended, None))
+
+    def close(self) -> None:
+        """Lets go of the threads; what runs in them goes on."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _contained(function: Callable[[], T]) -> T:
+    try:
+        return function()
+    except StopIteration as error:
+        # asyncio can't carry it from a thread to its waiter, who would wait for ever.
+        raise RuntimeError("the function raised StopIteration: next() found nothing") from error

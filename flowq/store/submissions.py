@@ -1,0 +1,95 @@
+"""How flows come into the store: large ones in pieces first, plans once each, then one script call for the whole batch."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from flowq.errors import CorruptState
+from flowq.model.outcome import opaque
+from flowq.model.plan import BLOCK_STAGES, Plan
+from flowq.model.spec import FlowSpec
+from flowq.store.connection import Connection
+from flowq.store.keys import STAGING
+from flowq.store.wire import Header, PlanHead, Submission, ranges_of
+
+# A flow with more fields than this is written in pieces first, so that no script call is long.
+_FIELDS_INLINE_MAX = 500
+_STAGED_SECONDS = 600
+_PLAN_UNUSED_MS = 3_600_000
+# A plan may be pruned, and staged fields may expire, between two steps of a submission; not three times in a row.
+_SUBMITS_MAX = 4
+_RANGES_CACHED = 256
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class Submissions:
+    """Submits flows over one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._ranges: dict[str, list[tuple[str, int, int, int]]] = {}
+
+    async def submit(self, tag: str, group: Sequence[tuple[str, FlowSpec[Any]]]) -> list[bytes]:
+        """Submits flows of one partition; the script's word for each: `added`, `exists` or `conflict`.
+
+        Raises:
+            CorruptState: what was written vanishes as soon as it is written.
+        """
+        submissions = [await self._submission(tag, flow_id, spec) for flow_id, spec in group]
+        words: list[bytes] = await self._connection.run("submit", tag, _pack(submissions))
+        submits = 1
+        while missing := [position for position, word in enumerate(words) if word in (b"no_plan", b"staging_lost")]:
+            if submits == _SUBMITS_MAX:
+                raise CorruptState(group[missing[0]][0], "its plan or its inputs", "they vanish as soon as they are written")
+            submits += 1
+            for digest, spec in {group[position][1].plan.digest: group[position][1] for position in missing}.items():
+                await self._put_plan(tag, digest, spec.plan)
+            for position in missing:
+                if words[position] == b"staging_lost":
+                    submissions[position] = await self._submission(tag, *group[position])
+            again = [submissions[position] for position in missing]
+            for position, word in zip(missing, await self._connection.run("submit", tag, _pack(again)), strict=True):
+                words[position] = word
+        return words
+
+    async def _submission(self, tag: str, flow_id: str, spec: FlowSpec[Any]) -> Submission:
+        plan, options = spec.plan, spec.options
+        is_large = len(spec.literals) >= _FIELDS_INLINE_MAX
+        fields: list[Any] = []
+        for index, literals in spec.literals.items():
+            fields += (f"i{index}", literals if is_large else opaque(literals))
+        if spec.output_literal is not None:
+            fields += ("out", spec.output_literal if is_large else opaque(spec.output_literal))
+        staging: str | bool = False
+        staged = len(fields) // 2
+        if is_large:
+            staging = f"{tag}{STAGING}{flow_id}:{secrets.token_hex(8)}"
+            for start in range(0, len(fields), 2 * _FIELDS_INLINE_MAX):
+                await self._connection.commands(
+                    ("HSET", staging, *fields[start : start + 2 * _FIELDS_INLINE_MAX]), ("EXPIRE", staging, _STAGED_SECONDS)
+                )
+            fields = []
+        ranges = self._ranges.get(plan.digest)
+        if ranges is None:
+            ranges = self._ranges[plan.digest] = ranges_of(plan)
+            if len(self._ranges) > _RANGES_CACHED:
+                self._ranges.pop(next(iter(self._ranges)))
+        header = Header(plan.pipeline, len(plan.stages), spec.inputs, options.tenant, options.tags)
+        return Submission(
+            flow_id, opaque(spec.fingerprint), plan.digest, opaque(_pack(header)), options.priority, len(plan.stages),
+            sum(last - first + 1 for _, _, first, last in ranges), fields, ranges, staging, staged,
+        )  # fmt: skip
+
+    async def _put_plan(self, tag: str, digest: str, plan: Plan) -> None:
+        for block, start in enumerate(range(0, len(plan.stages), BLOCK_STAGES)):
+            await self._put_part(tag, digest, f"b{block}", _pack(plan.stages[start : start + BLOCK_STAGES]))
+        # Last, because a plan with a head is taken for a whole one, also by others if this process dies here.
+        await self._put_part(tag, digest, "head", _pack(PlanHead(plan.pipeline, len(plan.stages), plan.output)))
+
+    async def _put_part(self, tag: str, digest: str, field: str, data: bytes) -> None:
+        await self._connection.run("define", tag, digest, field, data, _PLAN_UNUSED_MS)
