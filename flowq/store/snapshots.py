@@ -104,7 +104,7 @@ class _Assembled:
     def snapshot(self, pipeline: str, inputs: bytes, tenant: str, tags: tuple[str, ...]) -> FlowSnapshot:
         head = self._head
         graph = tuple(self._stage(index) for index in range(len(self._plan.stages)))
-        path = critical_path([stage.children for stage in self._plan.stages], lambda index: graph[index].run_seconds or 0.0)
+        path = critical_path([stage.children for stage in self._plan.stages], lambda index: _seconds_of(graph[index], self._now))
         names = tuple(self._plan.stages[index].name for index in path) if any(stage.run_seconds for stage in graph) else ()
         on_path = frozenset(names)
         state = FLOW_STATES[head.status]
@@ -211,6 +211,14 @@ class _Assembled:
             return fill(literal, self._plan.output, {child: _unpack(self._fields[f"r{child}"]) for child in wanted})
         except CorruptState:  # the part that the result takes lies in a spilled value
             return None
+
+
+def _seconds_of(stage: StageSnapshot, now: int) -> float:
+    """From its first start to its end, attempts that failed and the waits between them included."""
+    if stage.started_at is None:
+        return 0.0
+    began_at = stage.history[0].started_at if stage.history else stage.started_at
+    return ((stage.ended_at or now) - began_at) / 1000
 
 
 def _eta(graph: tuple[StageSnapshot, ...]) -> float | None:
