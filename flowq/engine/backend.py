@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
-from flowq.embedded import Attachment, attach, find_project
 from flowq.errors import DurabilityUnavailable, InvalidValue, ServerNotConfigured, StorageNotConfigured
 from flowq.model.artifact import Artifact, LocalCopy
 from flowq.model.duration import Duration
@@ -19,11 +18,14 @@ from flowq.store.store import Store
 from flowq.store.wakeups import Wakeups
 
 if TYPE_CHECKING:
+    from flowq.embedded import Attachment
     from flowq.artifacts.storage import Storage
 
 EMBEDDED = "embedded:"
 # A worker goes on asking: its leases say when it is too late, not its patience.
 WORKER_PATIENCE = 86_400.0
+# A worker that ends waits so long for a server that does not answer; what it could not report is rescued when its lease is over.
+LAST_WORDS_SECONDS = 5.0
 _OPEN_SECONDS_MAX = 3.0
 
 
@@ -104,6 +106,8 @@ class Backend:
         directory = _embedded_directory(settings.url)
         try:
             if directory is not None:
+                from flowq.embedded import attach
+
                 attachment = await asyncio.to_thread(attach, directory)
                 access = access or attachment.s3
                 settings = _replaced(settings, attachment.url, settings.artifacts or attachment.artifacts)
@@ -135,6 +139,8 @@ class Backend:
         """Attaches again to an embedded server whose keeper was killed; whether the S3 server is another one now."""
         if self._attachment is None or self._directory is None or not self._attachment.is_lost:
             return False
+        from flowq.embedded import attach
+
         self._attachment.close()
         self._attachment = await asyncio.to_thread(attach, self._directory)
         was, self.access = self.access, self._attachment.s3
@@ -152,13 +158,15 @@ class Backend:
 
 def _embedded_directory(url: str) -> Path | None:
     """The data directory of the embedded server that the URL means; None: it means another server."""
+    if url and not url.startswith(EMBEDDED):
+        return None
+    from flowq.embedded import find_project
+
     if not url:
         found = find_project(Path.cwd())
         if found is None:
             raise ServerNotConfigured
         return found
-    if not url.startswith(EMBEDDED):
-        return None
     parts = urlsplit(url)
     if parts.netloc or parse_qs(parts.query):
         raise InvalidValue("server URL", url, "embedded: or embedded:/path/to/.flowq")

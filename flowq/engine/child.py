@@ -16,7 +16,7 @@ import time
 
 import msgspec
 
-from flowq.engine.backend import WORKER_PATIENCE, Backend
+from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
 from flowq.engine.child_options import GO, ChildOptions, Known
 from flowq.engine.child_process import DRAIN, STOP
 from flowq.engine.holder import Holder
@@ -24,6 +24,7 @@ from flowq.engine.modules import load_stages
 from flowq.engine.parent_link import Note, ParentLink, Ready, Retire
 from flowq.engine.pulse import Pulse
 from flowq.engine.room import WorkerRoom
+from flowq.engine.stage_threads import STRAYS_MAX
 from flowq.engine.worker import host_slots, limited_queues, routes_of
 from flowq.errors import FlowqError
 from flowq.pipeline.stage import AnyStage
@@ -46,6 +47,7 @@ class Child:
         self._options = options
         self._stages = {name: stage for name, stage in stages.items() if self._serves(stage)}
         self._pulse = Pulse.attach(options.pulse_fd)
+        self._backend: Backend | None = None
         self._holder: Holder | None = None
         self._draining: asyncio.Task[None] | None = None
         self._went = asyncio.Event()
@@ -65,6 +67,7 @@ class Child:
         backend = await Backend.open(
             settings, name=f"flowq:worker:{options.name}", connections=4, access=options.access, patience=WORKER_PATIENCE
         )
+        self._backend = backend
         commands = asyncio.create_task(self._obey())
         ticking = asyncio.create_task(self._tick())
         threading.Thread(target=self._watch_loop, args=(asyncio.get_running_loop(),), daemon=True, name="flowq-watch").start()
@@ -103,17 +106,28 @@ class Child:
             elif word in (DRAIN, STOP) and self._holder is not None:
                 seconds = self._options.drain_seconds if word == DRAIN else 0.0
                 self._went.set()
-                previous, self._draining = self._draining, asyncio.create_task(self._holder.drain(seconds))
+                previous, self._draining = self._draining, asyncio.create_task(self._drain(self._holder, seconds))
                 if previous is not None:
                     previous.cancel()
+
+    async def _drain(self, holder: Holder, seconds: float) -> None:
+        await holder.drain(seconds)
+        if self._backend is not None:
+            self._backend.store.connection.patience = LAST_WORDS_SECONDS
 
     async def _tick(self) -> None:
         while True:
             running = self._holder.running if self._holder else []
-            deadline = self._holder.earliest_deadline if self._holder else math.inf
+            deadline = self._earliest_deadline(self._holder) if self._holder else math.inf
             self._pulse.beat(running=len(running), earliest_deadline=deadline + _OVERDUE_GRACE_SECONDS)
             self._ticked_at = time.monotonic()
             await asyncio.sleep(_TICK_SECONDS)
+
+    def _earliest_deadline(self, holder: Holder) -> float:
+        # A thread that goes on after its stage's end can't be stopped but with its process. Where one stage runs at a time that
+        # harms nobody; a shared child bears some.
+        is_full = self._options.is_alone or holder.strays >= STRAYS_MAX
+        return min(holder.earliest_deadline, holder.strayed_at) if is_full else holder.earliest_deadline
 
     def _watch_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Finds out which stage blocks the loop: only another thread can."""

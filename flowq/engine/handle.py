@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fnmatch
 import time
 from collections.abc import AsyncIterator
@@ -101,15 +102,18 @@ class FlowHandle(Generic[R]):
         stop_following = await self._feed.follow(self.id, queue.put_nowait)
         try:
             snapshot = await self.inspect()
-            seq = after
+            seq, has_ended = after, False
             for event in await self._feed.past(self.id, after, snapshot.created_at):
                 if event.seq <= seq:
                     continue
                 if event.seq > seq + 1:
                     yield Gap(flow_id=self.id, after=seq, before=event.seq, snapshot=snapshot)
                 seq = event.seq
-                yield named(event, lambda index: plan.stages[index].name)
-            if snapshot.is_final and seq >= snapshot.seq:
+                told = named(event, lambda index: plan.stages[index].name)
+                has_ended = told.ends_the_flow
+                yield told
+            # It may have ended after the snapshot was taken; that event then stood in the stream, and comes no more.
+            if has_ended or (snapshot.is_final and seq >= snapshot.seq):
                 return
             if snapshot.is_final or seq < snapshot.seq:
                 snapshot = await self.inspect()
@@ -196,10 +200,9 @@ class FlowHandle(Generic[R]):
                 left = _POLL_SECONDS if give_up_at is None else min(_POLL_SECONDS, give_up_at - time.monotonic())
                 if left <= 0:
                     raise FlowTimedOut(self.id, seconds or 0)
-                try:
-                    await asyncio.wait_for(told.wait(), left)
-                except TimeoutError:
-                    continue
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await told.wait()
         finally:
             undo()
 
@@ -254,14 +257,15 @@ class FlowHandle(Generic[R]):
 
         while True:
             try:
-                event = await asyncio.wait_for(queue.get(), _POLL_SECONDS)
+                async with asyncio.timeout(_POLL_SECONDS):
+                    event = await queue.get()
             except TimeoutError:
                 snapshot = await self.inspect()
                 if snapshot.seq > seq and queue.empty():
                     yield Gap(flow_id=self.id, after=seq, before=snapshot.seq + 1, snapshot=snapshot)
                     seq = snapshot.seq
-                    if snapshot.is_final:
-                        return
+                if snapshot.is_final and queue.empty():
+                    return
                 continue
             if event.seq == 0:
                 yield named(event, name)

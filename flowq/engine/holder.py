@@ -122,7 +122,8 @@ class Holder:
         for conversation in self._conversations.values():
             conversation.stop_claiming()
         try:
-            await asyncio.wait_for(self._ended.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
         except TimeoutError:
             for run in list(self._running.values()):
                 if run.context is not None:
@@ -201,7 +202,8 @@ class Holder:
 
     async def _until_ended(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._ended.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
         except TimeoutError:
             log.warning("%d stages did not stop; what they still do is refused", len(self._running))
 

@@ -64,13 +64,16 @@ class LeaseKeeper:
             while not await asyncio.to_thread(self._stopping.wait, min(interval, max(0.05, safe_until - time.monotonic()))):
                 sent_at = time.monotonic()
                 try:
-                    await store.open()
-                    expired = [
-                        await store.renew(tag, self._lease_ms, [self._holder], patience=interval) for tag in store.partitions
-                    ]
-                except FlowqError as error:
+                    # By the clock too: a server that is stopped keeps a call waiting for longer than a short lease lasts.
+                    async with asyncio.timeout(max(0.05, safe_until - sent_at)):
+                        await store.open()
+                        expired = [
+                            await store.renew(tag, self._lease_ms, [self._holder], patience=interval) for tag in store.partitions
+                        ]
+                except (FlowqError, TimeoutError) as error:
                     if time.monotonic() >= safe_until:
-                        self._on_lost(f"it could not be renewed: {error.problem}")
+                        why = error.problem if isinstance(error, FlowqError) else "the server does not answer"
+                        self._on_lost(f"it could not be renewed: {why}")
                         return
                     continue
                 if any(expired):

@@ -51,6 +51,8 @@ class Nurse:
         self._refused: FlowqError | None = None
         self._is_draining = False
         self._cause = ""
+        # Its end was asked for, by us or by itself: whatever its exit code, no stage is to blame.
+        self._is_expected = False
         self._warned_of = ""
         self.holder = ""
         self.is_working = False
@@ -85,21 +87,23 @@ class Nurse:
 
     def drain(self, *, at_once: bool = False) -> None:
         """Tells the child to end, and raises no other."""
-        self._is_draining = True
+        self._is_draining = self._is_expected = True
         if self._child is not None:
             self._child.command(STOP if at_once else DRAIN)
             if not self.is_working:
                 self._child.kill()
 
-    def kill(self, cause: str = "") -> None:
-        """Ends the child now; its stages are rescued as soon as it is dead."""
+    def kill(self, cause: str = "", *, is_crash: bool = True) -> None:
+        """Ends the child now; its stages are rescued as soon as it is dead, and charged with it if it counts as a crash."""
         self._cause = self._cause or cause
+        self._is_expected = self._is_expected or not is_crash
         if self._child is not None:
             self._child.kill()
 
     def move(self, access: S3Access | None) -> None:
         """The storage is another one now: the child is replaced by one that knows it."""
         self._template = msgspec.structs.replace(self._template, access=access)
+        self._is_expected = True
         if self._child is not None:
             self._child.command(STOP)
 
@@ -119,6 +123,7 @@ class Nurse:
         self._pulse = pulse = Pulse.create()
         options = msgspec.structs.replace(self._template, holder=self.holder, pulse_fd=pulse.fd)
         self._cause = ""
+        self._is_expected = self._is_draining
         told: asyncio.Queue[Known] = asyncio.Queue()
 
         def hear(message: Ready | Retire | Note) -> None:
@@ -140,7 +145,7 @@ class Nurse:
         cause = self._cause or ended.reason
         if ended.exit_code != 0 and not self._is_draining and self._refused is None:
             log.warning("child %s (pid %d) was lost: %s", self._template.name, ended.pid, cause)
-        await rescue(self._store, holder, cause)
+        await rescue(self._store, holder, cause, is_crash=not self._is_expected)
         self._pulse = None
         pulse.close()
 
@@ -164,6 +169,7 @@ class Nurse:
             code, problem, remedy = message.body
             self._refused = _as_error(code, problem, remedy)
         elif isinstance(message, Retire):
+            self._is_expected = True
             with contextlib.suppress(Exception):
                 log.warning("child %s begins again: %s", self._template.name, message.reason)
 

@@ -97,7 +97,7 @@ class FlowProducer:
     async def close(self) -> None:
         """Closes the connections; flows go on."""
         if self._feed is not None:
-            self._feed.close()
+            await self._feed.close()
         if self._backend is not None:
             backend, self._backend = self._backend, None
             await backend.close()

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from flowq.engine.backend import WORKER_PATIENCE, Backend
+from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
 from flowq.engine.child_options import ChildOptions
 from flowq.engine.every import run_every
 from flowq.engine.health import Health
@@ -108,8 +108,8 @@ class Supervisor:
             self._over.set()
             for nurse in self._nurses:
                 nurse.kill()
-            for duty in duties:
-                duty.cancel()
+            for task in (*duties, *self._tasks):
+                task.cancel()
             await asyncio.gather(*duties, *self._tasks, return_exceptions=True)
             if health is not None:
                 health.close()
@@ -155,6 +155,8 @@ class Supervisor:
         )
         nurse = Nurse(self._backend.store, template, options.lease_ms, self._give_up)
         self._nurses.append(nurse)
+        if self._stopping.is_set():  # told to stop while the children were being raised
+            nurse.drain()
         task = asyncio.create_task(nurse.care())
         self._tasks.add(task)
         task.add_done_callback(self._one_nurse_less)
@@ -170,6 +172,7 @@ class Supervisor:
         self.stop()
 
     async def _end_children(self) -> None:
+        self._backend.store.connection.patience = LAST_WORDS_SECONDS
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=self._options.drain_timeout_ms / 1000 + _END_SECONDS)
         for nurse in self._nurses:
@@ -194,16 +197,18 @@ class Supervisor:
         by_holder = {nurse.holder: nurse for nurse in self._nurses if nurse.is_working}
         safe_seconds = SAFE_SHARE * self._options.lease_ms / 1000
         try:
-            for tag in self._backend.store.partitions if by_holder else ():
-                left = max(0.5, self._renewed_at + safe_seconds - sent_at)
-                for expired in await self._backend.store.renew(tag, self._options.lease_ms, list(by_holder), patience=left):
-                    if (nurse := by_holder[expired]).holder == expired:
-                        nurse.kill("its lease was lost")
+            left = max(0.5, self._renewed_at + safe_seconds - sent_at)
+            # By the clock too: a server that is stopped keeps a call waiting for longer than a short lease lasts.
+            async with asyncio.timeout(left):
+                for tag in self._backend.store.partitions if by_holder else ():
+                    for expired in await self._backend.store.renew(tag, self._options.lease_ms, list(by_holder), patience=left):
+                        if (nurse := by_holder[expired]).holder == expired:
+                            nurse.kill("its lease was lost", is_crash=False)
             self._renewed_at = sent_at
-        except FlowqError:
+        except (FlowqError, TimeoutError):
             if time.monotonic() - self._renewed_at >= safe_seconds:
                 for nurse in self._nurses:
-                    nurse.kill("its lease could not be renewed")
+                    nurse.kill("its lease could not be renewed", is_crash=False)
                 self._renewed_at = time.monotonic()
             raise
 

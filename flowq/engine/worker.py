@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from flowq.engine.backend import WORKER_PATIENCE, Backend
+from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
 from flowq.engine.duties import Closer, Pruner, Rescuer, Sweeper, rescue
 from flowq.engine.every import run_every
 from flowq.engine.holder import Holder, new_holder_id
@@ -95,6 +95,7 @@ class Worker:
         self._drain_seconds = to_ms(drain_timeout, "drain_timeout") / 1000
         self._name = name or default_name()
         self._stopping = asyncio.Event()
+        self._backend: Backend | None = None
         self._holder: Holder | None = None
         self._draining: asyncio.Task[None] | None = None
 
@@ -105,6 +106,7 @@ class Worker:
             ServerError, EmbeddedError: the server can't be used.
         """
         backend = await Backend.open(self._settings, name=f"flowq:worker:{self._name}", connections=4, patience=WORKER_PATIENCE)
+        self._backend = backend
         slots = host_slots(self._settings.namespace, self._queues or {})
         over = asyncio.Event()
         duties = [asyncio.create_task(duty) for duty in background_duties(backend, over)]
@@ -129,8 +131,13 @@ class Worker:
         holder = self._holder
         if holder is not None:
             if self._draining is None:
-                self._draining = asyncio.create_task(holder.drain(self._drain_seconds))
+                self._draining = asyncio.create_task(self._drain(holder))
             await asyncio.shield(self._draining)
+
+    async def _drain(self, holder: Holder) -> None:
+        await holder.drain(self._drain_seconds)
+        if self._backend is not None:
+            self._backend.store.connection.patience = LAST_WORDS_SECONDS
 
     async def _one_life(self, backend: Backend, slots: QueueSlots | None) -> None:
         """Works under one holder id, until stopped or until its lease is lost."""
@@ -150,7 +157,7 @@ class Worker:
         keeper = LeaseKeeper(backend.settings.url, self._settings.namespace, holder_id, self._lease_ms, on_lost)
         keeper.start()
         if self._stopping.is_set():  # stop() came before there was a holder to drain
-            self._draining = asyncio.create_task(self._holder.drain(self._drain_seconds))
+            self._draining = asyncio.create_task(self._drain(self._holder))
         working = asyncio.create_task(self._holder.work(backend.wakeups))
         try:
             await asyncio.shield(working)
@@ -158,14 +165,14 @@ class Worker:
             async with asyncio.timeout(_HAND_BACK_SECONDS):
                 await self._holder.drain(0)
                 await working
+                await rescue(store, holder_id, "its worker was cancelled", is_crash=False)
             raise
         finally:
             keeper.stop()
             working.cancel()
         if self._holder.lost_because:
             log.warning("worker %s begins again, because %s", self._name, self._holder.lost_because)
-        else:
-            await rescue(store, holder_id, "its worker has stopped")
+        await rescue(store, holder_id, self._holder.lost_because or "its worker has stopped", is_crash=False)
 
 
 def served_stages(pipelines: Iterable[Pipeline[..., Any]], stages: Iterable[Stage[..., Any]]) -> dict[str, AnyStage]:

@@ -121,16 +121,17 @@ class Connection:
         await self._pool.disconnect()
 
     async def _patiently(self, once: Callable[[], Awaitable[Any]], patience: float | None) -> Any:
-        patience = self.patience if patience is None else patience
-        give_up_at = time.monotonic() + patience
+        began_at = time.monotonic()
         pause = 0.02
         while True:
             try:
                 answer = await once()
             except (refused.RedisError, OSError) as error:
                 known = typed(self.url, error)
-                is_passing = isinstance(known, _PASSING if patience < _LONG_SECONDS else _PASSING_IN_THE_LONG_RUN)
-                if not is_passing or time.monotonic() + pause > give_up_at:
+                # Asked each time: a worker that is told to stop becomes impatient with what it is waiting for already.
+                wait_seconds = self.patience if patience is None else patience
+                is_passing = isinstance(known, _PASSING if wait_seconds < _LONG_SECONDS else _PASSING_IN_THE_LONG_RUN)
+                if not is_passing or time.monotonic() + pause > began_at + wait_seconds:
                     raise known from error
                 if not self._is_down:
                     self._is_down = True

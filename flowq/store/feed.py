@@ -11,6 +11,7 @@ import msgspec
 
 from flowq.model.event import Event
 from flowq.store.connection import Connection
+from flowq.store.ending import end
 from flowq.store.keys import EVENTS, Keys
 from flowq.store.wire import WireEvent
 
@@ -18,41 +19,38 @@ log = logging.getLogger("flowq.store")
 
 _BLOCK_MS = 2_000
 _ENTRIES = 200
+# Followers have no deadline of their own: they wait for the server as long as their program runs.
+_PATIENCE_SECONDS = 86_400.0
 
 _events = msgspec.msgpack.Decoder(list[WireEvent])
 
 
 class Feed:
-    """Follows the event streams of all partitions. Starts with the first follower, stops with the last."""
+    """Follows the event streams of all partitions, from its first follower on until it is closed."""
 
     def __init__(self, connection: Connection, keys: Keys) -> None:
         self._connection = connection
         self._keys = keys
         self._followers: dict[str, list[Callable[[WireEvent], None]]] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._positions: dict[str, bytes] = {}
-        self._is_placed = asyncio.Event()
+        self._readers: list[asyncio.Task[None]] = []
+        self._starting = asyncio.Lock()
 
     async def follow(self, flow_id: str, follower: Callable[[WireEvent], None]) -> Callable[[], None]:
         """Hands every event of the flow from now on to `follower`; returns what ends it."""
         self._followers.setdefault(flow_id, []).append(follower)
-        if self._task is None:
-            self._is_placed.clear()
-            self._task = asyncio.create_task(self._read())
-        # Events between this call and the reader's first position would be lost without a trace.
-        await self._is_placed.wait()
+        # Events between this call and the readers' first positions would be lost without a trace.
+        async with self._starting:
+            if not self._readers:
+                self._readers = [asyncio.create_task(self._read(tag, await self._last_position(tag))) for tag in self._keys.tags]
 
-        def end() -> None:
+        def stop() -> None:
             followers = self._followers.get(flow_id, [])
             if follower in followers:
                 followers.remove(follower)
             if not followers:
                 self._followers.pop(flow_id, None)
-            if not self._followers and self._task is not None:
-                self._task.cancel()
-                self._task = None
 
-        return end
+        return stop
 
     async def past(self, flow_id: str, after_seq: int, since_ms: int) -> list[WireEvent]:
         """What the stream still holds of a flow's events after a number, oldest first; progress left out."""
@@ -67,33 +65,26 @@ class Feed:
                 return found
             start = "(" + entries[-1][0].decode()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stops reading."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+        for reader in self._readers:
+            await end(reader)
+        self._readers = []
 
-    async def _read(self) -> None:
-        tags = self._keys.tags
-        for tag in tags:
-            last = await self._connection.command("XREVRANGE", tag + EVENTS, "+", "-", "COUNT", 1)
-            self._positions[tag] = last[0][0] if last else b"0-0"
-        self._is_placed.set()
-        # A connection of its own for each partition's blocking read, so that no other call waits behind it.
-        async with asyncio.TaskGroup() as readers:
-            for tag in tags:
-                readers.create_task(self._read_partition(tag))
+    async def _last_position(self, tag: str) -> bytes:
+        last = await self._connection.command("XREVRANGE", tag + EVENTS, "+", "-", "COUNT", 1)
+        return last[0][0] if last else b"0-0"
 
-    async def _read_partition(self, tag: str) -> None:
+    async def _read(self, tag: str, position: bytes) -> None:
         while True:
             answer: Any = await self._connection.command(
-                "XREAD", "COUNT", _ENTRIES, "BLOCK", _BLOCK_MS, "STREAMS", tag + EVENTS, self._positions[tag], patience=3_600
+                "XREAD", "COUNT", _ENTRIES, "BLOCK", _BLOCK_MS, "STREAMS", tag + EVENTS, position, patience=_PATIENCE_SECONDS
             )
             if not answer:
                 continue
             entries: Any = answer[0][1]
             for entry_id, fields in entries:
-                self._positions[tag] = entry_id
+                position = entry_id
                 for event in _decoded(fields):
                     for follower in list(self._followers.get(event.flow_id, ())):
                         follower(event)

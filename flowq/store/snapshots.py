@@ -60,7 +60,8 @@ class Snapshots:
         workers = await self._views.workers()
         now = await self._views.now()
         try:
-            head = head_decoder.decode(fields["m"] if "m" in fields else head_data)
+            fields.setdefault("m", head_data)
+            head = head_decoder.decode(fields["m"])
             header = header_decoder.decode(header_data)
             return _Assembled(flow_id, plan, head, fields, workers, now).snapshot(
                 header.pipeline, header.inputs, header.tenant, header.tags

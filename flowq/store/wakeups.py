@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flowq.store.connection import Connection
+from flowq.store.ending import end
 from flowq.store.keys import ENDED_CHANNEL, WAKE_CHANNEL, Keys
 
 log = logging.getLogger("flowq.store")
@@ -34,10 +35,7 @@ class Wakeups:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # Again and again, because the client library's subscribe() swallows a cancellation that meets it.
-        while self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=0.1)
+        await end(self._task)
 
     def on_wake(self, holder: str, callback: Callable[[], None]) -> None:
         """Calls back when a partition has work for this holder, or something to tell it."""

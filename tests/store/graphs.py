@@ -14,7 +14,12 @@ pack = msgspec.msgpack.encode
 
 
 def drawn(
-    children_of: Mapping[str, Sequence[str]], *, inputs: object = None, priority: int = 0, pipeline: str = "drawn", **of_stage: Any
+    children_of: Mapping[str, Sequence[str]],
+    *,
+    inputs: object = None,
+    priority: int = 0,
+    pipeline: str = "drawn",
+    **of_stage: Any,
 ) -> FlowSpec[Any]:
     """A flow whose stages are the keys, each waiting for, and taking the results of, those it is mapped to.
 

@@ -18,7 +18,19 @@ from tests.store.graphs import chain, one_stage, wide
 pytestmark = pytest.mark.anyio
 
 # The part of the key after the partition's tag; `%` stands for what differs.
-SHARED = ("holders", "due", "events", "live", "failed", "cancelled", "closing", "q:default:s:0", "z:default:s", "w:default:s", "finished:%")
+SHARED = (
+    "holders",
+    "due",
+    "events",
+    "live",
+    "failed",
+    "cancelled",
+    "closing",
+    "q:default:s:0",
+    "z:default:s",
+    "w:default:s",
+    "finished:%",
+)
 OWN = ("f:%", "p:%", "h:%", "x:%")
 
 

@@ -209,7 +209,9 @@ async def test_pruning_removes_what_has_ended_and_nothing_else(store: Store, act
     digest = one_stage().plan.digest.encode()
     before = await Views(store).now() + 1_000
     for tag in store.partitions:
-        await store.prune(tag, before, [digest + f"f{number}".encode() for number in range(4) if store.keys.tag_of(f"f{number}") == tag])
+        await store.prune(
+            tag, before, [digest + f"f{number}".encode() for number in range(4) if store.keys.tag_of(f"f{number}") == tag]
+        )
     views = Views(store)
     assert [await views.exists(f"f{number}") for number in range(4)] == [False, False, False, True]
     assert (await states(store, "f3")).startswith("running")

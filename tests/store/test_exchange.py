@@ -9,7 +9,17 @@ import pytest
 from flowq.model.outcome import Progress
 from flowq.store.feed import Feed
 from flowq.store.store import Store, Wants
-from tests.store.acting import Actor, everything, failed, in_one_partition, released, retried, snapshots, states, two_in_one_partition
+from tests.store.acting import (
+    Actor,
+    everything,
+    failed,
+    in_one_partition,
+    released,
+    retried,
+    snapshots,
+    states,
+    two_in_one_partition,
+)
 from tests.store.graphs import chain, diamond, drawn, one_stage, wide
 
 pytestmark = pytest.mark.anyio
@@ -144,7 +154,9 @@ async def test_many_inputs_do_not_come_with_the_claim_but_in_pages(store: Store,
 
 
 async def test_results_above_64_kb_do_not_come_with_the_claim(store: Store, actor: Actor) -> None:
-    await store.submit([("f1", drawn({**{f"a-{number}": [] for number in range(40)}, "b": [f"a-{number}" for number in range(40)]}))])
+    await store.submit(
+        [("f1", drawn({**{f"a-{number}": [] for number in range(40)}, "b": [f"a-{number}" for number in range(40)]}))]
+    )
     for claim in await actor.claim(40):
         await actor.complete(claim, "x" * 2_000)
     assert (await actor.claim_one()).results is None

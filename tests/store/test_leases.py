@@ -125,7 +125,9 @@ async def test_a_process_that_was_stopped_charges_and_suspects_nobody(store: Sto
 
 
 @pytest.mark.parametrize("held", [501, 1_200])
-async def test_a_process_with_many_stages_is_rescued_whole_and_the_last_is_not_charged(store: Store, actor: Actor, held: int) -> None:
+async def test_a_process_with_many_stages_is_rescued_whole_and_the_last_is_not_charged(
+    store: Store, actor: Actor, held: int
+) -> None:
     await store.submit([("f1", wide(held))])
     tag = store.keys.tag_of("f1")
     while await actor.exchange_claims(tag, 400):

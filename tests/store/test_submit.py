@@ -129,7 +129,9 @@ async def test_a_plan_that_no_flow_uses_expires(store: Store) -> None:
 
 
 @pytest.mark.parametrize("spec", [one_stage(), wide(600, literals=True)], ids=["small", "staged"])
-async def test_a_full_server_refuses_a_flow_before_anything_can_be_seen_and_goes_on_running(spec: object, anyio_backend: str) -> None:
+async def test_a_full_server_refuses_a_flow_before_anything_can_be_seen_and_goes_on_running(
+    spec: object, anyio_backend: str
+) -> None:
     with running_valkey() as url:
         store = Store(Connection(url), "full")
         await store.open()

@@ -21,7 +21,9 @@ BY_HAND = {("retry", "failed"): "ready", ("retry", "cancelled"): "ready"}
 # A stage without a record is claimed by its entry in a lane: it is a root, or it would have none. No lane ever has an entry of a
 # blocked stage, so what a claim would do then is not tried.
 UNHEARD_OF = {("claim", "blocked")}
-WALKS = [pytest.param(verb, state, id=f"{verb} {state}") for verb in TRANSITIONS for state in STATES if (verb, state) not in UNHEARD_OF]
+WALKS = [
+    pytest.param(verb, state, id=f"{verb} {state}") for verb in TRANSITIONS for state in STATES if (verb, state) not in UNHEARD_OF
+]
 
 
 class Walk:

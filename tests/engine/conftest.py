@@ -1,0 +1,16 @@
+"""A producer on the tests' own server, in a namespace of the test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from flowq import FlowProducer
+
+
+@pytest.fixture
+async def producer(anyio_backend: str, valkey_url: str, namespace: str, artifacts: str) -> AsyncIterator[FlowProducer]:
+    """An open producer with a directory for artifacts."""
+    async with FlowProducer(valkey_url, namespace=namespace, artifacts=artifacts) as opened:
+        yield opened

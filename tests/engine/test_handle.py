@@ -1,0 +1,279 @@
+"""A flow from its handle: result, events with their gaps, retry, cancel, artifacts, inspection."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from flowq import Artifact, Backoff, FlowHandle, FlowProducer, context, pipeline, stage
+from flowq.errors import CorruptState, FlowConflict, FlowFailed, FlowNotFound, FlowTimedOut, InvalidValue, StageNotFound
+from flowq.model.event import Event, Gap
+from tests.engine.work import Gate, outcome, told, until, working
+
+pytestmark = pytest.mark.anyio
+
+
+@stage
+async def plus(number: int, other: int = 1) -> int:
+    return number + other
+
+
+@pipeline
+def chain(number: int) -> int:
+    return plus(plus(plus(number)))
+
+
+async def test_events_come_in_order_and_end_with_the_flow(producer: FlowProducer) -> None:
+    flow = await producer.add(chain(1))
+    listening = asyncio.create_task(told(flow))
+    async with working(producer, plus):
+        assert await flow.result(30) == 4
+        verbs = await listening
+    expected = ["added"]
+    for name in ("plus", "plus-2", "plus-3"):
+        expected += [*([f"released {name}"] if name != "plus" else []), f"claimed {name}", f"completed {name}"]
+    assert sorted(verbs) == sorted([*expected, "completed"])
+    assert (verbs[0], verbs[-1]) == ("added", "completed")
+
+
+async def test_the_events_of_an_ended_flow_are_told_again_from_any_number(producer: FlowProducer) -> None:
+    async with working(producer, plus):
+        flow = await producer.add(chain(1))
+        await flow.result(30)
+    whole = await told(flow)
+    assert await told(flow, after=4) == whole[4:]
+    assert await told(flow, after=len(whole)) == []
+
+
+async def test_many_followers_see_the_same_however_their_start_meets_the_end(producer: FlowProducer) -> None:
+    """Some begin before the flow ends, some in the very moment, some after; none may wait for ever."""
+    async with working(producer, plus):
+        flows = await producer.add_bulk(chain(number) for number in range(10))
+        lists = await asyncio.gather(*(told(flow) for flow in flows for _ in range(5)))
+    assert {len(verbs) for verbs in lists} == {10}
+
+
+async def test_a_flow_that_ends_between_the_look_and_the_stream_is_not_waited_for(
+    producer: FlowProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = await producer.add(plus.flow(1))
+    inspect = flow.inspect
+
+    async def inspected_too_early() -> Any:
+        snapshot = await inspect()
+        async with working(producer, plus):
+            await flow.result(30)
+        return snapshot
+
+    monkeypatch.setattr(flow, "inspect", inspected_too_early)
+    assert (await told(flow))[-1] == "completed"
+
+
+async def test_what_was_trimmed_is_told_as_a_gap(producer: FlowProducer) -> None:
+    async with working(producer, plus):
+        flow = await producer.add(chain(1))
+        await flow.result(30)
+    store = producer._open.store
+    await store.connection.command("XTRIM", store.keys.tag_of(flow.id) + ":events", "MAXLEN", 1)
+    events = [event async for event in flow.events()]
+    assert isinstance(events[0], Gap)
+    assert events[0].after == 0
+    assert events[0].snapshot.state == "completed"
+    numbers = [event.seq for event in events[1:] if isinstance(event, Event)]
+    assert numbers == list(range(events[0].before, events[0].snapshot.seq + 1))
+
+
+async def test_a_lost_stream_is_one_gap_to_the_end(producer: FlowProducer) -> None:
+    async with working(producer, plus):
+        flow = await producer.add(chain(1))
+        await flow.result(30)
+    store = producer._open.store
+    await store.connection.command("DEL", store.keys.tag_of(flow.id) + ":events")
+    (gap,) = [event async for event in flow.events()]
+    assert isinstance(gap, Gap)
+    assert (gap.after, gap.before) == (0, gap.snapshot.seq + 1)
+
+
+async def test_progress_reaches_followers_and_snapshots(producer: FlowProducer) -> None:
+    gate = Gate()
+
+    @stage
+    async def slow() -> None:
+        context().progress(0.25, "a quarter")
+        await gate.stop_async()
+
+    async with working(producer, slow):
+        flow = await producer.add(slow.flow())
+        async with asyncio.timeout(30):
+            async for event in flow.events():
+                if isinstance(event, Event) and event.verb == "progressed":
+                    assert (event.stage, event.progress, event.note, event.seq) == ("slow", 0.25, "a quarter", 0)
+                    break
+        seen = (await flow.inspect()).stage("slow")
+        gate.opened.set()
+    assert (seen.progress, seen.message) == (0.25, "a quarter")
+
+
+async def test_a_retry_runs_only_what_had_failed(producer: FlowProducer) -> None:
+    runs: list[str] = []
+    broken = True
+
+    @stage
+    async def good() -> int:
+        runs.append("good")
+        return 1
+
+    @stage(attempts=2, backoff=Backoff.none())
+    async def bad(number: int) -> int:
+        runs.append("bad")
+        if broken:
+            raise OSError("the disk is full")
+        return number + 1
+
+    @pipeline
+    def both() -> int:
+        return bad(good())
+
+    async with working(producer, good, bad):
+        flow = await producer.add(both())
+        assert isinstance(await outcome(flow), FlowFailed)
+        broken = False
+        assert await flow.retry() == 1
+        assert await flow.result(30) == 2
+        assert await flow.retry() == 0, "there is nothing to retry any more"
+    assert runs == ["good", "bad", "bad", "bad"]
+    snapshot = await flow.inspect()
+    assert (snapshot.stage("bad").attempt, snapshot.stage("bad").runs) == (1, 3)
+    verbs = await told(flow)
+    assert verbs.count("failed") == verbs.count("completed") == 1
+
+
+async def test_a_cancel_says_whether_it_was_in_time(producer: FlowProducer) -> None:
+    flow = await producer.add(plus.flow(1))
+    assert await flow.cancel("enough")
+    assert not await flow.cancel()
+    assert (await flow.inspect()).cancel_reason == "enough"
+    assert await flow.retry() == 1
+    async with working(producer, plus):
+        assert await flow.result(30) == 2
+
+
+async def test_waiting_ends_when_it_was_said_to(producer: FlowProducer) -> None:
+    flow = await producer.add(plus.flow(1))
+    for seconds in (0, 0.05):
+        with pytest.raises(FlowTimedOut):
+            await flow.result(seconds)
+    assert (await flow.inspect()).state == "ready", "the flow goes on"
+
+
+async def test_a_thousand_waiters_hold_no_more_connections_than_one(producer: FlowProducer) -> None:
+    flow = await producer.add(plus.flow(1))
+    waiters = [asyncio.create_task(flow.result(30)) for _ in range(1_000)]
+    async with working(producer, plus):
+        assert set(await asyncio.gather(*waiters)) == {2}
+    clients = await producer._open.store.connection.command("CLIENT", "LIST")
+    listed = clients if isinstance(clients, list) else clients.decode().splitlines()
+    mine = [client for client in listed if "flowq:producer" in str(client)]
+    assert len(mine) <= 6
+
+
+async def test_a_flow_that_does_not_exist_is_said_so_by_every_question(producer: FlowProducer) -> None:
+    flow: FlowHandle[Any] = producer.flow("nowhere")
+    for question in (flow.inspect, flow.result, flow.cancel, flow.retry, lambda: told(flow), lambda: flow.artifact("a")):
+        with pytest.raises(FlowNotFound, match="nowhere"):
+            await question()
+
+
+async def test_artifacts_are_found_by_stage_and_name(producer: FlowProducer) -> None:
+    @stage
+    async def write() -> Artifact:
+        async with context().new_artifact("a.txt") as first:
+            await first.write(b"one")
+        async with context().new_artifact("b.txt") as second:
+            await second.write(b"two")
+        return second.artifact
+
+    async with working(producer, write):
+        flow = await producer.add(write.flow())
+        published = await flow.result(30)
+    assert (await flow.artifact("wri*", "a.txt")).size == 3
+    with published.open() as stream:
+        assert stream.read() == b"two"
+    with pytest.raises(InvalidValue, match="a.txt"):
+        await flow.artifact("write")
+    with pytest.raises(StageNotFound):
+        await flow.artifact("nothing")
+
+
+async def test_only_artifacts_of_the_run_that_completed_are_shown(producer: FlowProducer) -> None:
+    @stage(attempts=2, backoff=Backoff.none())
+    async def write() -> str:
+        async with context().new_artifact("a.txt") as sink:
+            await sink.write(f"attempt {context().attempt}".encode())
+        if context().attempt == 1:
+            raise OSError("after the upload")
+        return "done"
+
+    async with working(producer, write):
+        flow = await producer.add(write.flow())
+        await flow.result(30)
+    artifact = await flow.artifact("write")
+    assert "/2-" in artifact.key
+    with producer.storage.open(artifact) as stream:
+        assert stream.read() == b"attempt 2"
+
+
+async def test_a_result_of_another_type_than_declared_is_damage(producer: FlowProducer) -> None:
+    async with working(producer, plus):
+        flow = await producer.add(plus.flow(1))
+        await flow.result(30)
+    store = producer._open.store
+    await store.connection.command("HSET", store.keys.flow(flow.id), "r0", b"\xa4text")
+    with pytest.raises(CorruptState):
+        await flow.result(1)
+
+
+async def test_two_retries_at_once_are_one_retry(producer: FlowProducer) -> None:
+    runs: list[int] = []
+
+    @stage
+    async def bad() -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            raise OSError("once")
+
+    async with working(producer, bad):
+        flow = await producer.add(bad.flow())
+        await outcome(flow)
+        answers = await asyncio.gather(*(flow.retry() for _ in range(5)), return_exceptions=True)
+        await flow.result(30)
+    assert answers.count(1) == 1
+    assert all(answer in (0, 1) or isinstance(answer, FlowConflict) for answer in answers)
+    assert len(runs) == 2
+
+
+async def test_a_snapshot_says_why_each_stage_waits(producer: FlowProducer) -> None:
+    @stage(attempts=3, backoff=Backoff.fixed("60s"))
+    async def flaky() -> int:
+        raise OSError("busy")
+
+    @stage
+    async def after(number: int) -> int:
+        return number
+
+    @pipeline
+    def both() -> int:
+        return after(flaky())
+
+    flow = await producer.add(both())
+    waiting = await flow.inspect()
+    assert [stage.reason.code for stage in waiting.graph if stage.reason] == ["no_worker", "children"]
+    async with working(producer, flaky, after):
+        backing_off = await until(flow, lambda snapshot: snapshot.stage("flaky").state == "scheduled")
+    reason = backing_off.stage("flaky").reason
+    assert reason is not None
+    assert reason.code == "back_off"
+    assert "attempt 2 of 3" in reason.sentence
+    assert "OSError: busy" in reason.sentence
