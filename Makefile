@@ -10,7 +10,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick check format docs clean
+.PHONY: help install demo test quick check format docs bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ format: $(INSTALLED) ## let ruff sort imports and lay out the code
 
 docs: $(INSTALLED) ## write the tables of docs/reference anew from the code
 	@$(RUN) -m tests.house.reference
+
+bench: $(INSTALLED) ## measure speed and memory: chains of four, beside the floor; make bench B=--quick
+	@$(RUN) -m benchmarks.chains $(B)
 
 clean: ## remove what the other targets made, the data in .flowq too
 	@rm -rf .venv* .flowq demo-output build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -15,7 +15,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from benchmarks.floor import run_floor
-from benchmarks.work import KEY, chain, on_last_stage
+from benchmarks.work import KEY, chain, when_done
 from flowq import FlowProducer, Worker
 
 
@@ -61,10 +61,10 @@ async def work(url: str, namespace: str, flows: int, concurrency: int) -> dict[s
         if next(done) == flows:
             stopping.append(asyncio.create_task(worker.stop()))
 
-    on_last_stage(count)
     await go()
     began, cpu = time.perf_counter(), time.process_time()
-    await worker.run()
+    with when_done(count):
+        await worker.run()
     return {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
 
 

@@ -34,7 +34,7 @@ def document(results: Results, options: argparse.Namespace) -> dict[str, Any]:
         "machine": {"cpus": os.cpu_count(), "system": platform.system(), "machine": platform.machine()},
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
-        "options": {name: value for name, value in vars(options).items() if name in ("flows", "rounds", "fsync", "loop", "alone")},
+        "options": {name: getattr(options, name) for name in ("flows", "rounds", "alone", "fsync", "loop")},
         "results": results,
     }
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import redis
 
 # Asked by the benchmark, or once by each client that connects: not the price of a stage.
-_NOT_COUNTED = {"info", "config|get", "client|setname", "client|setinfo", "script|load", "hello", "memory|usage", "flushall", "ping"}
+_NOT_COUNTED = {"info", "config|get", "client|setname", "client|setinfo", "script|load", "hello", "ping"}
 
 
 class Counters(NamedTuple):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 from flowq import pipeline, stage
 
@@ -12,9 +13,14 @@ KEY = "s3://media/flows/0000000000000000/source/1-00000000/video.mp4"
 _when_done: list[Callable[[], None]] = []
 
 
-def on_last_stage(callback: Callable[[], None]) -> None:
-    """Calls back in the worker whenever the last stage of a chain runs."""
+@contextlib.contextmanager
+def when_done(callback: Callable[[], None]) -> Iterator[None]:
+    """Calls back in the worker whenever the last stage of a chain runs, until the block ends."""
     _when_done.append(callback)
+    try:
+        yield
+    finally:
+        _when_done.remove(callback)
 
 
 @stage(queue="bench")

@@ -75,7 +75,14 @@ class Child:
         routes, suspects = self._routes()
         room = WorkerRoom(routes, options.concurrency, suspects=suspects, slots=slots, limited=limited_queues(options.queues))
         self._holder = Holder(
-            backend.store, options.holder, room, self._stages, backend.storage, options.concurrency, self._link.announce_group
+            backend.store,
+            options.holder,
+            room,
+            self._stages,
+            backend.storage,
+            options.concurrency,
+            on_group=self._link.announce_group,
+            on_deadline=self._beat,
         )
         self._link.say(Ready())
         try:
@@ -117,11 +124,15 @@ class Child:
 
     async def _tick(self) -> None:
         while True:
-            running = self._holder.running if self._holder else []
-            deadline = self._earliest_deadline(self._holder) if self._holder else math.inf
-            self._pulse.beat(running=len(running), earliest_deadline=deadline + _OVERDUE_GRACE_SECONDS)
-            self._ticked_at = time.monotonic()
+            self._beat()
             await asyncio.sleep(_TICK_SECONDS)
+
+    def _beat(self) -> None:
+        # Also before each stage that has a timeout: one that takes the interpreter's lock at once lets no tick tell of it.
+        running = self._holder.running if self._holder else []
+        deadline = self._earliest_deadline(self._holder) if self._holder else math.inf
+        self._pulse.beat(running=len(running), earliest_deadline=deadline + _OVERDUE_GRACE_SECONDS)
+        self._ticked_at = time.monotonic()
 
     def _earliest_deadline(self, holder: Holder) -> float:
         # A thread that goes on after its stage's end can't be stopped but with its process. Where one stage runs at a time that

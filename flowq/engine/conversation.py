@@ -93,6 +93,7 @@ class Conversation:
         self._claims_on = True
         self._is_over = False
         self._in_flight = 0
+        self._wakes = 0
 
     # ── called by the worker, in its loop ────────────────────────────────────────────────────────────────────────
 
@@ -109,6 +110,7 @@ class Conversation:
 
     def wake(self) -> None:
         """There may be work, or a stage that runs here was cancelled."""
+        self._wakes += 1
         self._idle_until = self._news_due_at = 0.0
         self._stirred.set()
 
@@ -178,6 +180,7 @@ class Conversation:
         capacity, wants = self._room.take(BATCH) if self._claims_on else (0, [])
         line.seq += 1
         self._in_flight += 1
+        wakes = self._wakes
         answer: Exchanged | None = None
         try:
             answer = await self._store.exchange(
@@ -192,7 +195,11 @@ class Conversation:
         if answer is None:
             self._on_expired()
             return False
-        self._heard(answer, outcomes, is_idle=capacity > 0 and not answer.claims and not asks_again)
+        # Fewer than it had room for: there was no more, and the server has parked it. A wake-up may overtake the answer.
+        if wakes == self._wakes:
+            self._news_due_at = time.monotonic() + _POLL_SECONDS
+        is_idle = len(answer.claims) < capacity and not asks_again and wakes == self._wakes
+        self._heard(answer, outcomes, is_idle=is_idle)
         return True
 
     def _take_progress(self) -> list[Progress]:
@@ -212,7 +219,6 @@ class Conversation:
         for claim in answer.claims:
             self._listener.start(claim)
         self._idle_until = 0.0
-        self._news_due_at = time.monotonic() + _POLL_SECONDS
         if is_idle:
             until_due = (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else _POLL_SECONDS
             self._idle_until = time.monotonic() + min(_POLL_SECONDS, max(0.001, until_due))

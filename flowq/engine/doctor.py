@@ -64,6 +64,13 @@ async def _memory(backend: Backend) -> Finding:
     used = f"{info.used_memory / 1e6:,.0f} MB"
     if not info.maxmemory:
         return Finding("memory", "ok", f"{used} used, no limit set")
+    if info.used_memory >= info.maxmemory:
+        return Finding(
+            "memory",
+            "fail",
+            f"{used} of {info.maxmemory / 1e6:,.0f} MB used: the server refuses new flows",
+            "running flows drain it; or raise maxmemory, or keep ended flows for a shorter time",
+        )
     if info.used_memory > _MEMORY_SHARE_WARN * info.maxmemory:
         return Finding(
             "memory",

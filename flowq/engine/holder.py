@@ -53,6 +53,7 @@ class Holder:
         stages: stage name → stage.
         storage: where artifacts are kept.
         on_group: told the process groups that stages start and end.
+        on_deadline: told that `earliest_deadline` may have changed, before the stage's function is called.
     """
 
     def __init__(
@@ -64,10 +65,12 @@ class Holder:
         storage: Storage | None,
         threads: int,
         on_group: Callable[[int, bool], None] | None = None,
+        on_deadline: Callable[[], None] | None = None,
     ) -> None:
         self.id = holder
         self.lost_because = ""
         self._store = store
+        self._on_deadline = on_deadline
         self._room = room
         self._loop = asyncio.get_running_loop()
         self._executor = Executor(store, stages, storage, threads, self._progress_from_any_thread, on_group)
@@ -174,6 +177,8 @@ class Holder:
             run.task.set_name(f"{context.stage} of flow {context.flow_id}")
             if context.deadline is not None:
                 run.deadline = time.monotonic() + (context.deadline - datetime.datetime.now(datetime.UTC)).total_seconds()
+                if self._on_deadline is not None:
+                    self._on_deadline()
 
         try:
             outcome = await self._executor.run(claim, running)

@@ -22,7 +22,8 @@ _ENTRIES = 200
 # Followers have no deadline of their own: they wait for the server as long as their program runs.
 _PATIENCE_SECONDS = 86_400.0
 
-_events = msgspec.msgpack.Decoder(list[WireEvent])
+_values = msgspec.msgpack.Decoder(list[Any])
+_EVENT_VALUES = len(WireEvent.__struct_fields__)
 
 
 class Feed:
@@ -108,7 +109,9 @@ def named(event: WireEvent, names: Callable[[int], str]) -> Event:
 def _decoded(fields: Any) -> list[WireEvent]:
     data = fields[b"b"]
     try:
-        return _events.decode(data)
-    except msgspec.DecodeError as error:
+        values = _values.decode(data)
+        starts = range(0, len(values), _EVENT_VALUES)
+        return [msgspec.convert(values[start : start + _EVENT_VALUES], WireEvent) for start in starts]
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
         log.warning("an entry of the event stream can't be read: %s", error)
         return []

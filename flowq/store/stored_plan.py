@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -23,17 +24,21 @@ class StoredPlan:
         self._key = key
         self._blocks: dict[int, tuple[StagePlan, ...]] = {}
         self._releases: dict[int, msgspec.Raw] = {}
+        self._loading = asyncio.Lock()
 
     def holds(self, index: int) -> bool:
         """Whether this stage, and all that its completion needs, is loaded."""
         return index in self._releases
 
     async def load(self, index: int) -> None:
-        """Loads a stage and its parents."""
-        await self._load_blocks({index // BLOCK_STAGES})
-        stage = self.stage(index)
-        await self._load_blocks({parent // BLOCK_STAGES for parent in stage.parents})
-        self._releases[index] = releases_of(stage, self.stage)
+        """Loads a stage and its parents; once, though a worker begins with many stages of one plan at the same moment."""
+        async with self._loading:
+            if self.holds(index):
+                return
+            await self._load_blocks({index // BLOCK_STAGES})
+            stage = self.stage(index)
+            await self._load_blocks({parent // BLOCK_STAGES for parent in stage.parents})
+            self._releases[index] = releases_of(stage, self.stage)
 
     async def whole(self) -> Plan:
         """The whole plan."""

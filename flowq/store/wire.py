@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from flowq.model.outcome import opaque
 from flowq.model.plan import Binding, Plan, StagePlan
 
 # Above this many children a claim does not carry their results; the worker reads them in pages.
@@ -120,7 +121,7 @@ def needs_of(stage: StagePlan) -> list[int] | bool:
 
 
 def releases_of(stage: StagePlan, stage_at: Any) -> msgspec.Raw:
-    """The parents that this stage's completion may release, packed for scripts/release.lua.
+    """The parents that this stage's completion may release, packed (`opaque`) for scripts/release.lua.
 
     Args:
         stage: the child.
@@ -130,7 +131,7 @@ def releases_of(stage: StagePlan, stage_at: Any) -> msgspec.Raw:
     for index in stage.parents:
         parent: StagePlan = stage_at(index)
         parents.append((index, parent.route, parent.priority, len(parent.children), needs_of(parent)))
-    return msgspec.Raw(msgspec.msgpack.encode(parents))
+    return opaque(msgspec.msgpack.encode(parents))
 
 
 def ranges_of(plan: Plan) -> list[tuple[str, int, int, int]]:

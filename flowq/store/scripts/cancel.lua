@@ -11,7 +11,7 @@ retention_ms = {[COMPLETED] = retention[1], [FAILED] = retention[2], [CANCELLED]
 
 local last = math.min(cursor + CANCELLED_MAX, stages) - 1
 local names = {}
-for index = cursor, last do names[#names + 1] = tostring(index) end
+for index = cursor, last do names[#names + 1] = field('', index) end
 local view = open_flow(id, names)
 if not view then
   shared('ZREM', tag .. CLOSING_KEY, id)

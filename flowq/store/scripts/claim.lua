@@ -6,21 +6,19 @@ local INLINE_BYTES_MAX, DROPPED_MAX = 65536, 500
 local dropped = 0
 
 local function inputs_of(view, index, needs)
-  if needs == false then return false end
-  local names = {'i' .. index}
-  for _, child in ipairs(needs) do names[#names + 1] = 'r' .. child end
+  if not needs or #needs == 0 then return needs end
+  local names = {field('i', index)}
+  for _, child in ipairs(needs) do names[#names + 1] = field('r', child) end
   open_flow(view.id, names)
   local results, bytes = {}, 0
   for position, child in ipairs(needs) do
-    results[position] = {child, view.fields['r' .. child] or ''}
+    results[position] = {child, view.fields[field('r', child)] or ''}
     bytes = bytes + #results[position][2]
   end
   return bytes <= INLINE_BYTES_MAX and results
 end
 
-local function claim_one(flow, index, lane, holder, nonce)
-  local view = open_flow(flow, {tostring(index), 'i' .. index})
-  if not view or not is_open(view) then return end
+local function claim_one(view, index, lane, holder, nonce)
   local record = record_of(view, index)
   if record == false then record = new_record(view.head[CREATED_AT], lane.route, lane.priority - view.head[FLOW_PRIORITY], {}) end
   if not record or record[STATE] ~= READY then return end
@@ -30,8 +28,8 @@ local function claim_one(flow, index, lane, holder, nonce)
   if view.head[STATUS] == READY then view.head[STATUS], view.head[STARTED_AT] = RUNNING, now end
   emit(view, 'claimed', index, record[ATTEMPT], holder)
   local results = inputs_of(view, index, record[NEEDS])
-  return {flow, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES], view.head[FLOW_PRIORITY], view.head[CREATED_AT],
-    read(view, 'i' .. index) or '', results, record[ROUTE]}
+  return {view.id, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES], view.head[FLOW_PRIORITY], view.head[CREATED_AT],
+    read(view, field('i', index)) or '', results, record[ROUTE]}
 end
 
 -- Claims up to `quantum` stages of one lane; gives how many, and whether there is no more to be had from it now.
@@ -43,11 +41,12 @@ local function claim_from(lane, quantum, holder, nonce, claims)
     if not entry then return count, true end
     local first, last, flow = string.match(entry, '^(%d+)%-?(%d*):(.+)$')
     first, last = tonumber(first), tonumber(last) or tonumber(first)
-    local view = open_flow(flow, {tostring(first), 'i' .. first})
+    local view = open_flow(flow, {field('', first), field('i', first)})
     if view and is_open(view) then
       local upto = math.min(last, first + quantum - count - 1)
       for index = first, upto do
-        local claim = claim_one(flow, index, lane, holder, nonce)
+        if index > first then open_flow(flow, {field('', index), field('i', index)}) end
+        local claim = claim_one(view, index, lane, holder, nonce)
         if claim then claims[#claims + 1], count = claim, count + 1 end
       end
       if upto < last then lane.tail[#lane.tail + 1] = (upto + 1) .. '-' .. last .. ':' .. flow end

@@ -2,11 +2,14 @@
 -- `wants`: {{queue capacity or -1, {route, …}}, …}; `capacity` bounds all of them together.
 local LANES_PER_ROUTE = 8
 
+-- Also tells whether these are all lanes there are.
 local function lanes_of(wants)
-  local found = {}
+  local found, is_all = {}, true
   for group, want in ipairs(wants) do
     for _, route in ipairs(want[2]) do
-      for _, priority in ipairs(shared('ZRANGE', tag .. LANES_KEY .. route, 0, LANES_PER_ROUTE - 1)) do
+      local priorities = shared('ZRANGE', tag .. LANES_KEY .. route, 0, LANES_PER_ROUTE - 1)
+      is_all = is_all and #priorities < LANES_PER_ROUTE
+      for _, priority in ipairs(priorities) do
         lane_of(route, tonumber(priority)).group = group
       end
       for _, lane in ipairs(tails) do
@@ -18,11 +21,12 @@ local function lanes_of(wants)
     if lane.group then found[#found + 1] = lane end
   end
   table.sort(found, function(a, b) return a.priority > b.priority end)
-  return found
+  return found, is_all
 end
 
 local function claim_all(wants, capacity, holder, nonce)
-  local claims, candidates, first = {}, lanes_of(wants), 1
+  local claims, first = {}, 1
+  local candidates, is_all = lanes_of(wants)
   while capacity > 0 and first <= #candidates do
     local last = first
     while last < #candidates and candidates[last + 1].priority == candidates[first].priority do last = last + 1 end
@@ -45,5 +49,5 @@ local function claim_all(wants, capacity, holder, nonce)
     end
     first = last + 1
   end
-  return claims
+  return claims, is_all
 end

@@ -23,12 +23,13 @@ local function claimed_before()
   local claims = {}
   for _, member in ipairs(shared('SMEMBERS', running_key)) do
     local index, flow = string.match(member, '^(%d+):(.+)$')
-    local view = open_flow(flow, {index})
+    index = tonumber(index)
+    local view = open_flow(flow, {field('', index)})
     local record = view and record_of(view, index)
     if record and record[STATE] == RUNNING and record[NONCE] == nonce then
-      claims[#claims + 1] = {flow, tonumber(index), view.plan, record[FENCE], record[ATTEMPT], record[CRASHES],
-        view.head[FLOW_PRIORITY], view.head[CREATED_AT], read(view, 'i' .. index) or '',
-        inputs_of(view, tonumber(index), record[NEEDS]), record[ROUTE]}
+      claims[#claims + 1] = {flow, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES],
+        view.head[FLOW_PRIORITY], view.head[CREATED_AT], read(view, field('i', index)) or '',
+        inputs_of(view, index, record[NEEDS]), record[ROUTE]}
     end
   end
   return claims
@@ -39,7 +40,8 @@ if is_replay and not told then told = known[3] end
 local verdicts = report(outcomes)
 progress(reports)
 local due = promote()
-local claims = is_replay and claimed_before() or claim_all(wants, capacity, holder, nonce)
+local claims, saw_all = {}, true
+if is_replay then claims = claimed_before() else claims, saw_all = claim_all(wants, capacity, holder, nonce) end
 
 flush()
 if #left > 0 then shared('SREM', running_key, unpack(left)) end
@@ -53,11 +55,13 @@ if #scheduled > 0 then redis.call('ZADD', tag .. DUE_KEY, unpack(scheduled)) end
 -- Its first call, or somebody deleted the key: what has no time to live would stay for ever.
 if redis.call('HSET', holder_key, 'line' .. line, seq) == 1 then redis.call('PEXPIRE', holder_key, INFO_KEPT_MS) end
 local next_due_at = 0
-if #claims == 0 and parks then
+if #claims < capacity and parks then
   for _, want in ipairs(wants) do
     for _, route in ipairs(want[2]) do shared('SADD', tag .. PARKED_KEY .. route, holder) end
   end
-  next_due_at = dropped >= DROPPED_MAX and now or tonumber(redis.call('ZRANGE', tag .. DUE_KEY, 0, 0, 'WITHSCORES')[2]) or 0
+  -- Not all lanes were looked at, or not to their end: ask again.
+  local is_cut_short = dropped >= DROPPED_MAX or not saw_all
+  next_due_at = is_cut_short and now or tonumber(redis.call('ZRANGE', tag .. DUE_KEY, 0, 0, 'WITHSCORES')[2]) or 0
 end
 if told then
   redis.call('HSET', holder_key, 'told' .. line, told)

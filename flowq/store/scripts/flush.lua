@@ -4,12 +4,17 @@ local EVENTS_KEPT_MS, WAKES_MAX = 3600000, 4
 local retention_ms = {c = 0, f = 0, k = 0}
 
 local function flush_flow(view)
-  local flat, gone = {'m', cmsgpack.pack(view.head)}, {}
-  for name, value in pairs(view.changed) do
-    flat[#flat + 1], flat[#flat + 2] = name, value
+  local flat = view.written
+  local size = #flat
+  for index, record in pairs(view.kept) do
+    flat[size + 1], flat[size + 2] = field('', index), cmsgpack.pack(record)
+    size = size + 2
   end
-  for name in pairs(view.dropped) do gone[#gone + 1] = name end
+  flat[size + 1], flat[size + 2] = 'm', cmsgpack.pack(view.head)
   for from = 1, #flat, 2000 do redis.call('HSET', view.key, unpack(flat, from, math.min(from + 1999, #flat))) end
+  if not view.dropped then return end
+  local gone = {}
+  for name in pairs(view.dropped) do gone[#gone + 1] = name end
   for from = 1, #gone, 2000 do redis.call('HDEL', view.key, unpack(gone, from, math.min(from + 1999, #gone))) end
 end
 
@@ -23,11 +28,13 @@ local function end_if_over(view)
   view.is_ended = true
 end
 
+local ended, finished = {}, {}
+
 local function index_end(view)
   local status = view.head[STATUS]
-  shared('ZREM', tag .. LIVE_KEY, view.id)
+  ended[#ended + 1] = view.id
   if status == COMPLETED then
-    shared('RPUSH', tag .. FINISHED_KEY .. math.floor(now / 3600000), view.plan .. view.id)
+    finished[#finished + 1] = view.plan .. view.id
   else
     shared('ZADD', tag .. (status == FAILED and FAILED_KEY or CANCELLED_KEY), now, view.id)
   end
@@ -38,10 +45,11 @@ end
 
 -- A wake-up is only a hint: a holder that is gone receives nothing, so the next one is asked.
 local function wake(route, count)
-  for _ = 1, math.min(count, WAKES_MAX) do
-    repeat
-      local holder = shared('SPOP', tag .. PARKED_KEY .. route)
-    until not holder or redis.call('PUBLISH', tag .. WAKE_CHANNEL_KEY .. holder, route) > 0
+  local woken = 0
+  while woken < math.min(count, WAKES_MAX) do
+    local holder = shared('SPOP', tag .. PARKED_KEY .. route)
+    if not holder then return end
+    if redis.call('PUBLISH', tag .. WAKE_CHANNEL_KEY .. holder, route) > 0 then woken = woken + 1 end
   end
 end
 
@@ -51,6 +59,8 @@ local function flush()
     if view.is_changed then flush_flow(view) end
     if view.is_ended then index_end(view) end
   end
+  if #ended > 0 then shared('ZREM', tag .. LIVE_KEY, unpack(ended)) end
+  if #finished > 0 then shared('RPUSH', tag .. FINISHED_KEY .. math.floor(now / 3600000), unpack(finished)) end
   for _, lane in ipairs(tails) do
     local count = settle(lane)
     if count > 0 then wake(lane.route, count) end

@@ -4,11 +4,16 @@
 local tails, lanes = {}, {}
 
 local function lane_of(route, priority)
-  local name = route .. ':' .. priority
-  local lane = lanes[name]
+  local of_route = lanes[route]
+  if not of_route then
+    of_route = {}
+    lanes[route] = of_route
+  end
+  local lane = of_route[priority]
   if not lane then
-    lane = {key = tag .. LANE_KEY .. name, route = route, priority = priority, taken = 0, tail = {}, tail_taken = 0, is_drained = false}
-    lanes[name] = lane
+    lane = {key = tag .. LANE_KEY .. route .. ':' .. priority, route = route, priority = priority,
+      taken = 0, ahead = {}, used = 0, tail = {}, tail_taken = 0, is_drained = false}
+    of_route[priority] = lane
     tails[#tails + 1] = lane
   end
   return lane
@@ -21,13 +26,17 @@ end
 
 -- The next entry of a lane without taking it off yet: from the list first, then from what this script pushed.
 local function peek(lane, wanted)
-  if lane.ahead and #lane.ahead > 0 then return table.remove(lane.ahead, 1) end
+  if lane.used < #lane.ahead then
+    lane.used = lane.used + 1
+    return lane.ahead[lane.used]
+  end
   if not lane.is_drained then
     local entries = shared('LRANGE', lane.key, lane.taken, lane.taken + wanted - 1)
     if #entries < wanted then lane.is_drained = true end
     lane.taken = lane.taken + #entries
-    lane.ahead = entries
-    if #entries > 0 then return table.remove(entries, 1) end
+    lane.ahead, lane.used = entries, 1
+    if #entries > 0 then return entries[1] end
+    lane.used = 0
   end
   if lane.tail_taken < #lane.tail then
     lane.tail_taken = lane.tail_taken + 1
@@ -38,7 +47,7 @@ end
 -- Takes entries off the list, appends new ones, and keeps the route's sorted set true.
 local function settle(lane)
   -- Entries read ahead but not used are still in the list: they were never taken.
-  local taken = lane.taken - (lane.ahead and #lane.ahead or 0)
+  local taken = lane.taken - (#lane.ahead - lane.used)
   if taken > 0 then redis.call('LTRIM', lane.key, taken, -1) end
   local first, count = lane.tail_taken + 1, #lane.tail
   local names = tag .. LANES_KEY .. lane.route
@@ -49,6 +58,6 @@ local function settle(lane)
     shared('ZADD', names, -lane.priority, lane.priority)
     return count - first + 1
   end
-  if lane.is_drained and not (lane.ahead and #lane.ahead > 0) then shared('ZREM', names, lane.priority) end
+  if lane.is_drained and lane.used == #lane.ahead then shared('ZREM', names, lane.priority) end
   return 0
 end

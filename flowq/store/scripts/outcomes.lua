@@ -4,7 +4,7 @@
 local left, scheduled = {}, {}
 
 local function remember(view, index, record, outcome, cause)
-  local name = 'h' .. index
+  local name = field('h', index)
   local earlier = read(view, name)
   local history = earlier and unpacked(earlier) or {}
   if #history >= 20 then table.remove(history, 2) end
@@ -14,7 +14,7 @@ local function remember(view, index, record, outcome, cause)
 end
 
 local function leave(view, index)
-  drop(view, 'g' .. index)
+  drop(view, field('g', index))
   left[#left + 1] = index .. ':' .. view.id
 end
 
@@ -24,9 +24,9 @@ local apply = {}
 function apply.complete(view, index, record, outcome)
   close_record(record, COMPLETED, now)
   keep(view, index, record)
-  write(view, 'r' .. index, outcome[6])
-  if outcome[7] ~= '' then write(view, 'a' .. index, outcome[7]) end
-  drop(view, 'e' .. index)
+  write(view, field('r', index), outcome[6])
+  if outcome[7] ~= '' then write(view, field('a', index), outcome[7]) end
+  if record[FENCE] > 1 then drop(view, field('e', index)) end  -- only an earlier run can have left an error
   view.head[ACTIVE], view.head[UNFINISHED] = view.head[ACTIVE] - 1, view.head[UNFINISHED] - 1
   emit(view, 'completed', index, record[ATTEMPT])
   release(view, outcome[8])
@@ -36,7 +36,7 @@ end
 function apply.retry(view, index, record, outcome)
   local _, _, _, _, _, failure, cause, delay_ms, keeps_attempt = unpack(outcome)
   remember(view, index, record, 'retried', cause)
-  write(view, 'e' .. index, failure)
+  write(view, field('e', index), failure)
   emit(view, 'retried', index, record[ATTEMPT], cause, now + delay_ms)
   if keeps_attempt then record[ATTEMPT] = record[ATTEMPT] - 1 end
   record[STATE], record[READY_AT], record[WAITED] = SCHEDULED, now + delay_ms, 0
@@ -48,7 +48,7 @@ end
 -- {…, error, cause}
 function apply.fail(view, index, record, outcome)
   remember(view, index, record, 'failed', outcome[7])
-  write(view, 'e' .. index, outcome[6])
+  write(view, field('e', index), outcome[6])
   close_record(record, FAILED, now)
   keep(view, index, record)
   view.head[ACTIVE], view.head[FAILURES] = view.head[ACTIVE] - 1, view.head[FAILURES] + 1

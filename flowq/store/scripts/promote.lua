@@ -5,12 +5,13 @@ local function promote()
   local due = shared('ZRANGEBYSCORE', tag .. DUE_KEY, '-inf', now, 'LIMIT', 0, PROMOTED_MAX)
   for _, member in ipairs(due) do
     local index, flow = string.match(member, '^(%d+):(.+)$')
-    local view = open_flow(flow, {index})
+    index = tonumber(index)
+    local view = open_flow(flow, {field('', index)})
     local record = view and is_open(view) and record_of(view, index)
     if record and record[STATE] == SCHEDULED then
       record[STATE] = READY
       keep(view, index, record)
-      emit(view, 'promoted', tonumber(index), record[ATTEMPT])
+      emit(view, 'promoted', index, record[ATTEMPT])
       push(view, record[ROUTE], record[PRIORITY], member)
     end
   end

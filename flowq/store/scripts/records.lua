@@ -8,6 +8,20 @@ local READY, SCHEDULED, RUNNING, COMPLETED, FAILED, CANCELLED = 'r', 's', 'x', '
 -- A flow's head: field 'm'. UNFINISHED counts stages not completed, ACTIVE those ready, scheduled or running.
 local STATUS, SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT, REASON = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 local CLOSING = 'z'
+local RECORD_SIZE, HEAD_SIZE = NEEDS, REASON
+
+-- The name of a stage's field, such as `r12`. Remembered: a batch names the same few again and again, and making a string
+-- of a number is what costs.
+local field_names = {[''] = {}, a = {}, d = {}, e = {}, g = {}, h = {}, i = {}, r = {}}
+local function field(kind, index)
+  local names = field_names[kind]
+  local name = names[index]
+  if not name then
+    name = kind .. index
+    names[index] = name
+  end
+  return name
+end
 
 -- What a process said of itself is kept for so long beyond its lease.
 local INFO_KEPT_MS = 86400000
@@ -21,6 +35,16 @@ end
 local function unpacked(bytes)
   local ok, value = pcall(cmsgpack.unpack, bytes)
   if ok and type(value) == 'table' then return value end
+end
+
+-- The same for records and heads, arrays of `size` < 16 elements behind a header of one byte: a table made of values that
+-- are all there is allocated once, one that the decoder fills grows five times.
+local function listed(size, ok, ...)
+  if ok and select('#', ...) == size then return {...} end
+end
+
+local function unpacked_short(bytes, size)
+  if string.byte(bytes) == 0x90 + size then return listed(size, pcall(cmsgpack.unpack, string.sub(bytes, 2))) end
 end
 
 local function new_record(ready_at, route, priority, needs)

@@ -1,12 +1,23 @@
 -- release: a child has completed; each parent that waited for it only, or for it last, becomes ready.
 -- A parent: {index, route, priority, how many children it has, indexes of children whose results it takes or false}.
 -- Parents with several children have a counter field `d<index>`: a field may not grow with the flow.
+-- They come packed: a batch brings the same few again and again, so each is unpacked once.
+local parents_by_bytes = {}
+local function parents_of(bytes)
+  local parents = parents_by_bytes[bytes]
+  if not parents then
+    parents = cmsgpack.unpack(bytes)
+    parents_by_bytes[bytes] = parents
+  end
+  return parents
+end
+
 local function release(view, parents)
-  for _, parent in ipairs(parents) do
+  for _, parent in ipairs(parents_of(parents)) do
     local index, route, priority, children, needs = unpack(parent)
     local done = 1
     if children > 1 then
-      local counter = 'd' .. index
+      local counter = field('d', index)
       done = (tonumber(read(view, counter)) or 0) + 1
       if done < children then write(view, counter, tostring(done)) else drop(view, counter) end
     end

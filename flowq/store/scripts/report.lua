@@ -2,10 +2,12 @@
 -- Gives {position, word, who holds the stage now} for each outcome that was not applied.
 local function fields_of(outcome)
   local index = outcome[3]
-  local names = {tostring(index)}
-  for _, parent in ipairs(outcome[1] == 'complete' and outcome[8] or {}) do
-    names[#names + 1] = 'i' .. parent[1]
-    if parent[4] > 1 then names[#names + 1] = 'd' .. parent[1] end
+  local names = {field('', index), field('g', index)}
+  if outcome[1] == 'complete' then
+    for _, parent in ipairs(parents_of(outcome[8])) do
+      names[#names + 1] = field('i', parent[1])
+      if parent[4] > 1 then names[#names + 1] = field('d', parent[1]) end
+    end
   end
   return names
 end
@@ -41,11 +43,11 @@ end
 local function progress(reports)
   for _, entry in ipairs(reports) do
     local flow, index, fence, nonce, fraction, message = unpack(entry)
-    local view = open_flow(flow, {tostring(index)})
+    local view = open_flow(flow, {field('', index)})
     local record = view and record_of(view, index)
     if record and record[STATE] == RUNNING and record[FENCE] == fence and record[NONCE] == nonce then
-      write(view, 'g' .. index, cmsgpack.pack({fraction, message}))
-      events[#events + 1] = {flow, 0, 'progressed', index, now, record[ATTEMPT], message, 0, fraction}
+      write(view, field('g', index), cmsgpack.pack({fraction, message}))
+      tell(flow, 0, 'progressed', index, record[ATTEMPT], message, 0, fraction)
     end
   end
 end

@@ -14,7 +14,7 @@ if head[SEQ] ~= seq or (head[STATUS] ~= FAILED and head[STATUS] ~= CANCELLED) th
 -- In pages: a script can't hand over more than some thousand words at once.
 for from = 1, #stages, 1000 do
   local names = {}
-  for position = from, math.min(from + 999, #stages) do names[#names + 1] = tostring(stages[position][1]) end
+  for position = from, math.min(from + 999, #stages) do names[#names + 1] = field('', stages[position][1]) end
   open_flow(id, names)
 end
 shared('ZREM', tag .. (head[STATUS] == FAILED and FAILED_KEY or CANCELLED_KEY), id)
@@ -32,7 +32,7 @@ for _, stage in ipairs(stages) do
     head[ACTIVE] = head[ACTIVE] + 1
     push(view, route, priority, index .. ':' .. id)
   else
-    drop(view, tostring(index))
+    drop(view, field('', index))
   end
 end
 flush()

@@ -1,31 +1,37 @@
 -- view: the flows that a script touches, read once, changed in memory, written once at its end.
 -- Lua scripts do not roll back: an error after the first write leaves half a transition. So nothing is written before
 -- `flush` (flush.lua), and a flow that can't be read is left alone and reported instead of raising.
+-- A view: `fields` as read or written, `kept` the records to write by index, `written` {name, value, …}, `dropped` names.
 local tag = KEYS[1]
 local now = time_ms()
 local views, opened = {}, {}
 
 -- Opens a flow and reads `names` of its fields in the same command; nil: there is no such flow, or its head is damaged.
 local function open_flow(id, names)
+  names = names or {}
   local view = views[id]
   if view == nil then
     local key = tag .. FLOW_KEY .. id
-    local values = redis.pcall('HMGET', key, 'm', 'p', unpack(names or {}))
-    local head = not values.err and values[1] and unpacked(values[1])
-    if not head or #head ~= REASON then
+    local values = redis.pcall('HMGET', key, 'm', 'p', unpack(names))
+    local head = not values.err and values[1] and unpacked_short(values[1], HEAD_SIZE)
+    if not head then
       views[id] = false
       return nil
     end
-    view = {id = id, key = key, head = head, plan = values[2], fields = {}, changed = {}, dropped = {}, is_changed = false}
-    for position, name in ipairs(names or {}) do view.fields[name] = values[position + 2] end
+    local fields = {}
+    for position, name in ipairs(names) do fields[name] = values[position + 2] end
+    view = {id = id, key = key, head = head, plan = values[2], fields = fields, kept = {}, written = {}, dropped = false, is_changed = false}
     views[id] = view
     opened[#opened + 1] = view
-  elseif view and names then
-    local missing = {}
+  elseif view then
+    local missing
     for _, name in ipairs(names) do
-      if view.fields[name] == nil then missing[#missing + 1] = name end
+      if view.fields[name] == nil then
+        missing = missing or {}
+        missing[#missing + 1] = name
+      end
     end
-    if #missing > 0 then
+    if missing then
       local values = redis.call('HMGET', view.key, unpack(missing))
       for position, name in ipairs(missing) do view.fields[name] = values[position] end
     end
@@ -40,26 +46,32 @@ local function read(view, name)
 end
 
 local function write(view, name, value)
+  local written = view.written
+  written[#written + 1], written[#written + 2] = name, value
   view.fields[name], view.is_changed = value, true
-  view.changed[name], view.dropped[name] = value, nil
+  if view.dropped then view.dropped[name] = nil end
 end
 
+-- Dropped fields are deleted after the others are written, so it does not matter if the script wrote this one before.
 local function drop(view, name)
   if view.fields[name] == false then return end
+  view.dropped = view.dropped or {}
+  view.dropped[name] = true
   view.fields[name], view.is_changed = false, true
-  view.changed[name], view.dropped[name] = nil, true
 end
 
--- The record of a stage: a table; false: it has none; nil: what is there is no record.
+-- The record of a stage, by its index as a number: a table; false: it has none; nil: what is there is no record.
 local function record_of(view, index)
-  local bytes = read(view, tostring(index))
+  if view.kept[index] then return view.kept[index] end
+  local bytes = read(view, field('', index))
   if not bytes then return false end
-  local record = unpacked(bytes)
-  return record and #record == NEEDS and record or nil
+  return unpacked_short(bytes, RECORD_SIZE)
 end
 
+-- Records are packed when they are written: one that is released and claimed in one script is packed once.
 local function keep(view, index, record)
-  write(view, tostring(index), cmsgpack.pack(record))
+  view.kept[index], view.is_changed = record, true
+  if view.dropped then view.dropped[field('', index)] = nil end
 end
 
 -- A flow takes part in claims and releases while it is neither ended nor being cancelled.

@@ -1,0 +1,88 @@
+"""Stages that misbehave, each in its own way. What runs is noted in a file outside the server: `stage flow pid start|end`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+from flowq import Backoff, context, pipeline, stage
+
+
+def note(word: str) -> None:
+    """One short appended line: the kernel keeps it whole."""
+    current = context()
+    with open(os.environ["FLOWQ_TEST_JOURNAL"], "a") as journal:
+        journal.write(f"{current.stage} {current.flow_id} {os.getpid()} {word} {time.time():.3f}\n")
+
+
+@stage
+def work(seconds: float) -> int:
+    """Works for so long, in a thread."""
+    note("start")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not context().cancelled:
+        time.sleep(0.02)
+    note("end")
+    return context().attempt
+
+
+@stage
+async def until_file(path: str) -> int:
+    """Works until a file exists."""
+    note("start")
+    while not Path(path).exists():
+        await asyncio.sleep(0.05)
+    note("end")
+    return context().attempt
+
+
+@stage
+async def plus(number: int) -> int:
+    """Takes no time."""
+    note("start")
+    return number + 1
+
+
+@pipeline
+def three(number: int) -> int:
+    """A chain."""
+    return plus(plus(plus(number)))
+
+
+@stage(attempts=1)
+async def poison_exit() -> None:
+    """Ends its process as if all were well."""
+    note("start")
+    os._exit(0)
+
+
+@stage(attempts=1)
+def poison_signal() -> None:
+    """Ends its process by a signal."""
+    note("start")
+    os.kill(os.getpid(), signal.SIGSEGV)
+    time.sleep(60)
+
+
+@stage(attempts=1, timeout="1s", backoff=Backoff.none(), isolation="process")
+def deaf() -> None:
+    """Does not hear that its time is up."""
+    note("start")
+    time.sleep(600)
+
+
+@stage(attempts=1, timeout="1s", backoff=Backoff.none())
+def hog() -> None:
+    """Holds the interpreter's lock, so that nothing else in its process can run."""
+    note("start")
+    re.match(r"(a+)+$", "a" * 40 + "b")
+
+
+@stage(isolation="process")
+def quick_alone() -> str:
+    """Takes no time, in a process of its own."""
+    return "done"
