@@ -24,25 +24,25 @@ def when_done(callback: Callable[[], None]) -> Iterator[None]:
 
 
 @stage(queue="bench")
-async def first(key: str) -> str:
+async def bench_first(key: str) -> str:
     """Hands the key on."""
     return key
 
 
 @stage(queue="bench")
-async def second(key: str) -> str:
+async def bench_second(key: str) -> str:
     """Hands the key on."""
     return key
 
 
 @stage(queue="bench")
-async def third(key: str) -> str:
+async def bench_third(key: str) -> str:
     """Hands the key on."""
     return key
 
 
 @stage(queue="bench")
-async def fourth(key: str) -> str:
+async def bench_fourth(key: str) -> str:
     """Hands the key on."""
     for callback in _when_done:
         callback()
@@ -52,4 +52,4 @@ async def fourth(key: str) -> str:
 @pipeline
 def chain(key: str) -> str:
     """Four stages, one after the other."""
-    return fourth(third(second(first(key))))
+    return bench_fourth(bench_third(bench_second(bench_first(key))))

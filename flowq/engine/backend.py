@@ -18,8 +18,8 @@ from flowq.store.store import Store
 from flowq.store.wakeups import Wakeups
 
 if TYPE_CHECKING:
-    from flowq.embedded import Attachment
     from flowq.artifacts.storage import Storage
+    from flowq.embedded import Attachment
 
 EMBEDDED = "embedded:"
 # A worker goes on asking: its leases say when it is too late, not its patience.
@@ -84,7 +84,8 @@ class Backend:
             return None
         from flowq.artifacts import open_storage
 
-        return open_storage(self.settings.artifacts, self.access)
+        # Flow ids are unique in their namespace only, so each has a folder of its own and sweeps nobody else's.
+        return open_storage(f"{self.settings.artifacts.rstrip('/')}/{self.settings.namespace}", self.access)
 
     @classmethod
     async def open(

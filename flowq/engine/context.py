@@ -35,7 +35,7 @@ class StageContext:
     """
 
     __slots__ = (
-        "_artifacts", "_cancelled", "_folder", "_on_group", "_on_progress", "_storage",
+        "_artifacts", "_cancelled", "_folder", "_is_given_back", "_on_group", "_on_progress", "_storage",
         "attempt", "children", "deadline", "fence", "flow_id", "idempotency_key", "stage",
     )  # fmt: skip
 
@@ -65,6 +65,7 @@ class StageContext:
         self._on_progress = on_progress
         self._on_group = on_group
         self._artifacts: list[NewArtifact] = []
+        self._is_given_back = False
         self._cancelled = False  # set once, read by polling, from any thread: no need for an Event, which costs 3 µs a stage
 
     @property
@@ -149,6 +150,15 @@ class StageContext:
     def cancel(self) -> None:
         """Makes `cancelled` true and stops programs that `run` runs. Called by the worker."""
         self._cancelled = True
+
+    def give_back(self) -> None:
+        """Like `cancel`, because the worker stops: whatever the stage makes of it costs no attempt. Called by the worker."""
+        self._is_given_back = self._cancelled = True
+
+    @property
+    def is_given_back(self) -> bool:
+        """Whether the worker stops before this run has ended."""
+        return self._is_given_back
 
     def _options(
         self,

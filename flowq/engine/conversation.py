@@ -8,6 +8,7 @@ is only a hint, it asks by itself once a second.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable
@@ -164,10 +165,10 @@ class Conversation:
             if line.number == 0 and asks_at > now:
                 waits.append(asks_at - now)
             self._stirred.clear()
-            try:
-                await asyncio.wait_for(self._stirred.wait(), min(waits))
-            except TimeoutError:
-                continue
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes in the same moment as the event.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(waits)):
+                    await self._stirred.wait()
 
     def _may_ask(self, line: _Line) -> bool:
         # While the other line asks, this one waits: two empty-handed questions at once would only cost.
@@ -196,9 +197,10 @@ class Conversation:
             self._on_expired()
             return False
         # Fewer than it had room for: there was no more, and the server has parked it. A wake-up may overtake the answer.
+        # No room at all, though it claims: other processes of this host have the slots; what ends here asks by itself.
         if wakes == self._wakes:
             self._news_due_at = time.monotonic() + _POLL_SECONDS
-        is_idle = len(answer.claims) < capacity and not asks_again and wakes == self._wakes
+        is_idle = (len(answer.claims) < capacity or not capacity) and not asks_again and wakes == self._wakes
         self._heard(answer, outcomes, is_idle=is_idle)
         return True
 

@@ -102,6 +102,8 @@ class Executor:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | SystemExit) and stage_context is None:
                 raise
+            if stage_context is not None and stage_context.is_given_back:  # what it made of being stopped
+                return Release(claim.flow_id, claim.index, claim.token.fence, claim.token.nonce)
             log.debug("stage failed", exc_info=error, extra={"flow_id": claim.flow_id})
             return after_error(error, stage or StagePlan("?", "?"), claim)
 

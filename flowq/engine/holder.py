@@ -130,7 +130,7 @@ class Holder:
         except TimeoutError:
             for run in list(self._running.values()):
                 if run.context is not None:
-                    run.context.cancel()
+                    run.context.give_back()
                 run.task.cancel(GivenBack)
             await self._until_ended(5.0)
         for conversation in self._conversations.values():

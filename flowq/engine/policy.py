@@ -33,7 +33,11 @@ def after_error(error: BaseException, stage: StagePlan, claim: Claim, random_sha
     if isinstance(error, _HOPELESS) or not (is_free or claim.attempt < stage.attempts):
         return Fail(*run, packed, cause)
     if isinstance(error, RetryAfter):
-        return Retry(*run, packed, cause, to_ms(error.duration, "RetryAfter"), keeps_attempt=is_free)
+        try:
+            delay_ms = to_ms(error.duration, "RetryAfter")
+        except InvalidValue as no_duration:
+            return after_error(no_duration, stage, claim)
+        return Retry(*run, packed, cause, delay_ms, keeps_attempt=is_free)
     return Retry(*run, packed, cause, stage.backoff.delay_ms(claim.attempt, random_share))
 
 

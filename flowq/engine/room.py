@@ -42,7 +42,8 @@ class WorkerRoom:
         self._takes_suspects = bool(self._suspects)
         self._slots = slots
         self._limited = frozenset(limited) if slots is not None else frozenset[str]()
-        self._is_shut = False
+        self._asks_for_suspects = False
+        self._suspects_running = 0
         self._is_suspects_turn = False
 
     @property
@@ -53,7 +54,7 @@ class WorkerRoom:
     @property
     def is_open(self) -> bool:
         """Whether a stage more could run."""
-        return self._free > 0 and not self._is_shut
+        return self._free > 0 and not self._asks_for_suspects and not self._suspects_running
 
     def take(self, most: int) -> tuple[int, list[Wants]]:
         """See `conversation.Room`."""
@@ -66,10 +67,10 @@ class WorkerRoom:
                 queues = [*routes, *(queue for queue in self._suspects if queue not in routes)]
                 routes = {queue: routes.get(queue, ()) + self._suspects.get(queue, ()) for queue in queues}
             elif self._is_suspects_turn:
-                routes, capacity, self._is_shut = self._suspects, 1, True
+                routes, capacity, self._asks_for_suspects = self._suspects, 1, True
         wants = [want for queue, names in routes.items() if (want := self._want(queue, names, capacity))]
         if not wants:
-            self._is_shut = False
+            self._asks_for_suspects = False
             return 0, []
         self._free -= capacity
         return capacity, wants
@@ -83,16 +84,22 @@ class WorkerRoom:
                 queue = want.routes[0].split(":", 1)[0]
                 assert self._slots is not None
                 self._slots.give_back(queue, want.capacity - used[queue])
-        asked_for_suspects = self._is_shut
-        self._is_shut = any(claim.is_suspect for claim in claims) and self._concurrency > 1
+        if taken == 0:
+            return False
+        asked_for_suspects = self._concurrency > 1 and all(route.endswith("!") for want in wants for route in want.routes)
+        if asked_for_suspects:
+            self._asks_for_suspects = False
+        if self._concurrency > 1:
+            self._suspects_running += sum(claim.is_suspect for claim in claims)
         can_have_a_turn = self._takes_suspects and self._concurrency > 1 and self._free == self._concurrency
-        self._is_suspects_turn = can_have_a_turn and taken > 0 and not claims and not asked_for_suspects
+        self._is_suspects_turn = can_have_a_turn and not claims and not asked_for_suspects
         return self._is_suspects_turn
 
     def ended(self, claim: Claim) -> None:
         """A stage has ended: its room is free again."""
         self._free += 1
-        self._is_shut = self._is_shut and not claim.is_suspect
+        if claim.is_suspect and self._suspects_running:
+            self._suspects_running -= 1
         if self._slots is not None and claim.queue in self._limited:
             self._slots.give_back(claim.queue, 1)
 

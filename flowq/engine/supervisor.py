@@ -18,7 +18,7 @@ from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
 from flowq.engine.child_options import ChildOptions
 from flowq.engine.every import run_every
 from flowq.engine.health import Health
-from flowq.engine.lease import LEASE_MS, SAFE_SHARE
+from flowq.engine.lease import LEASE_MS, RENEWALS_PER_LEASE, SAFE_SHARE
 from flowq.engine.nursery import Nurse
 from flowq.engine.worker import background_duties, default_name
 from flowq.errors import FlowqError
@@ -184,7 +184,8 @@ class Supervisor:
 
     def _duties(self, backend: Backend) -> list[Coroutine[Any, Any, None]]:
         duties = background_duties(backend, self._over)
-        duties.append(run_every(self._options.lease_ms / 3000, _Duty(self._renew), stop=self._over, name="renewing leases"))
+        renewal_seconds = self._options.lease_ms / 1000 / RENEWALS_PER_LEASE
+        duties.append(run_every(renewal_seconds, _Duty(self._renew), stop=self._over, name="renewing leases"))
         duties.append(run_every(_WATCH_SECONDS, _Duty(self._watch), stop=self._over, name="watching children"))
         duties.append(run_every(_KEEPER_SECONDS, _Duty(self._stay_attached), stop=self._over, name="attaching"))
         if self._options.burst or self._options.idle_timeout_ms is not None:

@@ -18,7 +18,7 @@ from flowq.engine.holder import Holder, new_holder_id
 from flowq.engine.lease import LEASE_MS, LeaseKeeper
 from flowq.engine.room import WorkerRoom
 from flowq.engine.slots import QueueSlots
-from flowq.errors import DefinitionError, InvalidValue, StageNameTaken
+from flowq.errors import DefinitionError, FlowqError, InvalidValue, StageNameTaken
 from flowq.model.duration import Duration, to_ms
 from flowq.pipeline import Pipeline, Stage
 from flowq.pipeline.stage import AnyStage
@@ -31,7 +31,7 @@ log = logging.getLogger("flowq.engine")
 LEASE_MS_MIN = 1_000
 # How long a worker that is cancelled may take to hand back what runs.
 _HAND_BACK_SECONDS = 10.0
-_RESCUE_SECONDS = 2.0
+_RESCUE_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
 _PRUNE_SECONDS = 60.0
 _SWEEP_SECONDS = 600.0
@@ -162,10 +162,12 @@ class Worker:
         try:
             await asyncio.shield(working)
         except asyncio.CancelledError:
-            async with asyncio.timeout(_HAND_BACK_SECONDS):
-                await self._holder.drain(0)
-                await working
-                await rescue(store, holder_id, "its worker was cancelled", is_crash=False)
+            # What can't be handed back now is rescued when the lease has run out.
+            with contextlib.suppress(TimeoutError, FlowqError):
+                async with asyncio.timeout(_HAND_BACK_SECONDS):
+                    await self._holder.drain(0)
+                    await working
+                    await rescue(store, holder_id, "its worker was cancelled", is_crash=False)
             raise
         finally:
             keeper.stop()

@@ -43,6 +43,8 @@ _PAUSE_SECONDS_MAX = 1.0
 _PASSING = (ServerUnreachable,)
 _PASSING_IN_THE_LONG_RUN = (ServerUnreachable, ServerIsReplica, ServerReadOnly, ServerRefusedLogin)
 _LONG_SECONDS = 600.0
+# The client library wraps some refusals of a login so that only their text is left.
+_OF_LOGIN = ("noauth", "wrongpass", "invalid password", "invalid username", "authentication required", "without any password")
 
 
 class Connection:
@@ -168,7 +170,7 @@ def checked_url(url: str) -> str:
 def typed(url: str, error: Exception) -> FlowqError:
     """The error of flowq for an error of the client library. ServerUnreachable means: asking again may help."""
     text = str(error)
-    if isinstance(error, refused.AuthenticationError) or "NOAUTH" in text or "WRONGPASS" in text or "invalid password" in text:
+    if isinstance(error, refused.AuthenticationError) or any(word in text.lower() for word in _OF_LOGIN):
         return ServerRefusedLogin(url)
     if isinstance(error, refused.NoPermissionError):
         return ServerForbids(url, text)

@@ -47,7 +47,6 @@ PERMANENT: Final[dict[str, str]] = {
     LANE: "ready stages; deleted when empty",
     PARKED: "one per queue and stage: idle processes, at most one entry each",
     RUNNING: "one per process that holds stages; deleted with the process",
-    FINISHED: "completed flows by hour, until the pruner has dropped them",
     DUE: "stages that wait for a time",
     HOLDERS: "live processes and their leases",
     EVENTS: "one stream per partition, trimmed by age and length",

@@ -70,13 +70,13 @@ async def test_one_chain_alone_costs_a_round_trip_per_stage_and_two_to_begin_and
 
 async def test_under_load_a_round_trip_carries_many_stages(server: tuple[str, redis.Redis]) -> None:
     cost = await _cost_of_waiting_flows(server, "load")
-    assert cost.scripts / (FLOWS * STAGES) <= 0.1
+    assert cost.scripts / (FLOWS * STAGES) <= 0.2
 
 
 async def test_under_load_a_stage_costs_few_commands(server: tuple[str, redis.Redis]) -> None:
     """Those that scripts call are counted; each costs the server more than a microsecond."""
     cost = await _cost_of_waiting_flows(server, "commands")
-    assert cost.commands / (FLOWS * STAGES) <= 6
+    assert cost.commands / (FLOWS * STAGES) <= 7.5
 
 
 async def test_a_waiting_chain_of_four_is_small(server: tuple[str, redis.Redis]) -> None:

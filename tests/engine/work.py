@@ -39,7 +39,7 @@ class Gate:
     async def stop_async(self) -> None:
         """Called by an async stage: waits."""
         self.arrived.set()
-        while not self.opened.is_set():
+        while not self.opened.is_set():  # noqa: ASYNC110  the test may open it from another thread
             await asyncio.sleep(0.005)
 
     async def until_arrived(self) -> None:

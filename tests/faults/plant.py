@@ -60,6 +60,7 @@ class Plant:
 
     def start_server(self) -> None:
         """Starts it on the data that is there, and waits until it answers."""
+        self._is_killed = False
         socket = self.directory / "valkey.sock"
         options = {"port": "0", "unixsocket": str(socket), "dir": str(self.directory), **self._config}
         argv = [str(find_valkey().path), *(word for name, value in options.items() for word in (f"--{name}", value))]
@@ -76,6 +77,7 @@ class Plant:
     def kill_server(self) -> None:
         """SIGKILL."""
         assert self._server is not None
+        self._is_killed = True
         self._server.kill()
         self._server.wait()
 
@@ -112,8 +114,8 @@ class Plant:
         return worker
 
     def logs(self) -> str:
-        """The ends of all workers' logs."""
-        return "\n".join(f"--- {log.name}\n{log.read_text()[-3000:]}" for log in sorted(self.directory.glob("worker-*.log")))
+        """The ends of all logs."""
+        return "\n".join(f"--- {log.name}\n{log.read_text()[-3000:]}" for log in sorted(self.directory.glob("*.log")))
 
     def flowq(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs a command to its end."""
@@ -151,9 +153,11 @@ class Plant:
             if worker.poll() is None:
                 worker.kill()
             worker.wait()
-        if self._server is not None:
+        if self._server is not None and self._server.poll() is None:
             self._server.send_signal(signal.SIGCONT)
             self.kill_server()
+        elif self._server is not None and not self._is_killed:
+            print(f"the server ended by itself: {self._server.returncode}\n{self.logs()}")
         shutil.rmtree(self.directory, ignore_errors=True)
 
 

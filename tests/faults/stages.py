@@ -34,14 +34,14 @@ def work(seconds: float) -> int:
 async def until_file(path: str) -> int:
     """Works until a file exists."""
     note("start")
-    while not Path(path).exists():
+    while not Path(path).exists():  # noqa: ASYNC110, ASYNC240  another process makes the file
         await asyncio.sleep(0.05)
     note("end")
     return context().attempt
 
 
 @stage
-async def plus(number: int) -> int:
+async def increment(number: int) -> int:
     """Takes no time."""
     note("start")
     return number + 1
@@ -50,7 +50,7 @@ async def plus(number: int) -> int:
 @pipeline
 def three(number: int) -> int:
     """A chain."""
-    return plus(plus(plus(number)))
+    return increment(increment(increment(number)))
 
 
 @stage(attempts=1)

@@ -135,7 +135,7 @@ def test_a_server_that_throws_keys_away(flowq: Flowq) -> None:
         refused(flowq, url, "allkeys-lru", "noeviction")
 
 
-def test_a_replica(flowq: Flowq) -> None:
+def test_a_server_that_is_a_replica(flowq: Flowq) -> None:
     with running_valkey({"replicaof": "127.0.0.1 1"}) as url:
         refused(flowq, url, "replica", "primary")
 

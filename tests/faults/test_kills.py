@@ -134,7 +134,9 @@ async def test_a_drain_that_takes_too_long_hands_back_what_still_runs(plant: Pla
 
 
 @pytest.mark.parametrize(("poison", "cause"), [("poison_exit", "exit code 0"), ("poison_signal", "SIGSEGV")])
-async def test_a_poisoned_stage_fails_after_three_crashes_and_costs_innocents_nothing(plant: Plant, poison: str, cause: str) -> None:
+async def test_a_poisoned_stage_fails_after_three_crashes_and_costs_innocents_nothing(
+    plant: Plant, poison: str, cause: str
+) -> None:
     plant.worker()
     async with producer_of(plant) as producer:
         innocents = [await producer.add(stages.until_file.flow(str(plant.directory / "go"))) for _ in range(5)]

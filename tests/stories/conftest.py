@@ -21,6 +21,16 @@ if str(PIPELINES) not in sys.path:
 
 from clip_server import serving  # noqa: E402
 
+from flowq.pipeline import registry  # noqa: E402
+
+# The example's stages have the names of those that other tests define: they are known here only while it is imported.
+_others = dict(registry._stages)
+registry._stages.clear()
+import short_video  # noqa: E402, F401
+
+registry._stages.clear()
+registry._stages.update(_others)
+
 from tests.stories.project import Project, project_in  # noqa: E402
 
 

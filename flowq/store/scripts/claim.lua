@@ -18,9 +18,9 @@ local function inputs_of(view, index, needs)
   return bytes <= INLINE_BYTES_MAX and results
 end
 
-local function claim_one(view, index, lane, holder, nonce)
+local function claim_one(view, index, lane, holder, nonce, is_first)
   local record = record_of(view, index)
-  if record == false then record = new_record(view.head[CREATED_AT], lane.route, lane.priority - view.head[FLOW_PRIORITY], {}) end
+  if record == false and is_first then record = new_record(view.head[CREATED_AT], lane.route, lane.priority - view.head[FLOW_PRIORITY], {}) end
   if not record or record[STATE] ~= READY then return end
   record[STATE], record[ATTEMPT], record[FENCE], record[NONCE] = RUNNING, record[ATTEMPT] + 1, record[FENCE] + 1, nonce
   record[WAITED], record[HOLDER] = math.max(0, now - record[READY_AT]), holder
@@ -39,17 +39,17 @@ local function claim_from(lane, quantum, holder, nonce, claims)
     if dropped >= DROPPED_MAX then return count, true end
     local entry = peek(lane, quantum - count)
     if not entry then return count, true end
-    local first, last, flow = string.match(entry, '^(%d+)%-?(%d*):(.+)$')
+    local first, last, stamp, flow = string.match(entry, '^(%d+)%-?(%d*)(@?%d*):(.+)$')
     first, last = tonumber(first), tonumber(last) or tonumber(first)
     local view = open_flow(flow, {field('', first), field('i', first)})
-    if view and is_open(view) then
+    if view and is_open(view) and (stamp == '' or stamp == '@' .. view.head[CREATED_AT]) then
       local upto = math.min(last, first + quantum - count - 1)
       for index = first, upto do
         if index > first then open_flow(flow, {field('', index), field('i', index)}) end
-        local claim = claim_one(view, index, lane, holder, nonce)
-        if claim then claims[#claims + 1], count = claim, count + 1 end
+        local claim = claim_one(view, index, lane, holder, nonce, stamp ~= '')
+        if claim then claims[#claims + 1], count = claim, count + 1 else dropped = dropped + 1 end
       end
-      if upto < last then lane.tail[#lane.tail + 1] = (upto + 1) .. '-' .. last .. ':' .. flow end
+      if upto < last then lane.tail[#lane.tail + 1] = (upto + 1) .. '-' .. last .. stamp .. ':' .. flow end
     else
       dropped = dropped + 1
     end

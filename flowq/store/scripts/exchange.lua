@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records shared view emit lanes release outcomes report promote claim claim_all flush
+-- Needs      records shared fetch view emit lanes release outcomes report promote claim claim_all flush
 -- Called by  Store.exchange   KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention}
 -- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled} | {"expired"} | {"superseded"}
@@ -36,7 +36,12 @@ local function claimed_before()
 end
 
 local is_replay = seq == last_seq
-if is_replay and not told then told = known[3] end
+if is_replay and known[3] then
+  -- What the lost reply told, and what came since.
+  local both = unpacked(known[3]) or {}
+  for _, stage in ipairs(told and unpacked(told) or {}) do both[#both + 1] = stage end
+  told = cmsgpack.pack(both)
+end
 local verdicts = report(outcomes)
 progress(reports)
 local due = promote()

@@ -60,7 +60,11 @@ local function flush()
     if view.is_ended then index_end(view) end
   end
   if #ended > 0 then shared('ZREM', tag .. LIVE_KEY, unpack(ended)) end
-  if #finished > 0 then shared('RPUSH', tag .. FINISHED_KEY .. math.floor(now / 3600000), unpack(finished)) end
+  if #finished > 0 then
+    local hour = tag .. FINISHED_KEY .. math.floor(now / 3600000)
+    local length = shared('RPUSH', hour, unpack(finished))
+    if length == #finished then redis.call('PEXPIRE', hour, retention_ms[COMPLETED] + 3 * 86400000) end
+  end
   for _, lane in ipairs(tails) do
     local count = settle(lane)
     if count > 0 then wake(lane.route, count) end

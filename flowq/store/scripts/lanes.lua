@@ -1,5 +1,6 @@
 -- lanes: where ready stages wait. A lane is a list per route (queue:stage) and priority; a sorted set per route scores
 -- its lanes by priority. An entry is `index:flow` or, for stages that became ready together, a range `first-last:flow`.
+-- Entries of a flow's first stages carry `@created_at`, so that they never meet a later flow of the same id.
 -- Pushes wait in `tails` until the script flushes, so that a stage released and claimed in one script never touches a list.
 local tails, lanes = {}, {}
 

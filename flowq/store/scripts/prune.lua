@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- prune: removes ended flows whose retention is over, and plans that no flow uses any more.
--- Needs      records shared view
+-- Needs      records shared fetch view
 -- Called by  Store.prune      KEYS 1 the partition's tag    ARGV 1 ended before, ms  2… plan digest (16 bytes) and flow id
 -- Replies    how many flows were removed
 -- A flow that was retried since, or ended later, stays: retention never changes control flow.

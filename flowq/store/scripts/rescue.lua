@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- rescue: takes the stages of a dead holder back; at most 500 a call.
--- Needs      records shared view emit lanes release outcomes flush
+-- Needs      records shared fetch view emit lanes release outcomes flush
 -- Called by  Store.rescue     KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 deadline_ms that must still stand, or ''  3 cause  4 poisoned failure  5 max_crashes  6 packed retention
 -- Replies    {"rescued", how many, how many of the holder's stages remain} | {"renewed"}

@@ -1,6 +1,6 @@
 #!lua
 -- retry: runs the failed and cancelled stages of an ended flow again; what has completed stays.
--- Needs      records shared view emit lanes flush
+-- Needs      records shared fetch view emit lanes flush
 -- Called by  Store.retry      KEYS 1 the partition's tag
 --                             ARGV 1 flow  2 seq that must still stand  3 packed {{index, route, priority, needs, is ready}, …}
 -- Replies    {"retried", how many} | {"changed", status} | {"unknown"}

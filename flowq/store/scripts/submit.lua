@@ -1,6 +1,6 @@
 #!lua
 -- submit: adds a batch of flows, each all or nothing and once only.
--- Needs      records shared view emit lanes flush
+-- Needs      records shared fetch view emit lanes flush
 -- Called by  Submissions.submit   KEYS 1 the partition's tag
 --                             ARGV 1 packed {{id, fingerprint, plan digest, header, priority, stages, active, fields, ranges, staging or false, staged}, …}
 --            fields: {name, bytes, …}; ranges: {{route, priority, first, last}, …}; staging: the key that holds more fields
@@ -35,7 +35,7 @@ local function add(submission)
   shared('ZADD', tag .. LIVE_KEY, now, id)
   for _, range in ipairs(ranges) do
     local route, stage_priority, first, last = unpack(range)
-    push(view, route, stage_priority, (first == last and first or first .. '-' .. last) .. ':' .. id)
+    push(view, route, stage_priority, (first == last and first or first .. '-' .. last) .. '@' .. now .. ':' .. id)
   end
 end
 

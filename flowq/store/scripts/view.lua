@@ -12,7 +12,9 @@ local function open_flow(id, names)
   local view = views[id]
   if view == nil then
     local key = tag .. FLOW_KEY .. id
-    local values = redis.pcall('HMGET', key, 'm', 'p', unpack(names))
+    local wanted = {'m', 'p'}
+    for position, name in ipairs(names) do wanted[position + 2] = name end
+    local values = fetch(key, wanted)
     local head = not values.err and values[1] and unpacked_short(values[1], HEAD_SIZE)
     if not head then
       views[id] = false
@@ -21,18 +23,14 @@ local function open_flow(id, names)
     local fields = {}
     for position, name in ipairs(names) do fields[name] = values[position + 2] end
     view = {id = id, key = key, head = head, plan = values[2], fields = fields, kept = {}, written = {}, dropped = false, is_changed = false}
-    views[id] = view
-    opened[#opened + 1] = view
+    views[id], opened[#opened + 1] = view, view
   elseif view then
-    local missing
+    local missing = {}
     for _, name in ipairs(names) do
-      if view.fields[name] == nil then
-        missing = missing or {}
-        missing[#missing + 1] = name
-      end
+      if view.fields[name] == nil then missing[#missing + 1] = name end
     end
-    if missing then
-      local values = redis.call('HMGET', view.key, unpack(missing))
+    if #missing > 0 then
+      local values = fetch(view.key, missing)
       for position, name in ipairs(missing) do view.fields[name] = values[position] end
     end
   end

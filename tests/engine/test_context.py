@@ -1,0 +1,155 @@
+"""What a stage sees of its own run, and the programs it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import pytest
+
+from flowq import Artifact, FlowProducer, context, pipeline, stage
+from flowq.engine.context import StageContext
+from flowq.errors import FlowFailed, InvalidValue, NoStageContext, StorageNotConfigured
+from tests.engine.processes import wait_until_gone
+from tests.engine.work import Gate, outcome, until, working
+
+pytestmark = pytest.mark.anyio
+
+
+def test_outside_a_stage_there_is_none() -> None:
+    with pytest.raises(NoStageContext, match="stage_context"):
+        context()
+
+
+async def test_a_stage_knows_its_run(producer: FlowProducer) -> None:
+    @stage
+    async def leaf_of_context() -> int:
+        return 1
+
+    @stage(timeout="1h", attempts=3)
+    def root_of_context(number: int) -> dict[str, Any]:
+        own = context()
+        return {
+            "flow": own.flow_id, "stage": own.stage, "attempt": own.attempt, "fence": own.fence, "key": own.idempotency_key,
+            "children": own.children, "hours": own.deadline is not None, "cancelled": own.cancelled,
+        }  # fmt: skip
+
+    @pipeline
+    def both() -> dict[str, Any]:
+        return root_of_context(leaf_of_context())
+
+    async with working(producer, leaf_of_context, root_of_context):
+        assert await (await producer.add(both(), id="f1")).result(30) == {
+            "flow": "f1", "stage": "root_of_context", "attempt": 1, "fence": 1, "key": "f1/root_of_context",
+            "children": ["leaf_of_context"],
+            "hours": True,
+            "cancelled": False,
+        }  # fmt: skip
+
+
+async def test_each_of_many_stages_at_once_sees_its_own_context(producer: FlowProducer) -> None:
+    @stage
+    async def who() -> str:
+        await asyncio.sleep(0.001)
+        return context().flow_id
+
+    @stage
+    def who_in_a_thread() -> str:
+        return context().flow_id
+
+    async with working(producer, who, who_in_a_thread):
+        flows = [await producer.add(one.flow()) for one in (who, who_in_a_thread) for _ in range(20)]
+        assert [await flow.result(30) for flow in flows] == [flow.id for flow in flows]
+
+
+@pytest.mark.parametrize(("given", "kept"), [(0.5, 0.5), (-3, 0.0), (7, 1.0), (1, 1.0)])
+def test_progress_is_kept_between_none_and_all(given: float, kept: float) -> None:
+    told: list[tuple[float, str]] = []
+    StageContext("f", "s", 1, 1, on_progress=lambda fraction, message: told.append((fraction, message))).progress(
+        given, "x" * 500
+    )
+    assert told == [(kept, "x" * 200)]
+
+
+@pytest.mark.parametrize("given", [float("nan"), "0.5", None, True])
+def test_progress_that_is_no_number_is_refused(given: Any) -> None:
+    with pytest.raises(InvalidValue, match="progress"):
+        StageContext("f", "s", 1, 1).progress(given)
+
+
+def test_an_artifact_needs_storage() -> None:
+    with pytest.raises(StorageNotConfigured, match=r"a\.txt"):
+        StageContext("f", "s", 1, 1).new_artifact("a.txt")
+
+
+async def test_a_flood_of_progress_is_thinned_out(producer: FlowProducer) -> None:
+    @stage
+    def flood() -> None:
+        for number in range(20_000):
+            context().progress(number / 20_000)
+
+    async with working(producer, flood):
+        flow = await producer.add(flood.flow())
+        await flow.result(30)
+    store = producer._open.store
+    assert await store.connection.command("XLEN", store.keys.tag_of(flow.id) + ":events") < 100
+
+
+async def test_a_program_that_fails_fails_its_stage_with_the_end_of_its_output(producer: FlowProducer) -> None:
+    @stage
+    def convert() -> None:
+        context().run(["sh", "-c", "echo cannot open file >&2; exit 3"])
+
+    async with working(producer, convert):
+        error = await outcome(await producer.add(convert.flow()))
+    assert isinstance(error, FlowFailed)
+    assert error.error_type == "ProgramFailed"
+    assert "exit code 3: cannot open file" in error.message
+
+
+@pytest.mark.parametrize("kind", ["async", "plain"])
+async def test_the_lines_of_a_program_become_progress_and_its_file_an_artifact(producer: FlowProducer, kind: str) -> None:
+    program = [sys.executable, "-S", "-c", "import sys; print('half', flush=True); open(sys.argv[1], 'w').write('done')"]
+
+    def half(line: str) -> float | None:
+        return 0.5 if line == "half" else None
+
+    @stage(name="run_plain")
+    def run_plain() -> Artifact:
+        with context().new_artifact("out.txt") as sink:
+            context().run([*program, sink.path], progress=half)
+        return sink.artifact
+
+    @stage(name="run_async")
+    async def run_async() -> Artifact:
+        async with context().new_artifact("out.txt") as sink:
+            await context().run_async([*program, sink.path], progress=half)
+        return sink.artifact
+
+    chosen: Any = run_plain if kind == "plain" else run_async
+    async with working(producer, chosen):
+        artifact = await (await producer.add(chosen.flow())).result(30)
+    with artifact.open() as stream:
+        assert stream.read() == b"done"
+
+
+@pytest.mark.parametrize("ending", ["cancel", "timeout"])
+async def test_a_program_ends_with_its_stage(producer: FlowProducer, ending: str) -> None:
+    gate, pids = Gate(), []
+
+    def noted(line: str) -> None:
+        pids.append(int(line))
+        gate.arrived.set()
+
+    @stage(timeout="1s" if ending == "timeout" else None)
+    def endless() -> None:
+        context().run(["sh", "-c", "echo $$; sleep 1000 & wait"], progress=noted)
+
+    async with working(producer, endless):
+        flow = await producer.add(endless.flow())
+        await gate.until_arrived()
+        if ending == "cancel":
+            await flow.cancel()
+        await until(flow, lambda snapshot: snapshot.is_final)
+        await asyncio.to_thread(wait_until_gone, pids[0])

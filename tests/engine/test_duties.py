@@ -1,0 +1,83 @@
+"""The duties of a worker: each may run in many processes at once, and one that meets damage goes on with the rest."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from flowq import Artifact, Backoff, FlowProducer, context, stage
+from flowq.engine.duties import Closer, Pruner, Rescuer, Sweeper, rescue
+from flowq.store.store import Retention
+from flowq.store.views import Views
+from tests.engine.work import outcome, until, working
+from tests.store.acting import Actor
+from tests.store.graphs import one_stage, wide
+from tests.store.test_leases import lease_ran_out, suspected_for_long
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_two_rescuers_at_once_take_nothing_twice(producer: FlowProducer) -> None:
+    store = producer._open.store
+    actor = await Actor(store).begin()
+    await store.submit([(f"f{number}", one_stage()) for number in range(20)])
+    await actor.claim(20)
+    await lease_ran_out(store, store.partitions[0], actor.id)
+    await asyncio.gather(*(Rescuer(store).run_once() for _ in range(5)))
+    await suspected_for_long(store, store.partitions[0], actor.id)
+    await asyncio.gather(*(Rescuer(store).run_once() for _ in range(5)))
+    heir = await Actor(store).begin()
+    assert len(await heir.claim(50, ["default:a!"])) == 20
+    assert await store.lease_of(store.partitions[0], actor.id) is None
+
+
+async def test_a_rescue_says_how_many_it_took(producer: FlowProducer) -> None:
+    store = producer._open.store
+    actor = await Actor(store).begin()
+    await store.submit([("f1", one_stage())])
+    await actor.claim_one()
+    assert await rescue(store, actor.id, "gone") == 1
+    assert await rescue(store, "nobody", "gone") == 0
+
+
+async def test_two_closers_at_once_end_a_flow_once(producer: FlowProducer) -> None:
+    store = producer._open.store
+    await store.submit([("f1", wide(1_600))])
+    retention = b"\x93\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00"
+    await store.connection.run("cancel", store.partitions[0], "f1", "", 0, 1_601, retention)
+    await asyncio.gather(*(Closer(store, Views(store)).run_once() for _ in range(3)))
+    snapshot = await until(producer.flow("f1"), lambda snapshot: snapshot.is_final)
+    assert {known.state for known in snapshot.graph} == {"cancelled"}
+
+
+async def test_two_pruners_at_once_remove_each_flow_once(producer: FlowProducer) -> None:
+    store = producer._open.store
+    await store.submit([(f"f{number}", one_stage()) for number in range(21)])
+    for number in range(20):
+        await store.cancel(f"f{number}", "", 1)
+    store.retention = Retention(-1_000, -1_000, -1_000)
+    removed = await asyncio.gather(*(Pruner(store, Views(store)).run_once() for _ in range(4)))
+    assert sum(removed) == 20
+    # The plan is still there for the one that lives.
+    assert await (await Actor(store).begin()).finish() == 1
+
+
+async def test_sweeping_takes_what_no_run_has_committed_and_leaves_the_rest(producer: FlowProducer) -> None:
+    @stage(attempts=2, backoff=Backoff.none())
+    async def write() -> Artifact:
+        async with context().new_artifact("a.txt") as sink:
+            await sink.write(b"data")
+        if context().attempt == 1:
+            raise OSError("after the upload")
+        return sink.artifact
+
+    async with working(producer, write):
+        flow = await producer.add(write.flow())
+        artifact = await outcome(flow)
+    storage, views = producer.storage, Views(producer._open.store)
+    assert len(list(storage.objects())) == 2
+    await Sweeper(views, storage, grace_seconds=-1).run_once()
+    assert [found.key for found in storage.objects()] == [artifact.key]
+    with artifact.open() as stream:
+        assert stream.read() == b"data"

@@ -1,0 +1,107 @@
+"""What a process has room for, and that suspects get a turn and run alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flowq.engine.room import WorkerRoom
+from flowq.engine.slots import QueueSlots
+from flowq.model.outcome import Claim, Token
+from flowq.store.store import Wants
+
+ROUTES = {"gpu": ["gpu:a"], "cpu": ["cpu:a", "cpu:b"]}
+
+
+def claim(route: str) -> Claim:
+    return Claim("f1", 0, "", Token(1, "n"), 1, 0, 0, 0, b"", {}, route)
+
+
+def names(wants: list[Wants]) -> set[str]:
+    return {route for want in wants for route in want.routes}
+
+
+def test_room_is_taken_and_given_back() -> None:
+    room = WorkerRoom(ROUTES, 3)
+    taken, wants = room.take(50)
+    assert (taken, names(wants)) == (3, {"gpu:a", "cpu:a", "cpu:b"})
+    assert not room.is_open
+    assert room.take(50) == (0, [])
+    claims = [claim("gpu:a")]
+    room.give_back(taken, wants, claims)
+    assert room.take(50)[0] == 2
+    room.ended(claims[0])
+
+
+def test_an_idle_process_asks_for_suspects_when_it_found_nothing_else() -> None:
+    room = WorkerRoom(ROUTES, 5)
+    assert room.give_back(*room.take(50), []), "it is worth asking again at once"
+    taken, wants = room.take(50)
+    assert (taken, names(wants)) == (1, {"gpu:a!", "cpu:a!", "cpu:b!"})
+    assert not room.give_back(taken, wants, []), "now it knows that there is nothing at all"
+    assert names(room.take(50)[1]) == {"gpu:a", "cpu:a", "cpu:b"}
+
+
+def test_while_a_suspect_runs_nothing_else_does() -> None:
+    room = WorkerRoom(ROUTES, 5)
+    room.give_back(*room.take(50), [])
+    suspect = claim("gpu:a!")
+    taken, wants = room.take(50)
+    room.give_back(taken, wants, [suspect])
+    assert not room.is_open
+    assert room.take(50) == (0, [])
+    room.ended(suspect)
+    assert room.take(50)[0] == 5
+
+
+def test_no_suspect_is_asked_for_while_others_run() -> None:
+    room = WorkerRoom(ROUTES, 5)
+    room.give_back(*room.take(50), [claim("cpu:a")])
+    assert not room.give_back(*room.take(50), [])
+    assert names(room.take(50)[1]) == {"gpu:a", "cpu:a", "cpu:b"}
+
+
+def test_who_runs_one_at_a_time_asks_for_both_at_once() -> None:
+    room = WorkerRoom({}, 1, suspects=ROUTES)
+    assert names(room.take(50)[1]) == {"gpu:a!", "cpu:a!", "cpu:b!"}
+
+
+def test_who_is_told_to_takes_no_suspects() -> None:
+    room = WorkerRoom(ROUTES, 5, suspects={})
+    assert not room.give_back(*room.take(50), [])
+    assert names(room.take(50)[1]) == {"gpu:a", "cpu:a", "cpu:b"}
+
+
+def test_the_slots_of_a_host_are_shared_and_given_back(tmp_path: Path) -> None:
+    slots = QueueSlots(tmp_path / "slots", {"gpu": 1})
+    one = WorkerRoom(ROUTES, 5, slots=slots, limited=["gpu"])
+    other = WorkerRoom(ROUTES, 5, slots=slots, limited=["gpu"])
+    taken, wants = one.take(50)
+    assert [want.capacity for want in wants] == [1, -1]
+    assert names(other.take(50)[1]) == {"cpu:a", "cpu:b"}
+    running = claim("gpu:a")
+    one.give_back(taken, wants, [running])
+    assert names(one.take(50)[1]) == {"cpu:a", "cpu:b"}
+    one.ended(running)
+    fresh = WorkerRoom(ROUTES, 5, slots=slots, limited=["gpu"])
+    assert "gpu:a" in names(fresh.take(50)[1])
+    slots.close()
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 50])
+def test_no_order_of_calls_loses_room(concurrency: int) -> None:
+    room = WorkerRoom(ROUTES, concurrency)
+    running: list[Claim] = []
+    for step in range(500):
+        taken, wants = room.take(50)
+        routes = sorted(names(wants))
+        got = [claim(routes[step % len(routes)]) for _ in range(min(taken, step % 3))] if routes else []
+        running += got
+        room.give_back(taken, wants, got)
+        while running and step % 2:
+            room.ended(running.pop())
+    for one in running:
+        room.ended(one)
+    assert room.is_open
+    assert room.take(10_000)[0] in (concurrency, 1), "1: it is the suspects' turn"

@@ -1,0 +1,73 @@
+"""Why a stage is not running: always one code and one sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowq.model.failure import Failure
+from flowq.model.reasons import reason_for
+from flowq.model.snapshot import Reason, StageSnapshot, WorkerSnapshot
+from flowq.model.states import StageState
+
+WORKER = WorkerSnapshot(id="w", name="w", queues=("gpu",), stages=("encode",))
+NOW = 1_000_000
+
+
+def reason(
+    state: StageState,
+    *,
+    children: dict[str, str] | None = None,
+    workers: tuple[WorkerSnapshot, ...] = (WORKER,),
+    flow: str = "running",
+    queue: str = "gpu",
+    stage: str = "encode",
+    suspect: bool = False,
+    ready_at: int = NOW,
+    failure: Failure | None = None,
+) -> Reason | None:
+    children = children or {}
+    snapshot = StageSnapshot(
+        name="encode-2",
+        stage=stage,
+        queue=queue,
+        state=state,
+        attempt=1,
+        attempts=3,
+        children=tuple(children),
+        ready_at=ready_at,
+        failure=failure,
+    )
+    return reason_for(snapshot, children, workers, flow, NOW, is_suspect=suspect)
+
+
+@pytest.mark.parametrize("state", ["running", "completed", "failed", "cancelled", "skipped"])
+def test_what_runs_or_has_ended_needs_no_reason(state: StageState) -> None:
+    assert reason(state) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "code", "said"),
+    [
+        (reason("blocked", children={"a": "running", "b": "completed"}), "children", "waits for a"),
+        (reason("blocked", children={f"c{n}": "ready" for n in range(9)}), "children", "c0, c1, c2 and 6 more"),
+        (reason("blocked", children={"a": "failed"}, flow="failed"), "flow_ended", "a has failed"),
+        (reason("blocked", children={"a": "failed", "b": "failed"}, flow="failed"), "flow_ended", "a, b have failed"),
+        (reason("ready", workers=()), "no_worker", "no worker serves queue gpu"),
+        (reason("ready", stage="unknown"), "no_worker", "no worker of queue gpu knows stage unknown"),
+        (reason("ready", queue="cpu"), "no_worker", "no worker serves queue cpu"),
+        (reason("ready", suspect=True), "suspect", "run alone"),
+        (reason("ready"), "busy", "free slot of 1 worker process"),
+        (reason("ready", workers=(WORKER, WORKER)), "busy", "2 worker processes"),
+        (
+            reason("scheduled", ready_at=NOW + 90_000, failure=Failure("OSError", "disk full")),
+            "back_off",
+            "in 1m 30s after OSError: disk full",
+        ),
+        (reason("scheduled", ready_at=NOW - 5), "back_off", "attempt 2 of 3 begins now"),
+    ],
+)  # fmt: skip
+def test_each_kind_of_waiting_has_its_code_and_its_sentence(found: Reason | None, code: str, said: str) -> None:
+    assert found is not None
+    assert found.code == code
+    assert said in found.sentence
+    assert "\n" not in found.sentence
