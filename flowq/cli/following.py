@@ -56,21 +56,11 @@ async def follow(
 
 
 async def _each(handle: FlowHandle[Any], write: Callable[[Any], None]) -> FlowSnapshot:
-    """Every event, from the flow's first."""
+    """Every event, from the flow's first; a flow that was retried has events of earlier ends among them."""
     async for item in handle.events(after=0):
         _heed_ctrl_c()
         write(item)
-        if isinstance(item, Event):
-            if item.ends_the_flow and await _is_over(handle):
-                break
-        elif item.snapshot.is_final:
-            break
     return await handle.inspect()
-
-
-async def _is_over(handle: FlowHandle[Any]) -> bool:
-    """A flow that was retried has events of earlier ends behind which it goes on."""
-    return (await handle.inspect()).is_final
 
 
 def _writer(output: str, stream: TextIO, screen: Screen) -> Callable[[Any], None]:

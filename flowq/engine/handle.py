@@ -275,5 +275,5 @@ class FlowHandle(Generic[R]):
                 seq = event.seq
                 told = named(event, name)
                 yield told
-                if told.ends_the_flow:
+                if told.ends_the_flow and queue.empty():  # else it was retried at once
                     return

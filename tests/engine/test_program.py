@@ -98,7 +98,7 @@ def test_a_program_that_can_not_start_says_why(argv: list[str], reason: str) -> 
 
 
 def test_a_missing_working_directory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ProgramNotStarted, match=r"working directory .*nowhere"):
+    with pytest.raises(ProgramNotStarted, match=r"working directory .*does not exist"):
         run_program(["ls"], cwd=tmp_path / "nowhere")
 
 
