@@ -24,6 +24,7 @@ LEASE_MS_MAX = 3_600_000
 SAFE_SHARE = 0.8
 # More often than a late holder stays a mere suspect (scripts/overdue.lua), so that a jump of the server's clock costs nobody.
 RENEWALS_PER_LEASE = 6
+_END_SECONDS_MAX = 2.0
 
 
 class LeaseKeeper:
@@ -51,8 +52,10 @@ class LeaseKeeper:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends without giving the lease back."""
+        """Ends without giving the lease back, and waits for the thread: one that outlives the interpreter crashes it."""
         self._stopping.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(_END_SECONDS_MAX)
 
     def _run(self) -> None:
         asyncio.run(self._renew())

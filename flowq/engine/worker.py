@@ -170,7 +170,7 @@ class Worker:
                     await rescue(store, holder_id, "its worker was cancelled", is_crash=False)
             raise
         finally:
-            keeper.stop()
+            await asyncio.to_thread(keeper.stop)
             working.cancel()
         if self._holder.lost_because:
             log.warning("worker %s begins again, because %s", self._name, self._holder.lost_because)

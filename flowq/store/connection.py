@@ -87,8 +87,8 @@ class Connection:
             try:
                 return await self._client.execute_command("EVALSHA", wanted.sha, 1, tag, *args)
             except refused.NoScriptError:
-                await self._client.execute_command("SCRIPT LOAD", wanted.source)
-                return await self._client.execute_command("EVALSHA", wanted.sha, 1, tag, *args)
+                # The whole text, in one command: loaded first, it could be forgotten again before it is called.
+                return await self._client.execute_command("EVAL", wanted.source, 1, tag, *args)
 
         return await self._patiently(once, patience)
 
