@@ -61,7 +61,8 @@ def shown(value: object) -> str:
 
 def masked(url: str) -> str:
     """The URL without its password, as every message, log and report shows it."""
-    return re.sub(r"(://[^:/@?#]*):.*@", r"\1:***@", url)
+    url = re.sub(r"(://[^:/@?#]*):.*@", r"\1:***@", url)
+    return re.sub(r"((?:password|secret|token)[a-z_]*=)[^&#]*", r"\1***", url, flags=re.IGNORECASE)
 
 
 class FlowqError(Exception):
@@ -80,7 +81,7 @@ class FlowqError(Exception):
     @property
     def code(self) -> str:
         """The stable machine-readable name of this error: the class name in snake case."""
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+        return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__).lower()
 
     def __str__(self) -> str:
         return f"{self.problem}; {self.remedy}" if self.remedy else self.problem

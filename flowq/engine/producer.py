@@ -16,7 +16,7 @@ from flowq.model.artifact import Artifact, bound_reader
 from flowq.model.finding import Finding
 from flowq.model.names import check_flow_id
 from flowq.model.snapshot import FlowSummary, WorkerSnapshot
-from flowq.model.spec import FlowOptions, FlowSpec
+from flowq.model.spec import LATEST, FlowOptions, FlowSpec
 from flowq.pipeline import Node, Pipeline, to_spec
 from flowq.settings import Settings
 from flowq.store.feed import Feed
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-LATEST = "latest"
 # Flows of one submit call: large enough to make the call's cost small, small enough that the script stays below 10 ms.
 BULK = 250
 _SEARCHED_MAX = 20_000

@@ -101,7 +101,8 @@ class Supervisor:
                 log.warning("%s", backend.notice)
             if backend.storage is not None:
                 await asyncio.to_thread(backend.storage.check)
-            await self._raise_children()
+            if not self._stopping.is_set():
+                await self._raise_children()
             await self._stopping.wait()
             await self._end_children()
         finally:

@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
 from flowq.engine.duties import Closer, Pruner, Rescuer, Sweeper, rescue
@@ -17,9 +17,10 @@ from flowq.engine.every import run_every
 from flowq.engine.holder import Holder, new_holder_id
 from flowq.engine.lease import LEASE_MS, LeaseKeeper
 from flowq.engine.room import WorkerRoom
-from flowq.engine.slots import QueueSlots
+from flowq.engine.slots import SLOTS_MAX, QueueSlots
 from flowq.errors import DefinitionError, FlowqError, InvalidValue, StageNameTaken
 from flowq.model.duration import Duration, to_ms
+from flowq.model.names import check_name
 from flowq.pipeline import Pipeline, Stage
 from flowq.pipeline.stage import AnyStage
 from flowq.settings import CONCURRENCY_MAX, Settings
@@ -90,6 +91,12 @@ class Worker:
             raise InvalidValue("concurrency", concurrency, f"a whole number from 1 to {CONCURRENCY_MAX:,}")
         self._concurrency = concurrency
         self._stages = served_stages(pipelines, stages)
+        if queues is not None and not isinstance(cast("object", queues), Mapping):
+            raise InvalidValue("queues", queues, 'a dict such as {"gpu": 1, "cpu": None}')
+        for queue, slots in (queues or {}).items():
+            check_name(queue, "queue")
+            if slots is not None and not (type(slots) is int and 1 <= slots <= SLOTS_MAX):
+                raise InvalidValue(f"slots of queue {queue!r}", slots, f"None or a whole number from 1 to {SLOTS_MAX:,}")
         self._queues = queues
         self._lease_ms = to_ms(lease, "lease", least_ms=LEASE_MS_MIN)
         self._drain_seconds = to_ms(drain_timeout, "drain_timeout") / 1000
@@ -97,14 +104,19 @@ class Worker:
         self._stopping = asyncio.Event()
         self._backend: Backend | None = None
         self._holder: Holder | None = None
+        self._has_run = False
         self._draining: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Works until `stop`, or until the task that runs it is cancelled (then what runs is handed back at once).
 
         Raises:
+            InvalidValue: it runs already, or ran: a worker runs once.
             ServerError, EmbeddedError: the server can't be used.
         """
+        if self._has_run:
+            raise InvalidValue("Worker.run()", "called twice", "one call: make another Worker")
+        self._has_run = True
         backend = await Backend.open(self._settings, name=f"flowq:worker:{self._name}", connections=4, patience=WORKER_PATIENCE)
         self._backend = backend
         slots = host_slots(self._settings.namespace, self._queues or {})
@@ -184,7 +196,12 @@ def served_stages(pipelines: Iterable[Pipeline[..., Any]], stages: Iterable[Stag
         StageNameTaken: two of them have one name.
         DefinitionError: there is none.
     """
+    pipelines, stages = list(pipelines), list(stages)
     served: dict[str, AnyStage] = {}
+    for given, kind in ((pipelines, Pipeline), (stages, Stage)):
+        for one in cast("list[object]", given):
+            if not isinstance(one, kind):
+                raise InvalidValue(f"{kind.__name__.lower()}s", one, f"functions decorated with @{kind.__name__.lower()}")
     for stage in (*(stage for pipeline in pipelines for stage in pipeline.stages()), *stages):
         if stage.is_declared:
             continue

@@ -15,6 +15,8 @@ from flowq.model.plan import Plan
 R_co = TypeVar("R_co", covariant=True)
 
 PRIORITY_MAX = 1_000_000
+# What `producer.find` and the command line take for the newest flow.
+LATEST = "latest"
 _TAGS_MAX = 32
 
 
@@ -48,11 +50,17 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
         if type(priority) is not int or abs(priority) > PRIORITY_MAX:
             raise InvalidValue("priority", priority, f"a whole number from -{PRIORITY_MAX} to {PRIORITY_MAX}")
         return cls(
-            id=None if id is None else check_flow_id(id),
+            id=None if id is None else _own_id(id),
             tenant=check_name(tenant, "tenant") if tenant else "",
             tags=tuple(check_flow_id(tag, "tag") for tag in tags),
             priority=priority,
         )
+
+
+def _own_id(value: object) -> str:
+    if value == LATEST:
+        raise InvalidValue("flow id", value, "another word: everywhere it stands for the newest flow")
+    return check_flow_id(value)
 
 
 class FlowSpec(Generic[R_co]):

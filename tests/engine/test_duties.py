@@ -65,15 +65,15 @@ async def test_two_pruners_at_once_remove_each_flow_once(producer: FlowProducer)
 
 async def test_sweeping_takes_what_no_run_has_committed_and_leaves_the_rest(producer: FlowProducer) -> None:
     @stage(attempts=2, backoff=Backoff.none())
-    async def write() -> Artifact:
+    async def write_down() -> Artifact:
         async with context().new_artifact("a.txt") as sink:
             await sink.write(b"data")
         if context().attempt == 1:
             raise OSError("after the upload")
         return sink.artifact
 
-    async with working(producer, write):
-        flow = await producer.add(write.flow())
+    async with working(producer, write_down):
+        flow = await producer.add(write_down.flow())
         artifact = await outcome(flow)
     storage, views = producer.storage, Views(producer._open.store)
     assert len(list(storage.objects())) == 2

@@ -188,38 +188,38 @@ async def test_a_flow_that_does_not_exist_is_said_so_by_every_question(producer:
 
 async def test_artifacts_are_found_by_stage_and_name(producer: FlowProducer) -> None:
     @stage
-    async def write() -> Artifact:
+    async def write_down() -> Artifact:
         async with context().new_artifact("a.txt") as first:
             await first.write(b"one")
         async with context().new_artifact("b.txt") as second:
             await second.write(b"two")
         return second.artifact
 
-    async with working(producer, write):
-        flow = await producer.add(write.flow())
+    async with working(producer, write_down):
+        flow = await producer.add(write_down.flow())
         published = await flow.result(30)
     assert (await flow.artifact("wri*", "a.txt")).size == 3
     with published.open() as stream:
         assert stream.read() == b"two"
     with pytest.raises(InvalidValue, match=r"a\.txt"):
-        await flow.artifact("write")
+        await flow.artifact("write_down")
     with pytest.raises(StageNotFound):
         await flow.artifact("nothing")
 
 
 async def test_only_artifacts_of_the_run_that_completed_are_shown(producer: FlowProducer) -> None:
     @stage(attempts=2, backoff=Backoff.none())
-    async def write() -> str:
+    async def write_down() -> str:
         async with context().new_artifact("a.txt") as sink:
             await sink.write(f"attempt {context().attempt}".encode())
         if context().attempt == 1:
             raise OSError("after the upload")
         return "done"
 
-    async with working(producer, write):
-        flow = await producer.add(write.flow())
+    async with working(producer, write_down):
+        flow = await producer.add(write_down.flow())
         await flow.result(30)
-    artifact = await flow.artifact("write")
+    artifact = await flow.artifact("write_down")
     assert "/2-" in artifact.key
     with producer.storage.open(artifact) as stream:
         assert stream.read() == b"attempt 2"

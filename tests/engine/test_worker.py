@@ -125,15 +125,15 @@ async def test_threads_that_do_not_stop_keep_no_other_stage_waiting(producer: Fl
     gate = Gate()
 
     @stage(timeout="50ms")
-    def deaf() -> None:
+    def unhearing() -> None:
         gate.stop()
 
     @stage
     def quick() -> str:
         return "done"
 
-    async with working(producer, deaf, quick, concurrency=1):
-        assert isinstance(await outcome(await producer.add(deaf.flow())), FlowFailed)
+    async with working(producer, unhearing, quick, concurrency=1):
+        assert isinstance(await outcome(await producer.add(unhearing.flow())), FlowFailed)
         assert await (await producer.add(quick.flow())).result(30) == "done"
         gate.opened.set()
 
@@ -199,15 +199,15 @@ async def test_a_large_result_goes_to_storage_by_itself(producer: FlowProducer) 
         return ["x" * 100] * 1_000
 
     @stage
-    async def measure(lines: list[str]) -> int:
+    async def weigh(lines: list[str]) -> int:
         return sum(len(line) for line in lines)
 
     @pipeline
     def both() -> tuple[list[str], int]:
         lines = produce()
-        return lines, measure(lines)
+        return lines, weigh(lines)
 
-    async with working(producer, produce, measure):
+    async with working(producer, produce, weigh):
         flow = await producer.add(both())
         lines, size = await flow.result(30)
     assert (len(lines), size) == (1_000, 100_000)

@@ -164,7 +164,8 @@ class _Worker:
             return
         process.terminate()
         try:
-            await asyncio.wait_for(asyncio.to_thread(process.wait), _PATIENCE_SECONDS)
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await asyncio.to_thread(process.wait)
         except TimeoutError:
             os.killpg(process.pid, signal.SIGKILL)
 

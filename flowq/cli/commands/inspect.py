@@ -54,7 +54,7 @@ async def _past_events(handle: FlowHandle[Any], last_seq: int) -> list[Event]:
         seq = item.seq if isinstance(item, Event) else item.before
         if isinstance(item, Event) and item.seq:
             events.append(item)
-        if seq >= last_seq or (isinstance(item, Event) and item.ends_the_flow):
+        if seq >= last_seq:
             break
     return events
 
