@@ -14,6 +14,7 @@ from flowq import Backoff, FlowProducer, RetryAfter, Unrecoverable, Worker, cont
 from flowq.engine.context import StageContext
 from flowq.engine.duties import rescue
 from flowq.errors import DefinitionError, FlowCancelled, FlowFailed, InvalidValue, ServerUnreachable, StageNameTaken
+from flowq.pipeline import Stage
 from tests.engine.work import Gate, outcome, until, working
 from tests.store.acting import Actor
 
@@ -472,6 +473,9 @@ async def test_a_worker_that_can_not_be_is_refused_when_it_is_made() -> None:
             Worker("redis://localhost", stages=[quick], concurrency=concurrency)
     with pytest.raises(InvalidValue, match="lease"):
         Worker("redis://localhost", stages=[quick], lease="10ms")
-    other: Any = type("Other", (), {"name": "quick", "fn": lambda: None, "is_declared": False, "signature": quick.signature})()
+
+    async def another() -> None: ...
+
+    other: Any = Stage(another, "quick", quick.options)
     with pytest.raises(StageNameTaken):
         Worker("redis://localhost", stages=[quick, other])
