@@ -132,6 +132,9 @@ class DirectoryStorage(Storage):
         return file
 
 
+_TRIES = 50
+
+
 class _FileUpload(Upload):
     """One file on its way; see the module's header."""
 
@@ -166,10 +169,19 @@ class _FileUpload(Upload):
 
     def _opened(self) -> BinaryIO:
         if self._file is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with self._tree.folder_of(self._part_key, create=True) as (folder, name):
-                self._file = os.fdopen(os.open(name, flags, 0o600, dir_fd=folder), "wb")
+            self._file = os.fdopen(self._part_descriptor(), "wb")
         return self._file
+
+    def _part_descriptor(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                with self._tree.folder_of(self._part_key, create=True) as (folder, name):
+                    return os.open(name, flags, 0o600, dir_fd=folder)
+            except FileNotFoundError:  # who deleted the folder's last file removed it between our two steps
+                if not tries_left:
+                    raise
+        raise AssertionError("unreachable")
 
     def _publish(self, checksum: str) -> None:
         part_name = self._part_key.rpartition("/")[2]
