@@ -69,21 +69,24 @@ class Nurse:
 
     async def care(self) -> None:
         """Raises a child, and another whenever one has died, until told to drain."""
+        try:
+            await self._raise_one_after_another()
+        finally:
+            if not self._known.done():
+                self._known.set_result(None)
+
+    async def _raise_one_after_another(self) -> None:
         restart_seconds = 0.0
         while not self._is_draining:
             began_at = time.monotonic()
             await self._one_life()
             if self._refused is not None:
-                if not self._known.done():
-                    self._known.set_result(None)
                 self._give_up(self._refused)
                 return
             lived = time.monotonic() - began_at
             restart_seconds = 0.0 if lived > _LIVED_SECONDS else min(_RESTART_SECONDS_MAX, 2 * restart_seconds + 0.1)
             if not self._is_draining:
                 await asyncio.sleep(restart_seconds)
-        if not self._known.done():
-            self._known.set_result(None)
 
     def drain(self, *, at_once: bool = False) -> None:
         """Tells the child to end, and raises no other."""
@@ -131,6 +134,8 @@ class Nurse:
 
         child = self._child = await ChildProcess.start("flowq.engine.child", options, on_message=hear, pass_fds=(pulse.fd,))
         pulse.close_fd()
+        if self._is_draining:  # told while it was being started
+            child.kill()
         beginning = asyncio.create_task(self._begin(child, told))
         try:
             ended = await child.exited()
@@ -155,8 +160,12 @@ class Nurse:
             self._known.set_result(known)
         self.routes = known.routes
         info = HolderInfo(self._template.name, known.queues, known.stages, known.routes, self._template.concurrency)
-        for tag in self._store.partitions:
-            await self._store.register(tag, self.holder, self._lease_ms, info)
+        try:
+            for tag in self._store.partitions:
+                await self._store.register(tag, self.holder, self._lease_ms, info)
+        except FlowqError as error:  # without a lease it may not begin; another one is raised
+            self.kill(f"it could not be registered: {error.problem}", is_crash=False)
+            return
         child.command(GO)
         self.is_working = True
         if self._is_draining:

@@ -122,6 +122,8 @@ class Supervisor:
 
     def stop(self) -> None:
         """Drains; called again, hands everything back at once."""
+        # From here on it waits for a server that is gone only as long as last words are worth.
+        self._backend.store.connection.patience = LAST_WORDS_SECONDS
         for nurse in self._nurses:
             nurse.drain(at_once=self._stopping.is_set())
         self._stopping.set()
@@ -173,7 +175,6 @@ class Supervisor:
         self.stop()
 
     async def _end_children(self) -> None:
-        self._backend.store.connection.patience = LAST_WORDS_SECONDS
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=self._options.drain_timeout_ms / 1000 + _END_SECONDS)
         for nurse in self._nurses:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +95,15 @@ async def test_a_worker_can_be_stopped_while_its_server_is_gone(plant: Plant) ->
     async with producer_of(plant) as producer:
         await producer.add(stages.until_file.flow(str(plant.directory / "go")))
         await asyncio.to_thread(plant.until_noted, "until_file")
+    plant.kill_server()
+    worker.send_signal(signal.SIGTERM)
+    await asyncio.to_thread(worker.wait, 30)
+
+
+async def test_a_worker_that_is_still_starting_can_be_stopped_while_its_server_is_gone(plant: Plant) -> None:
+    """One child works, the other still imports its modules: it has no lease yet, and can't get one any more."""
+    worker = plant.worker(module=Path(__file__).with_name("slow_second.py"))
+    await asyncio.to_thread(plant.until, (plant.directory / "importing").exists)
     plant.kill_server()
     worker.send_signal(signal.SIGTERM)
     await asyncio.to_thread(worker.wait, 30)
