@@ -21,7 +21,7 @@ import msgspec
 from flowq.embedded.directory import write_private
 from flowq.embedded.messages import Refused
 from flowq.embedded.process import ServerProcess
-from flowq.embedded.s3_probe import bucket_answers
+from flowq.embedded.s3_probe import bucket_keeps
 from flowq.settings import S3Access
 
 BUCKET = "flowq"
@@ -88,8 +88,8 @@ class SeaweedServer:
         return ServerProcess(self._argv(identity.ports), self._home, self._log, environment, self._lock_fd)
 
     def answers(self) -> bool:
-        """Whether it knows its keys and has made the bucket."""
-        return bucket_answers(self.access, BUCKET, timeout_seconds=0.5)
+        """Whether it knows its keys, has made the bucket and keeps what is put there."""
+        return bucket_keeps(self.access, BUCKET, timeout_seconds=0.5)
 
     def diagnosis(self, log_tail: str) -> Refused:
         """What clients are told of a failed start."""

@@ -16,7 +16,7 @@ import pytest
 from botocore.config import Config
 
 from flowq.embedded import attach
-from flowq.embedded.s3_probe import bucket_answers
+from flowq.embedded.s3_probe import bucket_answers, bucket_keeps
 from flowq.errors import EmbeddedServerFailed
 from flowq.settings import S3Access
 from tests.embedded.conftest import LINGER_SECONDS, eventually, is_unlocked, stop_keeper
@@ -62,7 +62,7 @@ def test_a_killed_s3_server_comes_back_at_the_same_address_with_its_objects(dire
         _s3(access).put_object(Bucket="flowq", Key="kept", Body=b"yes")
         with socket.create_connection(("127.0.0.1", _ports(directory)["s3"])):
             os.kill(_listening_pid(_ports(directory)["s3"]), signal.SIGKILL)
-        eventually(lambda: bucket_answers(access, "flowq"))
+        eventually(lambda: bucket_keeps(access, "flowq"))
         assert _s3(access).get_object(Bucket="flowq", Key="kept")["Body"].read() == b"yes"
 
 
