@@ -33,8 +33,8 @@ class Room(Protocol):
         """Reserves room: how many stages at most, and of which routes. (0, []): none."""
         ...
 
-    def give_back(self, taken: int, wants: list[Wants], claims: list[Claim]) -> bool:
-        """Gives back what the claims did not use; whether it is worth asking again at once, for other routes."""
+    def give_back(self, taken: int, wants: list[Wants], claims: list[Claim]) -> None:
+        """Gives back what the claims did not use."""
         ...
 
     @property
@@ -190,7 +190,7 @@ class Conversation:
             )  # fmt: skip
         finally:
             self._in_flight -= 1
-            asks_again = self._room.give_back(capacity, wants, answer.claims if answer else [])
+            self._room.give_back(capacity, wants, answer.claims if answer else [])
             if self._in_flight == 0:
                 self._stirred.set()
         if answer is None:
@@ -200,7 +200,7 @@ class Conversation:
         # No room at all, though it claims: other processes of this host have the slots; what ends here asks by itself.
         if wakes == self._wakes:
             self._news_due_at = time.monotonic() + _POLL_SECONDS
-        is_idle = (len(answer.claims) < capacity or not capacity) and not asks_again and wakes == self._wakes
+        is_idle = (len(answer.claims) < capacity or not capacity) and wakes == self._wakes
         self._heard(answer, outcomes, is_idle=is_idle)
         return True
 

@@ -36,10 +36,17 @@ class Retention(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Wants(msgspec.Struct, frozen=True, array_like=True):
-    """The routes of one queue that a worker serves, and how many of them it can take; -1: as many as it has room for."""
+    """What a worker would take of one queue.
+
+    Attributes:
+        capacity: how many stages; -1: as many as it has room for.
+        routes: the routes it serves there.
+        suspects: the routes of suspects, of which it takes one if there is nothing else.
+    """
 
     capacity: int
     routes: tuple[str, ...]
+    suspects: tuple[str, ...] = ()
 
 
 class Added(msgspec.Struct, frozen=True):

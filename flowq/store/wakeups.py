@@ -42,6 +42,11 @@ class Wakeups:
         for tag in self._keys.tags:
             self._add(tag + WAKE_CHANNEL + holder, callback)
 
+    def forget(self, holder: str) -> None:
+        """Undoes `on_wake`: the holder has ended."""
+        for tag in self._keys.tags:
+            self._remove(tag + WAKE_CHANNEL + holder)
+
     def on_end(self, flow_id: str, callback: Callable[[], None]) -> Callable[[], None]:
         """Calls back when the flow ends; returns what undoes it."""
         channel = self._keys.tag_of(flow_id) + ENDED_CHANNEL + flow_id
@@ -51,8 +56,8 @@ class Wakeups:
             callbacks = self._callbacks.get(channel, [])
             if callback in callbacks:
                 callbacks.remove(callback)
-            if not callbacks and self._callbacks.pop(channel, None) is not None:
-                self._wants.put_nowait(("unsubscribe", channel))
+            if not callbacks:
+                self._remove(channel)
 
         return undo
 
@@ -61,6 +66,10 @@ class Wakeups:
         known.append(callback)
         if len(known) == 1:
             self._wants.put_nowait(("subscribe", channel))
+
+    def _remove(self, channel: str) -> None:
+        if self._callbacks.pop(channel, None) is not None:
+            self._wants.put_nowait(("unsubscribe", channel))
 
     async def _listen(self) -> None:
         while True:

@@ -6,7 +6,7 @@ import pytest
 
 from flowq.engine.duties import poisoned
 from flowq.errors import CorruptState
-from flowq.store.store import Store
+from flowq.store.store import Store, Wants
 from flowq.store.views import Views
 from tests.store.acting import LEASE_MS, Actor, in_one_partition, snapshots, states
 from tests.store.graphs import diamond, one_stage, wide
@@ -192,3 +192,22 @@ async def test_workers_are_seen_with_what_they_run(store: Store, actor: Actor) -
         await lease_ran_out(store, tag, actor.id)
     assert await Views(store).workers() == []
     assert (await states(store, ids[0])).startswith("running")
+
+
+async def test_a_suspect_is_claimed_alone_and_only_where_there_is_nothing_else(store: Store, actor: Actor) -> None:
+    ids = in_one_partition(store, 5)
+    suspects, others = ids[:3], ids[3:]
+    await store.submit([(flow_id, one_stage()) for flow_id in suspects])
+    await actor.claim(3)
+    await crash(store, actor)
+    await store.submit([(flow_id, one_stage()) for flow_id in others])
+    heir = await Actor(store).begin()
+    wants = [Wants(-1, ("default:a",), ("default:a!",))]
+
+    async def claimed(seq: int) -> list[str]:
+        answer = await store.exchange(store.partitions[0], heir.id, 0, seq, f"n{seq}", (), (), wants, 10, parks=False)
+        assert answer is not None
+        return [claim.flow_id for claim in answer.claims]
+
+    assert sorted(await claimed(1)) == sorted(others)
+    assert [len(await claimed(seq)) for seq in (2, 3, 4, 5)] == [1, 1, 1, 0]

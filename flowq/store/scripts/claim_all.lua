@@ -1,12 +1,13 @@
 -- claim_all: chooses among the lanes of the routes that a worker serves.
--- `wants`: {{queue capacity or -1, {route, …}}, …}; `capacity` bounds all of them together.
-local LANES_PER_ROUTE = 8
+-- `wants`: {{queue capacity or -1, {route, …}, {route of suspects, …}}, …}; `capacity` bounds all of them together.
+local LANES_PER_ROUTE, ROUTES, SUSPECTS = 8, 2, 3
 
 -- Also tells whether these are all lanes there are.
-local function lanes_of(wants)
+local function lanes_of(wants, kind)
   local found, is_all = {}, true
+  for _, lane in ipairs(tails) do lane.group = nil end
   for group, want in ipairs(wants) do
-    for _, route in ipairs(want[2]) do
+    for _, route in ipairs(want[kind]) do
       local priorities = shared('ZRANGE', tag .. LANES_KEY .. route, 0, LANES_PER_ROUTE - 1)
       is_all = is_all and #priorities < LANES_PER_ROUTE
       for _, priority in ipairs(priorities) do
@@ -24,9 +25,9 @@ local function lanes_of(wants)
   return found, is_all
 end
 
-local function claim_all(wants, capacity, holder, nonce)
+local function claim_kind(wants, kind, capacity, holder, nonce)
   local claims, first = {}, 1
-  local candidates, is_all = lanes_of(wants)
+  local candidates, is_all = lanes_of(wants, kind)
   while capacity > 0 and first <= #candidates do
     local last = first
     while last < #candidates and candidates[last + 1].priority == candidates[first].priority do last = last + 1 end
@@ -50,4 +51,12 @@ local function claim_all(wants, capacity, holder, nonce)
     first = last + 1
   end
   return claims, is_all
+end
+
+-- A suspect runs alone, so it is claimed when there is nothing else.
+local function claim_all(wants, capacity, holder, nonce)
+  local claims, saw_all = claim_kind(wants, ROUTES, capacity, holder, nonce)
+  if #claims > 0 or capacity == 0 then return claims, saw_all end
+  local suspects, saw_all_suspects = claim_kind(wants, SUSPECTS, 1, holder, nonce)
+  return suspects, saw_all and saw_all_suspects
 end

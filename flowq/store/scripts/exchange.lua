@@ -62,7 +62,9 @@ if redis.call('HSET', holder_key, 'line' .. line, seq) == 1 then redis.call('PEX
 local next_due_at = 0
 if #claims < capacity and parks then
   for _, want in ipairs(wants) do
-    for _, route in ipairs(want[2]) do shared('SADD', tag .. PARKED_KEY .. route, holder) end
+    for kind = ROUTES, SUSPECTS do
+      for _, route in ipairs(want[kind]) do shared('SADD', tag .. PARKED_KEY .. route, holder) end
+    end
   end
   -- Not all lanes were looked at, or not to their end: ask again.
   local is_cut_short = dropped >= DROPPED_MAX or not saw_all
