@@ -4,6 +4,7 @@ beyond questions about itself. Times are milliseconds since 1970 by the server's
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,9 @@ from flowq.model.failure import Failure
 from flowq.model.states import FINAL, FlowState, StageState
 
 SCHEMA_VERSION = 1
+
+# How `flowq worker` names these children.
+_ALONE = re.compile(r"\.a\d+$")
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -108,6 +112,11 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it can't change any more but by a retry."""
         return self.state in FINAL
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing of it is left to do, not even by a retry: it completed or was skipped."""
+        return self.state in ("completed", "skipped")
+
 
 class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One line of `flowq list`.
@@ -135,6 +144,11 @@ class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     tenant: str = ""
     tags: tuple[str, ...] = ()
+
+    @property
+    def done(self) -> int:
+        """How many stages are final and need no retry: those that completed or were skipped."""
+        return self.finished - self.failed
 
 
 class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
@@ -180,6 +194,11 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         """Whether the flow has ended."""
         return self.state in FINAL
 
+    @property
+    def done(self) -> int:
+        """As in the summary; of a cancelled flow more stages are final than that."""
+        return sum(stage.is_done for stage in self.graph)
+
     def in_state(self, *states: StageState) -> Iterable[StageSnapshot]:
         """The stages in any of these states."""
         return (stage for stage in self.graph if stage.state in states)
@@ -203,3 +222,8 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     stages: tuple[str, ...] = ()
     running: int = 0
     lease_seconds: float = 0.0
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it is a child that runs single stages, beside the processes that its worker was asked for."""
+        return _ALONE.search(self.name) is not None

@@ -145,7 +145,7 @@ FAILED = flow(
                 AttemptSnapshot(2, "retried", "host-1:2", T0 + 24_000, 3.1, "ProgramFailed"),
             ),
         ),
-        stage("finalize", "blocked", ("encode", "probe"), reason=Reason("flow_ended", "the flow has failed", ())),
+        stage("finalize", "blocked", ("encode", "probe"), reason=Reason("flow_ended", "encode has failed", ("encode",))),
     ),
     43.2,
     root_cause="encode",
