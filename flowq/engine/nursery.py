@@ -168,7 +168,8 @@ class Nurse:
         if not self._known.done():
             self._known.set_result(known)
         self.routes = known.routes
-        info = HolderInfo(self._template.name, known.queues, known.stages, known.routes, self._template.concurrency)
+        options = self._template
+        info = HolderInfo(options.name, known.queues, known.stages, known.routes, options.concurrency, options.is_alone)
         try:
             for tag in self._store.partitions:
                 await self._store.register(tag, self.holder, self._lease_ms, info)

@@ -4,7 +4,6 @@ beyond questions about itself. Times are milliseconds since 1970 by the server's
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,9 +14,6 @@ from flowq.model.failure import Failure
 from flowq.model.states import FINAL, FlowState, StageState
 
 SCHEMA_VERSION = 1
-
-# How `flowq worker` names these children.
-_ALONE = re.compile(r"\.a\d+$")
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -128,7 +124,7 @@ class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
         created_at: when it was added.
         ended_at: when it ended; None: it has not.
         stages: how many it has.
-        finished: how many of them are final.
+        finished: how many of them completed, were skipped or failed.
         failed: how many of them failed.
         tenant: whose it is.
         tags: its tags.
@@ -147,7 +143,7 @@ class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def done(self) -> int:
-        """How many stages are final and need no retry: those that completed or were skipped."""
+        """How many stages need no retry: those that completed or were skipped."""
         return self.finished - self.failed
 
 
@@ -194,11 +190,6 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         """Whether the flow has ended."""
         return self.state in FINAL
 
-    @property
-    def done(self) -> int:
-        """As in the summary; of a cancelled flow more stages are final than that."""
-        return sum(stage.is_done for stage in self.graph)
-
     def in_state(self, *states: StageState) -> Iterable[StageSnapshot]:
         """The stages in any of these states."""
         return (stage for stage in self.graph if stage.state in states)
@@ -214,6 +205,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         stages: the stages it knows.
         running: how many stages it holds.
         lease_seconds: how long its lease still lasts.
+        is_alone: whether it is a child for single stages, beside the processes that its worker was asked for.
     """
 
     id: str
@@ -222,8 +214,4 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     stages: tuple[str, ...] = ()
     running: int = 0
     lease_seconds: float = 0.0
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether it is a child that runs single stages, beside the processes that its worker was asked for."""
-        return _ALONE.search(self.name) is not None
+    is_alone: bool = False

@@ -28,7 +28,7 @@ def stage(
 
 def flow(state: str, stages: tuple[StageSnapshot, ...], seconds: float, **more: object) -> FlowSnapshot:
     """A flow that was added at T0 and is looked at, or ended, `seconds` later."""
-    done = [item for item in stages if item.is_final]
+    done = [item for item in stages if item.is_final and item.state != "cancelled"]
     fields: dict[str, object] = {
         "id": "short:42",
         "pipeline": "short_video",
