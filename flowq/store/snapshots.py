@@ -17,14 +17,13 @@ from flowq.model.states import STATE_LETTER, StageState
 from flowq.model.values import SPILLED_CODE, fill
 from flowq.store.store import Store
 from flowq.store.views import FLOW_STATES, Views, head_decoder, header_decoder, record_decoder
-from flowq.store.wire import Head, HistoryEntry, Record
+from flowq.store.wire import Head, Record, history_decoder
 
 # Larger flows are read in pages, so that no command holds the server up.
 _WHOLE_STAGES_MAX = 500
 _PAGE_STAGES = 250
 _OF_STAGE = ("", "r", "e", "h", "g", "a")
 
-_history = msgspec.msgpack.Decoder(list[HistoryEntry])
 _artifacts = msgspec.msgpack.Decoder(tuple[Artifact, ...])
 _failure = msgspec.msgpack.Decoder(Failure)
 
@@ -202,7 +201,7 @@ class _Assembled:
                 entry.ran / 1000,
                 entry.cause,
             )
-            for entry in _history.decode(data)
+            for entry in history_decoder.decode(data)
         )
 
     def _result(self) -> Any:

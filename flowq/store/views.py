@@ -18,6 +18,7 @@ FLOW_STATES: dict[str, FlowState] = {
     "r": "ready",
     "x": "running",
     "z": "cancelled",
+    "y": "failed",
     "c": "completed",
     "f": "failed",
     "k": "cancelled",
