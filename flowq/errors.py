@@ -6,16 +6,18 @@
     ├── DefinitionError           the pipeline itself is wrong; found before anything is written
     │   ├── StageNameTaken        two functions under one stage name
     │   ├── FlowIsEmpty           a pipeline that calls no stage
+    │   ├── BodyFailed            a pipeline's own body raised an exception
     │   ├── FlowHasCycle          a → b → a
     │   ├── UnknownChild          a child that is no part of the graph
     │   ├── ResultNotReady        a promise used as a value while the body is traced
     │   ├── UnknownField          a part that a stage's declared result does not have
+    │   ├── ResultDoesNotFit      a stage's result where a value of another type is declared
     │   ├── ForeignPromise        a promise used outside the run of the body that made it
     │   ├── NotAFlow              add() was given something that is no flow
     │   └── ModuleNotLoaded       MODULE or MODULE:PIPELINE can't be imported
     ├── ValueNotStorable          an input or a result that msgspec can't carry
     ├── ValueTooLarge             an input or a result above the limit
-    ├── FlowConflict              the id is taken by a flow with other inputs
+    ├── FlowConflict              the id is taken by a flow of another pipeline or with other inputs
     ├── FlowNotFound · StageNotFound · AmbiguousFlowId
     ├── FlowFailed · FlowCancelled · FlowTimedOut          what `result()` raises
     ├── NoStageContext            context() outside a stage
@@ -47,16 +49,19 @@ import re
 from collections.abc import Sequence
 
 _SHOWN_CHARS_MAX = 80
+# What Python shows of objects that say nothing of themselves helps nobody, and differs each time.
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+(?=>)")
 
 
-def shown(value: object) -> str:
-    """A value as it may stand in a message: one line, escaped, at most 80 characters."""
+def shown(value: object, chars_max: int = _SHOWN_CHARS_MAX) -> str:
+    """A value as it may stand in a message: one line, escaped, at most 80 characters if not said otherwise."""
     try:
         text = repr(value)
     except Exception:  # a user's __repr__ may raise; the message must still be made
         text = f"<{type(value).__name__}>"
+    text = _ADDRESS.sub("", text)
     text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
-    return text if len(text) <= _SHOWN_CHARS_MAX else text[: _SHOWN_CHARS_MAX - 1] + "…"
+    return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
 
 
 def masked(url: str) -> str:
@@ -124,6 +129,16 @@ class FlowIsEmpty(DefinitionError):
         super().__init__(f"pipeline {pipeline!r} has no stages", "call at least one stage in its body")
 
 
+class BodyFailed(DefinitionError):
+    """A pipeline's own body raised an exception, which is the cause of this one."""
+
+    def __init__(self, pipeline: str, error: Exception, where: str) -> None:
+        super().__init__(
+            f"the body of pipeline {pipeline!r} raised {shown(error, 300)} ({where})",
+            "correct that line, or the inputs",
+        )
+
+
 class FlowHasCycle(DefinitionError):
     """The graph has a cycle; `path` is a shortest one, its first node repeated at its end."""
 
@@ -155,6 +170,16 @@ class UnknownField(DefinitionError):
 
     def __init__(self, promise: str, field: str, where: str, remedy: str) -> None:
         super().__init__(f"{promise} has no declared part {field} ({where})", remedy)
+
+
+class ResultDoesNotFit(DefinitionError):
+    """A stage's result was put where a value of another type is declared, so that every flow would fail there."""
+
+    def __init__(self, place: str, wanted: str, promise: str, given: str, where: str) -> None:
+        super().__init__(
+            f"{place} is declared as {wanted}, but {promise} gives {given} ({where})",
+            "put another result there, or correct one of the two annotations",
+        )
 
 
 class ForeignPromise(DefinitionError):
@@ -204,13 +229,18 @@ class ValueTooLarge(FlowqError):
 
 
 class FlowConflict(FlowqError):
-    """The id belongs to a flow with other inputs or of another pipeline."""
+    """The id belongs to a flow of another pipeline or with other inputs.
 
-    def __init__(self, flow_id: str) -> None:
+    Attributes:
+        flow_id: the id.
+    """
+
+    def __init__(self, flow_id: str, difference: str = "of another pipeline or with other inputs") -> None:
         super().__init__(
-            f"flow id {flow_id!r} is taken by a flow with other inputs",
+            f"flow id {flow_id!r} is taken by a flow {difference}",
             "use another id, or read the existing flow with producer.flow(id)",
         )
+        self.flow_id = flow_id
 
 
 class FlowNotFound(FlowqError):
@@ -304,10 +334,12 @@ class ServerUnreachable(ServerError):
     """Nothing answers at the URL, or it stopped answering for longer than the call may wait."""
 
     def __init__(self, url: str, reason: str) -> None:
-        super().__init__(
-            f"the server at {masked(url)} does not answer: {reason}",
-            "check the host and port, that the server runs, and the network between",
-        )
+        remedy = "check the host and port, that the server runs, and the network between"
+        if url.startswith("unix:"):
+            from urllib.parse import unquote, urlsplit
+
+            remedy = f"check that a server listens on the socket {unquote(urlsplit(url).path)}, and that this user may open it"
+        super().__init__(f"the server at {masked(url)} does not answer: {reason}", remedy)
 
 
 class ServerRefusedLogin(ServerError):

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import fnmatch
 import time
-from collections.abc import AsyncIterator
-from typing import Any, Generic, TypeVar
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -15,7 +15,6 @@ from flowq.engine.backend import Backend, StorageReader
 from flowq.errors import (
     CorruptState,
     FlowCancelled,
-    FlowConflict,
     FlowFailed,
     FlowNotFound,
     FlowqError,
@@ -29,7 +28,7 @@ from flowq.model.duration import Duration, to_ms
 from flowq.model.event import Event, Gap
 from flowq.model.failure import Failure
 from flowq.model.plan import Plan
-from flowq.model.snapshot import FlowSnapshot
+from flowq.model.snapshot import FlowSnapshot, StageSnapshot
 from flowq.model.values import fill
 from flowq.store.feed import Feed, named
 from flowq.store.snapshots import Snapshots
@@ -44,6 +43,13 @@ _POLL_SECONDS = 5.0
 _unpack = msgspec.msgpack.Decoder().decode
 
 
+class Opened(NamedTuple):
+    """What an open producer works on."""
+
+    backend: Backend
+    feed: Feed
+
+
 class FlowHandle(Generic[R]):
     """A flow. Get one from `producer.add` or `producer.flow`.
 
@@ -52,14 +58,15 @@ class FlowHandle(Generic[R]):
         is_new: whether the `add` that returned this handle stored the flow; False: it was there already.
     """
 
-    def __init__(self, backend: Backend, feed: Feed, flow_id: str, result_type: Any, *, is_new: bool = False) -> None:
+    # `opened` refuses while the producer is not open, and so does every method; `pipeline` is checked before a result is read.
+    def __init__(
+        self, opened: Callable[[], Opened], flow_id: str, result_type: Any, *, is_new: bool = False, pipeline: str | None = None
+    ) -> None:
         self.id = flow_id
         self.is_new = is_new
-        self._backend = backend
-        self._feed = feed
+        self._opened = opened
         self._result_type = result_type
-        self._views = Views(backend.store)
-        self._snapshots = Snapshots(backend.store, self._views)
+        self._pipeline = pipeline
 
     async def inspect(self) -> FlowSnapshot:
         """The flow as it stands: graph, states, attempts, timings, reasons.
@@ -67,7 +74,7 @@ class FlowHandle(Generic[R]):
         Raises:
             FlowNotFound: it does not exist (any more).
         """
-        return await self._snapshots.snapshot(self.id)
+        return await Snapshots(self._backend.store, Views(self._backend.store)).snapshot(self.id)
 
     async def result(self, timeout: Duration | None = None) -> R:
         """Waits until the flow has ended and returns what its pipeline returns.
@@ -80,7 +87,9 @@ class FlowHandle(Generic[R]):
             FlowCancelled: it was cancelled.
             FlowTimedOut: it has not ended in time.
             FlowNotFound: it does not exist (any more).
+            InvalidValue: it is a flow of another pipeline than `producer.flow` was given.
         """
+        await self._refuse_another_pipeline()
         state = await self._ended(None if timeout is None else to_ms(timeout, "timeout") / 1000)
         if state == "failed":
             raise await self._failure()
@@ -96,20 +105,23 @@ class FlowHandle(Generic[R]):
 
         Raises:
             FlowNotFound: it does not exist (any more).
+            InvalidValue: no event has the number `after`.
         """
-        plan = await self._plan()
+        if type(after) is not int or after < 0:
+            raise InvalidValue("after", after, "the number of an event, or 0")
+        stages = (await self._plan()).stages
         queue: asyncio.Queue[WireEvent] = asyncio.Queue()
-        stop_following = await self._feed.follow(self.id, queue.put_nowait)
+        stop_following = await self._opened().feed.follow(self.id, queue.put_nowait)
         try:
             snapshot = await self.inspect()
             seq, has_ended = after, False
-            for event in await self._feed.past(self.id, after, snapshot.created_at):
+            for event in await self._opened().feed.past(self.id, after, snapshot.created_at):
                 if event.seq <= seq:
                     continue
                 if event.seq > seq + 1:
                     yield Gap(flow_id=self.id, after=seq, before=event.seq, snapshot=snapshot)
                 seq = event.seq
-                told = named(event, lambda index: plan.stages[index].name)
+                told = named(event, lambda index: stages[index].name)
                 has_ended = told.ends_the_flow
                 yield told
             # It may have ended after the snapshot was taken; that event then stood in the stream, and comes no more.
@@ -121,7 +133,7 @@ class FlowHandle(Generic[R]):
                 seq = snapshot.seq
                 if snapshot.is_final:
                     return
-            async for event in self._live(queue, seq, plan):
+            async for event in self._live(queue, seq, lambda index: stages[index].name):
                 yield event
         finally:
             stop_following()
@@ -132,8 +144,8 @@ class FlowHandle(Generic[R]):
         Raises:
             FlowNotFound: it does not exist (any more).
         """
-        header = await self._views.header(self.id)
-        word = await self._backend.store.cancel(self.id, reason[:200], header.stages)
+        header = await Views(self._backend.store).header(self.id)
+        word = await self._backend.store.cancel(self.id, str(reason or "")[:200], header.stages)
         if word == "unknown":
             raise FlowNotFound(self.id)
         return word == "cancelled"
@@ -143,21 +155,15 @@ class FlowHandle(Generic[R]):
 
         Raises:
             FlowNotFound: it does not exist (any more).
-            FlowConflict: somebody else changed the flow at the same moment.
         """
-        snapshot = await self.inspect()
-        if snapshot.state not in ("failed", "cancelled"):
-            return 0
         plan = await self._plan()
-        stages: list[tuple[int, str, int, Any, bool]] = []
-        for stage in snapshot.in_state("failed", "cancelled"):
-            index = plan.index_of[stage.name]
-            planned = plan.stages[index]
-            is_ready = all(snapshot.stage(child).state == "completed" for child in stage.children)
-            stages.append((index, planned.route, planned.priority, needs_of(planned), is_ready))
-        if not await self._backend.store.retry(self.id, snapshot.seq, stages):
-            raise FlowConflict(self.id)
-        return len(stages)
+        # The store refuses when the flow has changed since the snapshot, say because somebody else retries it.
+        while await self._state() in ("failed", "cancelled"):
+            snapshot = await self.inspect()
+            stages = _to_retry(snapshot, plan)
+            if await self._backend.store.retry(self.id, snapshot.seq, stages):
+                return len(stages)
+        return 0
 
     async def artifact(self, stage: str, name: str | None = None) -> Artifact:
         """An artifact that a completed stage wrote.
@@ -186,6 +192,14 @@ class FlowHandle(Generic[R]):
         return f"<FlowHandle {self.id}>"
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _backend(self) -> Backend:
+        return self._opened().backend
+
+    async def _refuse_another_pipeline(self) -> None:
+        if (wanted := self._pipeline) and (found := (await Views(self._backend.store).header(self.id)).pipeline) != wanted:
+            raise InvalidValue(f"the pipeline of flow {self.id!r}", found, f"{wanted!r}, which producer.flow(id, …) was given")
 
     async def _ended(self, seconds: float | None) -> str:
         give_up_at = None if seconds is None else time.monotonic() + seconds
@@ -251,10 +265,7 @@ class FlowHandle(Generic[R]):
             raise FlowNotFound(self.id)
         return await (await self._backend.store.plan(self.id, digest.decode())).whole()
 
-    async def _live(self, queue: asyncio.Queue[WireEvent], seq: int, plan: Plan) -> AsyncIterator[Event | Gap]:
-        def name(index: int) -> str:
-            return plan.stages[index].name
-
+    async def _live(self, queue: asyncio.Queue[WireEvent], seq: int, name: Callable[[int], str]) -> AsyncIterator[Event | Gap]:
         while True:
             try:
                 async with asyncio.timeout(_POLL_SECONDS):
@@ -277,3 +288,13 @@ class FlowHandle(Generic[R]):
                 yield told
                 if told.ends_the_flow and queue.empty():  # else it was retried at once
                     return
+
+
+def _to_retry(snapshot: FlowSnapshot, plan: Plan) -> list[tuple[int, str, int, Any, bool]]:
+    def stage_to_retry(stage: StageSnapshot) -> tuple[int, str, int, Any, bool]:
+        index = plan.index_of[stage.name]
+        planned = plan.stages[index]
+        is_ready = all(snapshot.stage(child).state == "completed" for child in stage.children)
+        return index, planned.route, planned.priority, needs_of(planned), is_ready
+
+    return [stage_to_retry(stage) for stage in snapshot.in_state("failed", "cancelled")]

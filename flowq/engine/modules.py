@@ -6,13 +6,13 @@ import difflib
 import importlib
 import importlib.util
 import sys
-import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from flowq.errors import ModuleNotLoaded
 from flowq.pipeline import Pipeline, Stage
+from flowq.pipeline.lines import line_of
 from flowq.pipeline.registry import all_stages
 from flowq.pipeline.stage import AnyStage
 
@@ -26,12 +26,14 @@ def load_module(target: str) -> ModuleType:
         target: `package.module`, looked for in the current directory first, or the path of a `.py` file.
 
     Raises:
-        ModuleNotLoaded: it does not exist, or its own code failed; carries the last line of its traceback.
+        ModuleNotLoaded: it does not exist, or its own code failed; names the line.
     """
     path = Path(target)
     try:
         if target.endswith(".py") or path.is_file():
             return _from_path(path)
+        if not all(part.isidentifier() for part in target.split(".")):
+            raise _missing(target)
         if str(Path.cwd()) not in sys.path:
             sys.path.insert(0, str(Path.cwd()))
         return importlib.import_module(target)
@@ -39,15 +41,17 @@ def load_module(target: str) -> ModuleType:
         raise
     except ModuleNotFoundError as error:
         if error.name and (target == error.name or target.startswith(error.name + ".")):
-            raise ModuleNotLoaded(
-                f"there is no module {target!r}", "name it with dots from the current directory, or give its .py path"
-            ) from None
+            raise _missing(target) from None
         raise ModuleNotLoaded(
-            f"{target} imports {error.name!r}, which is not installed", "install it where flowq runs"
+            f"{target} imports {error.name!r}, which is not installed ({line_of(error, error.__traceback__)})",
+            "install it where flowq runs",
         ) from error
-    except Exception as error:
+    except Exception as error:  # a module is the user's code and may raise anything
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+        said = f"{type(error).__name__}: {text}" if text else type(error).__name__
         raise ModuleNotLoaded(
-            f"{target} failed while it was imported: {_place(error)}", "run `python` on it to see the whole traceback"
+            f"{target} failed while it was imported: {said} ({line_of(error, error.__traceback__)})",
+            "correct that line; `python` on the file shows the whole traceback",
         ) from error
     except SystemExit as error:
         raise ModuleNotLoaded(
@@ -98,6 +102,10 @@ def load_stages(targets: tuple[str, ...]) -> dict[str, AnyStage]:
     return stages
 
 
+def _missing(target: str) -> ModuleNotLoaded:
+    return ModuleNotLoaded(f"there is no module {target!r}", "name it with dots from the current directory, or give its .py path")
+
+
 def _from_path(path: Path) -> ModuleType:
     if not path.is_file():
         raise ModuleNotLoaded(f"there is no file {path}", "check the path")
@@ -106,6 +114,8 @@ def _from_path(path: Path) -> ModuleType:
     known = sys.modules.get(name)
     if known is not None and getattr(known, "__file__", None) == str(path.resolve()):
         return known
+    if known is not None and name in sys.stdlib_module_names:
+        raise ModuleNotLoaded(f"{path} would take the place of Python's own module {name!r}", "give the file another name")
     if str(path.resolve().parent) not in sys.path:
         sys.path.insert(0, str(path.resolve().parent))
     spec = importlib.util.spec_from_file_location(name, path.resolve())
@@ -115,14 +125,7 @@ def _from_path(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException:  # whatever it raised, what was half made of it must not be found by the next import
         del sys.modules[name]
         raise
     return module
-
-
-def _place(error: Exception) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    last = frames[-1] if frames else None
-    where = f" ({Path(last.filename).name}:{last.lineno})" if last else ""
-    return f"{type(error).__name__}: {error}{where}"

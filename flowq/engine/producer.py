@@ -7,20 +7,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast, get_args, overload
+
+import msgspec
 
 from flowq.engine.backend import Backend, StorageReader
-from flowq.engine.handle import FlowHandle
-from flowq.errors import AmbiguousFlowId, FlowNotFound, InvalidValue, StorageNotConfigured
+from flowq.engine.handle import FlowHandle, Opened
+from flowq.errors import AmbiguousFlowId, DurabilityUnavailable, FlowConflict, FlowNotFound, InvalidValue, StorageNotConfigured
 from flowq.model.artifact import Artifact, bound_reader
 from flowq.model.finding import Finding
 from flowq.model.names import check_flow_id
 from flowq.model.snapshot import FlowSummary, WorkerSnapshot
 from flowq.model.spec import LATEST, FlowOptions, FlowSpec
+from flowq.model.states import FlowState
 from flowq.pipeline import Node, Pipeline, to_spec
 from flowq.settings import Settings
 from flowq.store.feed import Feed
 from flowq.store.views import Views
+from flowq.store.wire import Header
 
 if TYPE_CHECKING:
     from flowq.artifacts.storage import Storage
@@ -31,6 +35,9 @@ R = TypeVar("R")
 BULK = 250
 _SEARCHED_MAX = 20_000
 _DURABILITIES = (None, "fsync")
+
+# Compared as they are stored: 1 and 1.0 are different inputs.
+_inputs = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 
 
 class FlowProducer:
@@ -71,20 +78,21 @@ class FlowProducer:
             worker=base.worker,
         )
         self._durability = durability
-        self._backend: Backend | None = None
-        self._feed: Feed | None = None
+        self._opened: Opened | None = None
 
     async def __aenter__(self) -> FlowProducer:
         """Connects."""
-        self._backend = await Backend.open(self._settings, name="flowq:producer", connections=4)
+        if self._opened is not None:
+            raise InvalidValue("FlowProducer", "open already", "one `async with` at a time; several tasks may use it inside")
+        backend = await Backend.open(self._settings, name="flowq:producer", connections=4)
         if self._durability == "fsync":
             try:
-                self._backend.refuse_without_fsync()
-            except BaseException:
-                await self.close()
+                backend.refuse_without_fsync()
+            except DurabilityUnavailable:
+                await backend.close()
                 raise
-        self._feed = Feed(self._backend.store.connection, self._backend.store.keys)
-        bound_reader.set(StorageReader(self._backend))
+        self._opened = Opened(backend, Feed(backend.store.connection, backend.store.keys))
+        bound_reader.set(StorageReader(backend))
         return self
 
     async def __aexit__(
@@ -95,11 +103,10 @@ class FlowProducer:
 
     async def close(self) -> None:
         """Closes the connections; flows go on."""
-        if self._feed is not None:
-            await self._feed.close()
-        if self._backend is not None:
-            backend, self._backend = self._backend, None
-            await backend.close()
+        if self._opened is not None:
+            opened, self._opened = self._opened, None
+            await opened.feed.close()
+            await opened.backend.close()
 
     @property
     def storage(self) -> Storage:
@@ -147,7 +154,7 @@ class FlowProducer:
             priority: larger runs first; 0 by default.
 
         Raises:
-            FlowConflict: the id is taken by a flow with other inputs.
+            FlowConflict: the id is taken by a flow of another pipeline or with other inputs; says which.
             NotAFlow, InvalidValue, DefinitionError, ValueNotStorable, ValueTooLarge: before anything is written.
             ServerError: the server can't be used.
         """
@@ -164,11 +171,14 @@ class FlowProducer:
     async def add_bulk(self, flows: Iterable[FlowSpec[R]]) -> Sequence[FlowHandle[R]]:
         """Adds many flows, each all or nothing, in calls of 250; takes any iterable and never holds more than one call's.
 
-        Give ids, tenants, tags and priorities with `spec.with_options(...)`.
+        Give ids, tenants, tags and priorities with `spec.with_options(...)`. With ids the whole `add_bulk` may be made again
+        after any error: what was added before is given back as it is, and nothing is added twice.
 
         Raises:
-            as `add`; flows before the one that was refused are added.
+            as `add`, at the first call that has a flow to refuse. What earlier calls of 250 held is added; of this one all
+            but the flows in conflict with others, or nothing after any other refusal. If the server failed, it may be added.
         """
+        _refuse_one_flow(flows)
         handles: list[FlowHandle[R]] = []
         remaining = iter(flows)
         while batch := [to_spec(flow) for flow in islice(remaining, BULK)]:
@@ -197,13 +207,19 @@ class FlowProducer:
     @overload
     def flow(self, id: str, pipeline: None = None) -> FlowHandle[Any]: ...
     def flow(self, id: str, pipeline: Pipeline[..., Any] | None = None) -> FlowHandle[Any]:
-        """A handle for a flow by its id; with its pipeline, a typed one. Does not ask the server.
+        """A handle for a flow by its id; with its pipeline, a typed one.
+
+        Does not ask the server: that there is no such flow is seen when the handle is used, and that it is one of another
+        pipeline by `result()`.
 
         Raises:
-            InvalidValue: no flow can have this id.
+            InvalidValue: no flow can have this id, or `pipeline` is none.
         """
-        result_type = Any if pipeline is None else pipeline.signature.result
-        return FlowHandle(self._open, self._open_feed, check_flow_id(id), result_type)
+        self._while_open()
+        if pipeline is None:
+            return FlowHandle(self._while_open, check_flow_id(id), Any)
+        _refuse_no_pipeline(pipeline)
+        return FlowHandle(self._while_open, check_flow_id(id), pipeline.signature.result, pipeline=pipeline.name)
 
     async def find(self, name: str) -> str:
         """The id that `name` means: itself, if there is such a flow; the newest flow's, for `latest`; or the only one that
@@ -255,7 +271,11 @@ class FlowProducer:
             since_ms: only those added since, milliseconds since 1970.
             search: only those whose id holds this text.
             limit: how many at most; at most the 20,000 newest of each state are looked at.
+
+        Raises:
+            InvalidValue: there is no such state, or a number is out of range.
         """
+        _refuse_filters(state, since_ms, limit)
 
         def fits(flow: FlowSummary) -> bool:
             return (
@@ -293,24 +313,53 @@ class FlowProducer:
 
     @property
     def _open(self) -> Backend:
-        if self._backend is None:
-            raise InvalidValue("FlowProducer", "not open", "`async with FlowProducer(…) as producer:`")
-        return self._backend
+        return self._while_open().backend
 
-    @property
-    def _open_feed(self) -> Feed:
-        if self._feed is None:
-            raise InvalidValue("FlowProducer", "not open", "`async with FlowProducer(…) as producer:`")
-        return self._feed
+    def _while_open(self) -> Opened:
+        if self._opened is None:
+            raise InvalidValue(
+                "FlowProducer", "not open", "it and its flows to be used in `async with FlowProducer(…) as producer:`"
+            )
+        return self._opened
 
     async def _submit(self, specs: Sequence[FlowSpec[Any]]) -> Sequence[FlowHandle[Any]]:
-        backend = self._open
         flows = [(spec.options.id or new_flow_id(), spec) for spec in specs]
-        added = await backend.store.submit(flows)
+        try:
+            added = await self._open.store.submit(flows)
+        except FlowConflict as conflict:
+            header = await Views(self._open.store).header(conflict.flow_id)
+            raise FlowConflict(conflict.flow_id, _difference(header, dict(flows)[conflict.flow_id])) from None
         return [
-            FlowHandle(backend, self._open_feed, flow_id, spec.result_type, is_new=one.is_new)
+            FlowHandle(self._while_open, flow_id, spec.result_type, is_new=one.is_new)
             for (flow_id, spec), one in zip(flows, added, strict=True)
         ]
+
+
+def _refuse_one_flow(flows: object) -> None:
+    if isinstance(flows, Mapping | str) or not hasattr(flows, "__iter__"):
+        raise InvalidValue("flows", cast("Any", flows), "a list or another iterable of flows; one flow is added with `add`")
+
+
+def _refuse_no_pipeline(pipeline: object) -> None:
+    if not isinstance(pipeline, Pipeline):
+        raise InvalidValue("pipeline", pipeline, "the pipeline itself, such as short_video, or nothing")
+
+
+def _refuse_filters(state: object, since_ms: object, limit: object) -> None:
+    if state is not None and state not in get_args(FlowState):
+        raise InvalidValue("state", state, f"one of {', '.join(get_args(FlowState))}")
+    if since_ms is not None and type(since_ms) not in (int, float):
+        raise InvalidValue("since_ms", since_ms, "milliseconds since 1970")
+    if type(limit) is not int or limit < 1:
+        raise InvalidValue("limit", limit, "a whole number from 1 on")
+
+
+def _difference(known: Header, spec: FlowSpec[Any]) -> str:
+    """What sets a stored flow apart from one that was to get its id."""
+    if known.pipeline != spec.plan.pipeline:
+        return f"of pipeline {known.pipeline!r}"
+    was, now = _inputs.decode(known.inputs), _inputs.decode(spec.inputs)
+    return f"with other inputs: {', '.join(name for name in sorted(was.keys() | now.keys()) if was.get(name) != now.get(name))}"
 
 
 def new_flow_id() -> str:

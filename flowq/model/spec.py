@@ -45,7 +45,7 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
         priority: int = 0,
     ) -> FlowOptions:
         """The options as users write them, or InvalidValue."""
-        if isinstance(tags, str) or len(tags) > _TAGS_MAX:
+        if not isinstance(tags, list | tuple) or len(tags) > _TAGS_MAX:
             raise InvalidValue("tags", tags, f"a list of at most {_TAGS_MAX} words")
         if type(priority) is not int or abs(priority) > PRIORITY_MAX:
             raise InvalidValue("priority", priority, f"a whole number from -{PRIORITY_MAX} to {PRIORITY_MAX}")

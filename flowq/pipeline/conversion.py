@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import NoneType
 from typing import Any, cast, get_args
 
@@ -10,6 +11,8 @@ import msgspec
 from flowq.errors import DefinitionError, InvalidValue
 from flowq.pipeline.fields import is_union, plain, shown_type
 
+# How msgspec names the part that does not fit: "Expected `int`, got `str` - at `$.frames[0]`".
+_PLACE = re.compile(r" - at `\$\.?(.+)`$")
 # A value of exactly one of these types can't be wrong inside, so it needs no conversion.
 _LEAVES = (str, int, float, bool, bytes, NoneType)
 # Fields of msgspec's descriptions of types that hold classes and values, not further descriptions.
@@ -26,7 +29,8 @@ def convert(value: Any, annotation: Any, field: str) -> Any:
     try:
         return msgspec.convert(value, annotation)
     except msgspec.ValidationError as error:
-        raise InvalidValue(field, value, f"{shown_type(annotation)} ({error})") from None
+        reason = _PLACE.sub(r" at \1", str(error))
+        raise InvalidValue(field, value, f"{shown_type(annotation)} ({reason})") from None
     except TypeError as error:
         raise DefinitionError(f"{field} has type {shown_type(annotation)}, which can't be decoded: {error}") from None
 

@@ -7,11 +7,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from flowq.errors import DefinitionError
+from flowq.errors import BodyFailed, DefinitionError, FlowqError
 from flowq.model.names import check_name
 from flowq.model.spec import FlowSpec
 from flowq.pipeline.compile import CompiledPlans
 from flowq.pipeline.holes import packed_apart
+from flowq.pipeline.lines import line_of
 from flowq.pipeline.reach import stages_reached_from
 from flowq.pipeline.signature import Signature, surrounding_names
 from flowq.pipeline.stage import AnyStage, Stage
@@ -51,6 +52,8 @@ class Pipeline(Generic[P, R]):
             WrongArguments, InvalidValue, ValueNotStorable, ValueTooLarge: the arguments are refused.
             FlowIsEmpty: the body called no stage.
             ResultNotReady: the body used a stage's result as a value.
+            ResultDoesNotFit: the body put a stage's result where another type is declared.
+            BodyFailed: the body raised an exception of its own.
             DefinitionError: it was called in the body of another pipeline.
         """
         if (outer := current_trace.get()) is not None:
@@ -67,9 +70,14 @@ class Pipeline(Generic[P, R]):
         token = current_trace.set(trace)
         try:
             outcome = self.fn(**arguments)  # type: ignore[call-arg]
+        except FlowqError:
+            raise
+        except Exception as error:  # the body is the user's code and may raise anything
+            trace_of_body = error.__traceback__ and error.__traceback__.tb_next
+            raise BodyFailed(self.name, error, line_of(error, trace_of_body)) from error
         finally:
             current_trace.reset(token)
-        return trace.spec(outcome, inputs, self._plans, self.signature.result)
+        return trace.spec(outcome, inputs, self._plans, self.signature)
 
     def stages(self) -> tuple[AnyStage, ...]:
         """All stages that the body can reach, by name; what it computes, such as `getattr(module, name)`, is not seen.
@@ -117,7 +125,10 @@ def _refuse_what_is_no_body(fn: object) -> None:
     if isinstance(fn, Stage):
         raise DefinitionError(f"{fn.name!r} is a stage", "a pipeline is a plain function that calls stages")
     if not inspect.isfunction(fn):
-        raise DefinitionError(f"a pipeline is made of a function, not of a {type(fn).__name__}", "wrap it in a def")
+        raise DefinitionError(
+            f"a pipeline is made of a function, not of a {type(fn).__name__}",
+            "give it a def, and its name as @pipeline(name='short')",
+        )
     if inspect.iscoroutinefunction(fn):
         raise DefinitionError(
             f"the body of pipeline {fn.__name__!r} is async",

@@ -6,6 +6,7 @@ renamed fields, dataclasses and named tuples need no rules of their own here.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import Any, NoReturn, cast
 
@@ -14,10 +15,11 @@ import msgspec
 from flowq.errors import ResultNotReady, ValueTooLarge
 from flowq.model.plan import PathStep
 from flowq.model.spec import FlowSpec
-from flowq.model.values import INPUT_BYTES_MAX, packed
+from flowq.model.values import INPUT_BYTES_MAX, packed, readable
 from flowq.pipeline.promise import PROMISE_MARK, Hole, user_line
 
-_EXT_CODE = 0x51
+# Begins the text that stands for a hole while values are taken apart; nobody else can know it.
+_HOLE = f"hole {secrets.token_hex(16)} "
 _MARK = PROMISE_MARK.encode()
 _UPLOAD = "upload it with `await producer.upload(…)` and pass the Artifact instead"
 
@@ -48,7 +50,7 @@ def packed_apart(values: Mapping[str, Any], where: str) -> tuple[bytes, list[Fil
     """
     holes: list[Filled] = []
     try:
-        literal = _encoder.encode(values)
+        literal = readable(_encoder.encode(values))
     except _HoleFound:
         literal, holes = _taken_apart(values, where)
     except (TypeError, ValueError, OverflowError, RecursionError):
@@ -64,15 +66,13 @@ class _HoleFound(Exception):
     """Ends the first, optimistic encoding."""
 
 
-class _Placeholder(msgspec.Struct, frozen=True):
-    index: int
-
-
 def _unsupported(value: Any) -> NoReturn:
     if isinstance(value, Hole):
         raise _HoleFound
     if isinstance(value, FlowSpec):
         raise TypeError("a flow can't be an argument: call its stages in this body")
+    if callable(value):
+        raise TypeError("it was not called: pass what it gives")
     raise TypeError("it is of no type that msgspec carries")
 
 
@@ -82,14 +82,14 @@ _encoder = msgspec.msgpack.Encoder(enc_hook=_unsupported, order="deterministic")
 def _taken_apart(values: Mapping[str, Any], where: str) -> tuple[bytes, list[Filled]]:
     holes: list[Hole] = []
 
-    def placeholder(value: Any) -> msgspec.msgpack.Ext:
+    def placeholder(value: Any) -> str:
         if not isinstance(value, Hole):
             _unsupported(value)
         holes.append(value)
-        return msgspec.msgpack.Ext(_EXT_CODE, b"%d" % (len(holes) - 1))
+        return f"{_HOLE}{len(holes) - 1}"
 
     data = b"".join(_field(name, value, where, placeholder) for name, value in sorted(values.items()))
-    plain = msgspec.msgpack.Decoder(ext_hook=_decoded_ext).decode(_map_header(len(values)) + data)
+    plain = msgspec.msgpack.decode(_map_header(len(values)) + data)
     places = _emptied(plain)
     return _encoder.encode(plain), [Filled(into, holes[index]) for into, index in places]
 
@@ -103,10 +103,6 @@ def _map_header(size: int) -> bytes:
     return b"\xdf" + size.to_bytes(4, "big")
 
 
-def _decoded_ext(code: int, data: memoryview) -> Any:
-    return _Placeholder(int(bytes(data))) if code == _EXT_CODE else msgspec.msgpack.Ext(code, bytes(data))
-
-
 def _emptied(plain: Any) -> list[tuple[tuple[PathStep, ...], int]]:
     """Replaces placeholders in maps and lists by None; returns their paths, in the order of the encoded bytes."""
     places: list[tuple[tuple[PathStep, ...], int]] = []
@@ -115,9 +111,9 @@ def _emptied(plain: Any) -> list[tuple[tuple[PathStep, ...], int]]:
         path, container = pending.pop()
         entries = cast("Any", container.items() if isinstance(container, dict) else enumerate(container))
         for step, value in list(entries):
-            if isinstance(value, _Placeholder):
+            if isinstance(value, str) and value.startswith(_HOLE):
                 container[step] = None
-                places.append(((*path, step), value.index))
+                places.append(((*path, step), int(value.removeprefix(_HOLE))))
             elif isinstance(value, dict | list):
                 pending.append(((*path, step), cast("Any", value)))
     return sorted(places, key=lambda place: place[1])

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, cast
 
-from flowq.errors import FlowIsEmpty, InvalidValue
+from flowq.errors import InvalidValue
 from flowq.model.duration import Duration
 from flowq.model.names import check_name
 from flowq.model.retry import Backoff
@@ -76,25 +76,22 @@ def node_from_mapping(mapping: Mapping[str, Any]) -> Node:
     """The Node that a mapping of `name`, `stage`, `queue`, `data`, `children` and `options` describes.
 
     Raises:
-        FlowIsEmpty: the mapping is empty.
         InvalidValue: a key or value is wrong.
     """
-    if not mapping:
-        raise FlowIsEmpty("")
     _refuse_unknown_keys("node", mapping, _NODE_KEYS)
     if "name" not in mapping:
-        raise InvalidValue("node", mapping, "a mapping with a name")
-    options: Any = mapping.get("options") or {}
+        raise InvalidValue("node", mapping, f"a mapping with a name and, as needed, {', '.join(_NODE_KEYS[1:])}")
+    options: Any = {} if mapping.get("options") is None else mapping["options"]
     if not isinstance(options, Mapping):
         raise InvalidValue(f"options of node {mapping['name']!r}", options, f"a mapping with {', '.join(_OPTION_KEYS)}")
     options = cast("Mapping[str, Any]", options)
-    _refuse_unknown_keys(f"option of node {mapping['name']!r}", options, _OPTION_KEYS)
+    _refuse_unknown_keys(f"options of node {mapping['name']!r}", options, _OPTION_KEYS)
     node = Node(
         mapping["name"],
         stage=mapping.get("stage"),
         queue=mapping.get("queue"),
         data=mapping.get("data"),
-        children=mapping.get("children") or (),
+        children=() if mapping.get("children") is None else mapping["children"],
     )
     node.options |= {name: _option(name, value) for name, value in options.items() if value is not None}
     StageOptions().changed(**node.options)

@@ -7,19 +7,16 @@ value is refused with the line that tried: an answer made up at submit would be 
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Iterator, Mapping
-from os.path import basename, dirname
 from typing import Any, Final, NoReturn
 
 from flowq.errors import ResultNotReady, UnknownField
 from flowq.model.plan import PathStep
 from flowq.pipeline.fields import Part, attributes, items, keys, may_be_none, shown_type
+from flowq.pipeline.lines import user_line
 
 # Begins every promise's repr: text that holds it was made from a promise with %r and would be stored as nonsense.
 PROMISE_MARK: Final = "<flowq promise of "
-
-_PACKAGE = dirname(__file__)
 
 
 class Hole:
@@ -114,14 +111,6 @@ class Source:
 def source_of(promise: Promise) -> Source:
     """Where the promise's value comes from. The one way in for the rest of the package."""
     return promise._flowq  # pyright: ignore[reportPrivateUsage]
-
-
-def user_line() -> str:
-    """`short_video.py:31`: the innermost line of the caller that is not flowq's own."""
-    frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-    while frame.f_back is not None and dirname(frame.f_code.co_filename) == _PACKAGE:
-        frame = frame.f_back
-    return f"{basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
 def _part(source: Source, declared: Mapping[str, Part], name: str, shown_name: str) -> Part:

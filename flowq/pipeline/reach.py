@@ -19,7 +19,8 @@ from flowq.pipeline.stage import AnyStage, Stage
 
 # Larger tables are data, not a choice of stages.
 _CONTAINER_ITEMS_MAX = 1_000
-# Helpers of these can't lead back to a project's stages.
+# What these packages define can't lead to a project's stages, unless the body is at home in one (the built-in sample, a
+# project's own `code.py`).
 _FOREIGN = frozenset(sys.stdlib_module_names) | {"flowq", "msgspec"}
 
 
@@ -29,6 +30,8 @@ def stages_reached_from(fn: Callable[..., Any]) -> tuple[AnyStage, ...]:
     Raises:
         StageNameTaken: two different functions of one stage name are among them.
     """
+    module = inspect.unwrap(fn).__module__
+    home = module.rpartition(".")[0] or module
     found: dict[str, AnyStage] = {}
     seen: set[int] = set()
     pending: list[Any] = [fn]
@@ -40,7 +43,7 @@ def stages_reached_from(fn: Callable[..., Any]) -> tuple[AnyStage, ...]:
         if _is(thing, Stage):
             _add(found, cast("AnyStage", thing))
         else:
-            pending.extend(_named_by(thing))
+            pending.extend(_named_by(thing, home))
     return tuple(sorted(found.values(), key=lambda reached: reached.name))
 
 
@@ -59,10 +62,14 @@ def _add(found: dict[str, AnyStage], reached: AnyStage) -> None:
         found[reached.name] = reached
 
 
-def _named_by(thing: Any) -> Iterable[Any]:
+def _is_foreign(module: str, home: str) -> bool:
+    return module.partition(".")[0] in _FOREIGN and not f"{module}.".startswith(f"{home}.")
+
+
+def _named_by(thing: Any, home: str) -> Iterable[Any]:
     """What a thing found in a body leads to."""
     if _is(thing, FunctionType):
-        return _named_by_function(thing)
+        return _named_by_function(thing, home)
     if _is(thing, MethodType):
         return [thing.__func__]
     if _is(thing, functools.partial):
@@ -75,9 +82,9 @@ def _named_by(thing: Any) -> Iterable[Any]:
     return ()
 
 
-def _named_by_function(function: FunctionType) -> Iterator[Any]:
+def _named_by_function(function: FunctionType, home: str) -> Iterator[Any]:
     function = cast("FunctionType", inspect.unwrap(function))
-    if (function.__module__ or "").partition(".")[0] in _FOREIGN:
+    if _is_foreign(function.__module__ or "", home):
         return
     yield from function.__defaults__ or ()
     yield from (function.__kwdefaults__ or {}).values()
@@ -93,7 +100,7 @@ def _named_by_function(function: FunctionType) -> Iterator[Any]:
             modules.append(value)
         else:
             yield value
-    yield from _attributes(modules, names)
+    yield from _attributes(modules, names, home)
 
 
 def _names_in(code: CodeType) -> set[str]:
@@ -118,12 +125,12 @@ def _values_of(names: Iterable[str], global_names: Mapping[str, Any]) -> Iterato
                 yield sys.modules[dotted]
 
 
-def _attributes(modules: list[ModuleType], names: set[str]) -> Iterator[Any]:
+def _attributes(modules: list[ModuleType], names: set[str], home: str) -> Iterator[Any]:
     """What the names mean as attributes of the modules, and of the modules found among those."""
     seen: set[int] = set()
     while modules:
         module = modules.pop()
-        if id(module) in seen or module.__name__.partition(".")[0] in _FOREIGN:
+        if id(module) in seen or _is_foreign(module.__name__, home):
             continue
         seen.add(id(module))
         for name in names & vars(module).keys():

@@ -91,7 +91,7 @@ class AsyncResource(Generic[T]):
     async def _build(self, built: Future[T]) -> None:
         try:
             value = await self._builder()
-        except BaseException as error:
+        except BaseException as error:  # also a cancellation: who waits for the value must be told
             with self._lock:
                 if self._built is built:
                     self._built = None

@@ -196,7 +196,12 @@ class Signature:
             raise CorruptState("", f"result of {self.name}", str(error)) from None
 
     def __str__(self) -> str:
-        return str(self._inspected)
+        """As users wrote it: annotations that are text stand without quotes."""
+        parameters = [
+            parameter.replace(annotation=_unquoted(parameter.annotation)) for parameter in self._inspected.parameters.values()
+        ]
+        returned = _unquoted(self._inspected.return_annotation)
+        return str(self._inspected.replace(parameters=parameters, return_annotation=returned))
 
     def _add(self, parameter: inspect.Parameter) -> None:
         if parameter.kind not in _NAMED:
@@ -213,7 +218,7 @@ class Signature:
         # A function inside another sees its surroundings only now; what can't be resolved yet is tried again later.
         try:
             self.__dict__["annotations"] = self._resolved(local_names)
-        except Exception:
+        except Exception:  # an annotation is code and may raise anything
             return
 
     def _resolved(self, local_names: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -248,6 +253,15 @@ class Signature:
 
     def _mismatch(self, problem: str) -> WrongArguments:
         return WrongArguments(self.name, problem, str(self))
+
+
+class _Unquoted(str):
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _unquoted(annotation: Any) -> Any:
+    return _Unquoted(annotation) if isinstance(annotation, str) else annotation
 
 
 def surrounding_names(fn: object) -> Mapping[str, Any] | None:

@@ -86,7 +86,7 @@ class Stage(Generic[P, R]):
             )
         trace = Trace(self._template.name)
         promise = trace.call(self._template, self.signature, self.signature.bound(args, kwargs), self._after)
-        return trace.spec(promise, trace.literals_of(0), self._plans, self.signature.result)
+        return trace.spec(promise, trace.literals_of(0), self._plans, self.signature)
 
     def with_options(
         self,
@@ -173,7 +173,10 @@ def _refuse_what_is_no_plain_function(fn: object) -> None:
     if isinstance(fn, Stage):
         raise DefinitionError(f"{fn.name!r} is a stage already", "use with_options(…) for other options")
     if not inspect.isfunction(fn):
-        raise DefinitionError(f"a stage is made of a function, not of a {type(fn).__name__}", "wrap it in a def")
+        raise DefinitionError(
+            f"a stage is made of a function, not of a {type(fn).__name__}",
+            "give it a def, and options by name: @stage(queue='gpu')",
+        )
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise DefinitionError(f"{fn.__qualname__} is a generator", "return a list, or write the items to an artifact")
     owner, dot, _ = fn.__qualname__.rpartition(".")

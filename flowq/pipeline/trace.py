@@ -8,11 +8,15 @@ from typing import Any
 
 import msgspec
 
-from flowq.errors import FlowIsEmpty, ForeignPromise, InvalidValue, StageNameTaken
+from flowq.errors import FlowIsEmpty, ForeignPromise, InvalidValue, ResultDoesNotFit, StageNameTaken
 from flowq.model.plan import Binding, StagePlan
 from flowq.model.spec import FlowSpec
 from flowq.pipeline.compile import Call, CompiledPlans
+from flowq.pipeline.conversion import convert
+from flowq.pipeline.fields import shown_type
+from flowq.pipeline.fit import can_never_be
 from flowq.pipeline.holes import packed_apart
+from flowq.pipeline.lines import user_line
 from flowq.pipeline.promise import Promise, Source, source_of
 from flowq.pipeline.signature import Signature
 
@@ -49,6 +53,7 @@ class Trace:
             InvalidValue: a literal does not fit its annotation.
             ValueNotStorable, ValueTooLarge: a literal can't be stored.
             ForeignPromise: a promise of another run.
+            ResultDoesNotFit: a promise's declared type can never be the argument's.
             StageNameTaken: another function of the same stage name was called before.
         """
         known = self._signatures.setdefault(template.stage, signature)
@@ -60,6 +65,7 @@ class Trace:
         for name, value in arguments.items():
             if type(value) is Promise:
                 bindings.append(self._binding((name,), value, template.name))
+                _refuse_misfit(f"{template.name}.{name}", signature.annotations[name], value)
             else:
                 literals[name] = value
         if literals:
@@ -72,27 +78,32 @@ class Trace:
         """The packed literal arguments of a recorded call."""
         return self._literals.get(index, _NO_ARGUMENTS)
 
-    def spec(self, outcome: Any, inputs: bytes, plans: CompiledPlans, result_type: Any) -> FlowSpec[Any]:
+    def spec(self, outcome: Any, inputs: bytes, plans: CompiledPlans, signature: Signature) -> FlowSpec[Any]:
         """The flow of the recorded calls.
 
         Args:
             outcome: what the body returned: promises, literals, or containers of both.
             inputs: the packed arguments of the pipeline.
             plans: where compiled plans are kept.
-            result_type: the pipeline's declared result.
+            signature: the pipeline's, which declares its result.
 
         Raises:
             FlowIsEmpty: no stage was called.
+            ResultDoesNotFit: what the body returned can never be of the declared type.
+            InvalidValue: the same of a body that returned no stage's result.
         """
         if not self._calls:
             raise FlowIsEmpty(self.pipeline)
         if type(outcome) is Promise:
             output: tuple[Binding, ...] = (self._binding((), outcome, self.pipeline),)
             literal = None
+            _refuse_misfit(f"the result of {self.pipeline}", signature.result, outcome, signature.where)
         else:
             output, literal = self._output(outcome)
+            if not output:
+                convert(msgspec.msgpack.decode(literal), signature.result, f"result of {self.pipeline}")
         plan = plans.plan(self._calls, output)
-        return FlowSpec(plan, self._literals, inputs, output_literal=literal, result_type=result_type)
+        return FlowSpec(plan, self._literals, inputs, output_literal=literal, result_type=signature.result)
 
     def _packed(self, index: int, literals: dict[str, Any], signature: Signature, name: str) -> list[Binding]:
         literal, holes = packed_apart(literals, name)
@@ -120,3 +131,9 @@ class Trace:
         if type(promise) is not Promise:
             raise InvalidValue(f"after of {name}", promise, "results of stages that were called in this body")
         return self._binding((), promise, name).child
+
+
+def _refuse_misfit(place: str, wanted: Any, promise: Promise, where: str | None = None) -> None:
+    source = source_of(promise)
+    if can_never_be(source.annotation, wanted):
+        raise ResultDoesNotFit(place, shown_type(wanted), source.label, shown_type(source.annotation), where or user_line())

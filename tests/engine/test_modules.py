@@ -62,14 +62,34 @@ def test_files_beside_a_module_can_be_imported_by_it(folder: Path) -> None:
         ("no_such_module", "no module 'no_such_module'"),
         ("mod_bad", "no_such_package"),
         ("mod_raises", "mod_raises.py:2"),
-        ("mod_syntax.py", "SyntaxError"),
+        ("mod_syntax.py", "SyntaxError: invalid syntax (mod_syntax.py:2)"),
+        ("mod_syntax", "(mod_syntax.py:2)"),
+        ("mod_imports", "(mod_syntax.py:2)"),
+        ("mod_names", "(mod_names.py:2)"),
+        ("mod_bad", "(mod_bad.py:1)"),
+        ("mod_deep", "(mod_deep.py:2)"),
+        (
+            "mod_option",
+            "InvalidValue: attempts is 0; expected a whole number from 1 to 100; it counts the first run (mod_option.py:3)",
+        ),
+        ("mod_key.py", "imported: KeyError (mod_key.py:1)"),
         ("mod_exits", "sys.exit"),
+        ("", "no module ''"),
+        (".", "no module '.'"),
+        (".relative", "no module '.relative'"),
+        ("queue.py", "Python's own module 'queue'"),
     ],
 )
 def test_a_module_that_does_not_load_says_why(folder: Path, target: str, said: str) -> None:
     (folder / "mod_bad.py").write_text("import no_such_package\n")
     (folder / "mod_raises.py").write_text("x = 1\nraise ValueError('mine')\n")
-    (folder / "mod_syntax.py").write_text("def (:\n")
+    (folder / "mod_syntax.py").write_text("x = 1\ndef (:\n")
+    (folder / "mod_imports.py").write_text("import mod_syntax\n")
+    (folder / "mod_names.py").write_text("import os\nfrom os import nothing_of_this_name\n")
+    (folder / "mod_deep.py").write_text("import json\njson.loads('{')\n")
+    (folder / "mod_option.py").write_text("from flowq import stage\nattempts = 0\n@stage(attempts=attempts)\ndef a(): ...\n")
+    (folder / "mod_key.py").write_text("raise KeyError\n")
+    (folder / "queue.py").write_text("x = 1\n")
     (folder / "mod_exits.py").write_text("raise SystemExit\n")
     with pytest.raises(ModuleNotLoaded) as refusal:
         load_module(target)
@@ -89,3 +109,11 @@ def test_a_module_that_failed_can_be_corrected_and_loaded_again(folder: Path) ->
         load_module("mod_five.py")
     (folder / "mod_five.py").write_text("x = 'corrected'\n")
     assert load_module("mod_five.py").x == "corrected"
+
+
+def test_a_module_that_is_called_like_one_of_python_shows_its_stages(folder: Path) -> None:
+    helper = "\ndef helper(x): return a(x)\n\n@pipeline\ndef through_helper(x: int) -> int: return helper(x)\n"
+    (folder / "antigravity.py").write_text(PIPELINES.format(name="in_antigravity") + helper)
+    found = load_pipeline("antigravity.py:through_helper")
+    assert isinstance(found, Pipeline)
+    assert [stage.name for stage in found.stages()] == ["in_antigravity"]

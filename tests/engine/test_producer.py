@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,44 @@ def twice(value: Any) -> Any:
     return echo(echo(value))
 
 
+@stage
+async def doubled(number: int) -> int:
+    return 2 * number
+
+
+@stage
+async def named(number: int) -> str:
+    return str(number)
+
+
+@pipeline
+def wired_wrong() -> int:
+    return doubled(named(1))  # type: ignore[arg-type]
+
+
+@pipeline
+def broken() -> Any:
+    return echo({}["height"])
+
+
 async def test_adding_again_gives_the_same_flow(producer: FlowProducer) -> None:
     first = await producer.add(twice(1), id="short:42")
     again = await producer.add(twice(1), id="short:42")
     assert (first.id, again.id, first.is_new, again.is_new) == ("short:42", "short:42", True, False)
     with pytest.raises(FlowConflict):
         await producer.add(twice(2), id="short:42")
+
+
+async def test_a_conflict_says_what_is_other(producer: FlowProducer) -> None:
+    await producer.add(twice(1), id="short:42")
+    with pytest.raises(FlowConflict, match="'short:42' is taken by a flow with other inputs: value;") as conflict:
+        await producer.add(twice(1.0), id="short:42")
+    assert conflict.value.flow_id == "short:42"
+    with pytest.raises(FlowConflict, match="'short:42' is taken by a flow of pipeline 'twice';"):
+        await producer.add(echo.flow(1), id="short:42")
+    with pytest.raises(FlowConflict, match="of pipeline 'twice'"):
+        await producer.add_bulk(echo.flow(1).with_options(id=flow_id) for flow_id in ("fine", "short:42", "fine:2"))
+    assert await producer.find("fine:2") == "fine:2", "the others of a call are added"
 
 
 async def test_ids_are_made_up_when_none_is_given(producer: FlowProducer) -> None:
@@ -69,6 +102,34 @@ async def test_flows_before_the_refused_one_of_a_bulk_are_added(producer: FlowPr
     assert len(known) == 250
 
 
+async def test_a_bulk_that_was_refused_can_be_made_again(producer: FlowProducer) -> None:
+    def flows(spoilt: bool) -> Iterator[Any]:
+        for number in range(300):
+            yield None if spoilt and number == 270 else echo.flow(number).with_options(id=f"n{number}")
+
+    with pytest.raises(NotAFlow):
+        await producer.add_bulk(flows(spoilt=True))
+    assert len(await producer.list(limit=500)) == 250, "nothing of the call that was refused"
+    added = await producer.add_bulk(flows(spoilt=False))
+    assert [flow.id for flow in added] == [f"n{number}" for number in range(300)]
+    assert [flow.is_new for flow in added].count(True) == 50
+
+
+@pytest.mark.parametrize("flows", [echo.flow(1), {"name": "echo"}, None, "echo", 5])
+async def test_what_is_no_list_of_flows_is_refused(producer: FlowProducer, flows: Any) -> None:
+    with pytest.raises(InvalidValue, match="one flow is added with `add`"):
+        await producer.add_bulk(flows)
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [{"state": "bogus"}, {"state": ""}, {"limit": 0}, {"limit": -1}, {"limit": True}, {"limit": 1.5}, {"since_ms": "now"}],
+)
+async def test_a_filter_that_means_nothing_is_refused(producer: FlowProducer, filters: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValue, match=next(iter(filters))):
+        await producer.list(**filters)
+
+
 async def test_a_graph_of_nodes_and_a_mapping_run_like_a_pipeline(producer: FlowProducer) -> None:
     leaf = Node("echo", data={"value": 20})
     nodes = await producer.add(Node("echo", data={"value": leaf}))
@@ -84,6 +145,9 @@ async def test_a_graph_of_nodes_and_a_mapping_run_like_a_pipeline(producer: Flow
         lambda producer: producer.add(twice(object())),
         lambda producer: producer.add(echo),
         lambda producer: producer.add(None),
+        lambda producer: producer.add({}),
+        lambda producer: producer.add(wired_wrong()),
+        lambda producer: producer.add(broken()),
         lambda producer: producer.add(twice(1), id=""),
         lambda producer: producer.add(twice(1), id="a{b}"),
         lambda producer: producer.add(twice(1), id="x" * 257),
@@ -179,9 +243,12 @@ async def test_a_producer_that_is_not_open_says_how_to_open_it(valkey_url: str) 
         await producer.add(echo.flow(1))
     await producer.close()
     async with producer:
-        pass
+        with pytest.raises(InvalidValue, match="open already"):
+            await producer.__aenter__()
     with pytest.raises(InvalidValue, match="async with"):
         await producer.list()
+    with pytest.raises(InvalidValue, match="async with"):
+        producer.flow("a")
 
 
 async def test_storage_that_is_not_configured_is_said_so(valkey_url: str, namespace: str, anyio_backend: str) -> None:

@@ -90,6 +90,10 @@ for _ in range(100_000):
         ((number for number in range(3)), "video"),
         ("\ud800", "video"),
         ({"text": ["fine", "\udfff"]}, "video['text'][1]"),
+        (msgspec.msgpack.Ext(1, b"spilled"), "video"),
+        ({"frames": [1, msgspec.msgpack.Ext(5, b"")]}, "video['frames'][1]"),
+        (Frame(1, msgspec.msgpack.Ext(1, b"")), "video.image"),
+        ([msgspec.Raw(b"\xc1")], "video[0]"),
         (math, "video"),
     ],
 )

@@ -39,7 +39,8 @@ UNSTORABLE: dict[str, tuple[Callable[[], Any], str]] = {
     "lambda": (lambda: lambda: None, "value can't be stored"),
     "generator": (lambda: (n for n in ()), "value can't be stored"),
     "path": (lambda: pathlib.Path("x"), r"pathlib\."),
-    "class": (lambda: Published, "value can't be stored"),
+    "class": (lambda: Published, "value can't be stored: .*it was not called"),
+    "stage": (lambda: store, r"value can't be stored: flowq\.pipeline\.stage\.Stage: it was not called: pass what it gives"),
     "in a list": (lambda: [1, [object()]], r"value\[1\]\[0\] can't be stored"),
     "in a dict": (lambda: {"a": {"b": object()}}, r"value\['a'\]\['b'\] can't be stored"),
     "in a struct": (lambda: Published(video=object()), r"value\.video can't be stored"),  # type: ignore[arg-type]
@@ -52,6 +53,9 @@ UNSTORABLE: dict[str, tuple[Callable[[], Any], str]] = {
     "holds itself": (_cyclic, "nested deeper than 64 levels, or holds itself"),
     "100,000 deep": (lambda: _deep(100_000), "nested deeper than 64 levels"),
     "complex": (lambda: 1j, "complex"),
+    "extension": (lambda: msgspec.msgpack.Ext(1, b"x"), r"value can't be stored: .*extension \(code 1\)"),
+    "extension in a list": (lambda: [msgspec.msgpack.Ext(0x51, b"0")], r"value\[0\] can't be stored: .*extension"),
+    "bytes that are no msgpack": (lambda: [msgspec.Raw(b"\xc1")], r"value\[0\] can't be stored: msgspec\.Raw"),
 }
 
 
@@ -84,6 +88,22 @@ def test_a_culprit_beside_a_promise_is_found() -> None:
 
     with pytest.raises(ValueNotStorable, match=r"store: value\[1\]\['a'\] can't be stored: builtins\.object"):
         mixed()
+
+
+@pytest.mark.parametrize("forged", [msgspec.msgpack.Ext(0x51, b"0"), msgspec.msgpack.Ext(1, b""), msgspec.Raw(b"\xd4\x510")])
+def test_nothing_a_user_gives_passes_for_a_promise(forged: Any) -> None:
+    @pipeline
+    def mixed() -> Any:
+        return store([download("u"), forged])
+
+    with pytest.raises(ValueNotStorable, match=r"value\[1\] can't be stored"):
+        mixed()
+
+
+def test_the_path_into_a_bottomless_value_is_cut() -> None:
+    with pytest.raises(ValueNotStorable) as refused:
+        store.flow(_cyclic())
+    assert len(refused.value.path) < 50
 
 
 def test_a_coroutine_as_an_argument_is_refused() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from flowq.errors import FlowHasCycle, FlowIsEmpty, InvalidValue, UnknownChild, WrongArguments
+from flowq.errors import FlowHasCycle, InvalidValue, UnknownChild, WrongArguments
 from flowq.model.plan import Binding
 from flowq.model.retry import Backoff
 from flowq.pipeline import Node, pipeline, spec_from_node
@@ -158,9 +158,17 @@ def test_a_name_that_two_nodes_have_is_no_reference() -> None:
         spec_from_node({"name": "m", "children": [{"name": "cut"}, {"name": "cut"}, {"name": "x", "children": ["cut"]}]})
 
 
-def test_an_empty_mapping_is_an_empty_flow() -> None:
-    with pytest.raises(FlowIsEmpty):
-        spec_from_node({})
+def test_a_mapping_without_a_name_is_told_what_it_needs() -> None:
+    for mapping in ({}, {"data": {}}):
+        with pytest.raises(InvalidValue, match="expected a mapping with a name and, as needed, stage, queue, data"):
+            spec_from_node(mapping)
+
+
+@pytest.mark.parametrize("key", ["children", "options"])
+@pytest.mark.parametrize("value", [0, False, "", "ab"])
+def test_an_empty_value_of_a_wrong_type_is_no_absent_one(key: str, value: Any) -> None:
+    with pytest.raises(InvalidValue, match=f"{key} of"):
+        spec_from_node({"name": "x", key: value})
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from flowq.errors import DefinitionError, FlowIsEmpty, InvalidValue, WrongArguments
+from flowq.errors import BodyFailed, DefinitionError, FlowIsEmpty, InvalidValue, WrongArguments
 from flowq.model.artifact import Artifact
 from flowq.model.plan import Binding
 from flowq.model.values import fill
@@ -229,7 +229,7 @@ def test_a_body_that_raises_leaves_nothing_behind() -> None:
         download("u")
         raise LookupError("mine")
 
-    with pytest.raises(LookupError, match="mine"):
+    with pytest.raises(BodyFailed, match="mine"):
         broken()
     assert encode(Artifact("a")).key == "720.mp4"
 

@@ -7,6 +7,7 @@ import math
 import operator
 import os
 import pickle
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -235,3 +236,12 @@ def _second_run_returns(promise: Any) -> Any:
         return {"a": promise}
 
     return returns()
+
+
+def test_the_line_that_is_named_is_never_one_of_a_library() -> None:
+    @pipeline
+    def runs_a_promise() -> Any:
+        return random.choice(anything(download("u")))
+
+    with pytest.raises(ResultNotReady, match=rf"\(test_promise\.py:{runs_a_promise.fn.__code__.co_firstlineno + 2}\)"):
+        runs_a_promise()

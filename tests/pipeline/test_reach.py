@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from flowq.cli.sample import tour
 from flowq.pipeline import pipeline, stage
 from tests.pipeline import helpers_elsewhere, short_video
 from tests.pipeline.short_video import download, encode, labels, note, parts, probe, row, sparse, store
@@ -104,3 +105,7 @@ def test_a_proxy_that_refuses_to_be_looked_at_is_passed_over() -> None:
         return store(download("u"), request)  # type: ignore[call-arg]
 
     assert names(with_request) == ["download", "store"]
+
+
+def test_the_stages_of_the_built_in_sample_are_found() -> None:
+    assert names(tour) == ["add_up", "average", "collect", "report"]

@@ -176,3 +176,31 @@ def test_types_of_the_surrounding_function_are_understood() -> None:
         return thing
 
     assert local.signature.arguments({"thing": {"n": 3}}) == {"thing": Local(3)}
+
+
+class Plain:
+    """Says nothing of itself: Python shows its address."""
+
+
+@stage
+def video() -> Published:
+    return Published(Artifact("v"))
+
+
+@pytest.mark.parametrize("value", [Plain(), [Plain()], lambda: None])
+def test_a_wrong_result_is_shown_by_its_type_and_not_by_its_address(value: Any) -> None:
+    with pytest.raises(InvalidValue, match="result of video is") as refusal:
+        video.signature.packed_result(value)
+    assert " at 0x" not in str(refusal.value)
+    assert f"{type(value).__name__}" in str(refusal.value) or "Plain" in str(refusal.value)
+
+
+def test_a_wrong_field_of_a_result_is_named() -> None:
+    with pytest.raises(InvalidValue, match=r"expected Published \(Expected `str`, got `int` at video\.key\)"):
+        video.signature.packed_result({"video": {"key": 5}})
+
+
+def test_a_signature_is_shown_as_it_was_written() -> None:
+    assert str(finalize.signature) == "(video: Artifact, captions: Artifact) -> Published"
+    with pytest.raises(WrongArguments, match=r"it takes \(source: Artifact, height: int = 720\) -> Artifact"):
+        encode.flow()  # type: ignore[call-arg]
