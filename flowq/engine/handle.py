@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import fnmatch
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
-
-import msgspec
 
 from flowq.engine.backend import Backend, StorageReader
 from flowq.errors import (
@@ -26,21 +24,23 @@ from flowq.errors import (
 from flowq.model.artifact import Artifact, bound_reader
 from flowq.model.duration import Duration, to_ms
 from flowq.model.event import Event, Gap
-from flowq.model.failure import Failure
+from flowq.model.failure import Failure, unpacked
 from flowq.model.plan import Plan
-from flowq.model.snapshot import FlowSnapshot, StageSnapshot
+from flowq.model.restart import restart
+from flowq.model.snapshot import FlowSnapshot
 from flowq.model.values import fill
+from flowq.pipeline import find_stage
+from flowq.pipeline.conversion import convert
+from flowq.pipeline.holes import packed_apart
 from flowq.store.feed import Feed, named
 from flowq.store.snapshots import Snapshots
 from flowq.store.views import FLOW_STATES, Views, head_decoder
-from flowq.store.wire import WireEvent, needs_of
+from flowq.store.wire import Head, WireEvent, again_of
 
 R = TypeVar("R")
 
 # Beside the server's message that the flow has ended, which may be lost.
 _POLL_SECONDS = 5.0
-
-_unpack = msgspec.msgpack.Decoder().decode
 
 
 class Opened(NamedTuple):
@@ -76,20 +76,26 @@ class FlowHandle(Generic[R]):
         """
         return await Snapshots(self._backend.store, Views(self._backend.store)).snapshot(self.id)
 
-    async def result(self, timeout: Duration | None = None) -> R:
+    async def result(self, timeout: Duration | None = None, *, run: int | None = None) -> R:
         """Waits until the flow has ended and returns what its pipeline returns.
 
         Args:
             timeout: give up after so long; the flow goes on.
+            run: what it returned in an earlier run, counted from 1, before it was retried by hand; without waiting.
 
         Raises:
             FlowFailed: carries the root cause.
             FlowCancelled: it was cancelled.
             FlowTimedOut: it has not ended in time.
             FlowNotFound: it does not exist (any more).
-            InvalidValue: it is a flow of another pipeline than `producer.flow` was given.
+            InvalidValue: it is a flow of another pipeline than `producer.flow` was given; it had no such run, or that run did not
+                complete.
         """
         await self._refuse_another_pipeline()
+        if run is not None:
+            if type(run) is not int or not await self._backend.store.completed_in(self.id, run):
+                raise InvalidValue("run", run, f"a number of an earlier run in which flow {self.id!r} completed")
+            return await self._result(run)
         state = await self._ended(None if timeout is None else to_ms(timeout, "timeout") / 1000)
         if state == "failed":
             raise await self._failure()
@@ -150,19 +156,37 @@ class FlowHandle(Generic[R]):
             raise FlowNotFound(self.id)
         return word == "cancelled"
 
-    async def retry(self) -> int:
-        """Runs the failed and cancelled stages of an ended flow again; returns how many. What has completed stays.
+    async def retry(self, *, from_stage: str | None = None, overrides: Mapping[str, Any] | None = None) -> int:
+        """Runs stages of an ended flow again: those that failed or were cancelled, and all that uses their results.
+
+        What else has completed stays. Results that are replaced are kept: see `result`.
+
+        Args:
+            from_stage: a stage, or a pattern such as `encode*`, to run again as well, though it completed.
+            overrides: argument → value: other values for literal arguments of the stages of `from_stage`, or, without it, of
+                those that failed.
+
+        Returns:
+            How many stages run again; 0: the flow has not ended, or there is nothing to run again.
 
         Raises:
             FlowNotFound: it does not exist (any more).
+            StageNotFound: no stage is called so.
+            InvalidValue: no such stage has this argument, or it is a child's result; or the value does not fit.
+            ValueNotStorable, ValueTooLarge: the value can't be stored.
         """
         plan = await self._plan()
         # The store refuses when the flow has changed since the snapshot, say because somebody else retries it.
-        while await self._state() in ("failed", "cancelled"):
+        while await self._state() in ("failed", "cancelled", "completed"):
             snapshot = await self.inspect()
-            stages = _to_retry(snapshot, plan)
-            if await self._backend.store.retry(self.id, snapshot.seq, stages):
-                return len(stages)
+            wanted = _indexes(snapshot, from_stage)
+            chosen = wanted + [index for index, stage in enumerate(snapshot.graph) if stage.state in ("failed", "cancelled")]
+            if not chosen:
+                return 0
+            literals = await self._overridden(plan, wanted or chosen, overrides or {})
+            again = restart(plan, [stage.state for stage in snapshot.graph], chosen)
+            if await self._backend.store.retry(self.id, snapshot.seq, again_of(plan, again, literals)):
+                return len(again.stages)
         return 0
 
     async def artifact(self, stage: str, name: str | None = None) -> Artifact:
@@ -201,6 +225,30 @@ class FlowHandle(Generic[R]):
         if (wanted := self._pipeline) and (found := (await Views(self._backend.store).header(self.id)).pipeline) != wanted:
             raise InvalidValue(f"the pipeline of flow {self.id!r}", found, f"{wanted!r}, which producer.flow(id, …) was given")
 
+    async def _overridden(self, plan: Plan, indexes: Sequence[int], overrides: Mapping[str, Any]) -> dict[int, bytes]:
+        """Stage index → its literal arguments with other values."""
+        if not overrides:
+            return {}
+        found = await self._backend.store.literals(self.id, indexes)
+        missing = set(overrides)
+        changed: dict[int, bytes] = {}
+        for index, literals in found.items():
+            stage = plan.stages[index]
+            bound = {binding.into[0] for binding in stage.bindings}
+            mine = {name: value for name, value in overrides.items() if name in literals and name not in bound}
+            if not mine:
+                continue
+            if (known := find_stage(stage.stage)) is not None:
+                known.signature.check({name: value for name, value in mine.items() if name in known.signature.names})
+            changed[index] = packed_apart(literals | mine, stage.name)[0]
+            missing -= mine.keys()
+        if missing:
+            known_names = sorted({name for literals in found.values() for name in literals})
+            raise InvalidValue(
+                "overrides", sorted(missing), f"arguments with values of their own: {', '.join(known_names) or 'none'}"
+            )
+        return changed
+
     async def _ended(self, seconds: float | None) -> str:
         give_up_at = None if seconds is None else time.monotonic() + seconds
         told = asyncio.Event()
@@ -221,11 +269,14 @@ class FlowHandle(Generic[R]):
             undo()
 
     async def _state(self) -> str:
+        head = await self._head()
+        return "running" if head.status in ("z", "y") else FLOW_STATES[head.status]
+
+    async def _head(self) -> Head:
         data = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "m")
         if data is None:
             raise FlowNotFound(self.id)
-        head = head_decoder.decode(data)
-        return "running" if head.status == "z" else FLOW_STATES[head.status]
+        return head_decoder.decode(data)
 
     async def _failure(self) -> FlowqError:
         snapshot = await self.inspect()
@@ -233,22 +284,25 @@ class FlowHandle(Generic[R]):
         failure = stage.failure if stage and stage.failure else Failure("Unknown", "the flow's record does not say why")
         return FlowFailed(self.id, stage.name if stage else "?", failure.error_type, failure.message, failure.traceback)
 
-    async def _result(self) -> R:
+    async def _result(self, run: int | None = None) -> R:
         plan = await self._plan()
         wanted = sorted({binding.child for binding in plan.output})
-        packed = await self._backend.store.results(self.id, wanted)
+        if run is None:
+            packed = await self._backend.store.results(self.id, wanted)
+        else:
+            packed = await self._backend.store.earlier_results(self.id, wanted, run, (await self._head()).run)
         literal = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "out")
         results: dict[int, Any] = {}
         for child in wanted:
             if child not in packed:
                 raise CorruptState(self.id, f"result of {plan.stages[child].name}", "it is missing")
-            results[child] = _unpack(await self._whole(packed[child]))
-        value = fill(_unpack(literal) if literal is not None else None, plan.output, results)
+            results[child] = unpacked(await self._whole(packed[child]))
+        value = fill(unpacked(literal) if literal is not None else None, plan.output, results)
         bound_reader.set(StorageReader(self._backend))
         try:
-            return msgspec.convert(value, self._result_type)
-        except msgspec.ValidationError as error:
-            raise CorruptState(self.id, "result", f"it is not of the declared type: {error}") from None
+            return convert(value, self._result_type, "result")
+        except InvalidValue as error:
+            raise CorruptState(self.id, "result", f"it is not of the declared type: {error.problem}") from None
 
     async def _whole(self, data: bytes) -> bytes:
         from flowq.artifacts.spill import is_spilled, unspill
@@ -290,11 +344,11 @@ class FlowHandle(Generic[R]):
                     return
 
 
-def _to_retry(snapshot: FlowSnapshot, plan: Plan) -> list[tuple[int, str, int, Any, bool]]:
-    def stage_to_retry(stage: StageSnapshot) -> tuple[int, str, int, Any, bool]:
-        index = plan.index_of[stage.name]
-        planned = plan.stages[index]
-        is_ready = all(snapshot.stage(child).state == "completed" for child in stage.children)
-        return index, planned.route, planned.priority, needs_of(planned), is_ready
-
-    return [stage_to_retry(stage) for stage in snapshot.in_state("failed", "cancelled")]
+def _indexes(snapshot: FlowSnapshot, pattern: str | None) -> list[int]:
+    """The stages that a name or pattern means."""
+    if pattern is None:
+        return []
+    found = [index for index, stage in enumerate(snapshot.graph) if fnmatch.fnmatchcase(stage.name, pattern)]
+    if not found:
+        raise StageNotFound(snapshot.id, pattern, [stage.name for stage in snapshot.graph])
+    return found

@@ -150,6 +150,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         eta_seconds: how long it will probably still take; None: unknown.
         root_cause: the name of the stage that failed first.
         cancel_reason: why it was cancelled.
+        run: 1 more than how often it was retried by hand.
         critical_path: names of the stages that decide how long it takes.
         result: what the pipeline returns, as plain data; None until completed.
         graph: the stages, children before parents.
@@ -164,6 +165,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     eta_seconds: float | None = None
     root_cause: str | None = None
     cancel_reason: str = ""
+    run: int = 1
     critical_path: tuple[str, ...] = ()
     result: Any = None
     graph: tuple[StageSnapshot, ...] = ()

@@ -135,10 +135,10 @@ def fill(target: Any, bindings: Sequence[Binding], results: Mapping[int, Any]) -
     dropped: list[tuple[PathStep, ...]] = []
     for binding in bindings:
         result = results[binding.child]
-        if is_failure := isinstance(result, StageFailure):
-            if binding.on_failure == "drop":
-                dropped.append(binding.into)
-                continue
+        is_failure = isinstance(result, StageFailure)
+        if is_failure and binding.on_failure == "drop":
+            dropped.append(binding.into)
+            continue
         value = result if is_failure else taken(result, binding.take)
         if not binding.into:
             return value

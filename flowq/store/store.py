@@ -206,6 +206,28 @@ class Store:
             found |= {index: value for index, value in zip(page, values, strict=True) if value is not None}
         return found
 
+    async def earlier_results(self, flow_id: str, indexes: Iterable[int], run: int, latest: int) -> dict[int, bytes]:
+        """The packed results that stages had in an earlier run: what the first retry since put aside, else what stands still."""
+        found: dict[int, bytes] = {}
+        for index in indexes:
+            names = [*(f"r{index}.{earlier}" for earlier in range(run, latest)), f"r{index}"]
+            values = await self.connection.command("HMGET", self.keys.flow(flow_id), *names)
+            if (value := next((value for value in values if value is not None), None)) is not None:
+                found[index] = value
+        return found
+
+    async def completed_in(self, flow_id: str, run: int) -> bool:
+        """Whether a flow completed in an earlier run, before it was retried by hand."""
+        return bool(await self.connection.command("HEXISTS", self.keys.flow(flow_id), f"R{run}"))
+
+    async def literals(self, flow_id: str, indexes: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """The literal arguments of stages."""
+        found: dict[int, dict[str, Any]] = {}
+        for page in _pages(list(indexes), 1_000):
+            values = await self.connection.command("HMGET", self.keys.flow(flow_id), *(f"i{index}" for index in page))
+            found |= {index: msgspec.msgpack.decode(value) if value else {} for index, value in zip(page, values, strict=True)}
+        return found
+
     # ── steering ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def cancel(self, flow_id: str, reason: str, stages: int, cursor: int = 0) -> str:

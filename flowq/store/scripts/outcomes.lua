@@ -53,11 +53,11 @@ function apply.fail(view, index, record, outcome)
   write(view, field('e', index), failure)
   close_record(record, FAILED, now)
   keep(view, index, record)
-  head[ACTIVE], head[FAILURES] = head[ACTIVE] - 1, head[FAILURES] + 1
+  head[ACTIVE] = head[ACTIVE] - 1
+  if is_tolerated then head[UNFINISHED] = head[UNFINISHED] - 1 else head[FAILURES] = head[FAILURES] + 1 end
   emit(view, 'failed', index, record[ATTEMPT], cause)
-  if result and result ~= '' then
+  if result ~= '' then
     write(view, field('r', index), result)
-    if is_tolerated then head[UNFINISHED] = head[UNFINISHED] - 1 end
     release(view, tolerant)
   end
   if fails_fast and not is_tolerated and is_open(view) then

@@ -6,7 +6,7 @@ local STATE, ATTEMPT, CRASHES, FENCE, NONCE, READY_AT, WAITED, RAN, HOLDER, ROUT
 local READY, SCHEDULED, RUNNING, COMPLETED, FAILED, CANCELLED, SKIPPED = 'r', 's', 'x', 'c', 'f', 'k', '-'
 
 -- A flow's head: field 'm'. UNFINISHED counts the stages that still keep the flow from completing, ACTIVE those ready, scheduled
--- or running, FAILURES those that failed for good; RUN is 1 more than how often the flow was retried by hand.
+-- or running, FAILURES those that failed for good and keep it from completing; RUN is 1 more than how often the flow was retried by hand.
 local STATUS, SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT, REASON, RUN = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 -- On the way to cancelled, or to failed with what still ran cancelled: nothing of it is claimed any more.
 local CLOSING, FAILING = 'z', 'y'
