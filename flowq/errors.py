@@ -346,9 +346,8 @@ class ServerRefusedLogin(ServerError):
     """User or password is wrong or missing."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(
-            f"the server at {masked(url)} refused the login", "set user and password in the URL: redis://user:password@host:6379"
-        )
+        form = "unix://user:password@/path/to/socket" if url.startswith("unix:") else "redis://user:password@host:6379"
+        super().__init__(f"the server at {masked(url)} refused the login", f"set user and password in the URL: {form}")
 
 
 class ServerForbids(ServerError):

@@ -1,4 +1,4 @@
-"""JSON out: one envelope for everything, times as ISO 8601 in UTC with milliseconds, durations in seconds, ASCII only."""
+"""JSON out: one envelope for everything, times as ISO 8601 in UTC with milliseconds, durations in seconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flowq.model.snapshot import SCHEMA_VERSION
 _MOMENTS: Final = frozenset({"at", "created_at", "started_at", "ended_at", "ready_at", "due_at"})
 # What users returned stands in these, as it is.
 _OPAQUE: Final = frozenset({"inputs", "result"})
-_OUTSIDE_ASCII = re.compile(r"[^\x20-\x7e\n]")
+_OUTSIDE_ASCII = re.compile(r"[^\x20-\x7e\n]+")
 
 
 def iso(ms: int) -> str:
@@ -42,7 +42,7 @@ def plain(value: Any) -> Any:
 
 
 def json_text(document: Any, *, pretty: bool) -> str:
-    """The document as JSON that is safe on any terminal: everything but printable ASCII is escaped."""
+    """The document as JSON that can't steer a terminal: characters that are not printable are escaped."""
     try:
         text = msgspec.json.encode(document, enc_hook=repr).decode()
         if pretty:
@@ -51,7 +51,13 @@ def json_text(document: Any, *, pretty: bool) -> str:
         import json
 
         text = json.dumps(document, default=repr, indent=2 if pretty else None)
-    return _OUTSIDE_ASCII.sub(_escaped, text)
+    return _OUTSIDE_ASCII.sub(_without_controls, text)
+
+
+def json_escapes(text: str) -> str:
+    """`\\u202e` for each character; above 16 bits JSON wants pairs."""
+    units = text.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{int.from_bytes(units[i : i + 2]):04x}" for i in range(0, len(units), 2))
 
 
 def _field(name: str, value: Any) -> Any:
@@ -62,7 +68,6 @@ def _field(name: str, value: Any) -> Any:
     return plain(value)
 
 
-def _escaped(match: re.Match[str]) -> str:
-    # Outside ASCII occurs in strings only, so replacing it in the encoded text is safe; above 16 bits JSON wants pairs.
-    units = match.group().encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{int.from_bytes(units[i : i + 2]):04x}" for i in range(0, len(units), 2))
+def _without_controls(match: re.Match[str]) -> str:
+    # Outside ASCII occurs in strings only, so replacing it in the encoded text is safe.
+    return "".join(char if char.isprintable() else json_escapes(char) for char in match.group())

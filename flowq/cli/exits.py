@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from flowq import errors
+from flowq.cli.usage import ArtifactNotFound, UsageError
 
 OK: Final = 0
 ERROR: Final = 1
@@ -30,6 +31,8 @@ MEANING: Final = {
 
 # The first class that an error is an instance of decides, so special cases stand before their bases.
 _CODE_OF: Final[tuple[tuple[type[BaseException], int], ...]] = (
+    (UsageError, USAGE),
+    (ArtifactNotFound, NOT_FOUND),
     (errors.FlowFailed, FLOW_FAILED),
     (errors.FlowCancelled, FLOW_CANCELLED),
     (errors.FlowTimedOut, TIMEOUT),
@@ -44,6 +47,9 @@ _CODE_OF: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (errors.ArtifactNameInvalid, USAGE),
     (errors.CorruptState, ERROR),
     (errors.ArtifactCorrupt, ERROR),
+    (errors.ArtifactMisused, ERROR),
+    (errors.ArtifactNameTaken, ERROR),
+    (errors.ArtifactNotWritten, ERROR),
     (errors.ServerError, UNREACHABLE),
     (errors.StorageError, UNREACHABLE),
     (errors.EmbeddedError, UNREACHABLE),

@@ -93,7 +93,7 @@ def _decoded(source: str | None) -> dict[str, Any]:
     if source == "-":
         raw = sys.stdin.buffer.read()
     elif source.startswith("@"):
-        raw = Path(source[1:]).read_bytes()
+        raw = _contents(source[1:])
     else:
         raw = source.encode("utf-8", "surrogateescape")
     try:
@@ -103,6 +103,16 @@ def _decoded(source: str | None) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError(f"--input-json is {shown(value)}", "expected an object with the pipeline's arguments")
     return cast("dict[str, Any]", value)
+
+
+def _contents(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"--input-json names the file {shown(path)}, which can't be read: {error.strerror}",
+            "write --input-json '{\"key\": 1}', @file or - for stdin",
+        ) from None
 
 
 def _check_names(values: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]) -> None:

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from flowq.cli import exits
 from flowq.cli.render.clean import clean
-from flowq.cli.usage import UsageError
 from flowq.errors import FlowqError
+
+_UNENCODABLE: Final = "flowq.escaped"
 
 
 def steady_streams() -> None:
     """Makes stdout and stderr unable to raise for what a character set lacks, or for being closed."""
+    codecs.register_error(_UNENCODABLE, _escaped)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # `flowq … >&-`
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  lives as long as the process
         elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=_UNENCODABLE)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """What a character set lacks, as JSON writes it: Python's own escapes would make JSON on stdout unreadable."""
+    from flowq.cli.documents import json_escapes
+
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json_escapes(error.object[error.start : error.end]), error.end
 
 
 def quiet_closed_stdout() -> int:
@@ -37,7 +50,7 @@ def note(message: str) -> None:
 
 def report(error: BaseException, words: Sequence[str]) -> int:
     """Shows an error the way the command line asked for and returns its exit code."""
-    code = exits.USAGE if isinstance(error, UsageError) else exits.code_of(error)
+    code = exits.code_of(error)
     if "--debug" in words:
         import traceback
 

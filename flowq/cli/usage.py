@@ -1,4 +1,4 @@
-"""`UsageError`: the command line itself is wrong. Raised by the parser and by commands, shown by `report`."""
+"""The errors that only the command line has. Raised by the parser and by commands, shown by `report`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from flowq.errors import FlowqError
 
 class UsageError(FlowqError):
     """An option or argument is wrong, missing or unknown; ends with exit code 2."""
+
+
+class ArtifactNotFound(FlowqError):
+    """The stages that were named have no such artifact; ends with exit code 3."""
 
 
 def nearest(word: str, known: Iterable[str], otherwise: str) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
+from flowq.engine.every import run_every
 from flowq.errors import DurabilityUnavailable, InvalidValue, ServerNotConfigured, StorageNotConfigured
 from flowq.model.artifact import Artifact, LocalCopy
 from flowq.model.duration import Duration
 from flowq.settings import S3Access, Settings
 from flowq.store.connection import Connection
+from flowq.store.ending import end
 from flowq.store.probe import ServerInfo, refuse_unfit
 from flowq.store.store import Store
 from flowq.store.wakeups import Wakeups
@@ -27,6 +30,9 @@ WORKER_PATIENCE = 86_400.0
 # A worker that ends waits so long for a server that does not answer; what it could not report is rescued when its lease is over.
 LAST_WORDS_SECONDS = 5.0
 _OPEN_SECONDS_MAX = 3.0
+_ATTACH_SECONDS = 1.0
+# Who ends meanwhile waits for the thread that attaches; what takes longer is tried again.
+_ATTACH_AGAIN_SECONDS_MAX = 5.0
 
 
 class StorageReader:
@@ -63,6 +69,7 @@ class Backend:
         wakeups: hints from the server.
         info: what the server said of itself.
         notice: a sentence for people about what stands in for what; may be empty.
+        on_moved: called when `storage` is another one from now on, because the embedded servers were started again.
     """
 
     def __init__(
@@ -74,8 +81,9 @@ class Backend:
         self.wakeups = Wakeups(store.connection, store.keys)
         self.info = info
         self.notice = attachment.notice if attachment else ""
+        self.on_moved: Callable[[], None] = lambda: None
         self._attachment = attachment
-        self._directory: Path | None = None
+        self._staying: asyncio.Task[None] | None = None
 
     @cached_property
     def storage(self) -> Storage | None:
@@ -119,7 +127,6 @@ class Backend:
                 await store.open()
                 connection.patience = patience
                 backend = cls(settings, access, attachment, store, info)
-                backend._directory = directory
             except BaseException:
                 await connection.close()
                 raise
@@ -127,6 +134,9 @@ class Backend:
             if attachment is not None:
                 attachment.close()
             raise
+        if directory is not None:
+            duty = _StayAttached(backend, directory)
+            backend._staying = asyncio.create_task(run_every(_ATTACH_SECONDS, duty, stop=asyncio.Event(), name="attaching"))
         await backend.wakeups.__aenter__()
         return backend
 
@@ -136,25 +146,43 @@ class Backend:
             found = f"appendfsync {self.info.fsync or 'unknown'}" if self.info.aof else "appendonly no"
             raise DurabilityUnavailable(self.settings.url, found)
 
-    async def keep_attached(self) -> bool:
-        """Attaches again to an embedded server whose keeper was killed; whether the S3 server is another one now."""
-        if self._attachment is None or self._directory is None or not self._attachment.is_lost:
-            return False
+    async def stay_attached(self, directory: Path) -> None:
+        """Attaches again to an embedded server whose keeper was killed. A duty of the backend itself, once a second."""
+        lost = self._attachment
+        if lost is None or not lost.is_lost:
+            return
         from flowq.embedded import attach
 
-        self._attachment.close()
-        self._attachment = await asyncio.to_thread(attach, self._directory)
-        was, self.access = self.access, self._attachment.s3
-        return was != self.access
+        lost.close()
+        self._attachment = found = await asyncio.to_thread(
+            attach, directory, ephemeral=lost.is_ephemeral, wait_seconds=_ATTACH_AGAIN_SECONDS_MAX
+        )
+        if (found.artifacts, found.s3) == (lost.artifacts, lost.s3):
+            return
+        if self.settings.artifacts == lost.artifacts:
+            self.settings = _replaced(self.settings, self.settings.url, found.artifacts)
+        self.access = found.s3
+        self.__dict__.pop("storage", None)  # opened anew when it is asked for
+        self.on_moved()
 
     async def close(self) -> None:
         """Lets go of everything; an embedded server ends some seconds after its last client."""
+        await end(self._staying)
         await self.wakeups.__aexit__()
         await self.store.close()
         if "storage" in self.__dict__ and self.storage is not None:
             await asyncio.to_thread(self.storage.close)
         if self._attachment is not None:
             self._attachment.close()
+
+
+class _StayAttached:
+    def __init__(self, backend: Backend, directory: Path) -> None:
+        self._backend = backend
+        self._directory = directory
+
+    async def run_once(self) -> None:
+        await self._backend.stay_attached(self._directory)
 
 
 def _embedded_directory(url: str) -> Path | None:

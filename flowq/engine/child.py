@@ -13,11 +13,14 @@ import math
 import sys
 import threading
 import time
+import traceback
+from collections.abc import Coroutine
+from typing import Any, NoReturn
 
 import msgspec
 
 from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
-from flowq.engine.child_options import GO, ChildOptions, Known
+from flowq.engine.child_options import ChildOptions, Known
 from flowq.engine.child_process import DRAIN, STOP
 from flowq.engine.holder import Holder
 from flowq.engine.modules import load_stages
@@ -35,6 +38,7 @@ _BLOCKED_SECONDS = 1.0
 _TICK_SECONDS = 0.25
 # A stage that did not stop when its timeout told it to: so long after it the process is ended by the supervisor.
 _OVERDUE_GRACE_SECONDS = 5.0
+_CLOSE_SECONDS = 5.0
 
 log = logging.getLogger("flowq.engine")
 
@@ -68,13 +72,19 @@ class Child:
             settings, name=f"flowq:worker:{options.name}", connections=4, access=options.access, patience=WORKER_PATIENCE
         )
         self._backend = backend
-        commands = asyncio.create_task(self._obey())
-        ticking = asyncio.create_task(self._tick())
-        threading.Thread(target=self._watch_loop, args=(asyncio.get_running_loop(),), daemon=True, name="flowq-watch").start()
+        try:
+            await self._hold(backend)
+        finally:
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes in the same moment as the end.
+            with contextlib.suppress(FlowqError, TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await backend.close()
+
+    async def _hold(self, backend: Backend) -> None:
+        options, (routes, suspects) = self._options, self._routes()
         slots = host_slots(options.namespace, options.queues)
-        routes, suspects = self._routes()
         room = WorkerRoom(routes, options.concurrency, suspects=suspects, slots=slots, limited=limited_queues(options.queues))
-        self._holder = Holder(
+        self._holder = holder = Holder(
             backend.store,
             options.holder,
             room,
@@ -84,17 +94,17 @@ class Child:
             on_group=self._link.announce_group,
             on_deadline=self._beat,
         )
+        tasks = [asyncio.create_task(self._obey(holder)), asyncio.create_task(self._tick())]
+        threading.Thread(target=self._watch_loop, args=(asyncio.get_running_loop(),), daemon=True, name="flowq-watch").start()
         self._link.say(Ready())
         try:
             await self._went.wait()
-            await self._holder.work(backend.wakeups)
+            await holder.work(backend.wakeups)
         finally:
-            for task in (commands, ticking):
+            for task in tasks:
                 task.cancel()
-            with contextlib.suppress(FlowqError):
-                await asyncio.wait_for(backend.close(), 5.0)
-        if self._holder.lost_because:
-            self._link.say(Retire(self._holder.lost_because))
+        if holder.lost_because:
+            self._link.say(Retire(holder.lost_because))
 
     def _serves(self, stage: AnyStage) -> bool:
         return self._options.is_alone or stage.options.isolation != "process"
@@ -106,14 +116,12 @@ class Child:
         isolated = [stage for stage in self._stages.values() if stage.options.isolation == "process"]
         return routes_of(isolated, self._options.queues), every
 
-    async def _obey(self) -> None:
+    async def _obey(self, holder: Holder) -> None:
         async for word in self._link.commands():
-            if word == GO:
-                self._went.set()
-            elif word in (DRAIN, STOP) and self._holder is not None:
+            self._went.set()
+            if word in (DRAIN, STOP):
                 seconds = self._options.drain_seconds if word == DRAIN else 0.0
-                self._went.set()
-                previous, self._draining = self._draining, asyncio.create_task(self._drain(self._holder, seconds))
+                previous, self._draining = self._draining, asyncio.create_task(self._drain(holder, seconds))
                 if previous is not None:
                     previous.cancel()
 
@@ -158,37 +166,62 @@ class Child:
                 self._pulse.enter(name)
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Runs a child; its exit code is 0 when it was drained."""
     link = ParentLink.open()
+    try:
+        _live(link)
+    finally:
+        _leave(link, 1)
+
+
+def _live(link: ParentLink) -> None:
     options = link.configuration(ChildOptions)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         child = Child(link, options, load_stages(options.modules))
     except FlowqError as error:
         link.say(Note("refused", msgspec.to_builtins((error.code, error.problem, error.remedy))))
-        return 1
+        return
     link.say(Note("known", msgspec.to_builtins(child.known)))
+    _run(_work_and_leave(child, link))
+
+
+async def _work_and_leave(child: Child, link: ParentLink) -> None:
+    exit_code = 1
     try:
-        _run(child.work())
+        await child.work()
+        exit_code = 0
     except FlowqError as error:
         link.say(Retire(str(error)))
-        return 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Threads of stages that would not stop must not keep the process: what they still do is refused.
-    link.leave(0)
-    return 0
+    finally:
+        # From within the loop, whose own end waits for cancelled tasks and for threads, however long they take.
+        if others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in others:
+                task.cancel()
+            await asyncio.wait(others, timeout=_CLOSE_SECONDS)
+        _leave(link, exit_code)
 
 
-def _run(work: object) -> None:
+def _leave(link: ParentLink, exit_code: int) -> NoReturn:
+    # Neither threads of stages that would not stop nor those that a module started may keep the process: what they still
+    # do is refused, but for as long as it is there its lease is renewed.
+    with contextlib.suppress(OSError, ValueError):
+        if sys.exc_info()[0] is not None:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    link.leave(exit_code)
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
     try:
         import uvloop
     except ImportError:
-        asyncio.run(work)  # type: ignore[arg-type]
+        asyncio.run(work)
     else:
-        uvloop.run(work)  # type: ignore[arg-type]
+        uvloop.run(work)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -143,8 +143,10 @@ class ChildProcess:
         wait_for_exit(self._process)
         try:
             self._loop.call_soon_threadsafe(self._finish)
-        except RuntimeError:  # the loop was closed without waiting for the child
-            self._bury()
+        except RuntimeError:
+            # The loop was closed without waiting for the child. Its last words are left unread: the interpreter may be ending,
+            # which a thread that decodes does not survive; the child's own guard kills the groups that they name.
+            self._lay_to_rest()
 
     def _hear(self) -> None:
         if self._receive() == b"":
@@ -167,13 +169,16 @@ class ChildProcess:
         while self._receive():
             pass
         messages = self._messages()
+        self._lay_to_rest()
+        return messages
+
+    def _lay_to_rest(self) -> None:
         # Before the child is reaped: until then its number can't be anybody else's.
         for pgid in (self.pid, *self._groups):
             kill_group(pgid)
         self._groups.clear()
         self._process.wait()
         os.close(self._control_fd)
-        return messages
 
     def _receive(self) -> bytes | None:
         """Reads once: None when there is nothing now, empty at the end."""

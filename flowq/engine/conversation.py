@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -16,8 +17,11 @@ from typing import Protocol
 
 import msgspec
 
+from flowq.errors import CorruptState
 from flowq.model.outcome import Claim, Exchanged, Outcome, Progress
 from flowq.store.store import Store, Wants
+
+log = logging.getLogger("flowq.engine")
 
 # Two calls in flight, at most 50 stages each: one is answered while the other's stages run (measured best of 1…4 × 10…500).
 LINES = 2
@@ -95,6 +99,9 @@ class Conversation:
         self._is_over = False
         self._in_flight = 0
         self._wakes = 0
+        # How many outcomes at the front were part of a call that met damaged data; and when to claim again after one did.
+        self._doubtful = 0
+        self._claims_again_at = 0.0
 
     # ── called by the worker, in its loop ────────────────────────────────────────────────────────────────────────
 
@@ -176,18 +183,24 @@ class Conversation:
 
     async def _speak(self, line: _Line) -> bool:
         """One exchange; False: the holder is expired."""
-        outcomes, self._outcomes = self._outcomes[: BATCH * 4], self._outcomes[BATCH * 4 :]
+        most = 1 if self._doubtful else BATCH * 4
+        outcomes, self._outcomes = self._outcomes[:most], self._outcomes[most:]
         progress = self._take_progress()
-        capacity, wants = self._room.take(BATCH) if self._claims_on else (0, [])
+        may_claim = self._claims_on and not self._doubtful and time.monotonic() >= self._claims_again_at
+        capacity, wants = self._room.take(BATCH) if may_claim else (0, [])
         line.seq += 1
         self._in_flight += 1
         wakes = self._wakes
         answer: Exchanged | None = None
         try:
+            self._doubtful = max(0, self._doubtful - len(outcomes))
             answer = await self._store.exchange(
                 self._tag, self._holder, line.number, line.seq, secrets.token_urlsafe(8),
                 outcomes, progress, wants, capacity, parks=capacity > 0,
             )  # fmt: skip
+        except CorruptState as damage:
+            self._set_apart(outcomes, capacity, damage)
+            return True
         finally:
             self._in_flight -= 1
             self._room.give_back(capacity, wants, answer.claims if answer else [])
@@ -203,6 +216,17 @@ class Conversation:
         is_idle = (len(answer.claims) < capacity or not capacity) and wakes == self._wakes
         self._heard(answer, outcomes, is_idle=is_idle)
         return True
+
+    def _set_apart(self, outcomes: list[Outcome], capacity: int, damage: CorruptState) -> None:
+        """A call met damaged data. Nothing of it was written: scripts write at their end only. So each part is tried alone."""
+        if len(outcomes) > 1 or (outcomes and capacity):
+            self._outcomes = outcomes + self._outcomes
+            self._doubtful += len(outcomes)
+        elif outcomes:
+            log.error("what stage %d of flow %s did can't be stored: %s", outcomes[0].index, outcomes[0].flow_id, damage)
+        else:
+            log.error("nothing can be claimed for a second: %s", damage)
+            self._claims_again_at = self._idle_until = time.monotonic() + _POLL_SECONDS
 
     def _take_progress(self) -> list[Progress]:
         now = time.monotonic()

@@ -105,7 +105,9 @@ async def _workers(backend: Backend) -> Finding:
     if not workers:
         return Finding("workers", "warn", "no worker is connected: nothing will run", "start one: `flowq worker MODULE`")
     queues = sorted({queue for worker in workers for queue in worker.queues})
-    return Finding("workers", "ok", f"{len(workers)} worker processes serve {', '.join(queues)}")
+    count = sum(not worker.is_alone for worker in workers)
+    serve = "worker process serves" if count == 1 else "worker processes serve"
+    return Finding("workers", "ok", f"{count} {serve} {', '.join(queues)}")
 
 
 async def _storage(backend: Backend) -> Finding:

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+import threading
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
+from typing import TypeVar
 
 from flowq.artifacts.keys import FolderId
 from flowq.artifacts.storage import Storage
@@ -15,6 +18,8 @@ from flowq.engine.lease import LEASE_MS_MAX
 from flowq.errors import FlowNotFound
 from flowq.store.store import Store
 from flowq.store.views import Views
+
+T = TypeVar("T")
 
 log = logging.getLogger("flowq.engine")
 
@@ -32,6 +37,22 @@ async def rescue(
     if rescued:
         log.warning("rescued %d stages of %s: %s", rescued, holder, cause)
     return rescued
+
+
+async def _abandonable(function: Callable[[], T]) -> T:
+    """Runs a blocking call in a thread that nobody waits for any more once the caller is cancelled, not even the process's end:
+    a storage that does not answer is asked again for minutes."""
+    outcome: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(function())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    outcome.set_running_or_notify_cancel()
+    threading.Thread(target=work, name="flowq-sweep", daemon=True).start()
+    return await asyncio.wrap_future(outcome)
 
 
 class Rescuer:
@@ -86,7 +107,7 @@ class Pruner:
 class Sweeper:
     """Deletes objects of runs that never completed: of crashed workers, of zombies, of pruned flows."""
 
-    def __init__(self, views: Views, storage: Storage, grace_seconds: float = 3_600) -> None:
+    def __init__(self, views: Views, storage: Callable[[], Storage | None], grace_seconds: float = 3_600) -> None:
         self._views = views
         self._storage = storage
         self._grace_seconds = grace_seconds
@@ -98,6 +119,8 @@ class Sweeper:
         def committed(folders: Collection[FolderId]) -> set[FolderId]:
             return asyncio.run_coroutine_threadsafe(self._views.committed(folders), loop).result()
 
-        swept = await asyncio.to_thread(sweep, self._storage, committed, self._grace_seconds)
+        if (storage := self._storage()) is None:
+            return
+        swept = await _abandonable(lambda: sweep(storage, committed, self._grace_seconds))
         if swept.deleted:
             log.info("swept %s orphaned artifacts", swept.deleted)

@@ -145,7 +145,7 @@ class FlowHandle(Generic[R]):
             stop_following()
 
     async def cancel(self, reason: str = "") -> bool:
-        """Cancels the flow; stages that run are told. False: it had ended already.
+        """Cancels the flow; stages that run are told. True: it is cancelled now, by this call or an earlier one.
 
         Raises:
             FlowNotFound: it does not exist (any more).
@@ -154,7 +154,7 @@ class FlowHandle(Generic[R]):
         word = await self._backend.store.cancel(self.id, str(reason or "")[:200], header.stages)
         if word == "unknown":
             raise FlowNotFound(self.id)
-        return word == "cancelled"
+        return FLOW_STATES.get(word, word) == "cancelled"
 
     async def retry(self, *, from_stage: str | None = None, overrides: Mapping[str, Any] | None = None) -> int:
         """Runs stages of an ended flow again: those that failed or were cancelled, and all that uses their results.

@@ -7,13 +7,16 @@ writes is refused. `flowq worker` renews from another process and has no such li
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from flowq.errors import FlowqError
 from flowq.store.connection import Connection
+from flowq.store.ending import end
 from flowq.store.store import Store
 
 log = logging.getLogger("flowq.engine")
@@ -44,7 +47,8 @@ class LeaseKeeper:
         self._holder = holder
         self._lease_ms = lease_ms
         self._on_lost = on_lost
-        self._stopping = threading.Event()
+        self._is_stopping = False
+        self._wake: Callable[[], object] | None = None
         self._thread = threading.Thread(target=self._run, name="flowq-lease", daemon=True)
 
     def start(self) -> None:
@@ -53,12 +57,27 @@ class LeaseKeeper:
 
     def stop(self) -> None:
         """Ends without giving the lease back, and waits for the thread: one that outlives the interpreter crashes it."""
-        self._stopping.set()
+        self._is_stopping = True
+        if self._wake is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
+                self._wake()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(_END_SECONDS_MAX)
 
     def _run(self) -> None:
-        asyncio.run(self._renew())
+        asyncio.run(self._renew_until_stopped())
+
+    async def _renew_until_stopped(self) -> None:
+        told = asyncio.Event()
+        self._wake = partial(asyncio.get_running_loop().call_soon_threadsafe, told.set)
+        if self._is_stopping:  # before there was anybody to wake
+            return
+        renewing, waiting = asyncio.create_task(self._renew()), asyncio.create_task(told.wait())
+        await asyncio.wait([renewing, waiting], return_when=asyncio.FIRST_COMPLETED)
+        for task in (renewing, waiting):
+            await end(task)
+        if not renewing.cancelled():
+            renewing.result()
 
     async def _renew(self) -> None:
         interval = self._lease_ms / 1000 / RENEWALS_PER_LEASE
@@ -66,7 +85,8 @@ class LeaseKeeper:
         store = Store(connection, self._namespace)
         safe_until = time.monotonic() + SAFE_SHARE * self._lease_ms / 1000
         try:
-            while not await asyncio.to_thread(self._stopping.wait, min(interval, max(0.05, safe_until - time.monotonic()))):
+            while True:
+                await asyncio.sleep(min(interval, max(0.05, safe_until - time.monotonic())))
                 sent_at = time.monotonic()
                 try:
                     # By the clock too: a server that is stopped keeps a call waiting for longer than a short lease lasts.

@@ -37,7 +37,7 @@ class Nurse:
         store: the store.
         template: the child's options, without holder and pulse.
         lease_ms: the lease of each child.
-        give_up: called when no child can be raised, because the modules can't be loaded.
+        give_up: called when not even the first child can be raised, because the modules can't be loaded.
     """
 
     def __init__(self, store: Store, template: ChildOptions, lease_ms: int, give_up: Callable[[FlowqError], None]) -> None:
@@ -49,7 +49,7 @@ class Nurse:
         self._pulse: Pulse | None = None
         self._known: asyncio.Future[Known | None] = asyncio.get_running_loop().create_future()
         self._refused: FlowqError | None = None
-        self._is_draining = False
+        self._told_to_drain = asyncio.Event()
         self._cause = ""
         # Its end was asked for, by us or by itself: whatever its exit code, no stage is to blame.
         self._is_expected = False
@@ -77,20 +77,26 @@ class Nurse:
 
     async def _raise_one_after_another(self) -> None:
         restart_seconds = 0.0
-        while not self._is_draining:
+        while not self._told_to_drain.is_set():
             began_at = time.monotonic()
+            self._refused = None
             await self._one_life()
             if self._refused is not None:
-                self._give_up(self._refused)
-                return
+                if not self._known.done():
+                    self._give_up(self._refused)
+                    return
+                # What could be loaded before can be again, when whoever edits it is done.
+                log.warning("child %s can't begin again yet: %s", self._template.name, self._refused)
             lived = time.monotonic() - began_at
             restart_seconds = 0.0 if lived > _LIVED_SECONDS else min(_RESTART_SECONDS_MAX, 2 * restart_seconds + 0.1)
-            if not self._is_draining:
-                await asyncio.sleep(restart_seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(restart_seconds):
+                    await self._told_to_drain.wait()
 
     def drain(self, *, at_once: bool = False) -> None:
         """Tells the child to end, and raises no other."""
-        self._is_draining = self._is_expected = True
+        self._told_to_drain.set()
+        self._is_expected = True
         if self._child is not None:
             self._child.command(STOP if at_once else DRAIN)
             if not self.is_working:
@@ -103,9 +109,9 @@ class Nurse:
         if self._child is not None:
             self._child.kill()
 
-    def move(self, access: S3Access | None) -> None:
+    def move(self, artifacts: str, access: S3Access | None) -> None:
         """The storage is another one now: the child is replaced by one that knows it."""
-        self._template = msgspec.structs.replace(self._template, access=access)
+        self._template = msgspec.structs.replace(self._template, artifacts=artifacts, access=access)
         self._is_expected = True
         if self._child is not None:
             self._child.command(STOP)
@@ -126,7 +132,7 @@ class Nurse:
         self._pulse = pulse = Pulse.create()
         options = msgspec.structs.replace(self._template, holder=self.holder, pulse_fd=pulse.fd)
         self._cause = ""
-        self._is_expected = self._is_draining
+        self._is_expected = self._told_to_drain.is_set()
         told: asyncio.Queue[Known] = asyncio.Queue()
 
         def hear(message: Ready | Retire | Note) -> None:
@@ -134,7 +140,7 @@ class Nurse:
 
         child = self._child = await ChildProcess.start("flowq.engine.child", options, on_message=hear, pass_fds=(pulse.fd,))
         pulse.close_fd()
-        if self._is_draining:  # told while it was being started
+        if self._told_to_drain.is_set():  # while it was being started
             child.kill()
         beginning = asyncio.create_task(self._begin(child, told))
         try:
@@ -148,18 +154,22 @@ class Nurse:
             await asyncio.gather(beginning, return_exceptions=True)
         holder, self.holder = self.holder, ""
         cause = self._cause or ended.reason
-        if ended.exit_code != 0 and not self._is_draining and self._refused is None:
-            log.warning("child %s (pid %d) was lost: %s", self._template.name, ended.pid, cause)
-        await rescue(self._store, holder, cause, is_crash=not self._is_expected)
         self._pulse = None
         pulse.close()
+        if ended.exit_code != 0 and not self._told_to_drain.is_set() and self._refused is None:
+            log.warning("child %s (pid %d) was lost: %s", self._template.name, ended.pid, cause)
+        try:
+            await rescue(self._store, holder, cause, is_crash=not self._is_expected)
+        except FlowqError as error:  # the rescuers find them when the lease is over
+            log.warning("the stages of child %s could not be rescued: %s", self._template.name, error.problem)
 
     async def _begin(self, child: ChildProcess, told: asyncio.Queue[Known]) -> None:
         known = await told.get()
         if not self._known.done():
             self._known.set_result(known)
         self.routes = known.routes
-        info = HolderInfo(self._template.name, known.queues, known.stages, known.routes, self._template.concurrency)
+        options = self._template
+        info = HolderInfo(options.name, known.queues, known.stages, known.routes, options.concurrency, options.is_alone)
         try:
             for tag in self._store.partitions:
                 await self._store.register(tag, self.holder, self._lease_ms, info)
@@ -168,7 +178,7 @@ class Nurse:
             return
         child.command(GO)
         self.is_working = True
-        if self._is_draining:
+        if self._told_to_drain.is_set():
             child.command(DRAIN)
 
     def _hear(self, message: Ready | Retire | Note, told: asyncio.Queue[Known]) -> None:

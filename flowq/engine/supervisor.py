@@ -5,6 +5,7 @@ at once and has their stages rescued, kills what hangs, and drains everything on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -23,12 +24,12 @@ from flowq.engine.nursery import Nurse
 from flowq.engine.worker import background_duties, default_name
 from flowq.errors import FlowqError
 from flowq.settings import Settings
+from flowq.store.ending import end
 from flowq.store.views import Views
 
 log = logging.getLogger("flowq.engine")
 
 _WATCH_SECONDS = 1.0
-_KEEPER_SECONDS = 1.0
 # Beyond their own drain timeout, children get this long to report and end.
 _END_SECONDS = 10.0
 
@@ -79,6 +80,8 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._over = asyncio.Event()
+        self._drain_seconds = options.drain_timeout_ms / 1000
+        self._ending: asyncio.Timeout | None = None
         self._error: FlowqError | None = None
         self._renewed_at = time.monotonic()
 
@@ -91,12 +94,17 @@ class Supervisor:
         """
         backend = await Backend.open(self._settings, name=f"flowq:worker:{self._name}", connections=2, patience=WORKER_PATIENCE)
         self._backend = backend
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        duties = [asyncio.create_task(duty) for duty in self._duties(backend)]
-        health = await Health.serve(self._options.health_port, self._is_ready) if self._options.health_port is not None else None
-        try:
+        backend.on_moved = self._move
+        async with contextlib.AsyncExitStack() as house:
+            house.push_async_callback(backend.close)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self.stop)
+                house.callback(loop.remove_signal_handler, number)
+            if self._options.health_port is not None:
+                house.callback((await Health.serve(self._options.health_port, self._is_ready)).close)
+            duties = [asyncio.create_task(duty) for duty in self._duties(backend)]
+            house.push_async_callback(self._end_everything, duties)
             if backend.notice:
                 log.warning("%s", backend.notice)
             if backend.storage is not None:
@@ -105,18 +113,6 @@ class Supervisor:
                 await self._raise_children()
             await self._stopping.wait()
             await self._end_children()
-        finally:
-            self._over.set()
-            for nurse in self._nurses:
-                nurse.kill()
-            for task in (*duties, *self._tasks):
-                task.cancel()
-            await asyncio.gather(*duties, *self._tasks, return_exceptions=True)
-            if health is not None:
-                health.close()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
-            await backend.close()
         if self._error is not None:
             raise self._error
 
@@ -124,8 +120,13 @@ class Supervisor:
         """Drains; called again, hands everything back at once."""
         # From here on it waits for a server that is gone only as long as last words are worth.
         self._backend.store.connection.patience = LAST_WORDS_SECONDS
+        is_told_again = self._stopping.is_set()
         for nurse in self._nurses:
-            nurse.drain(at_once=self._stopping.is_set())
+            nurse.drain(at_once=is_told_again)
+        if is_told_again:
+            self._drain_seconds = 0.0
+            if self._ending is not None and not self._ending.expired():
+                self._ending.reschedule(asyncio.get_running_loop().time() + _END_SECONDS)
         self._stopping.set()
 
     # ── children ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -153,7 +154,7 @@ class Supervisor:
             is_alone=is_alone,
             concurrency=1 if is_alone else options.concurrency,
             queues=options.queues,
-            drain_seconds=options.drain_timeout_ms / 1000,
+            drain_seconds=self._drain_seconds,
             pulse_fd=-1,
         )
         nurse = Nurse(self._backend.store, template, options.lease_ms, self._give_up)
@@ -175,12 +176,21 @@ class Supervisor:
         self.stop()
 
     async def _end_children(self) -> None:
-        if self._tasks:
-            await asyncio.wait(list(self._tasks), timeout=self._options.drain_timeout_ms / 1000 + _END_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_seconds + _END_SECONDS) as self._ending:
+                if self._tasks:
+                    await asyncio.wait(list(self._tasks))
+        self._ending = None
         for nurse in self._nurses:
             nurse.kill()
-        if self._tasks:
+        if self._tasks:  # that they rescue what a child left
             await asyncio.wait(list(self._tasks), timeout=_END_SECONDS)
+
+    async def _end_everything(self, duties: list[asyncio.Task[None]]) -> None:
+        self._over.set()
+        for nurse in self._nurses:
+            nurse.kill()
+        await asyncio.gather(*(end(task) for task in (*duties, *self._tasks)))
 
     # ── duties ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -189,7 +199,6 @@ class Supervisor:
         renewal_seconds = self._options.lease_ms / 1000 / RENEWALS_PER_LEASE
         duties.append(run_every(renewal_seconds, _Duty(self._renew), stop=self._over, name="renewing leases"))
         duties.append(run_every(_WATCH_SECONDS, _Duty(self._watch), stop=self._over, name="watching children"))
-        duties.append(run_every(_KEEPER_SECONDS, _Duty(self._stay_attached), stop=self._over, name="attaching"))
         if self._options.burst or self._options.idle_timeout_ms is not None:
             duties.append(run_every(_WATCH_SECONDS / 2, _Idleness(self), stop=self._over, name="watching for work"))
         return duties
@@ -219,10 +228,9 @@ class Supervisor:
         for nurse in self._nurses:
             nurse.watch()
 
-    async def _stay_attached(self) -> None:
-        if await self._backend.keep_attached():
-            for nurse in self._nurses:
-                nurse.move(self._backend.access)
+    def _move(self) -> None:
+        for nurse in self._nurses:
+            nurse.move(self._backend.settings.artifacts, self._backend.access)
 
     def _is_ready(self) -> bool:
         is_renewed = time.monotonic() - self._renewed_at < self._options.lease_ms / 1000

@@ -24,6 +24,7 @@ from flowq.model.names import check_name
 from flowq.pipeline import Pipeline, Stage
 from flowq.pipeline.stage import AnyStage
 from flowq.settings import CONCURRENCY_MAX, Settings
+from flowq.store.ending import end
 from flowq.store.views import Views
 from flowq.store.wire import HolderInfo
 
@@ -119,20 +120,17 @@ class Worker:
         self._has_run = True
         backend = await Backend.open(self._settings, name=f"flowq:worker:{self._name}", connections=4, patience=WORKER_PATIENCE)
         self._backend = backend
-        slots = host_slots(self._settings.namespace, self._queues or {})
-        over = asyncio.Event()
-        duties = [asyncio.create_task(duty) for duty in background_duties(backend, over)]
-        try:
+        backend.on_moved = self._move
+        async with contextlib.AsyncExitStack() as house:
+            house.push_async_callback(backend.close)
+            slots = host_slots(self._settings.namespace, self._queues or {})
+            if slots is not None:
+                house.callback(slots.close)
+            for duty in background_duties(backend, over := asyncio.Event()):
+                house.push_async_callback(end, asyncio.create_task(duty))
+            house.callback(over.set)
             while not self._stopping.is_set():
                 await self._one_life(backend, slots)
-        finally:
-            over.set()
-            for duty in duties:
-                duty.cancel()
-            await asyncio.gather(*duties, return_exceptions=True)
-            if slots is not None:
-                slots.close()
-            await backend.close()
 
     async def stop(self) -> None:
         """Claims no more, waits for what runs (at most `drain_timeout`), hands the rest back, and makes `run` return.
@@ -150,6 +148,10 @@ class Worker:
         await holder.drain(self._drain_seconds)
         if self._backend is not None:
             self._backend.store.connection.patience = LAST_WORDS_SECONDS
+
+    def _move(self) -> None:
+        if self._holder is not None:
+            self._holder.lose("artifacts are kept elsewhere now")
 
     async def _one_life(self, backend: Backend, slots: QueueSlots | None) -> None:
         """Works under one holder id, until stopped or until its lease is lost."""
@@ -184,6 +186,7 @@ class Worker:
         finally:
             await asyncio.to_thread(keeper.stop)
             working.cancel()
+            backend.wakeups.forget(holder_id)
         if self._holder.lost_because:
             log.warning("worker %s begins again, because %s", self._name, self._holder.lost_because)
         await rescue(store, holder_id, self._holder.lost_because or "its worker has stopped", is_crash=False)
@@ -246,7 +249,8 @@ def background_duties(backend: Backend, over: asyncio.Event) -> list[Coroutine[A
         run_every(_PRUNE_SECONDS, Pruner(store, views), stop=over, name="pruning"),
     ]
     if backend.storage is not None:
-        duties.append(run_every(_SWEEP_SECONDS, Sweeper(views, backend.storage), stop=over, name="sweeping"))
+        sweeper = Sweeper(views, lambda: backend.storage)
+        duties.append(run_every(_SWEEP_SECONDS, sweeper, stop=over, name="sweeping"))
     return duties
 
 

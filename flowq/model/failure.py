@@ -36,7 +36,7 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     def of(cls, error: BaseException, kind: FailureKind = "error") -> Failure:
         """The failure for an exception, whatever its `__str__` does."""
         try:
-            message = str(error) or type(error).__name__
+            message = str(error)
         except Exception:  # a user's __str__ may raise; the stage's failure must still be recorded
             message = f"<{type(error).__name__} whose text can't be shown>"
         trace = "".join(traceback.format_exception(type(error), error, _from_user_code(error.__traceback__)))

@@ -59,9 +59,14 @@ def _ready(stage: StageSnapshot, workers: Sequence[WorkerSnapshot], *, is_suspec
         return Reason("suspect", "its process died under it, so it waits for a process in which it can run alone", (stage.queue,))
     return Reason(
         "busy",
-        f"queue {stage.queue}: waits for a free slot of {len(serving)} worker process{'es' if len(serving) > 1 else ''}",
+        f"queue {stage.queue}: waits for a free slot of {_counted(serving)}",
         (stage.queue,),
     )
+
+
+def _counted(workers: Sequence[WorkerSnapshot]) -> str:
+    count = sum(not worker.is_alone for worker in workers) or 1
+    return f"{count} worker process{'es' if count > 1 else ''}"
 
 
 def _listed(names: Sequence[str]) -> str:

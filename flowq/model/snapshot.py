@@ -108,6 +108,11 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it can't change any more but by a retry."""
         return self.state in FINAL
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing of it is left to do, not even by a retry: it completed or was skipped."""
+        return self.state in ("completed", "skipped")
+
 
 class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One line of `flowq list`.
@@ -119,7 +124,7 @@ class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
         created_at: when it was added.
         ended_at: when it ended; None: it has not.
         stages: how many it has.
-        finished: how many of them are final.
+        finished: how many of them completed, were skipped or failed.
         failed: how many of them failed.
         tenant: whose it is.
         tags: its tags.
@@ -135,6 +140,11 @@ class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     tenant: str = ""
     tags: tuple[str, ...] = ()
+
+    @property
+    def done(self) -> int:
+        """How many stages need no retry: those that completed or were skipped."""
+        return self.finished - self.failed
 
 
 class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
@@ -197,6 +207,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         stages: the stages it knows.
         running: how many stages it holds.
         lease_seconds: how long its lease still lasts.
+        is_alone: whether it is a child for single stages, beside the processes that its worker was asked for.
     """
 
     id: str
@@ -205,3 +216,4 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     stages: tuple[str, ...] = ()
     running: int = 0
     lease_seconds: float = 0.0
+    is_alone: bool = False

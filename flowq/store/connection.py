@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -46,8 +47,8 @@ _LONG_SECONDS = 600.0
 # Answers of a server, or of a part of a cluster, that will serve us later: the script before ours runs, data are being loaded,
 # a failover is under way. The client library, by version, knows some of the words and then cuts them off.
 _PASSING_ANSWERS = (refused.BusyLoadingError, refused.ClusterDownError, refused.TryAgainError)
-_PASSING_WORDS = ("BUSY", "LOADING", "CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN")
-_BEFORE_ANSWER = "caused error: "  # how it introduces the answer to one of several commands
+# "caused error": how it introduces the answer to one of several commands.
+_PASSING_WORDS = re.compile(r"(?:^|caused error: \W*)(?:BUSY|LOADING|CLUSTERDOWN|MASTERDOWN|NOREPLICAS|TRYAGAIN)\b")
 # The client library wraps some refusals of a login so that only their text is left.
 _OF_LOGIN = ("noauth", "wrongpass", "invalid password", "invalid username", "authentication required", "without any password")
 
@@ -189,7 +190,7 @@ def typed(url: str, error: Exception) -> FlowqError:
         return NotARedisServer(url, text)
     if "WRONGTYPE" in text or "user_script" in text:
         return CorruptState("", "a key", text)
-    is_passing = isinstance(error, _PASSING_ANSWERS) or text.rpartition(_BEFORE_ANSWER)[2].startswith(_PASSING_WORDS)
+    is_passing = isinstance(error, _PASSING_ANSWERS) or _PASSING_WORDS.search(text) is not None
     if isinstance(error, refused.ResponseError) and not is_passing:
         return NotARedisServer(url, text) if "unknown command" in text.lower() else ServerForbids(url, text)
     return ServerUnreachable(url, text or type(error).__name__)

@@ -119,7 +119,7 @@ class _Assembled:
             created_at=head.created_at,
             ended_at=head.ended_at or None,
             stages=len(graph),
-            finished=sum(stage.is_final for stage in graph),
+            finished=sum(stage.is_final and stage.state != "cancelled" for stage in graph),
             failed=len(failed),
             tenant=tenant,
             tags=tags,

@@ -136,13 +136,21 @@ class WireEvent(msgspec.Struct, array_like=True):
 
 
 class HolderInfo(msgspec.Struct, array_like=True, frozen=True):
-    """What a process says of itself when it registers."""
+    """What a process says of itself when it registers.
+
+    Attributes:
+        name: shown to people.
+        queues, stages, routes: what it serves.
+        concurrency: how many stages at once.
+        is_alone: whether it is a child for single stages, beside the processes that its worker was asked for.
+    """
 
     name: str
     queues: tuple[str, ...]
     stages: tuple[str, ...]
     routes: tuple[str, ...]
     concurrency: int
+    is_alone: bool = False
 
 
 class PlanHead(msgspec.Struct, array_like=True, frozen=True):

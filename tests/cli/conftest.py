@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.gate import Gate
 from tests.cli.terminal import ROOT, Ran, environment, flowq_here
 
 FLOWS = "tests.cli.flows"
@@ -42,6 +43,14 @@ def run(server: Mapping[str, str]) -> Callable[..., Ran]:
         return flowq_here(*words, env={**server, **env}, stdin=stdin, cwd=cwd)
 
     return run_command
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """A gate for the pipeline `waiting`."""
+    gate = Gate(tmp_path)
+    yield gate
+    gate.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from pathlib import Path
 
-from flowq import Artifact, Backoff, context, pipeline, stage
+from flowq import Artifact, Backoff, Unrecoverable, context, pipeline, stage
 
 HOSTILE = "".join(map(chr, range(0xA0))) + "\u202e[/foo][link=http://x]\x1b]8;;http://x\x07"
 
@@ -40,16 +38,44 @@ def failing(text: str = "x") -> Artifact:
 
 
 @stage
-async def wait_for_file(path: str) -> str:
-    context().progress(0.25, "waiting for the file")
-    while not await asyncio.to_thread(os.path.exists, path):  # noqa: ASYNC110  another process makes the file
-        await asyncio.sleep(0.02)
-    return await asyncio.to_thread(Path(path).read_text)
+async def wait_at_gate(path: str) -> str:
+    """Returns what the test says that keeps the gate: see `tests.cli.gate`."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        context().progress(0.25, "waiting at the gate")
+        return (await reader.read()).decode()
+    finally:
+        writer.close()
 
 
 @pipeline
 def waiting(path: str) -> str:
-    return wait_for_file(path)
+    return wait_at_gate(path)
+
+
+@stage(attempts=3, backoff=Backoff.none())
+async def watch_video(name: str) -> str:
+    if context().attempt == 1:
+        raise ConnectionError("try again")
+    raise Unrecoverable("no video stream")
+
+
+@pipeline
+def hopeless(name: str = "x") -> Artifact:
+    return write(measure(watch_video(name)))
+
+
+@stage
+async def write_both() -> int:
+    for name in ("video.mp4", "captions.vtt"):
+        async with context().new_artifact(name) as sink:
+            await sink.write(b"x")
+    return 2
+
+
+@pipeline
+def several() -> int:
+    return write_both()
 
 
 @stage(queue="nobody-serves-this")

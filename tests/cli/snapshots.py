@@ -28,7 +28,7 @@ def stage(
 
 def flow(state: str, stages: tuple[StageSnapshot, ...], seconds: float, **more: object) -> FlowSnapshot:
     """A flow that was added at T0 and is looked at, or ended, `seconds` later."""
-    done = [item for item in stages if item.is_final]
+    done = [item for item in stages if item.is_final and item.state != "cancelled"]
     fields: dict[str, object] = {
         "id": "short:42",
         "pipeline": "short_video",
@@ -145,7 +145,7 @@ FAILED = flow(
                 AttemptSnapshot(2, "retried", "host-1:2", T0 + 24_000, 3.1, "ProgramFailed"),
             ),
         ),
-        stage("finalize", "blocked", ("encode", "probe"), reason=Reason("flow_ended", "the flow has failed", ())),
+        stage("finalize", "blocked", ("encode", "probe"), reason=Reason("flow_ended", "encode has failed", ("encode",))),
     ),
     43.2,
     root_cause="encode",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import FLOWS
+from tests.cli.gate import Gate
 from tests.cli.terminal import ROOT, Ran, Terminal, environment, flowq, in_terminal
 
 Run = Callable[..., Ran]
@@ -44,7 +45,7 @@ def test_the_same_id_and_inputs_give_the_same_flow_and_others_a_conflict(run: Ru
     assert (again.code, again.out.strip()) == (0, finished)
     other = run("submit", f"{FLOWS}:simple", "-i", "text=other", "--id", finished)
     assert other.code == 1
-    assert "taken by a flow with other inputs" in other.err
+    assert "with other inputs" in other.err
 
 
 @pytest.mark.parametrize(
@@ -56,12 +57,18 @@ def test_the_same_id_and_inputs_give_the_same_flow_and_others_a_conflict(run: Ru
         (["submit", f"{FLOWS}:smple", "-i", "text=a"], 2, "simple"),
         (["submit", "no_such_module:x"], 2, "no_such_module"),
         (["submit", f"{FLOWS}:simple", "-i", "text=a", "--id", "a b"], 2, "flow id"),
+        (["submit", f"{FLOWS}:simple", "-i", "text=a", "--id", "never-added", "--wait", "--timeout", "soon"], 2, "--timeout"),
+        (["inspect", "never-added"], 3, "never-added"),
+        (["submit", f"{FLOWS}:simple", "-i", "text=a", "--timeout", "1s"], 2, "--follow or --wait"),
         (["inspect", "nobody"], 3, "nobody"),
         (["watch", "nobody"], 3, "nobody"),
         (["result", "nobody"], 3, "nobody"),
         (["cancel", "nobody"], 3, "nobody"),
         (["retry", "nobody"], 3, "nobody"),
         (["artifact", "finished", "nostage"], 3, "nostage"),
+        (["artifact", "finished", "measure"], 3, "stages that have one: write"),
+        (["artifact", "finished", "write", "width.txt"], 3, "it has: length.txt"),
+        (["submit", f"{FLOWS}:simple", "--input-json", "@nofile"], 2, "'nofile', which can't be read"),
         (["inspect"], 2, "FLOW_ID"),
         (["inspect", "finished", "-o", "yaml"], 2, "yaml"),
         (["inspct", "finished"], 2, "'inspect'"),
@@ -73,6 +80,12 @@ def test_the_same_id_and_inputs_give_the_same_flow_and_others_a_conflict(run: Ru
         (["worker", FLOWS, "-c", "0"], 2, "concurrency"),
         (["worker", FLOWS, "-q", "gpu:none"], 2, "gpu"),
         (["worker", "no_such_module"], 2, "no_such_module"),
+        (["dev", "no_such_file.py"], 2, "there is no file no_such_file.py"),
+        (["dev", "no_such_module"], 2, "there is no module 'no_such_module'"),
+        (["dev", f"{FLOWS}:simple"], 2, f"give {FLOWS}"),
+        (["dev", "-c", "0"], 2, "concurrency"),
+        (["dev", "-q", "gpu:none"], 2, "gpu"),
+        (["dev", "--url", "redis://h"], 2, "--url"),
         ([], 2, ""),
     ],
 )
@@ -84,6 +97,27 @@ def test_a_mistake_is_told_in_two_lines_with_its_exit_code(
     assert says in ran.err
     assert "Traceback" not in ran.err + ran.out
     assert len(ran.err.splitlines()) <= 3 or words[:1] == ["worker"], ran.err
+
+
+@pytest.mark.parametrize("module", ["no_such_file.py", "no_such_module.part", "my-module", ".py"])
+def test_a_module_that_is_not_there_is_told_before_a_server_that_is_not(run: Run, module: str) -> None:
+    ran = run("worker", module, env={"FLOWQ_URL": "redis://127.0.0.1:1"})
+    assert ran.code == 2
+    assert module in ran.err.splitlines()[0]
+
+
+def test_a_missing_socket_is_named_in_the_remedy(run: Run) -> None:
+    ran = run("list", env={"FLOWQ_URL": "unix:///nowhere/valkey.sock"})
+    assert ran.code == 4
+    assert "the socket /nowhere/valkey.sock" in ran.err.splitlines()[-1]
+
+
+def test_a_refused_login_is_told_without_the_password(valkey_url: str, run: Run) -> None:
+    url = valkey_url.replace("unix://", "unix://somebody:hush@")
+    ran = run("list", env={"FLOWQ_URL": url})
+    assert ran.code == 4
+    assert "refused the login" in ran.err
+    assert "hush" not in ran.err
 
 
 def test_errors_are_json_where_json_was_asked_for(run: Run) -> None:
@@ -113,6 +147,28 @@ def test_inspect_shows_the_flow(run: Run, finished: str) -> None:
     ):
         assert fact in ran.out
     assert "\x1b" not in ran.out
+
+
+def test_a_failed_stage_is_not_counted_as_done(run: Run) -> None:
+    assert run("submit", f"{FLOWS}:hopeless", "--id", "hopeless", "--wait").code == 5
+    shown = run("inspect", "hopeless").out
+    assert "0/3 stages, 1 failed" in shown
+    assert re.search(r"^✘ +(◆ +)?watch_video +▓", shown, re.MULTILINE), shown
+    assert "█" not in re.sub(r"^bars.*$", "", shown, flags=re.MULTILINE)
+    assert "0/3, 1 failed" in run("list", "--search", "hopeless").out
+
+
+def test_why_a_stage_failed_is_said_once(run: Run) -> None:
+    run("submit", f"{FLOWS}:hopeless", "--id", "hopeless", "--wait")
+    assert "unrecoverable: Unrecoverable" not in run("inspect", "hopeless").out
+    assert run("inspect", "hopeless").out.count("Unrecoverable: no video stream") == 3  # the cause, its traceback, its stage
+
+
+def test_a_cancelled_stage_is_not_counted_as_done(run: Run) -> None:
+    run("submit", f"{FLOWS}:stuck", "--id", "unwanted")
+    run("cancel", "unwanted")
+    assert "0/1 stage" in run("inspect", "unwanted").out
+    assert " 0/1 " in run("list", "--search", "unwanted").out
 
 
 def test_inspect_takes_a_unique_beginning(run: Run, finished: str) -> None:
@@ -178,26 +234,26 @@ def test_watch_gives_up_after_its_timeout(run: Run) -> None:
     assert run("result", "stuck", "--timeout", "0").code == 124
 
 
-def test_watch_in_a_terminal_redraws_until_the_end(server: Mapping[str, str], run: Run, tmp_path: Path) -> None:
-    run("submit", f"{FLOWS}:waiting", "-i", f"path={tmp_path / 'go'}", "--id", "live")
+def test_watch_in_a_terminal_redraws_until_the_end(server: Mapping[str, str], run: Run, gate: Gate) -> None:
+    run("submit", f"{FLOWS}:waiting", "-i", f"path={gate.path}", "--id", "live")
     with Terminal(["watch", "live"], env=server) as terminal:
-        terminal.until("waiting for the file")
-        (tmp_path / "go").write_text("there")
+        terminal.until("waiting at the gate")
+        gate.open("there")
         ran = terminal.end()
     assert ran.code == 0
     assert "RUNNING" in ran.out
     assert "COMPLETED" in ran.out.rsplit("RUNNING", 1)[-1]
 
 
-def test_ctrl_c_ends_watch_with_130_and_leaves_the_flow_alone(server: Mapping[str, str], run: Run, tmp_path: Path) -> None:
-    run("submit", f"{FLOWS}:waiting", "-i", f"path={tmp_path / 'go'}", "--id", "interrupted")
+def test_ctrl_c_ends_watch_with_130_and_leaves_the_flow_alone(server: Mapping[str, str], run: Run, gate: Gate) -> None:
+    run("submit", f"{FLOWS}:waiting", "-i", f"path={gate.path}", "--id", "interrupted")
     with Terminal(["watch", "interrupted"], env=server) as terminal:
-        terminal.until("waiting for the file")
+        terminal.until("waiting at the gate")
         terminal.press("\x03")
         ran = terminal.end()
     assert ran.code == 130
     assert "Traceback" not in ran.out
-    (tmp_path / "go").write_text("there")
+    gate.open("there")
     assert json.loads(run("result", "interrupted").out) == "there"
 
 
@@ -227,14 +283,23 @@ def test_artifact_downloads_and_never_overwrites_unasked(run: Run, finished: str
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_cancel_and_retry_one_flow(run: Run, tmp_path: Path) -> None:
-    path = tmp_path / "go"
-    run("submit", f"{FLOWS}:waiting", "-i", f"path={path}", "--id", "steered")
-    assert run("cancel", "steered", "--reason", "changed my mind").code == 0
-    assert run("result", "steered").code == 6
+def test_one_artifact_of_several_must_be_named(run: Run, tmp_path: Path) -> None:
+    assert run("submit", f"{FLOWS}:several", "--id", "several", "--wait").code == 0
+    ran = run("artifact", "several", "write_*", cwd=tmp_path)
+    assert ran.code == 2
+    assert "write_both video.mp4, write_both captions.vtt" in ran.err
+    assert run("artifact", "several", "write_*", "captions.vtt", cwd=tmp_path).code == 0
+    assert (tmp_path / "captions.vtt").read_text() == "x"
+
+
+def test_cancel_and_retry_one_flow(run: Run, gate: Gate) -> None:
+    run("submit", f"{FLOWS}:waiting", "-i", f"path={gate.path}", "--id", "steered")
+    with gate.arrival():
+        assert run("cancel", "steered", "--reason", "changed my mind").code == 0
+        assert run("result", "steered").code == 6
     assert "changed my mind" in run("inspect", "steered").out
-    path.write_text("now")
     assert "1 stage to run again" in run("retry", "steered").err
+    gate.open("now")
     assert json.loads(run("result", "steered").out) == "now"
 
 
@@ -258,6 +323,10 @@ def test_an_unreachable_server_ends_with_4_and_shows_no_password(run: Run) -> No
     ran = run("list", env={"FLOWQ_URL": "redis://me:hush@127.0.0.1:1"})
     assert ran.code == 4
     assert "hush" not in ran.err + ran.out
+
+
+def test_doctor_counts_the_processes_a_worker_was_asked_for(run: Run, finished: str) -> None:
+    assert "1 worker process serves default" in " ".join(run("doctor").out.split())
 
 
 def test_config_tells_where_values_came_from(run: Run) -> None:
@@ -287,6 +356,23 @@ def test_a_reader_that_has_seen_enough_is_no_error(server: Mapping[str, str], fi
     command = f"{sys.executable} -m flowq watch finished -o jsonl | head -n 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], env=environment(server), cwd=ROOT, capture_output=True, timeout=40)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_text_of_all_languages_is_printed_as_it_is(run: Run) -> None:
+    ran = run("submit", f"{FLOWS}:measure", "-i", "text=größer 東京", "--id", "text-of-all-languages", "--wait")
+    assert ran.code == 0
+    assert '"größer 東京"' in run("inspect", "text-of-all-languages").out
+    assert '"größer 東京"' in run("inspect", "text-of-all-languages", "--json").out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_json_stays_json_where_the_encoding_lacks_a_character(server: Mapping[str, str], run: Run, encoding: str) -> None:
+    text = "größer 東京 🎬"
+    run("submit", f"{FLOWS}:measure", "-i", f"text={text}", "--id", f"text-in-{encoding}", "--wait")
+    command = [sys.executable, "-m", "flowq", "inspect", f"text-in-{encoding}", "--json"]
+    env = environment({**server, "PYTHONIOENCODING": encoding})
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, timeout=40)
+    assert json.loads(done.stdout.decode(encoding))["data"]["inputs"]["text"] == text
 
 
 def test_closed_streams_and_old_encodings_do_not_matter(server: Mapping[str, str], finished: str) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import FLOWS
+from tests.cli.gate import Gate
 from tests.cli.terminal import ROOT, Ran, Terminal, flowq
 
 # A directory stands in for the S3 server, which would take two seconds more to start and has tests of its own.
@@ -42,6 +46,11 @@ def workers_in(project: Path) -> list[str]:
     return found
 
 
+def worker_of(dev: Terminal) -> int:
+    """The pid of the worker that this `flowq dev` started last."""
+    return int(Path(f"/proc/{dev.process.pid}/task/{dev.process.pid}/children").read_text().split()[-1])
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     (tmp_path / "greetings.py").write_text(MODULE)
@@ -66,10 +75,54 @@ def test_dev_serves_a_module_reloads_it_and_stops_at_one_ctrl_c(project: Path) -
 def test_dev_survives_a_module_that_does_not_load_until_it_does(project: Path) -> None:
     (project / "greetings.py").write_text("import no_such_module")
     with Terminal(["dev", "greetings.py", "--ephemeral"], env=ENV, cwd=project, width=120) as terminal:
-        terminal.until("starts again when a file changes")
+        terminal.until("ended with exit code 2; it starts again when a .py file changes")
         assert "no_such_module" in terminal.out
         (project / "greetings.py").write_text(MODULE)
         terminal.until("reloading")
+        assert submit(project).code == 0
+
+
+@pytest.mark.parametrize("module", ["no_such_file.py", "no_such_module", "greetings.py:greeting"])
+def test_dev_refuses_a_module_that_is_not_there_before_it_starts_a_server(project: Path, module: str) -> None:
+    ran = flowq("dev", module, env=ENV, cwd=project)
+    assert (ran.code, ran.out) == (2, "")
+    assert module in ran.err.splitlines()[0]
+    assert not (project / ".flowq").exists()
+
+
+def test_dev_without_reload_ends_with_its_worker(project: Path) -> None:
+    (project / "greetings.py").write_text("import no_such_module")
+    ran = flowq("dev", "greetings.py", "--ephemeral", "--no-reload", env=ENV, cwd=project)
+    assert ran.code == 2
+    assert "the worker ended with exit code 2" in ran.err
+    assert "starts again" not in ran.err
+
+
+def test_dev_serves_the_namespace_it_was_given(project: Path) -> None:
+    with Terminal(["dev", "--ephemeral", "--no-reload", "-n", "other"], env=ENV, cwd=project, width=120) as terminal:
+        terminal.until("was submitted")
+        assert flowq("watch", "latest", "-n", "other", env=ENV, cwd=project).code == 0
+
+
+def test_a_second_ctrl_c_does_not_wait_for_running_stages(project: Path, gate: Gate) -> None:
+    patient = {**ENV, "FLOWQ_WORKER_DRAIN_TIMEOUT": "10m"}
+    with Terminal(["dev", FLOWS, "--ephemeral", "--no-reload"], env=patient, cwd=project, width=120) as terminal:
+        terminal.until("Ctrl-C stops all of this")
+        assert flowq("submit", f"{FLOWS}:waiting", "-i", f"path={gate.path}", env=ENV, cwd=project).code == 0
+        with gate.arrival():
+            terminal.press("\x03")
+            terminal.until("flowq: stopping")
+            terminal.press("\x03")
+            assert terminal.end().code == 0
+
+
+def test_a_worker_that_was_killed_early_is_started_again_when_a_file_changes(project: Path) -> None:
+    with Terminal(["dev", "greetings.py", "--ephemeral"], env=ENV, cwd=project, width=120) as terminal:
+        terminal.until("Ctrl-C stops all of this")
+        os.kill(worker_of(terminal), signal.SIGKILL)
+        terminal.until("the worker was killed by signal 9; it starts again when a .py file changes")
+        (project / "greetings.py").write_text(MODULE + "\n")
+        terminal.until("greetings.py changed, reloading")
         assert submit(project).code == 0
 
 
@@ -77,11 +130,8 @@ def test_a_killed_dev_leaves_no_worker_behind(project: Path) -> None:
     with Terminal(["dev", "greetings.py", "--ephemeral"], env=ENV, cwd=project) as terminal:
         terminal.until("Ctrl-C stops all of this")
         assert submit(project).code == 0  # the worker is up
-        worker = int(Path(f"/proc/{terminal.process.pid}/task/{terminal.process.pid}/children").read_text().split()[-1])
-        watched = os.pidfd_open(worker)
+        watched = os.pidfd_open(worker_of(terminal))
         terminal.process.kill()
-        import select
-
         assert select.select([watched], [], [], 30)[0], "the worker outlived `flowq dev`"
         os.close(watched)
 

@@ -34,11 +34,15 @@ def test_what_users_returned_is_left_as_it_is() -> None:
     assert document["inputs"] == value
 
 
-def test_json_is_pure_ascii_without_controls_and_says_the_same() -> None:
+def test_json_is_without_controls_and_says_the_same() -> None:
     hostile = envelope("flow", snapshots.hostile())
     text = json_text(hostile, pretty=True)
-    assert all(char == "\n" or " " <= char <= "~" for char in text)
+    assert [char for char in text if not char.isprintable() and char != "\n"] == []
     assert json.loads(text)["data"]["id"] == snapshots.HOSTILE
+
+
+def test_what_is_printable_in_any_language_is_not_escaped() -> None:
+    assert json_text({"größer": "東京 🎬"}, pretty=False) == '{"größer":"東京 🎬"}'
 
 
 def test_numbers_that_json_lacks_become_null() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from flowq import errors
 from flowq.cli import exits
+from flowq.cli.usage import ArtifactNotFound, UsageError
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,11 @@ from flowq.cli import exits
         (errors.ServerNotConfigured(), 4),
         (errors.ServerUnreachable("redis://h", "refused"), 4),
         (errors.StorageForbids("s3://b", "no"), 4),
+        (errors.ArtifactMisused("a", "b", "c"), 1),
+        (errors.ArtifactNameTaken("a"), 1),
+        (errors.ArtifactNotWritten("a", "b"), 1),
+        (UsageError("a"), 2),
+        (ArtifactNotFound("a"), 3),
         (errors.EmbeddedServerMissing("Valkey", "install it"), 4),
         (errors.FlowFailed("a", "b", "E", "m"), 5),
         (errors.FlowCancelled("a", ""), 6),

@@ -12,6 +12,7 @@ import pytest
 from flowq.cli.render.flow import flow_view
 from flowq.cli.render.ink import cells, painted
 from flowq.cli.render.screen import Screen
+from flowq.model.failure import FailureKind
 from flowq.model.snapshot import FlowSnapshot
 from tests.cli import snapshots
 
@@ -82,6 +83,28 @@ def test_a_failed_flow_tells_its_root_cause_before_its_stages() -> None:
     cause = shown.index("encode failed after 3 of 3 attempts: ProgramFailed")
     assert cause < shown.index('File "pipelines.py", line 31') < shown.index("    stage ")
     assert "1 stage can't run: finalize" in shown
+
+
+def test_what_can_never_run_does_not_claim_to_wait() -> None:
+    shown = view(snapshots.FAILED, Screen(100))
+    assert "waits for" not in shown
+    assert "encode has failed" in shown
+
+
+def test_a_traceback_is_shown_without_underlines_and_only_where_it_leads_to_the_user_s_code() -> None:
+    failed = snapshots.FAILED.stage("encode")
+    cause = failed.failure
+    assert cause is not None
+    underlined = cause.traceback.replace("ProgramFailed:", "    ^^^~~^^^\nProgramFailed:")
+
+    def shown(kind: FailureKind) -> str:
+        failure = msgspec.structs.replace(cause, kind=kind, traceback=underlined)
+        stage = msgspec.structs.replace(failed, failure=failure)
+        return view(msgspec.structs.replace(snapshots.FAILED, graph=(stage,)), Screen(100))
+
+    assert "context().run(argv)" in shown("error")
+    assert "^" not in shown("error")
+    assert "context().run(argv)" not in shown("timeout")
 
 
 def test_the_root_cause_is_the_one_the_engine_named_and_else_the_first_that_failed() -> None:

@@ -103,6 +103,12 @@ def test_json_comes_as_text_or_from_a_file_and_pairs_win_over_it(tmp_path: Path)
     assert pipeline_arguments(sample, ["height=6"], f"@{tmp_path / 'in.json'}") == {"url": "a", "height": 6}
 
 
+@pytest.mark.parametrize("name", ["nofile", ".", ""])
+def test_a_file_that_can_not_be_read_is_named(name: str) -> None:
+    with pytest.raises(UsageError, match="names the file"):
+        pipeline_arguments(sample, [], f"@{name}")
+
+
 @pytest.mark.parametrize("source", ["", "{", "[1]", "null", "NaN", '{"a": NaN}', "[" * 100_000])
 def test_what_is_no_json_object_is_refused(source: str) -> None:
     with pytest.raises(UsageError, match="--input-json"):

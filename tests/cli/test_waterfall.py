@@ -38,6 +38,12 @@ def test_a_retry_shows_the_failed_try_and_the_back_off() -> None:
     assert bar(tried, 12) == " ▓▓▓╌╌╌░██"
 
 
+def test_an_attempt_that_failed_for_good_looks_like_the_ones_before_it() -> None:
+    first = AttemptSnapshot(1, "retried", "w", T0 + 1000, 3.0, "x")
+    given_up = stage("a", "failed", start=8, run=2, wait_seconds=1.0, attempt=2, history=(first,))
+    assert bar(given_up, 12) == " ▓▓▓╌╌╌░▓▓"
+
+
 def test_a_stage_in_back_off_shows_it_up_to_now() -> None:
     waiting = stage(
         "a",

@@ -12,14 +12,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
 from flowq.embedded.directory import DataDirectory, Endpoint
+from tests.engine.waiting import eventually
 
 LINGER_SECONDS = 0.5
 PROJECT = Path(__file__).parents[2]
@@ -47,14 +47,6 @@ def home() -> Iterator[Path]:
 def directory(home: Path) -> Path:
     """The path of a data directory that does not exist yet."""
     return home / ".flowq"
-
-
-def eventually(claim: Callable[[], object], seconds: float = 20) -> None:
-    """Waits until the claim holds; fails when it does not within `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not claim():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
 
 
 def endpoint_of(directory: Path) -> Endpoint:

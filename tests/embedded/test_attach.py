@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import stat
@@ -12,7 +13,8 @@ import redis
 
 from flowq.embedded import attach
 from flowq.errors import DataDirectoryUnusable
-from tests.embedded.conftest import LINGER_SECONDS, OtherProcess, client_of, endpoint_of, eventually, is_alive, is_unlocked
+from tests.embedded.conftest import LINGER_SECONDS, OtherProcess, client_of, endpoint_of, is_alive, is_unlocked
+from tests.engine.waiting import eventually
 
 
 def test_what_was_written_is_there_after_the_servers_stopped_and_started_again(directory: Path) -> None:
@@ -28,7 +30,7 @@ def test_what_was_written_is_there_after_the_servers_stopped_and_started_again(d
 def test_it_syncs_every_write_and_opens_no_tcp_port(directory: Path) -> None:
     with attach(directory, s3=False) as attachment, client_of(attachment.url) as client:
         settings = client.config_get("*")
-        inodes = {os.readlink(f).removeprefix("socket:[")[:-1] for f in Path(f"/proc/{attachment.server_pid}/fd").iterdir()}
+        inodes = _sockets_of(attachment.server_pid)
     assert settings["appendonly"] == "yes"
     assert settings["appendfsync"] == "always"
     assert settings["maxmemory-policy"] == "noeviction"
@@ -130,3 +132,12 @@ def test_ephemeral_data_are_elsewhere_and_gone_at_the_end(directory: Path) -> No
 def test_ephemeral_is_refused_while_lasting_data_are_served(directory: Path) -> None:
     with attach(directory, s3=False), pytest.raises(DataDirectoryUnusable, match="lasting data"):
         attach(directory, ephemeral=True, s3=False)
+
+
+def _sockets_of(pid: int) -> set[str]:
+    """The inodes of a process's open sockets."""
+    found: set[str] = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            found.add(os.readlink(descriptor).removeprefix("socket:[")[:-1])
+    return found

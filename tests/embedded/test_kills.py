@@ -15,7 +15,8 @@ from flowq.embedded import attach
 from flowq.embedded.directory import DataDirectory, Endpoint, write_private
 from flowq.embedded.messages import StartOrder
 from flowq.errors import DataDirectoryUnusable, EmbeddedServerFailed
-from tests.embedded.conftest import LINGER_SECONDS, client_of, endpoint_of, eventually, is_alive, is_unlocked, stop_keeper
+from tests.embedded.conftest import LINGER_SECONDS, client_of, endpoint_of, is_alive, is_unlocked, stop_keeper
+from tests.engine.waiting import eventually
 
 
 def test_a_killed_valkey_comes_back_under_its_clients_with_every_acknowledged_write(directory: Path) -> None:

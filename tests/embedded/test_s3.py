@@ -19,7 +19,8 @@ from flowq.embedded import attach
 from flowq.embedded.s3_probe import bucket_answers, bucket_keeps
 from flowq.errors import EmbeddedServerFailed
 from flowq.settings import S3Access
-from tests.embedded.conftest import LINGER_SECONDS, eventually, is_unlocked, stop_keeper
+from tests.embedded.conftest import LINGER_SECONDS, is_unlocked, stop_keeper
+from tests.engine.waiting import eventually
 
 
 def _s3(access: S3Access) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -161,6 +162,25 @@ def test_the_last_words_of_a_killed_child_are_heard_before_its_exit(play) -> Non
         assert scene.said == [Retire("enough")]
 
     play(act)
+
+
+def test_what_a_child_says_when_the_loop_is_gone_is_not_decoded_any_more(play, caplog: pytest.LogCaptureFixture) -> None:
+    """The thread that waits for it may meet the end of the interpreter, which a C extension at work does not survive."""
+    children: list[ChildProcess] = []
+    rubbish = "signal.signal(signal.SIGTERM, lambda *_: (os.write(link._opening.control_fd, b'{\\n'), os._exit(0)))\n"
+
+    async def act(scene: Scene) -> None:
+        children.append(await scene.start(OPEN_LINK + rubbish + _READY + SLEEP_ON))
+        await scene.hear()
+
+    play(act)
+    (child,) = children
+    (waiting,) = (thread for thread in threading.enumerate() if thread.name == f"flowq-child-{child.pid}")
+    os.kill(child.pid, signal.SIGTERM)
+    waiting.join(PATIENCE_SECONDS)
+    # uvloop closes the lifeline with the loop, so that the child may have ended by itself.
+    assert child._process.returncode in (0, -signal.SIGKILL), "it is reaped nevertheless"
+    assert "is no message" not in caplog.text
 
 
 def test_rubbish_on_the_control_pipe_is_dropped(play, caplog: pytest.LogCaptureFixture) -> None:

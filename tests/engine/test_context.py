@@ -49,9 +49,11 @@ async def test_a_stage_knows_its_run(producer: FlowProducer) -> None:
 
 
 async def test_each_of_many_stages_at_once_sees_its_own_context(producer: FlowProducer) -> None:
+    together = asyncio.Barrier(20)
+
     @stage
     async def who() -> str:
-        await asyncio.sleep(0.001)
+        await together.wait()
         return context().flow_id
 
     @stage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -10,6 +11,7 @@ from flowq import Artifact, Backoff, FlowProducer, context, stage
 from flowq.engine.duties import Closer, Pruner, Rescuer, Sweeper, rescue
 from flowq.store.store import Retention
 from flowq.store.views import Views
+from tests.engine.processes import PATIENCE_SECONDS, running_python
 from tests.engine.work import outcome, until, working
 from tests.store.acting import Actor
 from tests.store.graphs import one_stage, wide
@@ -77,7 +79,37 @@ async def test_sweeping_takes_what_no_run_has_committed_and_leaves_the_rest(prod
         artifact = await outcome(flow)
     storage, views = producer.storage, Views(producer._open.store)
     assert len(list(storage.objects())) == 2
-    await Sweeper(views, storage, grace_seconds=-1).run_once()
+    await Sweeper(views, lambda: storage, grace_seconds=-1).run_once()
     assert [found.key for found in storage.objects()] == [artifact.key]
     with artifact.open() as stream:
         assert stream.read() == b"data"
+
+
+_SWEEP = """
+import asyncio, sys
+from typing import Any
+from flowq.artifacts import open_storage
+from flowq.engine.duties import Sweeper
+from flowq.settings import S3Access
+
+async def main(unused: Any = None):
+    storage = open_storage("s3://bucket/prefix", S3Access(sys.stdin.readline().strip(), "key", "secret", "us-east-1"))
+    sweeping = asyncio.create_task(Sweeper(unused, lambda: storage).run_once())
+    await asyncio.to_thread(sys.stdin.readline)
+    sweeping.cancel()
+
+asyncio.run(main())
+"""
+
+
+def test_a_storage_that_never_answers_does_not_keep_the_process_that_sweeps_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf, running_python(_SWEEP) as process:
+        assert process.stdin is not None
+        process.stdin.write(f"http://127.0.0.1:{deaf.getsockname()[1]}\n")
+        process.stdin.flush()
+        asking, _ = deaf.accept()
+        with asking:
+            assert asking.recv(1)
+            process.stdin.write("end\n")
+            process.stdin.flush()
+            assert process.wait(PATIENCE_SECONDS) == 0

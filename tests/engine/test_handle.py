@@ -153,11 +153,12 @@ async def test_a_retry_runs_only_what_had_failed(producer: FlowProducer) -> None
 async def test_a_cancel_says_whether_it_was_in_time(producer: FlowProducer) -> None:
     flow = await producer.add(plus.flow(1))
     assert await flow.cancel("enough")
-    assert not await flow.cancel()
+    assert await flow.cancel("again"), "it is cancelled, and a lost answer must not look like a refusal"
     assert (await flow.inspect()).cancel_reason == "enough"
     assert await flow.retry() == 1
     async with working(producer, plus):
         assert await flow.result(30) == 2
+    assert not await flow.cancel(), "it has completed"
 
 
 async def test_waiting_ends_when_it_was_said_to(producer: FlowProducer) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +15,17 @@ import pytest
 from flowq import Backoff, FlowProducer, RetryAfter, Unrecoverable, Worker, context, pipeline, stage
 from flowq.engine.context import StageContext
 from flowq.engine.duties import rescue
-from flowq.errors import DefinitionError, FlowCancelled, FlowFailed, InvalidValue, ServerUnreachable, StageNameTaken
+from flowq.errors import (
+    DefinitionError,
+    FlowCancelled,
+    FlowFailed,
+    InvalidValue,
+    ServerUnreachable,
+    SlotsUnusable,
+    StageNameTaken,
+)
 from flowq.pipeline import Stage
+from tests.engine.waiting import closed_connections_of, in_the_end
 from tests.engine.work import Gate, outcome, until, working
 from tests.store.acting import Actor
 
@@ -401,6 +412,27 @@ async def test_a_worker_whose_lease_was_given_to_others_begins_again_and_its_lat
     assert runs == [1, 2]
 
 
+async def test_a_worker_that_begins_again_listens_no_longer_for_who_it_was(producer: FlowProducer) -> None:
+    @stage
+    async def quick() -> None: ...
+
+    store = producer._open.store
+
+    async def channels() -> set[bytes]:
+        return set(await store.connection.command("PUBSUB", "CHANNELS", f"{{{store.keys.namespace}:*:wake:*"))
+
+    async with working(producer, quick):
+        first = await in_the_end(channels)
+        (worker,) = await producer.workers()
+        for tag in store.partitions:
+            await store.rescue(tag, worker.id, "taken away by the test", b"", 3)
+
+        async def listens_for_another_only() -> bool:
+            return bool(now := await channels()) and not now & first
+
+        await in_the_end(listens_for_another_only)
+
+
 async def test_suspects_run_alone(producer: FlowProducer) -> None:
     running, together = 0, []
 
@@ -460,6 +492,21 @@ async def test_a_worker_without_a_server_says_so_in_one_error() -> None:
 
     with pytest.raises(ServerUnreachable):
         await Worker("redis://127.0.0.1:1", stages=[quick], namespace="nobody").run()
+
+
+async def test_a_worker_that_can_not_have_its_slots_leaves_no_connection_open(
+    producer: FlowProducer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @stage
+    async def quick() -> None: ...
+
+    settings = producer._settings
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    (tmp_path / f"flowq-{os.getuid()}-{settings.namespace}").write_text("no directory")
+    worker = Worker(settings.url, stages=[quick], namespace=settings.namespace, queues={"default": 1}, name="unlucky")
+    with pytest.raises(SlotsUnusable):
+        await worker.run()
+    await closed_connections_of("flowq:worker:unlucky", producer._open.store.connection.command)
 
 
 async def test_a_worker_that_can_not_be_is_refused_when_it_is_made() -> None:

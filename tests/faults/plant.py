@@ -21,6 +21,7 @@ from flowq import FlowHandle, FlowProducer
 from flowq.embedded.binaries import find_valkey
 from flowq.embedded.valkey import ask
 from flowq.model.snapshot import FlowSnapshot
+from tests.engine.waiting import eventually
 from tests.stories.processes import all_processes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,13 +67,13 @@ class Plant:
         argv = [str(find_valkey().path), *(word for name, value in options.items() for word in (f"--{name}", value))]
         with open(self.directory / "valkey.log", "ab") as log:
             self._server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + PATIENCE
-        while True:
+
+        def answers() -> bool:
             with contextlib.suppress(OSError):
-                if ask(socket, "PING").startswith("+PONG"):
-                    return
-            assert time.monotonic() < deadline, (self.directory / "valkey.log").read_text()[-2000:]
-            time.sleep(0.02)
+                return ask(socket, "PING").startswith("+PONG")
+            return False
+
+        eventually(answers, PATIENCE, self.logs)
 
     def kill_server(self) -> None:
         """SIGKILL."""
@@ -137,11 +138,7 @@ class Plant:
 
     def until(self, holds: Callable[[], Any], seconds: float = PATIENCE) -> Any:
         """What `holds` gives, once it is true."""
-        deadline = time.monotonic() + seconds
-        while not (found := holds()):
-            assert time.monotonic() < deadline, f"not so after {seconds} s\n{self.logs()}"
-            time.sleep(0.02)
-        return found
+        return eventually(holds, seconds, self.logs)
 
     def until_noted(self, stage: str, count: int = 1) -> list[Noted]:
         """Waits until so many runs of a stage have begun."""

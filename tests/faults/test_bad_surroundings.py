@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -128,6 +129,22 @@ def test_a_port_that_hangs_up(flowq: Flowq) -> None:
 def test_a_server_that_is_too_old(flowq: Flowq, product: str, version: str) -> None:
     with answering(as_an_old_server(product, version)) as url:
         refused(flowq, url, version, "Redis ≥ 7.0 or Valkey ≥ 7.2")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_whose_server_never_answers_ends_when_it_is_told(number: signal.Signals) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FLOWQ_")}
+        url = f"redis://127.0.0.1:{deaf.getsockname()[1]}"
+        argv = [sys.executable, "-m", "flowq", "worker", str(STAGES), "--url", url]
+        worker = subprocess.Popen(argv, env=environment | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE)
+        asking, _ = deaf.accept()
+        with asking:
+            assert asking.recv(1)
+            worker.send_signal(number)
+            _, said = worker.communicate(timeout=20)
+    assert worker.returncode != 0
+    assert b"Traceback" not in said
 
 
 def test_a_server_that_throws_keys_away(flowq: Flowq) -> None:

@@ -11,8 +11,10 @@ import pytest
 
 from flowq import FlowHandle, FlowProducer
 from flowq.errors import FlowqError, ServerUnreachable
+from flowq.store.connection import Connection
 from tests.faults import stages
 from tests.faults.plant import Plant, ended, producer_of
+from tests.servers import running_valkey
 from tests.stories.processes import all_processes
 
 pytestmark = [pytest.mark.fault, pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -163,6 +165,45 @@ async def test_a_failover_in_the_middle_is_waited_out(plant: Plant) -> None:
         assert refusal.value.code == "server_is_replica"
         await asyncio.sleep(1.0)
         await command("REPLICAOF", "NO", "ONE")
+        snapshot = await ended(flow)
+    assert (snapshot.state, snapshot.stage("until_file").runs) == ("completed", 1)
+
+
+@pytest.mark.parametrize(
+    ("verb", "answer", "config", "told"),
+    [
+        ("GET", "slot not served", {"cluster-enabled": "yes"}, ()),
+        ("GET", "is down and", {"replica-serve-stale-data": "no"}, ("REPLICAOF", "127.0.0.1", "1")),
+        ("INCR", "Not enough good replicas", {"min-replicas-to-write": "1"}, ()),
+    ],
+    ids=["CLUSTERDOWN", "MASTERDOWN", "NOREPLICAS"],
+)
+async def test_a_server_that_can_not_serve_for_now_is_asked_again(
+    verb: str, answer: str, config: dict[str, str], told: tuple[str, ...], anyio_backend: str
+) -> None:
+    with running_valkey(config) as url:
+        connection = Connection(url, patience=0)
+        try:
+            if told:
+                await connection.command(*told)
+            with pytest.raises(ServerUnreachable, match=answer):
+                await connection.command(verb, "key")
+            with pytest.raises(ServerUnreachable, match=answer):
+                await connection.commands((verb, "key"), (verb, "another"))
+        finally:
+            await connection.close()
+
+
+async def test_a_worker_waits_for_the_replicas_that_its_server_wants(plant: Plant) -> None:
+    plant.worker()
+    async with producer_of(plant) as producer:
+        flow = await producer.add(stages.until_file.flow(str(plant.directory / "go")))
+        await asyncio.to_thread(plant.until_noted, "until_file")
+        command = producer._open.store.connection.command
+        await command("CONFIG", "SET", "min-replicas-to-write", "1")
+        (plant.directory / "go").touch()
+        await asyncio.to_thread(plant.until, lambda: "NOREPLICAS" in plant.logs())
+        await command("CONFIG", "SET", "min-replicas-to-write", "0")
         snapshot = await ended(flow)
     assert (snapshot.state, snapshot.stage("until_file").runs) == ("completed", 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import hashlib
 import os
 import sys
@@ -13,13 +14,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from flowq.cli import exits
 from flowq.cli.report import note
 from flowq.cli.session import add_flow_id, found, output_of, producer_of, run_async, say_json
-from flowq.cli.usage import UsageError
-from flowq.errors import ArtifactCorrupt, ArtifactNameInvalid
+from flowq.cli.usage import ArtifactNotFound, UsageError
+from flowq.errors import ArtifactCorrupt, ArtifactNameInvalid, StageNotFound
 
 if TYPE_CHECKING:
     from flowq.model.artifact import Artifact
+    from flowq.model.snapshot import FlowSnapshot
 
 _CHUNK_BYTES = 1 << 20
+_NAMES_MAX = 10
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _artifact(arguments: argparse.Namespace) -> int:
     async with producer_of(arguments) as producer:
         flow_id = await found(producer, arguments)
-        artifact = await producer.flow(flow_id).artifact(arguments.stage, arguments.name)
+        artifact = _chosen(await producer.flow(flow_id).inspect(), arguments.stage, arguments.name)
         if arguments.show_url is not None:
             print(producer.storage.url(artifact, arguments.show_url))
         elif arguments.out == "-":
@@ -55,6 +58,29 @@ async def _artifact(arguments: argparse.Namespace) -> int:
                 _download(source, path, artifact)
             _tell(arguments, artifact, path)
     return exits.OK
+
+
+def _chosen(snapshot: FlowSnapshot, stage: str, name: str | None) -> Artifact:
+    """The one artifact that the stage, or a pattern such as `encode*`, and the name stand for."""
+    stages = [known for known in snapshot.graph if fnmatch.fnmatchcase(known.name, stage)]
+    if not stages:
+        raise StageNotFound(snapshot.id, stage, [known.name for known in snapshot.graph])
+    written = [(known.name, artifact) for known in stages for artifact in known.artifacts]
+    if not written:
+        states = " or ".join(sorted({known.state for known in stages}))
+        makers = ", ".join([known.name for known in snapshot.graph if known.artifacts][:_NAMES_MAX])
+        raise ArtifactNotFound(
+            f"stage {stage!r} of flow {snapshot.id!r} is {states} and has no artifact",
+            f"stages that have one: {makers or 'none'}",
+        )
+    fitting = [(maker, artifact) for maker, artifact in written if name in (None, artifact.name)]
+    if not fitting:
+        names = ", ".join(sorted({artifact.name for _, artifact in written})[:_NAMES_MAX])
+        raise ArtifactNotFound(f"stage {stage!r} of flow {snapshot.id!r} has no artifact {name!r}", f"it has: {names}")
+    if len(fitting) > 1:
+        choices = ", ".join(f"{maker} {artifact.name}" for maker, artifact in fitting[:_NAMES_MAX])
+        raise UsageError(f"{stage!r} stands for {len(fitting)} artifacts", f"give STAGE and NAME of one: {choices}")
+    return fitting[0][1]
 
 
 def _target(arguments: argparse.Namespace, artifact: Artifact) -> Path:

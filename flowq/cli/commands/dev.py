@@ -10,13 +10,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flowq.cli import exits
+from flowq.cli.modules import refuse_missing_module
 from flowq.cli.report import note
-from flowq.cli.session import run_async
+from flowq.cli.session import run_async, settings_of
 from flowq.cli.source_watch import SourceWatch
+from flowq.cli.usage import UsageError
+from flowq.settings import Settings, queue_slots
 
 if TYPE_CHECKING:
     from flowq.embedded import Attachment
@@ -41,48 +45,78 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs everything until Ctrl-C."""
-    return run_async(lambda: _dev(arguments))
+    """Runs everything until Ctrl-C. What was typed wrong is refused before anything starts."""
+    _refuse_other_servers(arguments)
+    settings = settings_of(
+        arguments,
+        worker_concurrency=arguments.concurrency,
+        worker_queues=dict(queue_slots(queue) for queue in arguments.queue) or None,
+    )
+    if arguments.module is not None:
+        refuse_missing_module(arguments.module)
+    return run_async(lambda: _dev(arguments, settings.namespace))
 
 
-async def _dev(arguments: argparse.Namespace) -> int:
+def _refuse_other_servers(arguments: argparse.Namespace) -> None:
+    for option in ("url", "artifacts"):
+        if getattr(arguments, option, None) is not None:
+            raise UsageError(f"`flowq dev` runs servers of its own and takes no --{option}", "for other servers: `flowq worker`")
+
+
+async def _dev(arguments: argparse.Namespace, namespace: str) -> int:
     stop = asyncio.Event()
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    _on_signals(stop.set)
     servers = await _Servers.start(arguments)
-    worker = _Worker(arguments, servers.url)
+    worker = _Worker(arguments, servers.url, namespace)
+
+    def stop_or_hurry() -> None:
+        if stop.is_set():
+            worker.terminate()
+        stop.set()
+
+    _on_signals(stop_or_hurry)
     try:
-        worker.start()
-        _tell(arguments, servers)
-        if arguments.module is None:
-            await _submit_sample(servers.url)
+        if not stop.is_set():
+            worker.start()
+            _tell(arguments, servers)
+            if arguments.module is None:
+                await _submit_sample(servers.url, namespace)
         return await _keep(arguments, servers, worker, stop)
     finally:
         await worker.stop()
         servers.attachment.close()
 
 
+def _on_signals(act: Callable[[], None]) -> None:
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(name, act)
+
+
 async def _keep(arguments: argparse.Namespace, servers: _Servers, worker: _Worker, stop: asyncio.Event) -> int:
     """Until told to stop: reloads the worker, and replaces servers that were killed."""
     watch = SourceWatch(_folders(arguments.module))
     while not stop.is_set():
+        # Not wait_for: before Python 3.12 it swallows a cancellation that comes in the same moment as the event.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _LOOK_SECONDS)
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await stop.wait()
         if stop.is_set():
             break
         await servers.replace_if_lost()
-        code = worker.ended()
-        if arguments.no_reload:
-            if code is not None:
-                return code
-            continue
-        if changed := watch.changed():
+        if not arguments.no_reload and (changed := watch.changed()):
             note(f"flowq: {Path(changed[0]).name} changed, reloading")
             await worker.stop()
             worker.start()
-        elif code is not None and worker.may_restart():
-            worker.start()
-    note("flowq: stopping")
+        elif (end := worker.newly_ended()) is not None:
+            if arguments.no_reload:
+                note(f"flowq: the worker {end.how}")
+                return end.code if end.code >= 0 else exits.ERROR
+            if end.is_accident:
+                note(f"flowq: the worker {end.how}, starting it again")
+                worker.start()
+            else:
+                note(f"flowq: the worker {end.how}; it starts again when a .py file changes")
+    note("flowq: stopping; a second Ctrl-C does not wait for running stages")
     return exits.OK
 
 
@@ -124,11 +158,28 @@ class _Servers:
         self.attachment = await asyncio.to_thread(attach, self.directory, ephemeral=self._ephemeral)
 
 
+class _End(NamedTuple):
+    """How the worker ended.
+
+    Attributes:
+        code: its exit code; negative: the signal that killed it.
+        is_accident: whether its code and options can't be the reason, so that it may be started as it was.
+    """
+
+    code: int
+    is_accident: bool
+
+    @property
+    def how(self) -> str:
+        """The end of a sentence that begins with "the worker"."""
+        return f"was killed by signal {-self.code}" if self.code < 0 else f"ended with exit code {self.code}"
+
+
 class _Worker:
     """The worker process: a real `flowq worker`, so that what works here works in production."""
 
-    def __init__(self, arguments: argparse.Namespace, url: str) -> None:
-        command = [sys.executable, "-m", "flowq", "worker", arguments.module or _SAMPLE, "--lifeline"]
+    def __init__(self, arguments: argparse.Namespace, url: str, namespace: str) -> None:
+        command = [sys.executable, "-m", "flowq", "worker", arguments.module or _SAMPLE, "--lifeline", "--namespace", namespace]
         command += ["-c", str(arguments.concurrency)] if arguments.concurrency else []
         command += [word for queue in arguments.queue for word in ("-q", queue)]
         self._command = [*command, *(["--debug"] if getattr(arguments, "debug", False) else [])]
@@ -137,32 +188,31 @@ class _Worker:
         self._environment = {**os.environ, "FLOWQ_URL": url}
         self._environment.pop("FLOWQ_ARTIFACTS", None)
         self._started_at = 0.0
-        self._told = False
 
     def start(self) -> None:
         """Starts it. Its own process group: Ctrl-C must reach it once, from here, or it would stop without draining."""
         self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=self._environment, process_group=0)
         self._started_at = time.monotonic()
-        self._told = False
 
-    def ended(self) -> int | None:
-        """Its exit code, said once; None while it runs."""
-        code = self._process.poll() if self._process else 0
-        if code is not None and not self._told:
-            self._told = True
-            note(f"flowq: the worker ended with exit code {code}; it starts again when a file changes")
-        return code
+    def newly_ended(self) -> _End | None:
+        """How it ended, told once; None before that and after it."""
+        if self._process is None or (code := self._process.poll()) is None:
+            return None
+        self._process = None
+        has_lived = time.monotonic() - self._started_at > _LIVED_SECONDS
+        return _End(code, is_accident=has_lived and code != exits.USAGE)
 
-    def may_restart(self) -> bool:
-        """Whether it had run long enough for its end to be an accident and not its code's fault."""
-        return time.monotonic() - self._started_at > _LIVED_SECONDS
+    def terminate(self) -> None:
+        """SIGTERM: running stages may finish; the second time they are handed back at once."""
+        if self._process is not None:
+            self._process.terminate()
 
     async def stop(self) -> None:
-        """SIGTERM, so that running stages may finish; the hard way when that takes too long."""
+        """Ends it, the hard way when that takes too long."""
         process = self._process
         if process is None or process.poll() is not None:
             return
-        process.terminate()
+        self.terminate()
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await asyncio.to_thread(process.wait)
@@ -189,17 +239,14 @@ def _tell(arguments: argparse.Namespace, servers: _Servers) -> None:
     target = f"{arguments.module}:PIPELINE -i key=value" if arguments.module else f"{_SAMPLE}:tour"
     print(f"try        flowq submit {target} --follow")
     print("           flowq list, flowq inspect latest, flowq watch; Ctrl-C stops all of this", flush=True)
-    if attachment.notice:
-        note(f"flowq: {attachment.notice}")
 
 
-async def _submit_sample(url: str) -> None:
+async def _submit_sample(url: str, namespace: str) -> None:
     """One flow at the start, so that there is something to look at."""
     from flowq.cli.sample import tour
     from flowq.engine.producer import FlowProducer
-    from flowq.settings import Settings
 
-    async with FlowProducer(settings=Settings(url=url)) as producer:
+    async with FlowProducer(settings=Settings(url=url, namespace=namespace)) as producer:
         handle = await producer.add(tour())
     print(f"sample     flow {handle.id} was submitted", flush=True)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from flowq.cli import exits
 from flowq.cli.session import output_of, producer_of, run_async, say_json
+from flowq.cli.usage import UsageError
+from flowq.cli.waiting import result_of, timeout_seconds
 
 if TYPE_CHECKING:
     from flowq.engine.handle import FlowHandle
@@ -33,6 +35,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Starts a flow and prints its id alone on stdout."""
     output_of(arguments)
+    if arguments.timeout is not None:
+        if not (arguments.follow or arguments.wait):
+            raise UsageError("--timeout is given, but nothing is waited for", "add --follow or --wait")
+        timeout_seconds(arguments)  # a wrong one must not be found after the flow was added
     return run_async(lambda: _submit(arguments))
 
 
@@ -60,8 +66,6 @@ async def _submit(arguments: argparse.Namespace) -> int:
 
 
 async def _to_the_end(arguments: argparse.Namespace, handle: FlowHandle[Any]) -> int:
-    from flowq.cli.waiting import result_of, timeout_seconds
-
     code = exits.OK
     if arguments.follow:
         from flowq.cli.following import follow, stderr_screen

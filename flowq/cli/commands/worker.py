@@ -10,6 +10,7 @@ import sys
 import threading
 
 from flowq.cli import exits
+from flowq.cli.modules import refuse_missing_module
 from flowq.cli.session import run_async, settings_of
 from flowq.settings import Settings, queue_slots
 
@@ -41,6 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs stages until SIGTERM or Ctrl-C; running stages may finish first."""
     settings = worker_settings(arguments)
+    for module in arguments.modules:
+        refuse_missing_module(module)
     level = logging.DEBUG if getattr(arguments, "debug", False) else logging.INFO
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("flowq").setLevel(level)

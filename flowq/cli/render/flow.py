@@ -12,7 +12,7 @@ from flowq.cli.render.clean import clean, clean_lines
 from flowq.cli.render.ink import Line, Span, crop, flowing, line, span, width_of, wrap
 from flowq.cli.render.notes import Notes
 from flowq.cli.render.screen import Screen
-from flowq.cli.render.sizes import shown_moment, shown_percent, shown_seconds, shown_stages
+from flowq.cli.render.sizes import shown_done, shown_moment, shown_percent, shown_seconds, shown_stages
 from flowq.cli.render.stages import gap_mark, stage_table
 from flowq.cli.render.waterfall import legend
 from flowq.model.snapshot import FlowSnapshot, StageSnapshot
@@ -53,7 +53,7 @@ def _head(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
     items = [
         (state, Span("  "), span(snapshot.id, "bold")),
         line(snapshot.pipeline),
-        line(f"{snapshot.finished:,}/{shown_stages(snapshot.stages)}"),
+        line(shown_done(snapshot.done, shown_stages(snapshot.stages), snapshot.failed)),
     ]
     if not snapshot.is_final:
         items.append(line(shown_percent(snapshot.progress)))
@@ -117,8 +117,8 @@ def _cause(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
     first, *rest = clean_lines(cause.failure.message)
     text = [f"{what}: {first}" if first else what, *rest]
     lines = _labelled("cause", [row for part in text for row in _text(part, "bad", screen)])
-    trace = [part for part in clean_lines(cause.failure.traceback) if part.strip() and not part.startswith("Traceback (")]
-    if trace:
+    # A stage is timed out from outside: where that happened is a place in flowq.
+    if cause.failure.kind != "timeout" and (trace := _trace(cause.failure.traceback)):
         hidden = len(trace) - _TRACEBACK_LINES_MAX
         shown = ([f"({hidden} lines more in `-o json`)"] if hidden > 0 else []) + trace[-_TRACEBACK_LINES_MAX:]
         lines += _labelled("at", [(Span(part, "dim"),) for row in shown for part in wrap(row, _room(screen))])
@@ -129,6 +129,11 @@ def _cause(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
     if stopped:
         lines += _labelled("so", _text(f"{shown_stages(len(stopped))} can't run: {_some(stopped)}", "", screen))
     return lines
+
+
+def _trace(traceback: str) -> list[str]:
+    """Its lines, without those that only underline a part of the line above: that is lost where lines are wrapped."""
+    return [part for part in clean_lines(traceback) if part.strip(" ^~") and not part.startswith("Traceback (")]
 
 
 def _root_cause(snapshot: FlowSnapshot) -> StageSnapshot | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from flowq.cli.render import palette
 from flowq.cli.render.ink import Line, Span, span
 from flowq.cli.render.screen import Screen
-from flowq.cli.render.sizes import shown_moment, shown_seconds
+from flowq.cli.render.sizes import shown_done, shown_moment, shown_seconds
 from flowq.cli.render.table import table
 from flowq.model.snapshot import FlowSummary
 
@@ -26,7 +26,6 @@ def listing(flows: Sequence[FlowSummary], now_ms: int, screen: Screen) -> list[L
 
 def _row(flow: FlowSummary, now_ms: int, screen: Screen) -> list[Span]:
     style = palette.style(flow.state)
-    failed = f", {flow.failed:,} failed" if flow.failed else ""
     seconds = max(0, (flow.ended_at or now_ms) - flow.created_at) / 1000
     belongs = " ".join(part for part in (flow.tenant, *(f"#{tag}" for tag in flow.tags)) if part)
     return [
@@ -34,7 +33,7 @@ def _row(flow: FlowSummary, now_ms: int, screen: Screen) -> list[Span]:
         span(flow.id),
         span(flow.pipeline),
         span(flow.state, style),
-        span(f"{flow.finished:,}/{flow.stages:,}{failed}"),
+        span(shown_done(flow.done, f"{flow.stages:,}", flow.failed)),
         span(shown_seconds(seconds)),
         span(shown_moment(flow.created_at), "dim"),
         span(belongs, "dim"),

@@ -7,13 +7,14 @@ from urllib.parse import quote
 
 from flowq.cli.documents import json_text
 from flowq.cli.render.clean import clean
+from flowq.cli.render.ink import crop
 from flowq.cli.render.screen import Screen
 from flowq.cli.render.sizes import shown_bytes, shown_seconds
 from flowq.model.artifact import Artifact
 from flowq.model.snapshot import FlowSnapshot, StageSnapshot
 
 _NAMES_MAX = 4
-_RESULT_CHARS_MAX = 60
+_RESULT_CELLS_MAX = 60
 
 
 class Note(NamedTuple):
@@ -68,7 +69,7 @@ class Notes:
 
     def _why(self, stage: StageSnapshot) -> str:
         waiting = [child for child in stage.children if self._state_of.get(child) != "completed"]
-        if stage.state == "blocked" and waiting:
+        if stage.state == "blocked" and waiting and (stage.reason is None or stage.reason.code != "flow_ended"):
             return "waits for " + _names(waiting, self._screen)
         sentence = stage.reason.sentence if stage.reason else stage.state
         if stage.state == "scheduled" and stage.failure is not None:
@@ -80,8 +81,9 @@ class Notes:
     def _failed(self, stage: StageSnapshot) -> str:
         if stage.failure is None:
             return "failed"
-        how = {"timeout": "timed out: ", "poisoned": "poisoned: ", "unrecoverable": "unrecoverable: "}.get(stage.failure.kind, "")
-        return how + stage.failure.line
+        # The other kinds have an error of their own, whose name says the same.
+        is_news = stage.failure.kind == "unrecoverable" and stage.failure.error_type != "Unrecoverable"
+        return ("unrecoverable: " if is_news else "") + stage.failure.line
 
     def _made(self, stage: StageSnapshot) -> str:
         if stage.artifacts:
@@ -90,9 +92,7 @@ class Notes:
             return ", ".join(shown) + (f", and {more} more" if more else "")
         if stage.result is None:
             return ""
-        text = json_text(stage.result, pretty=False)
-        room = _RESULT_CHARS_MAX - len(self._screen.ellipsis)
-        return text if len(text) <= _RESULT_CHARS_MAX else text[:room] + self._screen.ellipsis
+        return crop(json_text(stage.result, pretty=False), _RESULT_CELLS_MAX, self._screen.ellipsis)
 
     def _artifact(self, artifact: Artifact) -> str:
         key = artifact.key

@@ -48,3 +48,8 @@ def shown_counts(states: Iterable[str], unicode: bool) -> str:
 def shown_stages(count: int) -> str:
     """`1 stage`, `7 stages`."""
     return f"{count:,} stage" if count == 1 else f"{count:,} stages"
+
+
+def shown_done(done: int, total: str, failed: int) -> str:
+    """`3/7 stages`, `2/4 stages, 1 failed`: what failed is final, but not done."""
+    return f"{done:,}/{total}" + (f", {failed:,} failed" if failed else "")

@@ -132,7 +132,7 @@ def _group_cells(stages: Sequence[StageSnapshot], row: tree.Row, screen: Screen)
     state = next((state for state in palette.ORDER if counts[state]), stages[0].state)
     runs = sorted(stage.run_seconds for stage in stages if stage.run_seconds is not None)
     waits = sorted(stage.wait_seconds for stage in stages if stage.wait_seconds is not None)
-    share = sum(1.0 if stage.is_final else stage.progress or 0.0 for stage in stages) / len(stages)
+    share = sum(1.0 if stage.is_done else stage.progress or 0.0 for stage in stages) / len(stages)
     most = max((stage.attempt for stage in stages), default=0)
     times = "×" if screen.unicode else "x"
     return _Cells(

@@ -20,7 +20,7 @@ _STYLE: Final[dict[Shade, str]] = {"back_off": "dim", "wait": "wait", "spent": "
 
 
 class Stretch(NamedTuple):
-    """What a stage did for a while. `run` is the latest attempt, `spent` an earlier one that did not complete it."""
+    """What a stage did for a while. `run` is an attempt that runs, completed it or was cancelled; `spent` one that failed."""
 
     shade: Shade
     start: int
@@ -50,7 +50,7 @@ def stretches(stage: StageSnapshot, now: int) -> Iterator[Stretch]:
     if previous_end is not None and queued_at > previous_end:
         yield Stretch("back_off", previous_end, queued_at)
     yield Stretch("wait", queued_at, stage.started_at)
-    yield Stretch("run", stage.started_at, _run_end(stage, now))
+    yield Stretch("spent" if stage.state == "failed" else "run", stage.started_at, _run_end(stage, now))
 
 
 def busy(stages: Iterable[StageSnapshot], now: int) -> list[Busy]:

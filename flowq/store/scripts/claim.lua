@@ -41,7 +41,7 @@ local function claim_from(lane, quantum, holder, nonce, claims)
     if not entry then return count, true end
     local first, last, stamp, flow = string.match(entry, '^(%d+)%-?(%d*)(@?%d*):(.+)$')
     first, last = tonumber(first), tonumber(last) or tonumber(first)
-    local view = open_flow(flow, {field('', first), field('i', first)})
+    local view = first and open_flow(flow, {field('', first), field('i', first)})
     if view and is_open(view) and (stamp == '' or stamp == '@' .. view.head[CREATED_AT]) then
       local upto = math.min(last, first + quantum - count - 1)
       for index = first, upto do

@@ -1,0 +1,73 @@
+"""What `flowq doctor` finds on a real server that is set up in this way or that."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from flowq import FlowProducer, stage
+from flowq.engine.backend import Backend
+from flowq.engine.doctor import examine
+from flowq.model.finding import Finding
+from flowq.settings import Settings
+from tests.engine.work import working
+from tests.servers import running_valkey
+
+pytestmark = pytest.mark.anyio
+
+
+async def found(url: str) -> dict[str, Finding]:
+    """The findings by name, as a client finds them that comes now."""
+    backend = await Backend.open(Settings(url=url, namespace="examined"), name="flowq:doctor")
+    try:
+        return {finding.name: finding for finding in await examine(backend)}
+    finally:
+        await backend.close()
+
+
+@pytest.fixture
+async def url(anyio_backend: str) -> AsyncIterator[str]:
+    """A server of one's own, to set up."""
+    with running_valkey() as server:
+        yield server
+
+
+async def told(url: str, *options: str) -> None:
+    """Sets options of the server."""
+    backend = await Backend.open(Settings(url=url, namespace="examined"), name="flowq:test")
+    await backend.store.connection.command("CONFIG", "SET", *options)
+    await backend.close()
+
+
+async def test_a_bare_server_gets_warnings_with_remedies(url: str) -> None:
+    findings = await found(url)
+    warned = {name for name, finding in findings.items() if finding.level == "warn"}
+    assert warned == {"persistence", "workers", "artifacts"}
+    assert all(findings[name].remedy for name in warned)
+    assert {findings[name].level for name in ("server", "memory", "clock", "rights")} == {"ok"}
+
+
+@pytest.mark.parametrize(("fsync", "level"), [("always", "ok"), ("everysec", "warn"), ("no", "warn")])
+async def test_persistence_is_judged_by_what_a_crash_would_cost(url: str, fsync: str, level: str) -> None:
+    await told(url, "appendonly", "yes", "appendfsync", fsync)
+    persistence = (await found(url))["persistence"]
+    assert persistence.level == level
+    assert "appendfsync always" in persistence.problem + persistence.remedy
+
+
+@pytest.mark.parametrize(("maxmemory", "level"), [("1gb", "ok"), ("1", "fail")])
+async def test_memory_is_judged_by_what_is_left(url: str, maxmemory: str, level: str) -> None:
+    await found(url)  # the namespace's own key is there already: a full server would refuse it
+    await told(url, "maxmemory", maxmemory)
+    assert (await found(url))["memory"].level == level
+
+
+async def test_a_worker_and_a_storage_are_found(producer: FlowProducer) -> None:
+    @stage
+    async def examined() -> None: ...
+
+    async with working(producer, examined):
+        await (await producer.add(examined.flow())).result(30)
+        findings = {finding.name: finding for finding in await examine(producer._open)}
+    assert {findings[name].level for name in ("workers", "artifacts")} == {"ok"}
