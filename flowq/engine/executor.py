@@ -201,7 +201,8 @@ def _after_error(error: BaseException, stage: StagePlan | None, claim: Claim, pl
     outcome = after_error(error, stage or StagePlan("?", "?"), claim)
     if not isinstance(outcome, Fail) or stage is None or plan is None:
         return outcome
-    outcome = msgspec.structs.replace(outcome, fails_fast=plan.head.fail_fast)
+    if plan.head.fail_fast and not plan.is_tolerated(claim.index, by_all=True):
+        outcome = msgspec.structs.replace(outcome, closes=plan.head.stages)
     if not plan.is_tolerated(claim.index, by_all=False):
         return outcome
     failure = StageFailure.of(stage.name, failure_of(error), claim.attempt)

@@ -123,7 +123,7 @@ class Fail(msgspec.Struct, frozen=True, array_like=True, tag="fail"):
         result: what those who tolerate the failure get in its place, `opaque`; empty: nobody does.
         tolerant: they, packed: see `StoredPlan.tolerant`.
         is_tolerated: whether all do who would use the result, so that the flow may still complete.
-        fails_fast: whether the flow fails with it at once.
+        closes: how many stages the flow has, if it fails at once with this one; 0: it goes on.
     """
 
     flow_id: str
@@ -135,7 +135,7 @@ class Fail(msgspec.Struct, frozen=True, array_like=True, tag="fail"):
     result: msgspec.Raw = opaque(b"")
     tolerant: msgspec.Raw = opaque(b"\x90")
     is_tolerated: bool = False
-    fails_fast: bool = False
+    closes: int = 0
 
 
 class Release(msgspec.Struct, frozen=True, array_like=True, tag="release"):

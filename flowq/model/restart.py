@@ -30,7 +30,7 @@ class Restart(msgspec.Struct, frozen=True):
     Attributes:
         stages: those that run again.
         unfinished: how many stages then keep the flow from completing.
-        failures: how many then still count as failed.
+        failures: how many of these have failed.
     """
 
     stages: list[RestartedStage]
@@ -66,4 +66,5 @@ def restart(plan: Plan, states: Sequence[StageState], chosen: Iterable[int]) -> 
     finished = sum(
         state in ("completed", "skipped") or (state == "failed" and plan.is_tolerated(index)) for index, state in stand.items()
     )
-    return Restart(stages, len(states) - finished, sum(state == "failed" for state in stand.values()))
+    failures = sum(state == "failed" and not plan.is_tolerated(index) for index, state in stand.items())
+    return Restart(stages, len(states) - finished, failures)

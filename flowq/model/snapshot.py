@@ -125,7 +125,7 @@ class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
         ended_at: when it ended; None: it has not.
         stages: how many it has.
         finished: how many of them completed, were skipped or failed.
-        failed: how many of them failed.
+        failed: how many of them failed and keep the flow from completing; others are tolerated.
         tenant: whose it is.
         tags: its tags.
     """
@@ -158,7 +158,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         priority: the flow's priority.
         progress: 0…1 over all stages, each weighing the same.
         eta_seconds: how long it will probably still take; None: unknown.
-        root_cause: the name of the stage that failed first.
+        root_cause: the name of the stage that failed first, of those that keep the flow from completing.
         cancel_reason: why it was cancelled.
         run: 1 more than how often it was retried by hand.
         critical_path: names of the stages that decide how long it takes.

@@ -110,8 +110,7 @@ class _Assembled:
         names = tuple(self._plan.stages[index].name for index in path) if any(stage.run_seconds for stage in graph) else ()
         on_path = frozenset(names)
         state = FLOW_STATES[head.status]
-        failed = [stage for stage in graph if stage.state == "failed"]
-        causes = [stage for index, stage in enumerate(graph) if stage.state == "failed" and not self._plan.is_tolerated(index)]
+        failed = [stage for index, stage in enumerate(graph) if stage.state == "failed" and not self._plan.is_tolerated(index)]
         return FlowSnapshot(
             id=self._flow_id,
             pipeline=pipeline,
@@ -130,7 +129,7 @@ class _Assembled:
             priority=head.priority,
             progress=sum(stage.progress or 0.0 for stage in graph) / len(graph),
             eta_seconds=None if state not in ("running",) else _eta(graph),
-            root_cause=min(causes, key=lambda stage: stage.ended_at or 0).name if causes else None,
+            root_cause=min(failed, key=lambda stage: stage.ended_at or 0).name if failed else None,
             cancel_reason=head.reason,
             run=head.run,
             critical_path=names,

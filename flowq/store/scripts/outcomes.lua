@@ -44,10 +44,10 @@ function apply.retry(view, index, record, outcome)
   scheduled[#scheduled + 1] = index .. ':' .. view.id
 end
 
--- {…, error, cause, result for those who tolerate the failure or '', they packed as parents, whether all do, whether the flow
--- fails at once}
+-- {…, error, cause, result for those who tolerate the failure or '', they packed as parents, whether all do, more than 0 if
+-- the flow fails at once}
 function apply.fail(view, index, record, outcome)
-  local _, _, _, _, _, failure, cause, result, tolerant, is_tolerated, fails_fast = unpack(outcome)
+  local _, _, _, _, _, failure, cause, result, tolerant, is_tolerated, closes = unpack(outcome)
   local head = view.head
   remember(view, index, record, 'failed', cause)
   write(view, field('e', index), failure)
@@ -60,7 +60,7 @@ function apply.fail(view, index, record, outcome)
     write(view, field('r', index), result)
     release(view, tolerant)
   end
-  if fails_fast and not is_tolerated and is_open(view) then
+  if closes > 0 and is_open(view) then
     head[STATUS] = FAILING
     closing[#closing + 1], closing[#closing + 2] = 0, view.id
   end
