@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import fnmatch
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from flowq.engine.backend import Backend, StorageReader
+from flowq.engine.backend import Backend
+from flowq.engine.overrides import overridden
+from flowq.engine.results import read_result
 from flowq.errors import (
-    CorruptState,
     FlowCancelled,
     FlowFailed,
     FlowNotFound,
@@ -19,23 +20,18 @@ from flowq.errors import (
     FlowTimedOut,
     InvalidValue,
     StageNotFound,
-    StorageNotConfigured,
 )
-from flowq.model.artifact import Artifact, bound_reader
+from flowq.model.artifact import Artifact
 from flowq.model.duration import Duration, to_ms
 from flowq.model.event import Event, Gap
-from flowq.model.failure import Failure, unpacked
+from flowq.model.failure import Failure
 from flowq.model.plan import Plan
 from flowq.model.restart import restart
 from flowq.model.snapshot import FlowSnapshot
-from flowq.model.values import fill
-from flowq.pipeline import find_stage
-from flowq.pipeline.conversion import convert
-from flowq.pipeline.holes import packed_apart
 from flowq.store.feed import Feed, named
 from flowq.store.snapshots import Snapshots
-from flowq.store.views import FLOW_STATES, Views, head_decoder
-from flowq.store.wire import Head, WireEvent, again_of
+from flowq.store.views import FLOW_STATES, Views
+from flowq.store.wire import WireEvent, again_of
 
 R = TypeVar("R")
 
@@ -95,13 +91,13 @@ class FlowHandle(Generic[R]):
         if run is not None:
             if type(run) is not int or not await self._backend.store.completed_in(self.id, run):
                 raise InvalidValue("run", run, f"a number of an earlier run in which flow {self.id!r} completed")
-            return await self._result(run)
+            return await read_result(self._backend, self.id, await self._plan(), self._result_type, run)
         state = await self._ended(None if timeout is None else to_ms(timeout, "timeout") / 1000)
         if state == "failed":
             raise await self._failure()
         if state == "cancelled":
             raise FlowCancelled(self.id, (await self.inspect()).cancel_reason)
-        return await self._result()
+        return await read_result(self._backend, self.id, await self._plan(), self._result_type)
 
     async def events(self, after: int = 0) -> AsyncIterator[Event | Gap]:
         """The flow's events in order, from number `after` + 1 on, until the flow ends.
@@ -167,7 +163,7 @@ class FlowHandle(Generic[R]):
                 those that failed.
 
         Returns:
-            How many stages run again; 0: the flow has not ended, or there is nothing to run again.
+            How many stages run again that had begun; 0: it has not ended, or there is nothing to run again.
 
         Raises:
             FlowNotFound: it does not exist (any more).
@@ -179,14 +175,14 @@ class FlowHandle(Generic[R]):
         # The store refuses when the flow has changed since the snapshot, say because somebody else retries it.
         while await self._state() in ("failed", "cancelled", "completed"):
             snapshot = await self.inspect()
-            wanted = _indexes(snapshot, from_stage)
+            wanted = [] if from_stage is None else _indexes(snapshot, from_stage)
             chosen = wanted + [index for index, stage in enumerate(snapshot.graph) if stage.state in ("failed", "cancelled")]
             if not chosen:
                 return 0
-            literals = await self._overridden(plan, wanted or chosen, overrides or {})
+            literals = await overridden(self._backend.store, self.id, plan, wanted or chosen, overrides or {})
             again = restart(plan, [stage.state for stage in snapshot.graph], chosen)
             if await self._backend.store.retry(self.id, snapshot.seq, again_of(plan, again, literals)):
-                return len(again.stages)
+                return sum(snapshot.graph[stage.index].state != "blocked" for stage in again.stages)
         return 0
 
     async def artifact(self, stage: str, name: str | None = None) -> Artifact:
@@ -201,9 +197,7 @@ class FlowHandle(Generic[R]):
             InvalidValue: it has no such artifact, or several and none was named.
         """
         snapshot = await self.inspect()
-        found = [known for known in snapshot.graph if fnmatch.fnmatchcase(known.name, stage)]
-        if not found:
-            raise StageNotFound(self.id, stage, [known.name for known in snapshot.graph])
+        found = [snapshot.graph[index] for index in _indexes(snapshot, stage)]
         artifacts = [artifact for known in found for artifact in known.artifacts if name is None or artifact.name == name]
         if len(artifacts) != 1:
             names = sorted({artifact.name for known in found for artifact in known.artifacts})
@@ -225,30 +219,6 @@ class FlowHandle(Generic[R]):
         if (wanted := self._pipeline) and (found := (await Views(self._backend.store).header(self.id)).pipeline) != wanted:
             raise InvalidValue(f"the pipeline of flow {self.id!r}", found, f"{wanted!r}, which producer.flow(id, …) was given")
 
-    async def _overridden(self, plan: Plan, indexes: Sequence[int], overrides: Mapping[str, Any]) -> dict[int, bytes]:
-        """Stage index → its literal arguments with other values."""
-        if not overrides:
-            return {}
-        found = await self._backend.store.literals(self.id, indexes)
-        missing = set(overrides)
-        changed: dict[int, bytes] = {}
-        for index, literals in found.items():
-            stage = plan.stages[index]
-            bound = {binding.into[0] for binding in stage.bindings}
-            mine = {name: value for name, value in overrides.items() if name in literals and name not in bound}
-            if not mine:
-                continue
-            if (known := find_stage(stage.stage)) is not None:
-                known.signature.check({name: value for name, value in mine.items() if name in known.signature.names})
-            changed[index] = packed_apart(literals | mine, stage.name)[0]
-            missing -= mine.keys()
-        if missing:
-            known_names = sorted({name for literals in found.values() for name in literals})
-            raise InvalidValue(
-                "overrides", sorted(missing), f"arguments with values of their own: {', '.join(known_names) or 'none'}"
-            )
-        return changed
-
     async def _ended(self, seconds: float | None) -> str:
         give_up_at = None if seconds is None else time.monotonic() + seconds
         told = asyncio.Event()
@@ -269,49 +239,14 @@ class FlowHandle(Generic[R]):
             undo()
 
     async def _state(self) -> str:
-        head = await self._head()
+        head = await Views(self._backend.store).head(self.id)
         return "running" if head.status in ("z", "y") else FLOW_STATES[head.status]
-
-    async def _head(self) -> Head:
-        data = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "m")
-        if data is None:
-            raise FlowNotFound(self.id)
-        return head_decoder.decode(data)
 
     async def _failure(self) -> FlowqError:
         snapshot = await self.inspect()
         stage = snapshot.stage(snapshot.root_cause) if snapshot.root_cause else None
         failure = stage.failure if stage and stage.failure else Failure("Unknown", "the flow's record does not say why")
         return FlowFailed(self.id, stage.name if stage else "?", failure.error_type, failure.message, failure.traceback)
-
-    async def _result(self, run: int | None = None) -> R:
-        plan = await self._plan()
-        wanted = sorted({binding.child for binding in plan.output})
-        if run is None:
-            packed = await self._backend.store.results(self.id, wanted)
-        else:
-            packed = await self._backend.store.earlier_results(self.id, wanted, run, (await self._head()).run)
-        literal = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "out")
-        results: dict[int, Any] = {}
-        for child in wanted:
-            if child not in packed:
-                raise CorruptState(self.id, f"result of {plan.stages[child].name}", "it is missing")
-            results[child] = unpacked(await self._whole(packed[child]))
-        value = fill(unpacked(literal) if literal is not None else None, plan.output, results)
-        bound_reader.set(StorageReader(self._backend))
-        try:
-            return convert(value, self._result_type, "result")
-        except InvalidValue as error:
-            raise CorruptState(self.id, "result", f"it is not of the declared type: {error.problem}") from None
-
-    async def _whole(self, data: bytes) -> bytes:
-        from flowq.artifacts.spill import is_spilled, unspill
-
-        if not is_spilled(data):
-            return data
-        if self._backend.storage is None:
-            raise StorageNotConfigured(f"the result of flow {self.id!r} lies in artifact storage")
-        return await self._backend.storage.in_thread(unspill, self._backend.storage, data)
 
     async def _plan(self) -> Plan:
         digest = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "p")
@@ -344,10 +279,8 @@ class FlowHandle(Generic[R]):
                     return
 
 
-def _indexes(snapshot: FlowSnapshot, pattern: str | None) -> list[int]:
+def _indexes(snapshot: FlowSnapshot, pattern: str) -> list[int]:
     """The stages that a name or pattern means."""
-    if pattern is None:
-        return []
     found = [index for index, stage in enumerate(snapshot.graph) if fnmatch.fnmatchcase(stage.name, pattern)]
     if not found:
         raise StageNotFound(snapshot.id, pattern, [stage.name for stage in snapshot.graph])

@@ -73,6 +73,7 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         children: names of the stages it waits for.
         reason: why it is not running; None when it runs or is final.
         failure: why it failed, or why its latest attempt did.
+        is_tolerated: whether it failed, and all who use its result tolerate that.
         result: what it returned, as plain data; None until completed.
         artifacts: the artifacts it committed.
         history: earlier runs that did not complete it.
@@ -98,6 +99,7 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     children: tuple[str, ...] = ()
     reason: Reason | None = None
     failure: Failure | None = None
+    is_tolerated: bool = False
     result: Any = None
     artifacts: tuple[Artifact, ...] = ()
     history: tuple[AttemptSnapshot, ...] = ()

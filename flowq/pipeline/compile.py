@@ -51,7 +51,7 @@ def compiled(pipeline: str, calls: Sequence[Call], output: tuple[Binding, ...], 
             children=children[index],
             parents=tuple(parents[index]),
             tolerates=tolerates[index],
-        )  # fmt: skip
+        )
         for index, call in enumerate(calls)
     )
     return Plan(pipeline, stages, output, fail_fast)

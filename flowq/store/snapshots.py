@@ -110,7 +110,7 @@ class _Assembled:
         names = tuple(self._plan.stages[index].name for index in path) if any(stage.run_seconds for stage in graph) else ()
         on_path = frozenset(names)
         state = FLOW_STATES[head.status]
-        failed = [stage for index, stage in enumerate(graph) if stage.state == "failed" and not self._plan.is_tolerated(index)]
+        failed = [stage for stage in graph if stage.state == "failed" and not stage.is_tolerated]
         return FlowSnapshot(
             id=self._flow_id,
             pipeline=pipeline,
@@ -159,6 +159,7 @@ class _Assembled:
             attempts=plan.attempts,
             children=children,
             failure=failure,
+            is_tolerated=state == "failed" and self._plan.is_tolerated(index),
             progress=1.0 if state in ("completed", "skipped") else fraction,
             message=message,
             ready_at=self._head.created_at if state == "ready" else None,

@@ -53,6 +53,13 @@ class Views:
             raise FlowNotFound(flow_id)
         return header_decoder.decode(data)
 
+    async def head(self, flow_id: str) -> Head:
+        """The flow's counters and times. Raises FlowNotFound."""
+        data = await self._connection.command("HGET", self._store.keys.flow(flow_id), "m")
+        if data is None:
+            raise FlowNotFound(flow_id)
+        return head_decoder.decode(data)
+
     async def exists(self, flow_id: str) -> bool:
         """Whether there is such a flow."""
         return bool(await self._connection.command("EXISTS", self._store.keys.flow(flow_id)))

@@ -138,8 +138,9 @@ async def test_a_failed_child_keeps_its_parent_from_running_and_fails_the_flow(p
     snapshot = await flow.inspect()
     assert (failed.value.stage, snapshot.root_cause) == ("cf_part", "cf_part")
     assert (snapshot.stage("cf_part-2").state, snapshot.stage("cf_sum").state) == ("completed", "blocked")
-    assert snapshot.stage("cf_sum").reason is not None
-    assert snapshot.stage("cf_sum").reason.code == "flow_ended"
+    reason = snapshot.stage("cf_sum").reason
+    assert reason is not None
+    assert reason.code == "flow_ended"
     assert ran["cf_sum"] == 0
 
 
@@ -152,7 +153,8 @@ async def test_who_tolerates_a_failure_gets_it_as_a_value_and_the_flow_completes
     assert (snapshot.state, snapshot.failed, snapshot.root_cause) == ("completed", 0, None)
     assert snapshot.stage("cf_part").state == "failed"
     assert await told(flow) == [
-        "added", "claimed cf_part", "failed cf_part", "released cf_either", "claimed cf_either", "completed cf_either", "completed",
+        "added", "claimed cf_part", "failed cf_part",
+        "released cf_either", "claimed cf_either", "completed cf_either", "completed",
     ]  # fmt: skip
     (listed,) = await producer.list(state="completed")
     assert (listed.finished, listed.failed) == (2, 0)
@@ -246,7 +248,7 @@ async def test_a_retry_runs_what_failed_and_nothing_that_completed(producer: Flo
         with pytest.raises(FlowFailed):
             await flow.result(30)
         broken.clear()
-        assert await flow.retry() == 2
+        assert await flow.retry() == 1
         assert await flow.result(30) == 3
     assert ran == {"cf_part": 2, "cf_part-2": 1, "cf_sum": 1}
     assert (await flow.inspect()).run == 2
@@ -260,7 +262,7 @@ async def test_a_retried_child_repairs_the_parents_that_tolerated_its_failure(pr
             await flow.result(30)
         assert ran["cf_either"] == 1
         broken.clear()
-        assert await flow.retry() == 3
+        assert await flow.retry() == 2
         assert await flow.result(30) == ("7 and 0", 7)
     assert ran["cf_either"] == 2
 

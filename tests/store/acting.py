@@ -183,5 +183,7 @@ def two_in_one_partition(store: Store) -> tuple[str, str]:
 
 def again(snapshot: FlowSnapshot, plan: Plan, names: Sequence[str] = ()) -> Again:
     """What a retry by hand does: of these stages, or of all that failed or were cancelled."""
-    chosen = [index for index, stage in enumerate(snapshot.graph) if stage.name in names or stage.state in ("failed", "cancelled")]
+    chosen = [
+        index for index, stage in enumerate(snapshot.graph) if stage.name in names or stage.state in ("failed", "cancelled")
+    ]
     return again_of(plan, restart(plan, [stage.state for stage in snapshot.graph], chosen))
