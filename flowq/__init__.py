@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from flowq.errors import FlowqError, RetryAfter, Unrecoverable
 from flowq.model.artifact import Artifact
+from flowq.model.failure import StageFailure
 from flowq.model.retry import Backoff
 from flowq.model.spec import FlowSpec
-from flowq.pipeline import Node, declare, pipeline, resource, stage
+from flowq.pipeline import Node, declare, pipeline, resource, stage, succeeded, tolerate
 
 if TYPE_CHECKING:
     from flowq.engine.context import context
@@ -36,6 +37,7 @@ __all__ = [
     "FlowqError",
     "Node",
     "RetryAfter",
+    "StageFailure",
     "Unrecoverable",
     "Worker",
     "context",
@@ -43,6 +45,8 @@ __all__ = [
     "pipeline",
     "resource",
     "stage",
+    "succeeded",
+    "tolerate",
 ]
 
 

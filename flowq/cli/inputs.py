@@ -43,6 +43,21 @@ def pipeline_arguments(function: Callable[..., Any], pairs: Sequence[str], json_
     return values
 
 
+def arguments_typed(pairs: Sequence[str], option: str) -> dict[str, Any]:
+    """`key=value` as typed, of arguments whose types are not known here: JSON where it is some, else text.
+
+    Raises:
+        UsageError: one has no '='.
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise UsageError(f"{option} {shown(pair)} has no '='", f"write {option} key=value")
+        values[name] = typed(name, text, Any)
+    return values
+
+
 def typed(name: str, text: str, kind: Any) -> Any:
     """One value as typed at a prompt, as what the annotation says.
 

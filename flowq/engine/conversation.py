@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 
 from flowq.errors import CorruptState
-from flowq.model.outcome import Claim, Exchanged, Outcome, Progress
+from flowq.model.outcome import Claim, Exchanged, Fail, Outcome, Progress
 from flowq.store.store import Store, Wants
 
 log = logging.getLogger("flowq.engine")
@@ -33,17 +33,16 @@ _PROGRESS_SECONDS = 0.1
 class Room(Protocol):
     """What a worker has room for, asked before each call."""
 
-    def take(self, most: int) -> tuple[int, list[Wants]]:
-        """Reserves room: how many stages at most, and of which routes. (0, []): none."""
+    def take(self, most: int, partition: str) -> tuple[int, list[Wants]]:
+        """Reserves room: how many stages at most, and of which routes. (0, []): none, or it is the turn of another partition."""
         ...
 
     def give_back(self, taken: int, wants: list[Wants], claims: list[Claim]) -> None:
         """Gives back what the claims did not use."""
         ...
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there is room for a stage more."""
+    def admits(self, partition: str) -> bool:
+        """Whether there is room for a stage of this partition; if not, it is noted that it waits for some."""
         ...
 
 
@@ -56,6 +55,10 @@ class Listener(Protocol):
 
     def cancel(self, flow_id: str, index: int, fence: int) -> None:
         """Ends a stage that runs here and whose flow was cancelled."""
+        ...
+
+    def close(self, flow_id: str, stages: int) -> None:
+        """Ends what else runs of a flow that has failed at once."""
         ...
 
     def refused(self, outcome: Outcome, word: str, holder: str) -> None:
@@ -122,6 +125,10 @@ class Conversation:
         self._idle_until = self._news_due_at = 0.0
         self._stirred.set()
 
+    def stir(self) -> None:
+        """There is room again."""
+        self._stirred.set()
+
     def stop_claiming(self) -> None:
         """Only reports from now on."""
         self._claims_on = False
@@ -160,17 +167,16 @@ class Conversation:
         while not self._outcomes and not self._is_over:
             now = time.monotonic()
             # Who can't claim still asks whether what it runs was cancelled: a wake-up that says so may be lost.
-            can_claim = self._claims_on and self._room.is_open
-            asks_at = self._idle_until if can_claim else self._news_due_at
-            if now >= asks_at and self._may_ask(line):
+            can_claim = self._claims_on and now >= self._idle_until and self._room.admits(self._tag)
+            if (can_claim or now >= self._news_due_at) and self._may_ask(line):
                 return
             waits = [_POLL_SECONDS]
             if self._progress:
                 if now >= self._progress_due_at:
                     return
                 waits.append(self._progress_due_at - now)
-            if line.number == 0 and asks_at > now:
-                waits.append(asks_at - now)
+            if line.number == 0:
+                waits += [due_at - now for due_at in (self._idle_until, self._news_due_at) if due_at > now]
             self._stirred.clear()
             # Not wait_for: before Python 3.12 it swallows a cancellation that comes in the same moment as the event.
             with contextlib.suppress(TimeoutError):
@@ -187,7 +193,8 @@ class Conversation:
         outcomes, self._outcomes = self._outcomes[:most], self._outcomes[most:]
         progress = self._take_progress()
         may_claim = self._claims_on and not self._doubtful and time.monotonic() >= self._claims_again_at
-        capacity, wants = self._room.take(BATCH) if may_claim else (0, [])
+        is_refused = may_claim and not self._room.admits(self._tag)  # it is told when it is its turn
+        capacity, wants = self._room.take(BATCH, self._tag) if may_claim else (0, [])
         line.seq += 1
         self._in_flight += 1
         wakes = self._wakes
@@ -213,7 +220,7 @@ class Conversation:
         # No room at all, though it claims: other processes of this host have the slots; what ends here asks by itself.
         if wakes == self._wakes:
             self._news_due_at = time.monotonic() + _POLL_SECONDS
-        is_idle = (len(answer.claims) < capacity or not capacity) and wakes == self._wakes
+        is_idle = (len(answer.claims) < capacity or not capacity) and not is_refused and wakes == self._wakes
         self._heard(answer, outcomes, is_idle=is_idle)
         return True
 
@@ -242,6 +249,9 @@ class Conversation:
                 self._listener.refused(outcomes[verdict.position], verdict.word, verdict.holder)
         for flow_id, index, fence in answer.cancelled:
             self._listener.cancel(flow_id, index, fence)
+        for outcome in outcomes:
+            if isinstance(outcome, Fail) and outcome.closes:
+                self._listener.close(outcome.flow_id, outcome.closes)
         for claim in answer.claims:
             self._listener.start(claim)
         self._idle_until = 0.0

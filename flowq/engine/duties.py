@@ -11,30 +11,17 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from typing import TypeVar
 
-import msgspec
-
 from flowq.artifacts.keys import FolderId
 from flowq.artifacts.storage import Storage
 from flowq.artifacts.sweep import sweep
 from flowq.engine.lease import LEASE_MS_MAX
 from flowq.errors import FlowNotFound
-from flowq.model.failure import Failure
 from flowq.store.store import Store
 from flowq.store.views import Views
 
 T = TypeVar("T")
 
 log = logging.getLogger("flowq.engine")
-
-MAX_CRASHES = 3
-
-_pack = msgspec.msgpack.Encoder().encode
-
-
-def poisoned(cause: str) -> bytes:
-    """The packed failure of a stage that crashed its process too often."""
-    message = f"it ended its process {MAX_CRASHES} times, each time alone in it; the last time: {cause}"
-    return _pack(Failure("Poisoned", message, kind="poisoned"))
 
 
 async def rescue(
@@ -45,9 +32,8 @@ async def rescue(
     Unless it was a crash, nobody is charged with it: the process was stopped, or lost its lease.
     """
     rescued = 0
-    failure = poisoned(cause) if is_crash else b""
     for tag in tags or store.partitions:
-        rescued += await store.rescue(tag, holder, cause, failure, MAX_CRASHES, deadline)
+        rescued += await store.rescue(tag, holder, cause, deadline, is_crash=is_crash)
     if rescued:
         log.warning("rescued %d stages of %s: %s", rescued, holder, cause)
     return rescued

@@ -20,12 +20,13 @@ from flowq.artifacts.spill import is_spilled, spill, unspill
 from flowq.artifacts.storage import Storage
 from flowq.engine import context as stage_contexts
 from flowq.engine.context import StageContext
-from flowq.engine.policy import after_error
+from flowq.engine.policy import MAX_CRASHES, Poisoned, after_error, failure_of
 from flowq.engine.stage_threads import StageThreads
 from flowq.errors import CorruptState, StageTimedOut, StorageNotConfigured, ValueTooLarge
 from flowq.model.artifact import bound_reader
-from flowq.model.outcome import Claim, Complete, Outcome, Progress, Release, opaque
-from flowq.model.plan import StagePlan
+from flowq.model.failure import StageFailure, unpacked
+from flowq.model.outcome import Claim, Complete, Fail, Outcome, Progress, Release, Skip, opaque
+from flowq.model.plan import CONDITION, StagePlan
 from flowq.model.values import INLINE_BYTES_MAX, fill
 from flowq.pipeline.stage import AnyStage
 from flowq.store.store import Store
@@ -34,7 +35,6 @@ from flowq.store.stored_plan import StoredPlan
 log = logging.getLogger("flowq.engine")
 
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder().decode
 _NOTHING = opaque(b"")
 
 
@@ -85,27 +85,32 @@ class Executor:
             stage = plan.stage(claim.index)
             stage_context = self._context_for(claim, stage, plan)
             running(stage_context)
+            if claim.crashes >= MAX_CRASHES:
+                raise Poisoned(claim.crashes, await self._store.last_crash(claim.flow_id, claim.index))
             function = self._stages[stage.stage]
-            arguments = function.signature.arguments(await self._inputs(claim, stage))
+            inputs = await self._inputs(claim, stage)
+            if not inputs.pop(CONDITION, True):
+                return Skip(*claim.run, opaque(_pack(None)), _NOTHING, plan.releases(claim.index))
+            arguments = function.signature.arguments(inputs)
             result = await self._call(function, stage, stage_context, arguments)
             return await self._completed(claim, function, stage_context, result, plan)
         except asyncio.CancelledError as error:
             if error.args and error.args[0] is GivenBack:
-                return Release(claim.flow_id, claim.index, claim.token.fence, claim.token.nonce)
+                return Release(*claim.run)
             if stage_context is not None and stage_context.cancelled:
                 return None
             if (task := asyncio.current_task()) is None or task.cancelling():
                 raise
             # The stage raised it by itself, say because it awaited a task that was cancelled: a failure like any other.
-            return after_error(error, stage or StagePlan("?", "?"), claim)
+            return _after_error(error, stage, claim, plan)
         # The one place that catches everything: whatever a stage raises is its outcome, not ours.
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | SystemExit) and stage_context is None:
                 raise
             if stage_context is not None and stage_context.is_given_back:  # what it made of being stopped
-                return Release(claim.flow_id, claim.index, claim.token.fence, claim.token.nonce)
+                return Release(*claim.run)
             log.debug("stage failed", exc_info=error, extra={"flow_id": claim.flow_id})
-            return after_error(error, stage or StagePlan("?", "?"), claim)
+            return _after_error(error, stage, claim, plan)
 
     def close(self) -> None:
         """Lets go of the threads; functions that still run in them go on, refused by their tokens."""
@@ -115,7 +120,6 @@ class Executor:
         deadline = None
         if stage.timeout_ms is not None:
             deadline = datetime.datetime.now(datetime.UTC) + datetime.timedelta(milliseconds=stage.timeout_ms)
-        run = (claim.flow_id, claim.index, claim.token.fence, claim.token.nonce)
         return StageContext(
             claim.flow_id,
             stage.name,
@@ -125,13 +129,13 @@ class Executor:
             children=plan.names(stage.children),
             deadline=deadline,
             storage=self._storage,
-            on_progress=lambda fraction, message: self._on_progress(Progress(*run, fraction, message)),
+            on_progress=lambda fraction, message: self._on_progress(Progress(*claim.run, fraction, message)),
             on_group=self._on_group,
         )
 
     async def _inputs(self, claim: Claim, stage: StagePlan) -> dict[str, Any]:
         """The stage's arguments as plain data: its literals, with its children's results in their places."""
-        arguments: dict[str, Any] = _unpack(claim.literals) if claim.literals else {}
+        arguments: dict[str, Any] = unpacked(claim.literals) if claim.literals else {}
         if not stage.bindings:
             return arguments
         packed, children = claim.results, {binding.child for binding in stage.bindings}
@@ -142,7 +146,7 @@ class Executor:
             data = packed.get(child)
             if not data:
                 raise CorruptState(claim.flow_id, f"result of stage {child}", "it is missing")
-            results[child] = _unpack(await self._whole(data) if is_spilled(data) else data)
+            results[child] = unpacked(await self._whole(data) if is_spilled(data) else data)
         return fill(arguments, stage.bindings, results)
 
     async def _whole(self, data: bytes) -> bytes:
@@ -188,12 +192,23 @@ class Executor:
             folder = stage_folder(claim.flow_id, stage_context.stage, str(claim.token))
             packed = await self._storage.in_thread(spill, self._storage, folder, packed)
         artifacts = stage_context.committed_artifacts()
-        return Complete(
-            claim.flow_id,
-            claim.index,
-            claim.token.fence,
-            claim.token.nonce,
-            opaque(packed),
-            opaque(_pack(artifacts)) if artifacts else _NOTHING,
-            plan.releases(claim.index),
-        )
+        noted = opaque(_pack(artifacts)) if artifacts else _NOTHING
+        return Complete(*claim.run, opaque(packed), noted, plan.releases(claim.index))
+
+
+def _after_error(error: BaseException, stage: StagePlan | None, claim: Claim, plan: StoredPlan | None) -> Outcome:
+    """The outcome of a run that raised, with what a failure for good means to the other stages."""
+    outcome = after_error(error, stage or StagePlan("?", "?"), claim)
+    if not isinstance(outcome, Fail) or stage is None or plan is None:
+        return outcome
+    if plan.head.fail_fast and not plan.is_tolerated(claim.index, by_all=True):
+        outcome = msgspec.structs.replace(outcome, closes=plan.head.stages)
+    if not plan.is_tolerated(claim.index, by_all=False):
+        return outcome
+    failure = StageFailure.of(stage.name, failure_of(error), claim.attempt)
+    return msgspec.structs.replace(
+        outcome,
+        result=opaque(failure.packed()),
+        tolerant=plan.tolerant(claim.index),
+        is_tolerated=plan.is_tolerated(claim.index, by_all=True),
+    )

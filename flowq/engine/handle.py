@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import fnmatch
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
-import msgspec
-
-from flowq.engine.backend import Backend, StorageReader
+from flowq.engine.backend import Backend
+from flowq.engine.overrides import overridden
+from flowq.engine.results import read_result
 from flowq.errors import (
-    CorruptState,
     FlowCancelled,
     FlowFailed,
     FlowNotFound,
@@ -21,26 +20,23 @@ from flowq.errors import (
     FlowTimedOut,
     InvalidValue,
     StageNotFound,
-    StorageNotConfigured,
 )
-from flowq.model.artifact import Artifact, bound_reader
+from flowq.model.artifact import Artifact
 from flowq.model.duration import Duration, to_ms
 from flowq.model.event import Event, Gap
 from flowq.model.failure import Failure
 from flowq.model.plan import Plan
-from flowq.model.snapshot import FlowSnapshot, StageSnapshot
-from flowq.model.values import fill
+from flowq.model.restart import restart
+from flowq.model.snapshot import FlowSnapshot
 from flowq.store.feed import Feed, named
 from flowq.store.snapshots import Snapshots
-from flowq.store.views import FLOW_STATES, Views, head_decoder
-from flowq.store.wire import WireEvent, needs_of
+from flowq.store.views import FLOW_STATES, Views
+from flowq.store.wire import WireEvent, again_of
 
 R = TypeVar("R")
 
 # Beside the server's message that the flow has ended, which may be lost.
 _POLL_SECONDS = 5.0
-
-_unpack = msgspec.msgpack.Decoder().decode
 
 
 class Opened(NamedTuple):
@@ -76,26 +72,32 @@ class FlowHandle(Generic[R]):
         """
         return await Snapshots(self._backend.store, Views(self._backend.store)).snapshot(self.id)
 
-    async def result(self, timeout: Duration | None = None) -> R:
+    async def result(self, timeout: Duration | None = None, *, run: int | None = None) -> R:
         """Waits until the flow has ended and returns what its pipeline returns.
 
         Args:
             timeout: give up after so long; the flow goes on.
+            run: what it returned in an earlier run, counted from 1, before it was retried by hand; without waiting.
 
         Raises:
             FlowFailed: carries the root cause.
             FlowCancelled: it was cancelled.
             FlowTimedOut: it has not ended in time.
             FlowNotFound: it does not exist (any more).
-            InvalidValue: it is a flow of another pipeline than `producer.flow` was given.
+            InvalidValue: it is a flow of another pipeline than `producer.flow` was given; it had no such run, or that run did not
+                complete.
         """
         await self._refuse_another_pipeline()
+        if run is not None:
+            if type(run) is not int or not await self._backend.store.completed_in(self.id, run):
+                raise InvalidValue("run", run, f"a number of an earlier run in which flow {self.id!r} completed")
+            return await read_result(self._backend, self.id, await self._plan(), self._result_type, run)
         state = await self._ended(None if timeout is None else to_ms(timeout, "timeout") / 1000)
         if state == "failed":
             raise await self._failure()
         if state == "cancelled":
             raise FlowCancelled(self.id, (await self.inspect()).cancel_reason)
-        return await self._result()
+        return await read_result(self._backend, self.id, await self._plan(), self._result_type)
 
     async def events(self, after: int = 0) -> AsyncIterator[Event | Gap]:
         """The flow's events in order, from number `after` + 1 on, until the flow ends.
@@ -150,19 +152,37 @@ class FlowHandle(Generic[R]):
             raise FlowNotFound(self.id)
         return FLOW_STATES.get(word, word) == "cancelled"
 
-    async def retry(self) -> int:
-        """Runs the failed and cancelled stages of an ended flow again; returns how many. What has completed stays.
+    async def retry(self, *, from_stage: str | None = None, overrides: Mapping[str, Any] | None = None) -> int:
+        """Runs stages of an ended flow again: those that failed or were cancelled, and all that uses their results.
+
+        What else has completed stays. Results that are replaced are kept: see `result`.
+
+        Args:
+            from_stage: a stage, or a pattern such as `encode*`, to run again as well, though it completed.
+            overrides: argument → value: other values for literal arguments of the stages of `from_stage`, or, without it, of
+                those that failed.
+
+        Returns:
+            How many stages run again that had begun; 0: it has not ended, or there is nothing to run again.
 
         Raises:
             FlowNotFound: it does not exist (any more).
+            StageNotFound: no stage is called so.
+            InvalidValue: no such stage has this argument, or it is a child's result; or the value does not fit.
+            ValueNotStorable, ValueTooLarge: the value can't be stored.
         """
         plan = await self._plan()
         # The store refuses when the flow has changed since the snapshot, say because somebody else retries it.
-        while await self._state() in ("failed", "cancelled"):
+        while await self._state() in ("failed", "cancelled", "completed"):
             snapshot = await self.inspect()
-            stages = _to_retry(snapshot, plan)
-            if await self._backend.store.retry(self.id, snapshot.seq, stages):
-                return len(stages)
+            wanted = [] if from_stage is None else _indexes(snapshot, from_stage)
+            chosen = wanted + [index for index, stage in enumerate(snapshot.graph) if stage.state in ("failed", "cancelled")]
+            if not chosen:
+                return 0
+            literals = await overridden(self._backend.store, self.id, plan, wanted or chosen, overrides or {})
+            again = restart(plan, [stage.state for stage in snapshot.graph], chosen)
+            if await self._backend.store.retry(self.id, snapshot.seq, again_of(plan, again, literals)):
+                return sum(snapshot.graph[stage.index].state != "blocked" for stage in again.stages)
         return 0
 
     async def artifact(self, stage: str, name: str | None = None) -> Artifact:
@@ -177,9 +197,7 @@ class FlowHandle(Generic[R]):
             InvalidValue: it has no such artifact, or several and none was named.
         """
         snapshot = await self.inspect()
-        found = [known for known in snapshot.graph if fnmatch.fnmatchcase(known.name, stage)]
-        if not found:
-            raise StageNotFound(self.id, stage, [known.name for known in snapshot.graph])
+        found = [snapshot.graph[index] for index in _indexes(snapshot, stage)]
         artifacts = [artifact for known in found for artifact in known.artifacts if name is None or artifact.name == name]
         if len(artifacts) != 1:
             names = sorted({artifact.name for known in found for artifact in known.artifacts})
@@ -221,43 +239,14 @@ class FlowHandle(Generic[R]):
             undo()
 
     async def _state(self) -> str:
-        data = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "m")
-        if data is None:
-            raise FlowNotFound(self.id)
-        head = head_decoder.decode(data)
-        return "running" if head.status == "z" else FLOW_STATES[head.status]
+        head = await Views(self._backend.store).head(self.id)
+        return "running" if head.status in ("z", "y") else FLOW_STATES[head.status]
 
     async def _failure(self) -> FlowqError:
         snapshot = await self.inspect()
         stage = snapshot.stage(snapshot.root_cause) if snapshot.root_cause else None
         failure = stage.failure if stage and stage.failure else Failure("Unknown", "the flow's record does not say why")
         return FlowFailed(self.id, stage.name if stage else "?", failure.error_type, failure.message, failure.traceback)
-
-    async def _result(self) -> R:
-        plan = await self._plan()
-        wanted = sorted({binding.child for binding in plan.output})
-        packed = await self._backend.store.results(self.id, wanted)
-        literal = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "out")
-        results: dict[int, Any] = {}
-        for child in wanted:
-            if child not in packed:
-                raise CorruptState(self.id, f"result of {plan.stages[child].name}", "it is missing")
-            results[child] = _unpack(await self._whole(packed[child]))
-        value = fill(_unpack(literal) if literal is not None else None, plan.output, results)
-        bound_reader.set(StorageReader(self._backend))
-        try:
-            return msgspec.convert(value, self._result_type)
-        except msgspec.ValidationError as error:
-            raise CorruptState(self.id, "result", f"it is not of the declared type: {error}") from None
-
-    async def _whole(self, data: bytes) -> bytes:
-        from flowq.artifacts.spill import is_spilled, unspill
-
-        if not is_spilled(data):
-            return data
-        if self._backend.storage is None:
-            raise StorageNotConfigured(f"the result of flow {self.id!r} lies in artifact storage")
-        return await self._backend.storage.in_thread(unspill, self._backend.storage, data)
 
     async def _plan(self) -> Plan:
         digest = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "p")
@@ -290,11 +279,9 @@ class FlowHandle(Generic[R]):
                     return
 
 
-def _to_retry(snapshot: FlowSnapshot, plan: Plan) -> list[tuple[int, str, int, Any, bool]]:
-    def stage_to_retry(stage: StageSnapshot) -> tuple[int, str, int, Any, bool]:
-        index = plan.index_of[stage.name]
-        planned = plan.stages[index]
-        is_ready = all(snapshot.stage(child).state == "completed" for child in stage.children)
-        return index, planned.route, planned.priority, needs_of(planned), is_ready
-
-    return [stage_to_retry(stage) for stage in snapshot.in_state("failed", "cancelled")]
+def _indexes(snapshot: FlowSnapshot, pattern: str) -> list[int]:
+    """The stages that a name or pattern means."""
+    found = [index for index, stage in enumerate(snapshot.graph) if fnmatch.fnmatchcase(stage.name, pattern)]
+    if not found:
+        raise StageNotFound(snapshot.id, pattern, [stage.name for stage in snapshot.graph])
+    return found

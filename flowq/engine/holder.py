@@ -6,6 +6,7 @@ When its lease is lost it is over, with all its stages; the worker begins again 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import logging
 import math
@@ -20,6 +21,7 @@ from flowq.engine.context import StageContext
 from flowq.engine.conversation import Conversation
 from flowq.engine.executor import Executor, GivenBack
 from flowq.engine.room import WorkerRoom
+from flowq.errors import FlowqError
 from flowq.model.outcome import Claim, Outcome, Progress
 from flowq.pipeline.stage import AnyStage
 from flowq.store.store import Store
@@ -76,6 +78,7 @@ class Holder:
         self._executor = Executor(store, stages, storage, threads, self._progress_from_any_thread, on_group)
         # By token, because a stage may be claimed again here while its earlier run still winds down.
         self._running: dict[_RunKey, _Run] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
         self._ended.set()
         self._over = asyncio.Event()
@@ -83,6 +86,8 @@ class Holder:
             tag: Conversation(store, tag, holder, room, self, lambda: self.lose("the server gave its stages to others"))
             for tag in store.partitions
         }
+        for conversation in self._conversations.values():
+            room.on_open(conversation.stir)
 
     @property
     def running(self) -> list[Claim]:
@@ -160,6 +165,12 @@ class Holder:
                 run.context.cancel()
             run.task.cancel()
 
+    def close(self, flow_id: str, stages: int) -> None:
+        """Ends what else runs of a flow that has failed at once. Should this process die first, a duty of others does it."""
+        task = asyncio.create_task(self._close(flow_id, stages))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
     def refused(self, outcome: Outcome, word: str, holder: str) -> None:
         """An outcome was not accepted."""
         log.warning(
@@ -189,6 +200,10 @@ class Holder:
             conversation.wake()
         else:
             conversation.report(outcome)
+
+    async def _close(self, flow_id: str, stages: int) -> None:
+        with contextlib.suppress(FlowqError):
+            await self._store.cancel(flow_id, "", stages)
 
     def _leave(self, key: _RunKey) -> None:
         run = self._running.pop(key, None)

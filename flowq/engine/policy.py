@@ -14,8 +14,24 @@ _CAUSE_CHARS_MAX = 200
 # A service that answers "come back later" for ever must not keep a flow alive for ever.
 FREE_RETRIES_MAX = 100
 
+# How often a stage may end its process, alone in it, before it is not run any more.
+MAX_CRASHES = 3
+
+
+class Poisoned(Exception):
+    """The stage has ended its process too often.
+
+    Args:
+        crashes: how often.
+        cause: how the last process ended.
+    """
+
+    def __init__(self, crashes: int, cause: str) -> None:
+        super().__init__(f"it ended its process {crashes} times, each time alone in it; the last time: {cause}")
+
+
 # The same arguments give the same error again, so another attempt is wasted.
-_HOPELESS = (Unrecoverable, ValueNotStorable, ValueTooLarge, WrongArguments, InvalidValue)
+_HOPELESS = (Poisoned, Unrecoverable, ValueNotStorable, ValueTooLarge, WrongArguments, InvalidValue)
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -26,9 +42,8 @@ def after_error(error: BaseException, stage: StagePlan, claim: Claim, random_sha
     `Unrecoverable` and values that can't be stored fail at once; `RetryAfter` says itself when to come back; all else is
     retried by the stage's back-off while attempts are left.
     """
-    failure = Failure.of(error, _kind(error))
-    packed, cause = opaque(_pack(failure)), failure.line[:_CAUSE_CHARS_MAX]
-    run = (claim.flow_id, claim.index, claim.token.fence, claim.token.nonce)
+    failure = failure_of(error)
+    packed, cause, run = opaque(_pack(failure)), failure.line[:_CAUSE_CHARS_MAX], claim.run
     is_free = isinstance(error, RetryAfter) and not error.uses_attempt and claim.token.fence <= stage.attempts + FREE_RETRIES_MAX
     if isinstance(error, _HOPELESS) or not (is_free or claim.attempt < stage.attempts):
         return Fail(*run, packed, cause)
@@ -41,7 +56,14 @@ def after_error(error: BaseException, stage: StagePlan, claim: Claim, random_sha
     return Retry(*run, packed, cause, stage.backoff.delay_ms(claim.attempt, random_share))
 
 
+def failure_of(error: BaseException) -> Failure:
+    """What is kept of it."""
+    return Failure.of(error, _kind(error))
+
+
 def _kind(error: BaseException) -> FailureKind:
+    if isinstance(error, Poisoned):
+        return "poisoned"
     if isinstance(error, StageTimedOut):
         return "timeout"
     return "unrecoverable" if isinstance(error, _HOPELESS) else "error"

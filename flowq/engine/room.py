@@ -7,7 +7,7 @@ routes end in "!".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from flowq.engine.slots import QueueSlots
 from flowq.model.outcome import Claim
@@ -48,6 +48,9 @@ class WorkerRoom:
         self._limited = frozenset(limited) if slots is not None else frozenset[str]()
         self._asks_for_suspects = False
         self._suspects_running = 0
+        # Partitions that asked while there was no room, the first first: each has its turn before another has two.
+        self._waiting: list[str] = []
+        self._on_open: list[Callable[[], None]] = []
 
     @property
     def routes(self) -> tuple[str, ...]:
@@ -59,10 +62,24 @@ class WorkerRoom:
         """Whether a stage more could run."""
         return self._free > 0 and not self._asks_for_suspects and not self._suspects_running
 
-    def take(self, most: int) -> tuple[int, list[Wants]]:
+    def admits(self, partition: str = "") -> bool:
         """See `conversation.Room`."""
-        if not self.is_open:
+        if self.is_open and self._waiting[:1] in ([], [partition]):
+            return True
+        if partition not in self._waiting:
+            self._waiting.append(partition)
+            self._tell()
+        return False
+
+    def on_open(self, callback: Callable[[], None]) -> None:
+        """Calls back whenever there is room again for a partition that asked in vain."""
+        self._on_open.append(callback)
+
+    def take(self, most: int, partition: str = "") -> tuple[int, list[Wants]]:
+        """See `conversation.Room`."""
+        if not self.admits(partition):
             return 0, []
+        self._waiting = self._waiting[1:]
         capacity = min(self._free, most)
         # Where nothing runs, a suspect may: one, and nothing beside it.
         suspects = self._suspects if self._free == self._concurrency else {}
@@ -87,6 +104,7 @@ class WorkerRoom:
             self._asks_for_suspects = False
         if self._concurrency > 1:
             self._suspects_running += sum(claim.is_suspect for claim in claims)
+        self._tell()
 
     def ended(self, claim: Claim) -> None:
         """A stage has ended: its room is free again."""
@@ -95,6 +113,12 @@ class WorkerRoom:
             self._suspects_running -= 1
         if self._slots is not None and claim.queue in self._limited:
             self._slots.give_back(claim.queue, 1)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._waiting and self.is_open:
+            for callback in self._on_open:
+                callback()
 
     def _want(self, queue: str, suspects: tuple[str, ...], capacity: int) -> Wants | None:
         routes = self._routes.get(queue, ())

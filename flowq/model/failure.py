@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import traceback
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 FailureKind = Literal["error", "timeout", "poisoned", "unrecoverable"]
 
+# The msgpack extension that stands for a failure where a result would be.
+FAILURE_CODE = 2
 _MESSAGE_CHARS_MAX = 500
 _TRACEBACK_CHARS_MAX = 2_500
 _OUR_PACKAGES = ("flowq", "asyncio", "concurrent", "contextlib")
@@ -62,3 +64,44 @@ def _clean(text: str) -> str:
 
 def _escaped(code: int) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+class StageFailure(msgspec.Struct, frozen=True):
+    """What a stage gets in the place of a result when the child failed for good and the failure is tolerated.
+
+    Attributes:
+        stage: the name of the stage that failed.
+        error_type: the exception's class name.
+        message: its text, at most 500 characters.
+        kind: as in `Failure`.
+        attempts: how many attempts were made.
+    """
+
+    stage: str
+    error_type: str
+    message: str
+    kind: FailureKind
+    attempts: int
+
+    @classmethod
+    def of(cls, stage: str, failure: Failure, attempts: int) -> StageFailure:
+        """The failure of a stage after so many attempts."""
+        return cls(stage, failure.error_type, failure.message, failure.kind, attempts)
+
+    def packed(self) -> bytes:
+        """As it is stored where the result would be: an extension of its own, so that no result can be taken for one."""
+        return msgspec.msgpack.encode(msgspec.msgpack.Ext(FAILURE_CODE, msgspec.msgpack.encode(self)))
+
+
+def unpacked(data: bytes) -> Any:
+    """A stored result as plain data, or the StageFailure that stands in its place."""
+    return _decoder.decode(data)
+
+
+def _extension(code: int, data: memoryview) -> Any:
+    if code != FAILURE_CODE:
+        raise msgspec.DecodeError(f"an extension of code {code}")
+    return msgspec.msgpack.decode(data, type=StageFailure)
+
+
+_decoder = msgspec.msgpack.Decoder(ext_hook=_extension)

@@ -63,6 +63,11 @@ class Claim(msgspec.Struct):
     route: str
 
     @property
+    def run(self) -> tuple[str, int, int, str]:
+        """The flow, the stage's index and the token, as outcomes begin with them."""
+        return self.flow_id, self.index, self.token.fence, self.token.nonce
+
+    @property
     def queue(self) -> str:
         """The queue it was claimed from."""
         return self.route.split(":", 1)[0]
@@ -75,6 +80,18 @@ class Claim(msgspec.Struct):
 
 class Complete(msgspec.Struct, frozen=True, array_like=True, tag="complete"):
     """The stage returned. `result` and `artifacts` are `opaque`; `parents` is packed once per plan: see `StoredPlan.releases`."""
+
+    flow_id: str
+    index: int
+    fence: int
+    nonce: str
+    result: msgspec.Raw
+    artifacts: msgspec.Raw
+    parents: msgspec.Raw
+
+
+class Skip(msgspec.Struct, frozen=True, array_like=True, tag="skip"):
+    """The stage's condition did not hold; its result is nil. Otherwise like Complete."""
 
     flow_id: str
     index: int
@@ -99,7 +116,15 @@ class Retry(msgspec.Struct, frozen=True, array_like=True, tag="retry"):
 
 
 class Fail(msgspec.Struct, frozen=True, array_like=True, tag="fail"):
-    """The stage failed for good. `failure` is an `opaque` packed Failure."""
+    """The stage failed for good.
+
+    Attributes:
+        failure: an `opaque` packed Failure.
+        result: what those who tolerate the failure get in its place, `opaque`; empty: nobody does.
+        tolerant: they, packed: see `StoredPlan.tolerant`.
+        is_tolerated: whether all do who would use the result, so that the flow may still complete.
+        closes: how many stages the flow has, if it fails at once with this one; 0: it goes on.
+    """
 
     flow_id: str
     index: int
@@ -107,6 +132,10 @@ class Fail(msgspec.Struct, frozen=True, array_like=True, tag="fail"):
     nonce: str
     failure: msgspec.Raw
     cause: str
+    result: msgspec.Raw = opaque(b"")
+    tolerant: msgspec.Raw = opaque(b"\x90")
+    is_tolerated: bool = False
+    closes: int = 0
 
 
 class Release(msgspec.Struct, frozen=True, array_like=True, tag="release"):
@@ -118,7 +147,7 @@ class Release(msgspec.Struct, frozen=True, array_like=True, tag="release"):
     nonce: str
 
 
-Outcome = Complete | Retry | Fail | Release
+Outcome = Complete | Skip | Retry | Fail | Release
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):

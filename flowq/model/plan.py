@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Literal
 
@@ -20,6 +21,10 @@ BLOCK_STAGES = 256
 
 Isolation = Literal["thread", "process"]
 PathStep = str | int
+# What becomes of a place whose child failed for good: the parent does not run; it gets the failure; the item is left out.
+OnFailure = Literal["fail", "value", "drop"]
+# The argument that holds a stage's condition beside its own: no function can have a parameter of this name.
+CONDITION = "?"
 
 
 class Binding(msgspec.Struct, frozen=True, array_like=True):
@@ -29,11 +34,13 @@ class Binding(msgspec.Struct, frozen=True, array_like=True):
         into: where it goes: the argument's name, then keys and indexes inside it.
         child: the index of the child stage.
         take: which part of the child's result: field names and indexes; empty takes all of it.
+        on_failure: what becomes of this place if the child fails for good.
     """
 
     into: tuple[PathStep, ...]
     child: int
     take: tuple[PathStep, ...] = ()
+    on_failure: OnFailure = "fail"
 
 
 class StagePlan(msgspec.Struct, frozen=True, array_like=True):
@@ -51,6 +58,7 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
         bindings: which children's results fill which arguments.
         children: indexes of all stages it waits for, ascending.
         parents: indexes of all stages that wait for it, ascending.
+        tolerates: those of `children` whose failure does not keep it from running, ascending.
     """
 
     name: str
@@ -64,6 +72,7 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
     bindings: tuple[Binding, ...] = ()
     children: tuple[int, ...] = ()
     parents: tuple[int, ...] = ()
+    tolerates: tuple[int, ...] = ()
 
     @property
     def route(self) -> str:
@@ -78,11 +87,13 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
         pipeline: the name of the pipeline.
         stages: all stages.
         output: how the flow's result is put together from stages' results; `into` of `()` takes one result whole.
+        fail_fast: whether a stage's failure ends the flow at once.
     """
 
     pipeline: str
     stages: tuple[StagePlan, ...]
     output: tuple[Binding, ...] = ()
+    fail_fast: bool = False
 
     @cached_property
     def digest(self) -> str:
@@ -94,6 +105,27 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
         """Stage name → index."""
         return {stage.name: index for index, stage in enumerate(self.stages)}
 
+    def is_tolerated(self, index: int) -> bool:
+        """Whether the flow may complete although this stage fails for good."""
+        return tolerated(index, self.stages[index].parents, self.stages.__getitem__, self.output, by_all=True)
+
     def roots(self) -> list[int]:
         """Indexes of the stages that wait for nothing."""
         return [index for index, stage in enumerate(self.stages) if not stage.children]
+
+
+def tolerated(
+    index: int, parents: Iterable[int], stage_at: Callable[[int], StagePlan], output: Iterable[Binding], *, by_all: bool
+) -> bool:
+    """Whether a stage's failure is tolerated by those who use its result: its parents and the flow's own result.
+
+    Args:
+        index: the stage's.
+        parents: those who wait for it.
+        stage_at: index → stage.
+        output: the flow's output.
+        by_all: all of them, and there is one; else: at least one.
+    """
+    users = [index in stage_at(parent).tolerates for parent in parents]
+    users += [binding.on_failure != "fail" for binding in output if binding.child == index]
+    return bool(users) and (all(users) if by_all else any(users))

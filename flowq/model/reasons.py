@@ -23,14 +23,14 @@ def reason_for(
 
     Args:
         stage: the stage.
-        states: stage name → state, of the whole flow.
+        states: child's name → state, of the children that it waits for.
         workers: all live workers.
         flow_state: the flow's state.
         now_ms: the server's time.
         is_suspect: its process died under an earlier run.
     """
     if stage.state == "blocked":
-        return _blocked(stage, states, flow_state)
+        return _blocked(states, flow_state)
     if stage.state == "scheduled":
         seconds = max(0, (stage.ready_at or now_ms) - now_ms) / 1000
         cause = f" after {stage.failure.line}" if stage.failure else ""
@@ -41,11 +41,11 @@ def reason_for(
     return None
 
 
-def _blocked(stage: StageSnapshot, states: Mapping[str, str], flow_state: str) -> Reason:
-    failed = tuple(child for child in stage.children if states[child] in ("failed", "cancelled"))
+def _blocked(states: Mapping[str, str], flow_state: str) -> Reason:
+    failed = tuple(child for child, state in states.items() if state in ("failed", "cancelled"))
     if failed and flow_state in ("failed", "cancelled"):
         return Reason("flow_ended", f"{_listed(failed)} {'has' if len(failed) == 1 else 'have'} {states[failed[0]]}", failed)
-    waiting = tuple(child for child in stage.children if states[child] != "completed")
+    waiting = tuple(states)
     return Reason("children", f"waits for {_listed(waiting)}", waiting)
 
 

@@ -73,6 +73,7 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         children: names of the stages it waits for.
         reason: why it is not running; None when it runs or is final.
         failure: why it failed, or why its latest attempt did.
+        is_tolerated: whether it failed, and all who use its result tolerate that.
         result: what it returned, as plain data; None until completed.
         artifacts: the artifacts it committed.
         history: earlier runs that did not complete it.
@@ -98,6 +99,7 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     children: tuple[str, ...] = ()
     reason: Reason | None = None
     failure: Failure | None = None
+    is_tolerated: bool = False
     result: Any = None
     artifacts: tuple[Artifact, ...] = ()
     history: tuple[AttemptSnapshot, ...] = ()
@@ -125,7 +127,7 @@ class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
         ended_at: when it ended; None: it has not.
         stages: how many it has.
         finished: how many of them completed, were skipped or failed.
-        failed: how many of them failed.
+        failed: how many of them failed and keep the flow from completing; others are tolerated.
         tenant: whose it is.
         tags: its tags.
     """
@@ -158,8 +160,9 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         priority: the flow's priority.
         progress: 0…1 over all stages, each weighing the same.
         eta_seconds: how long it will probably still take; None: unknown.
-        root_cause: the name of the stage that failed first.
+        root_cause: the name of the stage that failed first, of those that keep the flow from completing.
         cancel_reason: why it was cancelled.
+        run: 1 more than how often it was retried by hand.
         critical_path: names of the stages that decide how long it takes.
         result: what the pipeline returns, as plain data; None until completed.
         graph: the stages, children before parents.
@@ -174,6 +177,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     eta_seconds: float | None = None
     root_cause: str | None = None
     cancel_reason: str = ""
+    run: int = 1
     critical_path: tuple[str, ...] = ()
     result: Any = None
     graph: tuple[StageSnapshot, ...] = ()

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, cast
 import msgspec
 
 from flowq.errors import CorruptState, ValueNotStorable, ValueTooLarge
+from flowq.model.failure import StageFailure
 from flowq.model.plan import Binding, PathStep
 
 # Values above this go to artifact storage by themselves, so that Redis holds references and no payloads.
@@ -125,17 +126,31 @@ def _parts(value: Any, path: str) -> list[tuple[str, Any]]:
 def fill(target: Any, bindings: Sequence[Binding], results: Mapping[int, Any]) -> Any:
     """Puts children's results into the holes of `target` (maps and lists, changed in place) and returns it.
 
+    A `StageFailure` among the results goes where it is tolerated, whatever part of the result was wanted; an item of a list
+    that is to be dropped is left out.
+
     Raises:
         CorruptState: a result lacks the part that a binding takes: it was not what the definition declared.
     """
+    dropped: list[tuple[PathStep, ...]] = []
     for binding in bindings:
-        value = taken(results[binding.child], binding.take)
+        result = results[binding.child]
+        is_failure = isinstance(result, StageFailure)
+        if is_failure and binding.on_failure == "drop":
+            dropped.append(binding.into)
+            continue
+        value = result if is_failure else taken(result, binding.take)
         if not binding.into:
             return value
         place = target
         for step in binding.into[:-1]:
             place = place[step]
         place[binding.into[-1]] = value
+    for into in sorted(dropped, key=lambda into: into[-1], reverse=True):  # from the end, so that the others keep their places
+        place = target
+        for step in into[:-1]:
+            place = place[step]
+        del place[into[-1]]
     return target
 
 

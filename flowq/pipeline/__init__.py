@@ -8,6 +8,7 @@ from flowq.pipeline.node_graph import spec_from_node
 from flowq.pipeline.registry import find_stage
 from flowq.pipeline.resource import reset_resources, resource
 from flowq.pipeline.stage import Stage
+from flowq.pipeline.tolerance import succeeded, tolerate
 
 __all__ = [
     "Node",
@@ -20,5 +21,7 @@ __all__ = [
     "resource",
     "spec_from_node",
     "stage",
+    "succeeded",
     "to_spec",
+    "tolerate",
 ]

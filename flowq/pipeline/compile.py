@@ -21,38 +21,48 @@ class Call(NamedTuple):
     Attributes:
         template: the stage without neighbours; its name is the author's, or the function's.
         bindings: which results fill which arguments.
-        after: indexes of stages that it waits for without using their results.
+        after: stages that it waits for without using their results: index, and whether their failure is tolerated.
     """
 
     template: StagePlan
     bindings: tuple[Binding, ...]
-    after: tuple[int, ...]
+    after: tuple[tuple[int, bool], ...]
 
 
-def compiled(pipeline: str, calls: Sequence[Call], output: tuple[Binding, ...]) -> Plan:
+def compiled(pipeline: str, calls: Sequence[Call], output: tuple[Binding, ...], *, fail_fast: bool = False) -> Plan:
     """The plan of these calls, which stand in topological order."""
     parents: list[list[int]] = [[] for _ in calls]
     children: list[tuple[int, ...]] = []
+    tolerates: list[tuple[int, ...]] = []
     for index, call in enumerate(calls):
-        waits_for = tuple(sorted({binding.child for binding in call.bindings} | set(call.after)))
+        uses = [*((binding.child, binding.on_failure != "fail") for binding in call.bindings), *call.after]
+        needs = {child for child, is_tolerated in uses if not is_tolerated}
+        waits_for = tuple(sorted({child for child, _ in uses}))
         children.append(waits_for)
+        tolerates.append(tuple(child for child in waits_for if child not in needs))
         for child in waits_for:
             parents[child].append(index)
     names = _unique_names([call.template.name for call in calls])
     stages = tuple(
         msgspec.structs.replace(
-            call.template, name=names[index], bindings=call.bindings, children=children[index], parents=tuple(parents[index])
+            call.template,
+            name=names[index],
+            bindings=call.bindings,
+            children=children[index],
+            parents=tuple(parents[index]),
+            tolerates=tolerates[index],
         )
         for index, call in enumerate(calls)
     )
-    return Plan(pipeline, stages, output)
+    return Plan(pipeline, stages, output, fail_fast)
 
 
 class CompiledPlans:
     """The plans of one pipeline by the structure of their calls, so that a flow of a known shape compiles nothing."""
 
-    def __init__(self, pipeline: str) -> None:
+    def __init__(self, pipeline: str, *, fail_fast: bool = False) -> None:
         self._pipeline = pipeline
+        self._fail_fast = fail_fast
         self._plans: dict[tuple[tuple[Call, ...], tuple[Binding, ...]], Plan] = {}
 
     def plan(self, calls: Sequence[Call], output: tuple[Binding, ...]) -> Plan:
@@ -60,7 +70,7 @@ class CompiledPlans:
         key = (tuple(calls), output)
         plan = self._plans.get(key)
         if plan is None:
-            plan = compiled(self._pipeline, calls, output)
+            plan = compiled(self._pipeline, calls, output, fail_fast=self._fail_fast)
             if len(calls) <= _KEPT_STAGES_MAX:
                 if len(self._plans) >= _PLANS_MAX:
                     self._plans.pop(next(iter(self._plans)), None)

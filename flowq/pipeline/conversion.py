@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 import msgspec
 
 from flowq.errors import DefinitionError, InvalidValue
+from flowq.pipeline.failures import allows_failure, convert_around_failures, without_failure
 from flowq.pipeline.fields import is_union, plain, shown_type
 
 # How msgspec names the part that does not fit: "Expected `int`, got `str` - at `$.frames[0]`".
@@ -27,7 +28,7 @@ def convert(value: Any, annotation: Any, field: str) -> Any:
         DefinitionError: nothing can be converted to this type.
     """
     try:
-        return msgspec.convert(value, annotation)
+        return convert_around_failures(value, annotation) if allows_failure(annotation) else msgspec.convert(value, annotation)
     except msgspec.ValidationError as error:
         reason = _PLACE.sub(r" at \1", str(error))
         raise InvalidValue(field, value, f"{shown_type(annotation)} ({reason})") from None
@@ -46,8 +47,9 @@ def exact_types(annotation: Any) -> frozenset[type] | None:
 def unstorable(annotation: Any) -> str | None:
     """The first class in a type that msgspec can't carry, or what else is wrong with the type; None: all is well."""
     try:
-        msgspec.msgpack.Decoder(annotation)
-        pending: list[Any] = [msgspec.inspect.type_info(annotation)]
+        carried = without_failure(annotation)
+        msgspec.msgpack.Decoder(carried)
+        pending: list[Any] = [msgspec.inspect.type_info(carried)]
     except (TypeError, NameError) as error:
         return f"{shown_type(annotation)} ({error})"
     seen: set[int] = set()

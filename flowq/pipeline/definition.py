@@ -31,7 +31,14 @@ class Pipeline(Generic[P, R]):
         signature: what it takes and gives.
     """
 
-    def __init__(self, fn: Callable[P, R], name: str | None = None, local_names: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        name: str | None = None,
+        local_names: Mapping[str, Any] | None = None,
+        *,
+        fail_fast: bool = False,
+    ) -> None:
         """Use `@pipeline`.
 
         Raises:
@@ -42,7 +49,7 @@ class Pipeline(Generic[P, R]):
         self.fn = fn
         self.name = check_name(fn.__name__ if name is None else name, "pipeline name")
         self.signature = Signature(fn, self.name, local_names)
-        self._plans = CompiledPlans(self.name)
+        self._plans = CompiledPlans(self.name, fail_fast=fail_fast)
         functools.update_wrapper(self, fn)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec[R]:
@@ -100,8 +107,8 @@ class PipelineDecorator(Protocol):
 @overload
 def pipeline(fn: Callable[P, R], /) -> Pipeline[P, R]: ...
 @overload
-def pipeline(*, name: str | None = None) -> PipelineDecorator: ...
-def pipeline(fn: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+def pipeline(*, name: str | None = None, fail_fast: bool = False) -> PipelineDecorator: ...
+def pipeline(fn: Callable[..., Any] | None = None, /, *, name: str | None = None, fail_fast: bool = False) -> Any:
     """Makes a pipeline of a function whose body calls stages: `@pipeline`, or `@pipeline(name="short")`.
 
     The body runs once for each flow, when it is submitted: parameters are real values, results of stages are promises.
@@ -109,6 +116,8 @@ def pipeline(fn: Callable[..., Any] | None = None, /, *, name: str | None = None
     Args:
         fn: the function; a plain `def`.
         name: the pipeline's name; default: the function's.
+        fail_fast: whether a stage that fails for good fails the flow at once, and what runs beside it is cancelled. Else what
+            does not need its result goes on, and the flow fails when that has ended.
 
     Raises:
         InvalidValue: the name can't be a pipeline's.
@@ -116,7 +125,7 @@ def pipeline(fn: Callable[..., Any] | None = None, /, *, name: str | None = None
     """
 
     def decorated(fn: Callable[..., Any]) -> Pipeline[..., Any]:
-        return Pipeline(fn, name, surrounding_names(fn))
+        return Pipeline(fn, name, surrounding_names(fn), fail_fast=fail_fast)
 
     return decorated if fn is None else Pipeline(fn, name, surrounding_names(fn))
 

@@ -39,7 +39,7 @@ def spec_from_node(root: NodeLike) -> FlowSpec[Any]:
     for index, node in enumerate(order):
         data = graph.data[id(node)]
         bindings = tuple(Binding(into, position[id(child)]) for into, child in data.places)
-        after = tuple(position[id(child)] for child in graph.after[id(node)])
+        after = tuple((position[id(child)], False) for child in graph.after[id(node)])
         calls.append(Call(_options_of(node).template(node.name, node.stage), bindings, after))
         if (literal := _checked_literal(node, data)) != _NO_DATA:
             literals[index] = literal

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn
 
 from flowq.errors import ResultNotReady, UnknownField
-from flowq.model.plan import PathStep
+from flowq.model.failure import StageFailure
+from flowq.model.plan import OnFailure, PathStep
+from flowq.pipeline.failures import union
 from flowq.pipeline.fields import Part, attributes, items, keys, may_be_none, shown_type
 from flowq.pipeline.lines import user_line
 
@@ -92,16 +94,26 @@ class Source:
         take: which part of the stage's result it is.
         annotation: the declared type of that part.
         label: how messages call it, such as `download().size`.
+        on_failure: what becomes of the place it goes to if the stage fails for good.
     """
 
-    __slots__ = ("annotation", "child", "label", "take", "trace")
+    __slots__ = ("annotation", "child", "label", "on_failure", "take", "trace")
 
-    def __init__(self, trace: object, child: int, annotation: Any, label: str, take: tuple[PathStep, ...] = ()) -> None:
+    def __init__(
+        self,
+        trace: object,
+        child: int,
+        annotation: Any,
+        label: str,
+        take: tuple[PathStep, ...] = (),
+        on_failure: OnFailure = "fail",
+    ) -> None:
         self.trace = trace
         self.child = child
         self.take = take
         self.annotation = annotation
         self.label = label
+        self.on_failure: OnFailure = on_failure
 
     def part(self, part: Part, label: str) -> Source:
         """The source of a part of this value."""
@@ -111,6 +123,13 @@ class Source:
 def source_of(promise: Promise) -> Source:
     """Where the promise's value comes from. The one way in for the rest of the package."""
     return promise._flowq  # pyright: ignore[reportPrivateUsage]
+
+
+def tolerant(promise: Promise, on_failure: OnFailure) -> Promise:
+    """The same result, whose place is filled in another way if the stage fails for good."""
+    source = source_of(promise)
+    annotation = source.annotation if on_failure == "drop" else union(source.annotation, StageFailure)
+    return Promise(Source(source.trace, source.child, annotation, source.label, source.take, on_failure))
 
 
 def _part(source: Source, declared: Mapping[str, Part], name: str, shown_name: str) -> Part:

@@ -13,6 +13,7 @@ from flowq.model.names import check_name
 from flowq.model.retry import Backoff
 from flowq.model.spec import FlowSpec
 from flowq.pipeline.compile import CompiledPlans
+from flowq.pipeline.failures import union
 from flowq.pipeline.options import StageOptions
 from flowq.pipeline.promise import Promise
 from flowq.pipeline.signature import Signature
@@ -58,6 +59,7 @@ class Stage(Generic[P, R]):
         self.signature = Signature(fn, self.name, local_names, is_declared=is_declared)
         self._template = options.template(self.name, self.name)
         self._after: tuple[Any, ...] = ()
+        self._condition: Any = True
         functools.update_wrapper(self, fn)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -71,7 +73,8 @@ class Stage(Generic[P, R]):
             outcome = self.fn(*args, **kwargs)
             remember_plain_run(self.name, outcome)
             return outcome
-        return cast("R", trace.call(self._template, self.signature, self.signature.bound(args, kwargs), self._after))
+        arguments = self.signature.bound(args, kwargs)
+        return cast("R", trace.call(self._template, self.signature, arguments, self._after, self._condition))
 
     def flow(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec[R]:
         """A flow of this one stage.
@@ -85,8 +88,11 @@ class Stage(Generic[P, R]):
                 f"{self.name}.flow() was called in the body of pipeline {outer.pipeline!r}", f"call {self.name}() there"
             )
         trace = Trace(self._template.name)
-        promise = trace.call(self._template, self.signature, self.signature.bound(args, kwargs), self._after)
-        return trace.spec(promise, trace.literals_of(0), self._plans, self.signature)
+        promise = trace.call(self._template, self.signature, self.signature.bound(args, kwargs), self._after, self._condition)
+        spec: FlowSpec[R] = trace.spec(promise, trace.literals_of(0), self._plans, self.signature)
+        if self._condition is not True:
+            spec.result_type = union(spec.result_type, None)
+        return spec
 
     def with_options(
         self,
@@ -97,14 +103,15 @@ class Stage(Generic[P, R]):
         backoff: Backoff | None = None,
         timeout: Duration | None = None,
         priority: int | None = None,
-        after: Iterable[object] = (),
+        after: Iterable[object] | None = None,
     ) -> Stage[P, R]:
         """The same stage with other options for the calls made through it; what is not given stays.
 
         Args:
             name: the stage's name in the flow.
             queue, attempts, backoff, timeout, priority: as in `@stage`.
-            after: results of stages that must complete first though they are no arguments.
+            after: results of stages that must complete first though they are no arguments; `tolerate(…)` them to wait only for
+                their end.
 
         Raises:
             InvalidValue: an option is out of range.
@@ -118,8 +125,24 @@ class Stage(Generic[P, R]):
         variant._template = variant.options.template(
             self._template.name if name is None else check_name(name, "stage name"), self.name
         )
-        variant._after = _checked_after(after)
+        if after is not None:
+            variant._after = _checked_after(after)
         return variant
+
+    def when(self, condition: bool) -> Stage[P, R | None]:
+        """The same stage, which runs only if the condition holds; else it is `skipped`, and its result is None.
+
+        Args:
+            condition: a bool, or a stage's result that is declared to be one.
+
+        Raises:
+            InvalidValue: it is neither.
+        """
+        if type(condition) not in (bool, Promise):
+            raise InvalidValue(f"condition of {self.name}", condition, "a bool, or a stage's result that is declared to be one")
+        variant = self.with_options()
+        variant._condition = condition
+        return cast("Stage[P, R | None]", variant)
 
     @functools.cached_property
     def _plans(self) -> CompiledPlans:

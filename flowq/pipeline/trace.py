@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from flowq.errors import FlowIsEmpty, ForeignPromise, InvalidValue, ResultDoesNotFit, StageNameTaken
-from flowq.model.plan import Binding, StagePlan
+from flowq.model.plan import CONDITION, Binding, StagePlan
 from flowq.model.spec import FlowSpec
 from flowq.pipeline.compile import Call, CompiledPlans
 from flowq.pipeline.conversion import convert
+from flowq.pipeline.failures import allows_failure, union
 from flowq.pipeline.fields import shown_type
 from flowq.pipeline.fit import can_never_be
 from flowq.pipeline.holes import packed_apart
@@ -40,7 +41,14 @@ class Trace:
         self._literals: dict[int, bytes] = {}
         self._signatures: dict[str, Signature] = {}
 
-    def call(self, template: StagePlan, signature: Signature, arguments: dict[str, Any], after: Iterable[Any] = ()) -> Promise:
+    def call(
+        self,
+        template: StagePlan,
+        signature: Signature,
+        arguments: dict[str, Any],
+        after: Iterable[Any] = (),
+        condition: object = True,
+    ) -> Promise:
         """Records a call.
 
         Args:
@@ -48,6 +56,7 @@ class Trace:
             signature: what the stage's function takes and gives.
             arguments: name → promise, literal, or a literal that holds promises.
             after: promises whose stages it waits for.
+            condition: whether it is to run: a bool, or a promise of one.
 
         Raises:
             InvalidValue: a literal does not fit its annotation.
@@ -68,11 +77,14 @@ class Trace:
                 _refuse_misfit(f"{template.name}.{name}", signature.annotations[name], value)
             else:
                 literals[name] = value
-        if literals:
-            bindings += self._packed(index, literals, signature, template.name)
+        if literals or condition is False:
+            bindings += self._packed(index, literals, signature, template.name, is_skipped=condition is False)
+        if type(condition) is Promise:
+            bindings.append(self._condition(condition, template.name))
         waits_for = tuple(self._after(promise, template.name) for promise in after) if after else ()
         self._calls.append(Call(template, tuple(bindings), waits_for))
-        return Promise(Source(self, index, signature.result, f"{template.name}()"))
+        result = signature.result if condition is True else union(signature.result, None)
+        return Promise(Source(self, index, result, f"{template.name}()"))
 
     def literals_of(self, index: int) -> bytes:
         """The packed literal arguments of a recorded call."""
@@ -105,8 +117,10 @@ class Trace:
         plan = plans.plan(self._calls, output)
         return FlowSpec(plan, self._literals, inputs, output_literal=literal, result_type=signature.result)
 
-    def _packed(self, index: int, literals: dict[str, Any], signature: Signature, name: str) -> list[Binding]:
-        literal, holes = packed_apart(literals, name)
+    def _packed(
+        self, index: int, literals: dict[str, Any], signature: Signature, name: str, *, is_skipped: bool
+    ) -> list[Binding]:
+        literal, holes = packed_apart(literals | {CONDITION: False} if is_skipped else literals, name)
         bindings = [self._binding(filled.into, filled.hole, name) for filled in holes]
         with_holes = {binding.into[0] for binding in bindings}
         # What holds a promise can't be converted before the stage runs; the worker checks it then.
@@ -125,15 +139,23 @@ class Trace:
         source = source_of(hole)
         if source.trace is not self:
             raise ForeignPromise(source.label, used_by)
-        return Binding(into, source.child, source.take)
+        return Binding(into, source.child, source.take, source.on_failure)
 
-    def _after(self, promise: object, name: str) -> int:
+    def _after(self, promise: object, name: str) -> tuple[int, bool]:
         if type(promise) is not Promise:
             raise InvalidValue(f"after of {name}", promise, "results of stages that were called in this body")
-        return self._binding((), promise, name).child
+        binding = self._binding((), promise, name)
+        return binding.child, binding.on_failure != "fail"
+
+    def _condition(self, promise: Promise, name: str) -> Binding:
+        source = source_of(promise)
+        if source.annotation not in (bool, Any) or source.on_failure != "fail":
+            raise InvalidValue(f"condition of {name}", promise, "a bool, or a stage's result that is declared to be one")
+        return self._binding((CONDITION,), promise, name)
 
 
 def _refuse_misfit(place: str, wanted: Any, promise: Promise, where: str | None = None) -> None:
     source = source_of(promise)
-    if can_never_be(source.annotation, wanted):
+    is_unexpected_failure = source.on_failure == "value" and wanted is not Any and not allows_failure(wanted)
+    if is_unexpected_failure or can_never_be(source.annotation, wanted):
         raise ResultDoesNotFit(place, shown_type(wanted), source.label, shown_type(source.annotation), where or user_line())

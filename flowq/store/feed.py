@@ -33,16 +33,17 @@ class Feed:
         self._connection = connection
         self._keys = keys
         self._followers: dict[str, list[Callable[[WireEvent], None]]] = {}
-        self._readers: list[asyncio.Task[None]] = []
+        self._reader: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
 
     async def follow(self, flow_id: str, follower: Callable[[WireEvent], None]) -> Callable[[], None]:
         """Hands every event of the flow from now on to `follower`; returns what ends it."""
         self._followers.setdefault(flow_id, []).append(follower)
-        # Events between this call and the readers' first positions would be lost without a trace.
+        # Events between this call and the reader's first positions would be lost without a trace.
         async with self._starting:
-            if not self._readers:
-                self._readers = [asyncio.create_task(self._read(tag, await self._last_position(tag))) for tag in self._keys.tags]
+            if self._reader is None:
+                positions = {tag + EVENTS: await self._last_position(tag) for tag in self._keys.tags}
+                self._reader = asyncio.create_task(self._read(positions))
 
         def stop() -> None:
             followers = self._followers.get(flow_id, [])
@@ -68,27 +69,26 @@ class Feed:
 
     async def close(self) -> None:
         """Stops reading."""
-        for reader in self._readers:
-            await end(reader)
-        self._readers = []
+        await end(self._reader)
+        self._reader = None
 
     async def _last_position(self, tag: str) -> bytes:
         last = await self._connection.command("XREVRANGE", tag + EVENTS, "+", "-", "COUNT", 1)
         return last[0][0] if last else b"0-0"
 
-    async def _read(self, tag: str, position: bytes) -> None:
+    async def _read(self, positions: dict[str, bytes]) -> None:
+        """Reads all streams in one command, because each that waits keeps a connection for itself."""
         while True:
             answer: Any = await self._connection.command(
-                "XREAD", "COUNT", _ENTRIES, "BLOCK", _BLOCK_MS, "STREAMS", tag + EVENTS, position, patience=_PATIENCE_SECONDS
-            )
-            if not answer:
-                continue
-            entries: Any = answer[0][1]
-            for entry_id, fields in entries:
-                position = entry_id
-                for event in _decoded(fields):
-                    for follower in list(self._followers.get(event.flow_id, ())):
-                        follower(event)
+                "XREAD", "COUNT", _ENTRIES, "BLOCK", _BLOCK_MS, "STREAMS", *positions, *positions.values(),
+                patience=_PATIENCE_SECONDS,
+            )  # fmt: skip
+            for key, entries in answer or ():
+                for entry_id, fields in entries:
+                    positions[key.decode()] = entry_id
+                    for event in _decoded(fields):
+                        for follower in list(self._followers.get(event.flow_id, ())):
+                            follower(event)
 
 
 def named(event: WireEvent, names: Callable[[int], str]) -> Event:

@@ -8,29 +8,30 @@ import msgspec
 
 from flowq.errors import CorruptState, FlowNotFound
 from flowq.model.artifact import Artifact
-from flowq.model.failure import Failure
+from flowq.model.failure import FAILURE_CODE, Failure, StageFailure
 from flowq.model.graph import critical_path
-from flowq.model.plan import Plan
+from flowq.model.plan import Plan, StagePlan
 from flowq.model.reasons import reason_for
 from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, StageSnapshot, WorkerSnapshot
 from flowq.model.states import STATE_LETTER, StageState
 from flowq.model.values import SPILLED_CODE, fill
 from flowq.store.store import Store
 from flowq.store.views import FLOW_STATES, Views, head_decoder, header_decoder, record_decoder
-from flowq.store.wire import Head, HistoryEntry, Record
+from flowq.store.wire import Head, Record, history_decoder
 
 # Larger flows are read in pages, so that no command holds the server up.
 _WHOLE_STAGES_MAX = 500
 _PAGE_STAGES = 250
 _OF_STAGE = ("", "r", "e", "h", "g", "a")
 
-_history = msgspec.msgpack.Decoder(list[HistoryEntry])
 _artifacts = msgspec.msgpack.Decoder(tuple[Artifact, ...])
 _failure = msgspec.msgpack.Decoder(Failure)
 
 
 def _reference(code: int, data: memoryview) -> Any:
     """A result that was spilled is shown as the artifact that holds it: a snapshot reads no storage."""
+    if code == FAILURE_CODE:
+        return msgspec.msgpack.decode(data, type=StageFailure)
     return msgspec.msgpack.decode(data) if code == SPILLED_CODE else f"extension {code}"
 
 
@@ -109,7 +110,7 @@ class _Assembled:
         names = tuple(self._plan.stages[index].name for index in path) if any(stage.run_seconds for stage in graph) else ()
         on_path = frozenset(names)
         state = FLOW_STATES[head.status]
-        failed = [stage for stage in graph if stage.state == "failed"]
+        failed = [stage for stage in graph if stage.state == "failed" and not stage.is_tolerated]
         return FlowSnapshot(
             id=self._flow_id,
             pipeline=pipeline,
@@ -126,10 +127,11 @@ class _Assembled:
             started_at=head.started_at or None,
             inputs=_unpack(inputs) if inputs else None,
             priority=head.priority,
-            progress=sum(1.0 if stage.state == "completed" else stage.progress or 0.0 for stage in graph) / len(graph),
+            progress=sum(stage.progress or 0.0 for stage in graph) / len(graph),
             eta_seconds=None if state not in ("running",) else _eta(graph),
             root_cause=min(failed, key=lambda stage: stage.ended_at or 0).name if failed else None,
             cancel_reason=head.reason,
+            run=head.run,
             critical_path=names,
             result=self._result() if state == "completed" else None,
             graph=tuple(msgspec.structs.replace(stage, is_critical=True) if stage.name in on_path else stage for stage in graph),
@@ -157,20 +159,26 @@ class _Assembled:
             attempts=plan.attempts,
             children=children,
             failure=failure,
-            progress=1.0 if state == "completed" else fraction,
+            is_tolerated=state == "failed" and self._plan.is_tolerated(index),
+            progress=1.0 if state in ("completed", "skipped") else fraction,
             message=message,
             ready_at=self._head.created_at if state == "ready" else None,
-            result=_unpack(data) if (data := self._fields.get(f"r{index}")) else None,
+            result=_unpack(data) if state == "completed" and (data := self._fields.get(f"r{index}")) else None,
             artifacts=_artifacts.decode(data) if (data := self._fields.get(f"a{index}")) else (),
             history=self._history(index),
         )
         if record is not None:
             stage = self._with_times(stage, record)
-        states = {name: self._states[child] for name, child in zip(children, plan.children, strict=True)}
+        waited_for = [child for child in plan.children if not self._is_done_for(child, plan)]
+        states = {self._plan.stages[child].name: self._states[child] for child in waited_for}
         is_suspect = record is not None and record.route.endswith("!")
         flow_state = FLOW_STATES[self._head.status]
         reason = reason_for(stage, states, self._workers, flow_state, self._now, is_suspect=is_suspect)
         return msgspec.structs.replace(stage, reason=reason)
+
+    def _is_done_for(self, child: int, parent: StagePlan) -> bool:
+        state = self._states[child]
+        return state in ("completed", "skipped") or (state == "failed" and child in parent.tolerates)
 
     def _with_times(self, stage: StageSnapshot, record: Record) -> StageSnapshot:
         has_begun = record.state not in ("r", "s") and bool(record.holder)
@@ -179,7 +187,7 @@ class _Assembled:
         return msgspec.structs.replace(
             stage,
             attempt=record.attempt,
-            runs=record.fence,
+            runs=max(record.fence, len(stage.history) + (record.state in ("x", "c", "-"))),
             crashes=record.crashes,
             worker=self._worker_names.get(record.holder, record.holder.rsplit(".", 1)[0]),
             ready_at=record.ready_at,
@@ -202,7 +210,7 @@ class _Assembled:
                 entry.ran / 1000,
                 entry.cause,
             )
-            for entry in _history.decode(data)
+            for entry in history_decoder.decode(data)
         )
 
     def _result(self) -> Any:

@@ -19,7 +19,7 @@ from flowq.store.connection import Connection
 from flowq.store.keys import HOLDERS, PLAN, Keys
 from flowq.store.stored_plan import StoredPlan
 from flowq.store.submissions import Submissions
-from flowq.store.wire import HolderInfo, PlanHead
+from flowq.store.wire import Again, HolderInfo, PlanHead, history_decoder
 
 SCHEMA = 1
 _PLANS_CACHED = 256
@@ -148,22 +148,19 @@ class Store:
             for holder, deadline in await self.connection.run("overdue", tag, longest_lease_ms)
         ]
 
-    async def rescue(self, tag: str, holder: str, cause: str, failure: bytes, max_crashes: int, deadline: str = "") -> int:
+    async def rescue(self, tag: str, holder: str, cause: str, deadline: str = "", *, is_crash: bool) -> int:
         """Takes back all stages of a dead holder; returns how many.
 
         Args:
             tag: the partition.
             holder: whose process is gone.
             cause: one line for people.
-            failure: the packed Failure of a stage that crashed too often; empty: the process did not crash, it was stopped.
-            max_crashes: how often a stage may crash its process while it is alone in it.
             deadline: rescue only if the holder's lease still has this deadline; empty: its death is certain.
+            is_crash: whether its stages may have caused it; False: it was stopped, and nobody is charged with it.
         """
         rescued = 0
         while True:
-            answer = await self.connection.run(
-                "rescue", tag, holder, deadline, cause, failure, max_crashes, _pack(self.retention)
-            )
+            answer = await self.connection.run("rescue", tag, holder, deadline, cause, "crash" if is_crash else "")
             if answer[0] == b"renewed":
                 return rescued
             rescued += answer[1]
@@ -209,6 +206,28 @@ class Store:
             found |= {index: value for index, value in zip(page, values, strict=True) if value is not None}
         return found
 
+    async def earlier_results(self, flow_id: str, indexes: Iterable[int], run: int, latest: int) -> dict[int, bytes]:
+        """The packed results that stages had in an earlier run: what the first retry since put aside, else what stands still."""
+        found: dict[int, bytes] = {}
+        for index in indexes:
+            names = [*(f"r{index}.{earlier}" for earlier in range(run, latest)), f"r{index}"]
+            values = await self.connection.command("HMGET", self.keys.flow(flow_id), *names)
+            if (value := next((value for value in values if value is not None), None)) is not None:
+                found[index] = value
+        return found
+
+    async def completed_in(self, flow_id: str, run: int) -> bool:
+        """Whether a flow completed in an earlier run, before it was retried by hand."""
+        return bool(await self.connection.command("HEXISTS", self.keys.flow(flow_id), f"R{run}"))
+
+    async def literals(self, flow_id: str, indexes: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """The literal arguments of stages."""
+        found: dict[int, dict[str, Any]] = {}
+        for page in _pages(list(indexes), 1_000):
+            values = await self.connection.command("HMGET", self.keys.flow(flow_id), *(f"i{index}" for index in page))
+            found |= {index: msgspec.msgpack.decode(value) if value else {} for index, value in zip(page, values, strict=True)}
+        return found
+
     # ── steering ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def cancel(self, flow_id: str, reason: str, stages: int, cursor: int = 0) -> str:
@@ -220,16 +239,22 @@ class Store:
                 return (answer[1] if answer[0] == b"ended" else answer[0]).decode()
             cursor = answer[1]
 
-    async def retry(self, flow_id: str, seq: int, stages: Sequence[tuple[int, str, int, Any, bool]]) -> bool:
+    async def retry(self, flow_id: str, seq: int, again: Again) -> bool:
         """Makes stages of an ended flow ready again; False: the flow has changed since `seq`.
 
         Args:
             flow_id: the flow.
             seq: the number of its last event when the caller looked.
-            stages: (index, route, priority, needs, is ready now) of each; not ready: it waits for its children again.
+            again: which stages, and what else changes.
         """
-        answer = await self.connection.run("retry", self.keys.tag_of(flow_id), flow_id, seq, _pack(stages))
+        answer = await self.connection.run("retry", self.keys.tag_of(flow_id), flow_id, seq, _pack(again))
         return answer[0] == b"retried"
+
+    async def last_crash(self, flow_id: str, index: int) -> str:
+        """Why the process under the latest run of a stage was lost."""
+        data = await self.connection.command("HGET", self.keys.flow(flow_id), f"h{index}")
+        entries = history_decoder.decode(data) if data else []
+        return entries[-1].cause if entries else ""
 
     async def prune(self, tag: str, before_ms: int, flows: Sequence[bytes]) -> int:
         """Removes ended flows, each given as its plan's digest and its id in one word; returns how many."""

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from flowq.errors import CorruptState
-from flowq.model.plan import BLOCK_STAGES, Plan, StagePlan
+from flowq.model.plan import BLOCK_STAGES, Plan, StagePlan, tolerated
 from flowq.store.connection import Connection
-from flowq.store.wire import PlanHead, releases_of
+from flowq.store.wire import PlanHead, bearers_of, releases_of
 
 _stages = msgspec.msgpack.Decoder(tuple[StagePlan, ...])
 
@@ -44,7 +44,7 @@ class StoredPlan:
         """The whole plan."""
         await self._load_blocks(set(range((self.head.stages + BLOCK_STAGES - 1) // BLOCK_STAGES)))
         stages = tuple(stage for block in sorted(self._blocks) for stage in self._blocks[block])
-        return Plan(self.head.pipeline, stages, self.head.output)
+        return Plan(self.head.pipeline, stages, self.head.output, self.head.fail_fast)
 
     def stage(self, index: int) -> StagePlan:
         """A stage that was loaded."""
@@ -57,6 +57,14 @@ class StoredPlan:
     def releases(self, index: int) -> msgspec.Raw:
         """The parents that a loaded stage's completion may release, packed."""
         return self._releases[index]
+
+    def tolerant(self, index: int) -> msgspec.Raw:
+        """Those of a loaded stage's parents that its failure may release, packed."""
+        return bearers_of(index, self.stage(index), self.stage)
+
+    def is_tolerated(self, index: int, *, by_all: bool) -> bool:
+        """Whether one of those who use a loaded stage's result tolerates its failure, or all of them do."""
+        return tolerated(index, self.stage(index).parents, self.stage, self.head.output, by_all=by_all)
 
     async def _load_blocks(self, blocks: set[int]) -> None:
         missing = sorted(blocks - self._blocks.keys())

@@ -89,7 +89,7 @@ class Submissions:
         for block, start in enumerate(range(0, len(plan.stages), BLOCK_STAGES)):
             await self._put_part(tag, digest, f"b{block}", _pack(plan.stages[start : start + BLOCK_STAGES]))
         # Last, because a plan with a head is taken for a whole one, also by others if this process dies here.
-        await self._put_part(tag, digest, "head", _pack(PlanHead(plan.pipeline, len(plan.stages), plan.output)))
+        await self._put_part(tag, digest, "head", _pack(PlanHead(plan.pipeline, len(plan.stages), plan.output, plan.fail_fast)))
 
     async def _put_part(self, tag: str, digest: str, field: str, data: bytes) -> None:
         await self._connection.run("define", tag, digest, field, data, _PLAN_UNUSED_MS)

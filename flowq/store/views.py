@@ -18,6 +18,7 @@ FLOW_STATES: dict[str, FlowState] = {
     "r": "ready",
     "x": "running",
     "z": "cancelled",
+    "y": "failed",
     "c": "completed",
     "f": "failed",
     "k": "cancelled",
@@ -51,6 +52,13 @@ class Views:
         if data is None:
             raise FlowNotFound(flow_id)
         return header_decoder.decode(data)
+
+    async def head(self, flow_id: str) -> Head:
+        """The flow's counters and times. Raises FlowNotFound."""
+        data = await self._connection.command("HGET", self._store.keys.flow(flow_id), "m")
+        if data is None:
+            raise FlowNotFound(flow_id)
+        return head_decoder.decode(data)
 
     async def exists(self, flow_id: str) -> bool:
         """Whether there is such a flow."""
@@ -171,25 +179,27 @@ class Views:
 
         Objects of flows that are not known here (any more) count as needed: outputs outlive the flow's record.
         """
-        needed: set[Any] = set()
-        for folder in folders:
-            values = await self._connection.command("HMGET", self._store.keys.flow(folder.flow_id), "p", "m")
-            if values[0] is None:
-                needed.add(folder)
-                continue
-            plan = await (await self._store.plan(folder.flow_id, values[0].decode())).whole()
-            index = plan.index_of.get(folder.stage)
-            data = (
-                None
-                if index is None
-                else await self._connection.command("HGET", self._store.keys.flow(folder.flow_id), str(index))
-            )
-            if data is None:
-                continue
-            record = record_decoder.decode(data)
-            if record.state in ("c", "x") and f"{record.fence}-{record.nonce}" == folder.token:
-                needed.add(folder)
-        return needed
+        return {folder for folder in folders if await self._is_needed(folder)}
+
+    async def _is_needed(self, folder: Any) -> bool:
+        key = self._store.keys.flow(folder.flow_id)
+        digest, head_data = await self._connection.command("HMGET", key, "p", "m")
+        if digest is None or head_data is None:
+            return True
+        plan = await (await self._store.plan(folder.flow_id, digest.decode())).whole()
+        index = plan.index_of.get(folder.stage)
+        if index is None:
+            return False
+        # What earlier runs of the flow left, before it was retried by hand, is kept beside the latest.
+        runs = range(1, head_decoder.decode(head_data).run)
+        earlier = (f"{kind}{index}.{run}" for run in runs for kind in ("a", "r"))
+        record_data, *kept = await self._connection.command("HMGET", key, str(index), *earlier)
+        if any(data is not None and f"/{folder.token}/".encode() in data for data in kept):
+            return True
+        if record_data is None:
+            return False
+        record = record_decoder.decode(record_data)
+        return record.state in ("c", "x") and f"{record.fence}-{record.nonce}" == folder.token
 
     async def _indexed(self, key: str) -> AsyncIterator[list[str]]:
         start = 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from flowq.model.outcome import opaque
 from flowq.model.plan import Binding, Plan, StagePlan
+from flowq.model.restart import Restart
 
 # Above this many children a claim does not carry their results; the worker reads them in pages.
 NEEDS_INLINE_MAX = 64
@@ -43,6 +45,7 @@ class Head(msgspec.Struct, array_like=True):
     started_at: int
     ended_at: int
     reason: str
+    run: int = 1
 
 
 class Header(msgspec.Struct, array_like=True, frozen=True):
@@ -80,6 +83,42 @@ class HistoryEntry(msgspec.Struct, array_like=True):
     started_at: int
     ran: int
     cause: str
+
+
+history_decoder = msgspec.msgpack.Decoder(list[HistoryEntry])
+
+
+class AgainStage(msgspec.Struct, array_like=True, frozen=True):
+    """A stage that runs again; see scripts/retry.lua.
+
+    Attributes:
+        index, route, priority, needs: as a release has them.
+        is_ready: whether it may run now; else it waits for children that run again too.
+        done: how many of its children it need not wait for.
+    """
+
+    index: int
+    route: str
+    priority: int
+    needs: list[int] | bool
+    is_ready: bool
+    done: int
+
+
+class Again(msgspec.Struct, array_like=True, frozen=True):
+    """What `Store.retry` changes.
+
+    Attributes:
+        stages: those that run again.
+        unfinished: how many stages then keep the flow from completing.
+        failures: how many then still count as failed.
+        literals: (index, `opaque` packed arguments) of stages that get other ones.
+    """
+
+    stages: list[AgainStage]
+    unfinished: int
+    failures: int
+    literals: list[tuple[int, msgspec.Raw]] = []
 
 
 class WireEvent(msgspec.Struct, array_like=True):
@@ -120,6 +159,7 @@ class PlanHead(msgspec.Struct, array_like=True, frozen=True):
     pipeline: str
     stages: int
     output: tuple[Binding, ...]
+    fail_fast: bool = False
 
 
 def needs_of(stage: StagePlan) -> list[int] | bool:
@@ -140,6 +180,27 @@ def releases_of(stage: StagePlan, stage_at: Any) -> msgspec.Raw:
         parent: StagePlan = stage_at(index)
         parents.append((index, parent.route, parent.priority, len(parent.children), needs_of(parent)))
     return opaque(msgspec.msgpack.encode(parents))
+
+
+def again_of(plan: Plan, restart: Restart, literals: Mapping[int, bytes] = {}) -> Again:
+    """A restart as `Store.retry` takes it.
+
+    Args:
+        plan: the flow's.
+        restart: what runs again.
+        literals: stage index → its new packed arguments.
+    """
+    stages: list[AgainStage] = []
+    for one in restart.stages:
+        stage = plan.stages[one.index]
+        stages.append(AgainStage(one.index, stage.route, stage.priority, needs_of(stage), one.is_ready, one.done))
+    return Again(stages, restart.unfinished, restart.failures, [(index, opaque(data)) for index, data in literals.items()])
+
+
+def bearers_of(index: int, stage: StagePlan, stage_at: Any) -> msgspec.Raw:
+    """The parents that the stage's failure may release because they tolerate it, packed like `releases_of`."""
+    bearing = tuple(parent for parent in stage.parents if index in stage_at(parent).tolerates)
+    return releases_of(msgspec.structs.replace(stage, parents=bearing), stage_at)
 
 
 def ranges_of(plan: Plan) -> list[tuple[str, int, int, int]]:

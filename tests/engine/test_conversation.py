@@ -41,6 +41,9 @@ class Idler:
     def cancel(self, flow_id: str, index: int, fence: int) -> None:
         raise AssertionError("nothing was cancelled")
 
+    def close(self, flow_id: str, stages: int) -> None:
+        raise AssertionError("nothing fails fast")
+
     def refused(self, outcome: Outcome, word: str, holder: str) -> None:
         raise AssertionError(f"{outcome} was refused: {word}")
 

@@ -65,7 +65,7 @@ async def test_a_rescued_holder_is_told_that_its_stages_are_gone(producer: FlowP
     lost = Lost()
     keeper = LeaseKeeper(actor.store.connection.url, actor.store.keys.namespace, actor.id, LEASE_MS, lost)
     keeper.start()
-    await actor.store.rescue(actor.store.partitions[0], actor.id, "gone", b"", 3)
+    await actor.store.rescue(actor.store.partitions[0], actor.id, "gone", is_crash=False)
     await lost.heard()
     assert lost.why == "the server gave its stages to others"
 

@@ -405,7 +405,7 @@ async def test_a_worker_whose_lease_was_given_to_others_begins_again_and_its_lat
         (worker,) = await producer.workers()
         store = producer._open.store
         for tag in store.partitions:
-            await store.rescue(tag, worker.id, "taken away by the test", b"", 3)
+            await store.rescue(tag, worker.id, "taken away by the test", is_crash=False)
         assert await flow.result(30) == 2
         (after,) = await producer.workers()
         assert after.id != worker.id
@@ -425,7 +425,7 @@ async def test_a_worker_that_begins_again_listens_no_longer_for_who_it_was(produ
         first = await in_the_end(channels)
         (worker,) = await producer.workers()
         for tag in store.partitions:
-            await store.rescue(tag, worker.id, "taken away by the test", b"", 3)
+            await store.rescue(tag, worker.id, "taken away by the test", is_crash=False)
 
         async def listens_for_another_only() -> bool:
             return bool(now := await channels()) and not now & first

@@ -48,7 +48,7 @@ def test_what_runs_or_has_ended_needs_no_reason(state: StageState) -> None:
 @pytest.mark.parametrize(
     ("found", "code", "said"),
     [
-        (reason("blocked", children={"a": "running", "b": "completed"}), "children", "waits for a"),
+        (reason("blocked", children={"a": "running"}), "children", "waits for a"),
         (reason("blocked", children={f"c{n}": "ready" for n in range(9)}), "children", "c0, c1, c2 and 6 more"),
         (reason("blocked", children={"a": "failed"}, flow="failed"), "flow_ended", "a has failed"),
         (reason("blocked", children={"a": "failed", "b": "failed"}, flow="failed"), "flow_ended", "a, b have failed"),

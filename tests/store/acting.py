@@ -8,11 +8,14 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from flowq.model.failure import Failure
-from flowq.model.outcome import Claim, Complete, Exchanged, Fail, Outcome, Progress, Release, Retry, opaque
+from flowq.model.outcome import Claim, Complete, Exchanged, Fail, Outcome, Progress, Release, Retry, Skip, opaque
+from flowq.model.plan import Plan
+from flowq.model.restart import restart
+from flowq.model.snapshot import FlowSnapshot
 from flowq.store.snapshots import Snapshots
 from flowq.store.store import Store, Wants
 from flowq.store.views import Views
-from flowq.store.wire import HolderInfo
+from flowq.store.wire import Again, HolderInfo, again_of
 
 LEASE_MS = 15_000
 _pack = msgspec.msgpack.encode
@@ -97,8 +100,13 @@ class Actor:
         """The outcome of a stage that returned."""
         plan = await self.store.plan(claim.flow_id, claim.plan)
         await plan.load(claim.index)
-        run = (claim.flow_id, claim.index, claim.token.fence, claim.token.nonce)
-        return Complete(*run, opaque(_pack(result)), _NOTHING, plan.releases(claim.index))
+        return Complete(*claim.run, opaque(_pack(result)), _NOTHING, plan.releases(claim.index))
+
+    async def skipped(self, claim: Claim) -> Skip:
+        """The outcome of a stage whose condition does not hold."""
+        plan = await self.store.plan(claim.flow_id, claim.plan)
+        await plan.load(claim.index)
+        return Skip(*claim.run, opaque(_pack(None)), _NOTHING, plan.releases(claim.index))
 
     async def report(self, outcome: Outcome) -> str:
         """Reports one outcome; gives the verdict, "" when it was accepted."""
@@ -171,3 +179,11 @@ def two_in_one_partition(store: Store) -> tuple[str, str]:
     """Two such ids."""
     one, other = in_one_partition(store, 2)
     return one, other
+
+
+def again(snapshot: FlowSnapshot, plan: Plan, names: Sequence[str] = ()) -> Again:
+    """What a retry by hand does: of these stages, or of all that failed or were cancelled."""
+    chosen = [
+        index for index, stage in enumerate(snapshot.graph) if stage.name in names or stage.state in ("failed", "cancelled")
+    ]
+    return again_of(plan, restart(plan, [stage.state for stage in snapshot.graph], chosen))

@@ -73,7 +73,7 @@ async def test_an_overwritten_key_stops_nobody_else_and_leaves_nothing_by_halves
     await whole_or_nothing(store, lambda: store.renew(tag, 15_000, [actor.id]))
     for duty in (Rescuer(store), Closer(store, Views(store)), Pruner(store, Views(store))):
         await whole_or_nothing(store, duty.run_once)
-    await whole_or_nothing(store, lambda: store.rescue(tag, actor.id, "gone", b"", 3))
+    await whole_or_nothing(store, lambda: store.rescue(tag, actor.id, "gone", is_crash=False))
 
     # From then on it is as if nothing had happened, for flows of the same partition too.
     newcomer = await Actor(store, routes=("a", "leaf", "top")).begin()
@@ -100,7 +100,7 @@ async def test_a_lost_table_of_leases_is_noticed_by_who_had_one(store: Store, ac
     await actor.claim_one()
     await store.connection.command("DEL", f"{store.keys.tag_of('f1')}:holders")
     assert await actor.exchange(tag=store.keys.tag_of("f1")) is None
-    assert await store.rescue(store.keys.tag_of("f1"), actor.id, "its lease was lost", b"", 3) == 1
+    assert await store.rescue(store.keys.tag_of("f1"), actor.id, "its lease was lost", is_crash=False) == 1
     assert len(await (await Actor(store).begin()).claim(1)) == 1
 
 

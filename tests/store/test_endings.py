@@ -10,8 +10,7 @@ from flowq.engine.duties import Closer, Pruner
 from flowq.model.plan import Plan
 from flowq.store.store import Retention, Store
 from flowq.store.views import Views
-from flowq.store.wire import needs_of
-from tests.store.acting import Actor, everything, failed, in_one_partition, retried, snapshots, states
+from tests.store.acting import Actor, again, everything, failed, in_one_partition, retried, snapshots, states
 from tests.store.graphs import chain, diamond, drawn, one_stage, wide
 
 pytestmark = pytest.mark.anyio
@@ -20,12 +19,7 @@ pytestmark = pytest.mark.anyio
 async def retry(store: Store, flow_id: str, plan: Plan, seq: int | None = None) -> bool:
     """As `FlowHandle.retry` does it."""
     snapshot = await snapshots(store).snapshot(flow_id)
-    stages = []
-    for stage in snapshot.in_state("failed", "cancelled"):
-        planned = plan.stages[plan.index_of[stage.name]]
-        is_ready = all(snapshot.stage(child).state == "completed" for child in stage.children)
-        stages.append((plan.index_of[stage.name], planned.route, planned.priority, needs_of(planned), is_ready))
-    return await store.retry(flow_id, snapshot.seq if seq is None else seq, stages)
+    return await store.retry(flow_id, snapshot.seq if seq is None else seq, again(snapshot, plan))
 
 
 # ── cancel ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -131,9 +125,9 @@ async def test_a_retried_flow_runs_only_what_had_not_completed(store: Store, act
     assert await states(store, "f1") == "failed: completed failed blocked"
     assert await retry(store, "f1", spec.plan)
     assert await states(store, "f1") == "running: completed ready blocked"
-    again = await actor.claim_one()
-    assert (again.index, again.attempt, again.token.fence) == (1, 1, 2)
-    await actor.complete(again)
+    claim = await actor.claim_one()
+    assert (claim.index, claim.attempt, claim.token.fence) == (1, 1, 2)
+    await actor.complete(claim)
     assert await actor.finish() == 1
     assert await states(store, "f1") == "completed: completed completed completed"
 
@@ -163,8 +157,7 @@ async def test_two_retries_at_once_make_one(store: Store, actor: Actor) -> None:
     await store.submit([("f1", spec)])
     await actor.report(failed(await actor.claim_one()))
     snapshot = await snapshots(store).snapshot("f1")
-    stages = [(0, "default:a", 0, [], True)]
-    answers = await asyncio.gather(*(store.retry("f1", snapshot.seq, stages) for _ in range(5)))
+    answers = await asyncio.gather(*(store.retry("f1", snapshot.seq, again(snapshot, spec.plan)) for _ in range(5)))
     assert sorted(answers) == [False, False, False, False, True]
     assert len(await actor.claim(5)) == 1
 

@@ -109,7 +109,7 @@ async def test_a_forged_token_is_refused_and_changes_nothing(store: Store, actor
 async def test_a_zombie_is_told_who_holds_the_stage_now(store: Store, actor: Actor) -> None:
     await store.submit([("f1", one_stage())])
     old = await actor.claim_one()
-    await store.rescue(store.keys.tag_of("f1"), actor.id, "gone", b"", 3)
+    await store.rescue(store.keys.tag_of("f1"), actor.id, "gone", is_crash=False)
     heir = await Actor(store).begin()
     await heir.claim_one()
     await actor.begin()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from flowq.engine.duties import poisoned
 from flowq.errors import CorruptState
 from flowq.store.store import Store, Wants
 from flowq.store.views import Views
@@ -14,8 +13,6 @@ from tests.store.graphs import diamond, one_stage, wide
 pytestmark = pytest.mark.anyio
 
 LONGEST_MS = 3_600_000
-MAX_CRASHES = 3
-FAILURE = poisoned("killed by SIGSEGV")
 
 
 async def lease_ran_out(store: Store, tag: str, holder: str, ago_ms: int = 1_000) -> None:
@@ -29,7 +26,7 @@ async def suspected_for_long(store: Store, tag: str, holder: str) -> None:
 
 
 async def crash(store: Store, actor: Actor, cause: str = "killed by SIGSEGV") -> int:
-    return sum([await store.rescue(tag, actor.id, cause, FAILURE, MAX_CRASHES) for tag in store.partitions])
+    return sum([await store.rescue(tag, actor.id, cause, is_crash=True) for tag in store.partitions])
 
 
 async def test_a_renewed_lease_ends_later(store: Store, actor: Actor) -> None:
@@ -77,7 +74,7 @@ async def test_a_rescue_that_a_renewal_overtook_takes_nothing(store: Store, acto
     await suspected_for_long(store, tag, actor.id)
     ((holder, deadline),) = await store.overdue(tag, LONGEST_MS)
     await store.renew(tag, LEASE_MS, [actor.id])
-    assert await store.rescue(tag, holder, "late", FAILURE, MAX_CRASHES, deadline) == 0
+    assert await store.rescue(tag, holder, "late", deadline, is_crash=True) == 0
     assert await actor.complete(claim) == ""
 
 
@@ -111,23 +108,21 @@ async def test_several_in_a_crashed_process_are_suspects_and_not_charged(store: 
     assert [(claim.crashes, claim.attempt, claim.is_suspect) for claim in suspects] == [(0, 1, True)] * 3
 
 
-async def test_a_stage_that_crashes_three_times_alone_fails_as_poisoned(store: Store) -> None:
+async def test_who_claims_a_stage_learns_how_often_it_crashed_and_how(store: Store) -> None:
     await store.submit([("f1", diamond(attempts=5))])
-    for _ in range(MAX_CRASHES):
+    for crashes in range(4):
         actor = await Actor(store).begin()
-        assert len(await actor.claim(1, ["default:a", "default:a!"])) == 1
+        (claim,) = await actor.claim(1, ["default:a", "default:a!"])
+        assert (claim.crashes, claim.attempt) == (crashes, 1), "crashes use up no attempt"
         await crash(store, actor)
-    snapshot = await snapshots(store).snapshot("f1")
-    failure = snapshot.stage("a").failure
-    assert failure is not None
-    assert (snapshot.state, snapshot.root_cause, failure.kind) == ("failed", "a", "poisoned")
-    assert "SIGSEGV" in failure.message
+    assert "SIGSEGV" in await store.last_crash("f1", 0)
+    assert (await snapshots(store).snapshot("f1")).stage("a").state == "ready", "to fail it is for who claims it"
 
 
 async def test_a_process_that_was_stopped_charges_and_suspects_nobody(store: Store, actor: Actor) -> None:
     await store.submit([("f1", one_stage())])
     await actor.claim_one()
-    assert await store.rescue(store.keys.tag_of("f1"), actor.id, "its worker has stopped", b"", MAX_CRASHES) == 1
+    assert await store.rescue(store.keys.tag_of("f1"), actor.id, "its worker has stopped", is_crash=False) == 1
     claim = await (await Actor(store).begin()).claim_one()
     assert (claim.crashes, claim.attempt, claim.is_suspect) == (0, 1, False)
 
@@ -152,13 +147,13 @@ async def test_a_rescue_that_has_begun_can_not_be_undone_by_a_renewal(store: Sto
     while await actor.exchange_claims(tag, 400):
         pass
     # One call of the rescuer, which died after it.
-    await store.connection.run("rescue", tag, actor.id, "", "gone", FAILURE, MAX_CRASHES, b"\x93\x01\x01\x01")
+    await store.connection.run("rescue", tag, actor.id, "", "gone", "crash")
     assert await store.renew(tag, LEASE_MS, [actor.id]) == [actor.id]
     assert await actor.exchange(tag=tag, capacity=5) is None
     await store.overdue(tag, LONGEST_MS)
     await suspected_for_long(store, tag, actor.id)
     ((holder, deadline),) = await store.overdue(tag, LONGEST_MS)
-    assert await store.rescue(tag, holder, "gone", FAILURE, MAX_CRASHES, deadline) == 100
+    assert await store.rescue(tag, holder, "gone", deadline, is_crash=True) == 100
 
 
 async def test_rescuing_twice_takes_nothing_twice(store: Store, actor: Actor) -> None:

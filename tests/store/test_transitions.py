@@ -10,14 +10,14 @@ from flowq.model.outcome import Claim, Token
 from flowq.model.states import TRANSITIONS
 from flowq.store.store import Store
 from flowq.store.views import Views
-from tests.store.acting import Actor, failed, retried, snapshots
+from tests.store.acting import Actor, again, failed, retried, snapshots
 from tests.store.graphs import chain
 
 pytestmark = pytest.mark.anyio
 
-STATES = ("blocked", "scheduled", "ready", "running", "completed", "failed", "cancelled")
+STATES = ("blocked", "scheduled", "ready", "running", "completed", "failed", "cancelled", "skipped")
 # A retry by hand makes the stage ready at once: it is due now.
-BY_HAND = {("retry", "failed"): "ready", ("retry", "cancelled"): "ready"}
+BY_HAND = {("retry", state): "ready" for state in ("completed", "failed", "cancelled", "skipped")}
 # A stage without a record is claimed by its entry in a lane: it is a root, or it would have none. No lane ever has an entry of a
 # blocked stage, so what a claim would do then is not tried.
 UNHEARD_OF = {("claim", "blocked")}
@@ -52,6 +52,8 @@ class Walk:
                 await self.actor.complete(self.claim)
             case "failed":
                 await self.actor.report(failed(self.claim))
+            case "skipped":
+                await self.actor.report(await self.actor.skipped(self.claim))
             case "cancelled":
                 await self.store.cancel("f1", "", 2)
 
@@ -64,6 +66,7 @@ class Walk:
             "promote": self.promote,
             "claim": self.claim_by_a_stray_entry,
             "complete": lambda: self.actor.complete(self.claim),
+            "skip": self.skip,
             "fail": lambda: self.actor.report(failed(self.claim)),
             "retry": self.retry,
             "rescue": self.rescue,
@@ -82,15 +85,18 @@ class Walk:
         await self.actor.exchange(tag=self.tag, capacity=5)
 
     async def retry(self) -> None:
-        if await self.state() in ("failed", "cancelled"):
+        if await self.state() in ("completed", "failed", "cancelled", "skipped"):
             snapshot = await snapshots(self.store).snapshot("f1")
-            await self.store.retry("f1", snapshot.seq, [(1, "default:s", 0, [0], True)])
+            await self.store.retry("f1", snapshot.seq, again(snapshot, self.spec.plan, ["s-1"]))
         else:
             await self.actor.report(retried(self.claim, 60_000))
 
+    async def skip(self) -> None:
+        await self.actor.report(await self.actor.skipped(self.claim))
+
     async def rescue(self) -> None:
         await self.store.connection.command("SADD", f"{self.tag}:x:{self.actor.id}", "1:f1")
-        await self.store.rescue(self.tag, self.actor.id, "gone", b"", 3)
+        await self.store.rescue(self.tag, self.actor.id, "gone", is_crash=False)
 
 
 @pytest.mark.parametrize(("verb", "state"), WALKS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from flowq.cli import exits
+from flowq.cli.inputs import arguments_typed
 from flowq.cli.report import note
 from flowq.cli.session import add_flow_id, add_yes, found, output_of, producer_of, run_async, say_json
 
@@ -13,10 +14,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Defines the options."""
     add_flow_id(parser)
     add_yes(parser)
+    parser.add_argument(
+        "--from", dest="from_stage", metavar="STAGE", help="run this one again too, though it completed; `encode*` fits several"
+    )
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="ARG=VALUE",
+        action="append",
+        default=[],
+        help="another argument for these stages, as text or JSON",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs again what failed or was cancelled; completed stages are kept."""
+    """Runs again what failed or was cancelled, and all that uses its results; what else has completed stays."""
     output_of(arguments)
     return run_async(lambda: _retry(arguments))
 
@@ -24,7 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
 async def _retry(arguments: argparse.Namespace) -> int:
     async with producer_of(arguments) as producer:
         flow_id = await found(producer, arguments, changes=True)
-        stages = await producer.flow(flow_id).retry()
+        overrides = arguments_typed(arguments.overrides, "--set")
+        stages = await producer.flow(flow_id).retry(from_stage=arguments.from_stage, overrides=overrides)
     if output_of(arguments) == "text":
         from flowq.cli.render.sizes import shown_stages
 

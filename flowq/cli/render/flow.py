@@ -60,6 +60,8 @@ def _head(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
     items.append(line(shown_seconds(seconds)))
     if snapshot.eta_seconds is not None and not snapshot.is_final:
         items.append(line(f"about {shown_seconds(_rounded(snapshot.eta_seconds))} left"))
+    if snapshot.run > 1:
+        items.append(line(f"run {snapshot.run}"))
     if snapshot.tenant:
         items.append(line(f"tenant {snapshot.tenant}"))
     if snapshot.tags:

@@ -56,7 +56,9 @@ class Notes:
                 return self._screen.dot.join(part for part in (clean(stage.message), clean(again)) if part)
             case "completed":
                 return self._made(stage)
-            case "cancelled" | "skipped":
+            case "skipped":
+                return "skipped: its condition does not hold"
+            case "cancelled":
                 return stage.reason.sentence if stage.reason else stage.state
             case _:
                 return self._why(stage)
@@ -68,7 +70,9 @@ class Notes:
         return "after " + _names(stage.children, self._screen)
 
     def _why(self, stage: StageSnapshot) -> str:
-        waiting = [child for child in stage.children if self._state_of.get(child) != "completed"]
+        waiting = [child for child in stage.children if self._state_of.get(child) not in ("completed", "skipped")]
+        if stage.reason is not None and stage.reason.code == "children" and stage.reason.on:
+            waiting = list(stage.reason.on)  # without failed children that it tolerates
         if stage.state == "blocked" and waiting and (stage.reason is None or stage.reason.code != "flow_ended"):
             return "waits for " + _names(waiting, self._screen)
         sentence = stage.reason.sentence if stage.reason else stage.state
@@ -83,7 +87,7 @@ class Notes:
             return "failed"
         # The other kinds have an error of their own, whose name says the same.
         is_news = stage.failure.kind == "unrecoverable" and stage.failure.error_type != "Unrecoverable"
-        return ("unrecoverable: " if is_news else "") + stage.failure.line
+        return ("tolerated: " if stage.is_tolerated else "unrecoverable: " if is_news else "") + stage.failure.line
 
     def _made(self, stage: StageSnapshot) -> str:
         if stage.artifacts:

@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
--- cancel: ends a flow; at most 500 stages a call, from `cursor` on, so that a flow of 100,000 can't stall the server.
+-- cancel: ends a flow, or finishes one that fails at once; at most 500 stages a call, from `cursor` on, so that a flow of
+-- 100,000 can't stall the server.
 -- Needs      records shared fetch view emit lanes flush
 -- Called by  Store.cancel     KEYS 1 the partition's tag    ARGV 1 flow  2 reason  3 cursor  4 how many stages it has  5 packed retention
--- Replies    {"cancelled"} | {"closing", next cursor} | {"ended", status} | {"unknown"}
+-- Replies    {"cancelled"} | {"failed"} | {"closing", next cursor} | {"ended", status} | {"unknown"}
 -- The first call closes the flow: from then on nothing of it is claimed. Who runs one of its stages is told at its next exchange.
 local CANCELLED_MAX = 500
 local id, reason, cursor, stages = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -18,8 +19,9 @@ if not view then
   return {'unknown'}
 end
 local head = view.head
-if not is_open(view) and head[STATUS] ~= CLOSING then return {'ended', head[STATUS]} end
-if head[STATUS] ~= CLOSING then
+local is_closing = head[STATUS] == CLOSING or head[STATUS] == FAILING
+if not is_open(view) and not is_closing then return {'ended', head[STATUS]} end
+if not is_closing then
   head[STATUS], head[REASON] = CLOSING, reason
   view.is_changed = true
   shared('ZADD', tag .. CLOSING_KEY, cursor, id)
@@ -55,13 +57,14 @@ for holder, stages_of_holder in pairs(told) do
   for _, stage in ipairs(stages_of_holder) do shared('SREM', tag .. RUNNING_KEY .. holder, stage[2] .. ':' .. id) end
 end
 local is_over = last + 1 >= stages
+local is_failing = head[STATUS] == FAILING
 if is_over then
-  head[STATUS], head[ENDED_AT], head[ACTIVE] = CANCELLED, now, 0
-  emit(view, 'cancelled', -1, 0, reason)
+  head[STATUS], head[ENDED_AT], head[ACTIVE] = is_failing and FAILED or CANCELLED, now, 0
+  emit(view, is_failing and 'failed' or 'cancelled', -1, 0, is_failing and '' or reason)
   view.is_ended = true
   shared('ZREM', tag .. CLOSING_KEY, id)
 else
   shared('ZADD', tag .. CLOSING_KEY, last + 1, id)
 end
 flush()
-return is_over and {'cancelled'} or {'closing', last + 1}
+return is_over and {is_failing and 'failed' or 'cancelled'} or {'closing', last + 1}

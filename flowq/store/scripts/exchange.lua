@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records shared fetch view emit lanes release outcomes report promote claim claim_all flush
+-- Needs      records shared fetch view emit lanes release history outcomes report promote claim claim_all flush
 -- Called by  Store.exchange   KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention}
 -- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled} | {"expired"} | {"superseded"}
@@ -57,6 +57,7 @@ if #claims > 0 then
 end
 if #due > 0 then redis.call('ZREM', tag .. DUE_KEY, unpack(due)) end
 if #scheduled > 0 then redis.call('ZADD', tag .. DUE_KEY, unpack(scheduled)) end
+if #closing > 0 then shared('ZADD', tag .. CLOSING_KEY, unpack(closing)) end
 -- Its first call, or somebody deleted the key: what has no time to live would stay for ever.
 if redis.call('HSET', holder_key, 'line' .. line, seq) == 1 then redis.call('PEXPIRE', holder_key, INFO_KEPT_MS) end
 local next_due_at = 0

@@ -1,17 +1,7 @@
--- outcomes: what happened to running stages: complete, retry, fail, release (give back), progress.
+-- outcomes: what happened to running stages: complete, skip, retry, fail, release (give back), progress.
 -- An outcome: {verb, flow, index, fence, nonce, …}. Only who holds the current token may report; the answer to others is
 -- `stale`, and to one who reports the same end twice `replayed`: a lost reply must not turn into an error.
-local left, scheduled = {}, {}
-
-local function remember(view, index, record, outcome, cause)
-  local name = field('h', index)
-  local earlier = read(view, name)
-  local history = earlier and unpacked(earlier) or {}
-  if #history >= 20 then table.remove(history, 2) end
-  local started_at = record[READY_AT] + record[WAITED]
-  history[#history + 1] = {record[ATTEMPT], outcome, record[HOLDER], started_at, now - started_at, cause}
-  write(view, name, cmsgpack.pack(history))
-end
+local left, scheduled, closing = {}, {}, {}
 
 local function leave(view, index)
   drop(view, field('g', index))
@@ -20,16 +10,25 @@ end
 
 local apply = {}
 
--- {…, result, artifacts, parents}
-function apply.complete(view, index, record, outcome)
-  close_record(record, COMPLETED, now)
+local function settle_stage(view, index, record, state, verb, outcome)
+  close_record(record, state, now)
   keep(view, index, record)
   write(view, field('r', index), outcome[6])
   if outcome[7] ~= '' then write(view, field('a', index), outcome[7]) end
   if record[FENCE] > 1 then drop(view, field('e', index)) end  -- only an earlier run can have left an error
   view.head[ACTIVE], view.head[UNFINISHED] = view.head[ACTIVE] - 1, view.head[UNFINISHED] - 1
-  emit(view, 'completed', index, record[ATTEMPT])
+  emit(view, verb, index, record[ATTEMPT])
   release(view, outcome[8])
+end
+
+-- {…, result, artifacts, parents}
+function apply.complete(view, index, record, outcome)
+  settle_stage(view, index, record, COMPLETED, 'completed', outcome)
+end
+
+-- The same, with nil for a result: its condition did not hold.
+function apply.skip(view, index, record, outcome)
+  settle_stage(view, index, record, SKIPPED, 'skipped', outcome)
 end
 
 -- {…, error, cause, delay_ms, keeps_attempt}
@@ -45,14 +44,26 @@ function apply.retry(view, index, record, outcome)
   scheduled[#scheduled + 1] = index .. ':' .. view.id
 end
 
--- {…, error, cause}
+-- {…, error, cause, result for those who tolerate the failure or '', they packed as parents, whether all do, more than 0 if
+-- the flow fails at once}
 function apply.fail(view, index, record, outcome)
-  remember(view, index, record, 'failed', outcome[7])
-  write(view, field('e', index), outcome[6])
+  local _, _, _, _, _, failure, cause, result, tolerant, is_tolerated, closes = unpack(outcome)
+  local head = view.head
+  remember(view, index, record, 'failed', cause)
+  write(view, field('e', index), failure)
   close_record(record, FAILED, now)
   keep(view, index, record)
-  view.head[ACTIVE], view.head[FAILURES] = view.head[ACTIVE] - 1, view.head[FAILURES] + 1
-  emit(view, 'failed', index, record[ATTEMPT], outcome[7])
+  head[ACTIVE] = head[ACTIVE] - 1
+  if is_tolerated then head[UNFINISHED] = head[UNFINISHED] - 1 else head[FAILURES] = head[FAILURES] + 1 end
+  emit(view, 'failed', index, record[ATTEMPT], cause)
+  if result ~= '' then
+    write(view, field('r', index), result)
+    release(view, tolerant)
+  end
+  if closes > 0 and is_open(view) then
+    head[STATUS] = FAILING
+    closing[#closing + 1], closing[#closing + 2] = 0, view.id
+  end
 end
 
 -- {…}: given back unfinished, at a drain: it costs no attempt.

@@ -3,8 +3,9 @@
 local function fields_of(outcome)
   local index = outcome[3]
   local names = {field('', index), field('g', index)}
-  if outcome[1] == 'complete' then
-    for _, parent in ipairs(parents_of(outcome[8])) do
+  local parents = outcome[1] == 'fail' and outcome[9] or outcome[8]
+  if outcome[1] ~= 'retry' and outcome[1] ~= 'release' then
+    for _, parent in ipairs(parents_of(parents)) do
       names[#names + 1] = field('i', parent[1])
       if parent[4] > 1 then names[#names + 1] = field('d', parent[1]) end
     end
@@ -23,7 +24,7 @@ local function report_one(outcome)
   if not record or record[FENCE] ~= fence or record[NONCE] ~= nonce then return 'stale', record and record[HOLDER] end
   if record[STATE] ~= RUNNING then
     local is_same_end = (verb == 'complete' and record[STATE] == COMPLETED) or (verb == 'fail' and record[STATE] == FAILED)
-      or (verb == 'retry' and record[STATE] == SCHEDULED) or (verb == 'release' and record[STATE] == READY)
+      or (verb == 'skip' and record[STATE] == SKIPPED) or (verb == 'retry' and record[STATE] == SCHEDULED) or (verb == 'release' and record[STATE] == READY)
     return is_same_end and 'replayed' or 'stale', record[HOLDER]
   end
   apply[verb](view, index, record, outcome)

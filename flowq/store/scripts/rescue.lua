@@ -1,31 +1,25 @@
 #!lua flags=allow-oom
 -- rescue: takes the stages of a dead holder back; at most 500 a call.
--- Needs      records shared fetch view emit lanes release outcomes flush
+-- Needs      records shared fetch view emit lanes history flush
 -- Called by  Store.rescue     KEYS 1 the partition's tag
---                             ARGV 1 holder  2 deadline_ms that must still stand, or ''  3 cause  4 poisoned failure  5 max_crashes  6 packed retention
+--                             ARGV 1 holder  2 deadline_ms that must still stand, or ''  3 cause  4 "crash", or '': it was stopped
 -- Replies    {"rescued", how many, how many of the holder's stages remain} | {"renewed"}
 -- A stage that was alone in the dead process crashed it; several are only suspects. Either way they go on under the
 -- suspect route (`queue:stage!`), which is run one at a time, so that the next crash names its culprit. No attempt is
--- used up: crashes are counted apart and end in `poisoned`. Without a failure nothing crashed: the process was stopped.
+-- used up: crashes are counted apart, and who claims a stage that has crashed too often fails it instead of running it.
 local RESCUED_MAX = 500
-local holder, deadline, cause, failure, max_crashes = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local retention = cmsgpack.unpack(ARGV[6])
-retention_ms = {[COMPLETED] = retention[1], [FAILED] = retention[2], [CANCELLED] = retention[3]}
+local holder, deadline, cause, is_crash = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == 'crash'
 local running_key = tag .. RUNNING_KEY .. holder
 local found = shared('ZSCORE', tag .. HOLDERS_KEY, holder)
 if deadline ~= '' and found and found ~= deadline and found ~= '0' then return {'renewed'} end
 
 local members = shared('SRANDMEMBER', running_key, RESCUED_MAX)
 local held = redis.call('SCARD', running_key)
-local is_crash = failure ~= ''
 -- The last one left of a rescue in several calls was not alone.
 local was_alone = held == 1 and found ~= '0'
 
 local function take_back(view, index, record)
   if is_crash and was_alone then record[CRASHES] = record[CRASHES] + 1 end
-  if is_crash and record[CRASHES] >= max_crashes then
-    return apply.fail(view, index, record, {'fail', view.id, index, 0, '', failure, cause})
-  end
   remember(view, index, record, 'rescued', cause)
   emit(view, 'rescued', index, record[ATTEMPT], cause)
   record[ATTEMPT] = record[ATTEMPT] - 1

@@ -1,39 +1,68 @@
 #!lua
--- retry: runs the failed and cancelled stages of an ended flow again; what has completed stays.
--- Needs      records shared fetch view emit lanes flush
--- Called by  Store.retry      KEYS 1 the partition's tag
---                             ARGV 1 flow  2 seq that must still stand  3 packed {{index, route, priority, needs, is ready}, …}
+-- retry: runs stages of an ended flow again, and with them all that was made of their results; what else has completed stays.
+-- Needs      records shared fetch view emit lanes history flush
+-- Called by  Store.retry      KEYS 1 the partition's tag    ARGV 1 flow  2 seq that must still stand
+--                             ARGV 3 packed {stages, unfinished, failures, literals}
+--            stages: {{index, route, priority, needs, is ready, how many of its children are done}, …}
+--            unfinished, failures: how many stages then keep the flow from completing, and have failed
+--            literals: {{index, packed arguments}, …}, new ones
 -- Replies    {"retried", how many} | {"changed", status} | {"unknown"}
 -- The caller read the flow to know what to retry; if its events went on since (somebody else retried), nothing is done.
-local id, seq, stages = ARGV[1], tonumber(ARGV[2]), cmsgpack.unpack(ARGV[3])
+-- Results that were committed stay, under the number of the run that made them.
+local id, seq = ARGV[1], tonumber(ARGV[2])
+local stages, unfinished, failures, literals = unpack(cmsgpack.unpack(ARGV[3]))
 local view = open_flow(id)
 if not view then return {'unknown'} end
 local head = view.head
-if head[SEQ] ~= seq or (head[STATUS] ~= FAILED and head[STATUS] ~= CANCELLED) then return {'changed', head[STATUS]} end
+local is_ended = head[STATUS] == FAILED or head[STATUS] == CANCELLED or head[STATUS] == COMPLETED
+if head[SEQ] ~= seq or not is_ended then return {'changed', head[STATUS]} end
 
 -- In pages: a script can't hand over more than some thousand words at once.
-for from = 1, #stages, 1000 do
+local OF_STAGE = {'', 'r', 'a', 'e', 'g', 'h', 'd'}
+for from = 1, #stages, 250 do
   local names = {}
-  for position = from, math.min(from + 999, #stages) do names[#names + 1] = field('', stages[position][1]) end
+  for position = from, math.min(from + 249, #stages) do
+    for _, kind in ipairs(OF_STAGE) do names[#names + 1] = field(kind, stages[position][1]) end
+  end
   open_flow(id, names)
 end
-shared('ZREM', tag .. (head[STATUS] == FAILED and FAILED_KEY or CANCELLED_KEY), id)
-shared('ZADD', tag .. LIVE_KEY, head[CREATED_AT], id)
-redis.call('PERSIST', view.key)
-head[STATUS], head[ENDED_AT], head[REASON], head[FAILURES] = RUNNING, 0, '', 0
-for _, stage in ipairs(stages) do
-  local index, route, priority, needs, is_ready = unpack(stage)
-  local record = record_of(view, index) or new_record(now, route, priority, needs)
-  emit(view, 'retried', index, record[ATTEMPT], 'by hand', now)
+
+-- Puts what the stage committed aside, so that the next run does not write over it.
+local function put_aside(index, record)
+  if record[STATE] == COMPLETED or record[STATE] == SKIPPED then
+    remember(view, index, record, record[STATE] == COMPLETED and 'completed' or 'skipped', '', record[RAN])
+    for _, kind in ipairs({'r', 'a'}) do
+      local value = read(view, field(kind, index))
+      if value then write(view, field(kind, index) .. '.' .. head[RUN], value) end
+    end
+  end
+  for _, kind in ipairs({'r', 'a', 'e', 'g'}) do drop(view, field(kind, index)) end
+end
+
+local function again(stage)
+  local index, route, priority, needs, is_ready, done = unpack(stage)
+  local record = record_of(view, index)
+  local had_begun = record and record[FENCE] > 0
+  if record then put_aside(index, record) end
+  if record or is_ready then emit(view, 'retried', index, had_begun and record[ATTEMPT] or 0, 'by hand', now) end
   if is_ready then
-    local again = new_record(now, route, priority, needs)
-    again[FENCE] = record[FENCE]
-    keep(view, index, again)
+    local fresh = new_record(now, route, priority, needs)
+    fresh[FENCE] = record and record[FENCE] or 0
+    keep(view, index, fresh)
     head[ACTIVE] = head[ACTIVE] + 1
     push(view, route, priority, index .. ':' .. id)
-  else
+  elseif record then
     drop(view, field('', index))
   end
+  if done > 0 and not is_ready then write(view, field('d', index), tostring(done)) else drop(view, field('d', index)) end
 end
+
+for _, stage in ipairs(stages) do again(stage) end
+for _, literal in ipairs(literals) do write(view, field('i', literal[1]), literal[2]) end
+if head[STATUS] == COMPLETED then write(view, 'R' .. head[RUN], '1') else shared('ZREM', tag .. (head[STATUS] == FAILED and FAILED_KEY or CANCELLED_KEY), id) end
+shared('ZADD', tag .. LIVE_KEY, head[CREATED_AT], id)
+redis.call('PERSIST', view.key)
+head[STATUS], head[ENDED_AT], head[REASON], head[RUN] = RUNNING, 0, '', head[RUN] + 1
+head[UNFINISHED], head[FAILURES] = unfinished, failures
 flush()
 return {'retried', #stages}

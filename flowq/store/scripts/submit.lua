@@ -29,7 +29,7 @@ local function add(submission)
   end
   -- The order of the fields is the order of `HGETALL`, and small ones first keep the hash compact.
   local view = {id = id, key = key, plan = plan, fields = {}, kept = {}, written = {}, dropped = false,
-    head = {READY, 0, stages, active, 0, priority, now, 0, 0, ''}}
+    head = {READY, 0, stages, active, 0, priority, now, 0, 0, '', 1}}
   emit(view, 'added', -1)
   redis.call('HSET', key, 'm', cmsgpack.pack(view.head), 'p', plan, 'f', fingerprint, 'o', header, unpack(fields))
   shared('ZADD', tag .. LIVE_KEY, now, id)
