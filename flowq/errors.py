@@ -356,7 +356,7 @@ class ServerForbids(ServerError):
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(
             f"the server at {masked(url)} forbids what flowq needs: {reason}",
-            "grant this user ~{namespace:* keys, &{namespace:* channels, and +@all -@dangerous +info",
+            "grant this user the keys ~{flowq* and the channels &{flowq* (flowq: your namespace), and +@all -@dangerous +info",
         )
 
 

@@ -125,6 +125,7 @@ class Backend:
                 info = await refuse_unfit(connection)
                 store = Store(connection, settings.namespace)
                 await store.open()
+                await store.refuse_without_channels()
                 connection.patience = patience
                 backend = cls(settings, access, attachment, store, info)
             except BaseException:

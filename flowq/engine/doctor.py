@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
 from flowq.engine.backend import Backend
-from flowq.errors import FlowqError, masked
+from flowq.errors import FlowNotFound, FlowqError, masked
 from flowq.model.finding import Finding
 from flowq.store.script_loader import script
+from flowq.store.snapshots import Snapshots
 from flowq.store.views import Views
 
 _CLOCK_SKEW_MS_MAX = 5_000
 _MEMORY_SHARE_WARN = 0.8
+# The newest in each partition: enough to see a queue that nobody serves.
+_FLOWS_LOOKED_AT = 20
 
 
 async def examine(backend: Backend) -> list[Finding]:
     """All findings. A server that can't be used at all was refused when the backend was opened."""
     findings: list[Finding] = []
-    checks: list[Callable[[Backend], Awaitable[Finding]]] = [_server, _persistence, _memory, _clock, _scripts, _workers, _storage]
+    checks: list[Callable[[Backend], Awaitable[Finding]]] = [
+        _server,
+        _persistence,
+        _memory,
+        _clock,
+        _scripts,
+        _workers,
+        _queues,
+        _storage,
+    ]
     for check in checks:
         try:
             findings.append(await check(backend))
@@ -96,7 +109,9 @@ async def _clock(backend: Backend) -> Finding:
 async def _scripts(backend: Backend) -> Finding:
     names = ("exchange", "submit", "rescue", "renew", "cancel", "retry")
     await backend.store.connection.commands(*(("SCRIPT LOAD", script(name).source) for name in names))
-    return Finding("rights", "ok", "scripts can be loaded and run")
+    await backend.store.refuse_without_channels()
+    await backend.store.refuse_without_writes()
+    return Finding("rights", "ok", "scripts can be loaded, keys written, messages sent")
 
 
 async def _workers(backend: Backend) -> Finding:
@@ -108,6 +123,25 @@ async def _workers(backend: Backend) -> Finding:
     count = sum(not worker.is_alone for worker in workers)
     serve = "worker process serves" if count == 1 else "worker processes serve"
     return Finding("workers", "ok", f"{count} {serve} {', '.join(queues)}")
+
+
+async def _queues(backend: Backend) -> Finding:
+    views = Views(backend.store)
+    snapshots = Snapshots(backend.store, views)
+    waiting: set[str] = set()
+    for pages in views.indexes("running"):
+        async for page in pages:
+            for flow_id in page[:_FLOWS_LOOKED_AT]:
+                with contextlib.suppress(FlowNotFound):
+                    snapshot = await snapshots.snapshot(flow_id)
+                    waiting |= {stage.queue for stage in snapshot.graph if stage.reason and stage.reason.code == "no_worker"}
+            break
+    if waiting:
+        names = ", ".join(sorted(waiting))
+        return Finding(
+            "queues", "warn", f"stages wait in {names}, and no worker serves them there", "start one: `flowq worker MODULE`"
+        )
+    return Finding("queues", "ok", "every stage that waits has a worker that serves it")
 
 
 async def _storage(backend: Backend) -> Finding:

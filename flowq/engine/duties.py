@@ -15,6 +15,7 @@ from flowq.artifacts.keys import FolderId
 from flowq.artifacts.storage import Storage
 from flowq.artifacts.sweep import sweep
 from flowq.engine.lease import LEASE_MS_MAX
+from flowq.engine.room import WorkerRoom
 from flowq.errors import FlowNotFound
 from flowq.store.store import Store
 from flowq.store.views import Views
@@ -66,6 +67,22 @@ class Rescuer:
         for tag in self._store.partitions:
             for holder, deadline in await self._store.overdue(tag, LEASE_MS_MAX):
                 await rescue(self._store, holder, "its lease ran out", deadline, [tag])
+
+
+class WayMaker:
+    """Lets a busy process make way for suspects, which run only where nothing else does.
+
+    `flowq worker` has a child for them; an embedded worker has nobody but itself.
+    """
+
+    def __init__(self, views: Views, room: WorkerRoom) -> None:
+        self._views = views
+        self._room = room
+
+    async def run_once(self) -> None:
+        """One look at the lanes of suspects."""
+        if any((await self._views.backlog(self._room.suspect_routes)).values()):
+            self._room.make_way()
 
 
 class Closer:

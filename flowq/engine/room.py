@@ -48,6 +48,7 @@ class WorkerRoom:
         self._limited = frozenset(limited) if slots is not None else frozenset[str]()
         self._asks_for_suspects = False
         self._suspects_running = 0
+        self._makes_way = False
         # Partitions that asked while there was no room, the first first: each has its turn before another has two.
         self._waiting: list[str] = []
         self._on_open: list[Callable[[], None]] = []
@@ -60,7 +61,17 @@ class WorkerRoom:
     @property
     def is_open(self) -> bool:
         """Whether a stage more could run."""
-        return self._free > 0 and not self._asks_for_suspects and not self._suspects_running
+        is_held_free = self._makes_way and self._free < self._concurrency
+        return self._free > 0 and not self._asks_for_suspects and not self._suspects_running and not is_held_free
+
+    @property
+    def suspect_routes(self) -> tuple[str, ...]:
+        """The routes whose suspects wait until nothing else runs here."""
+        return tuple(name for names in self._suspects.values() for name in names)
+
+    def make_way(self) -> None:
+        """Takes nothing new until all has ended that runs, and then a suspect: else steady work would let them wait for ever."""
+        self._makes_way = True
 
     def admits(self, partition: str = "") -> bool:
         """See `conversation.Room`."""
@@ -83,8 +94,10 @@ class WorkerRoom:
         capacity = min(self._free, most)
         # Where nothing runs, a suspect may: one, and nothing beside it.
         suspects = self._suspects if self._free == self._concurrency else {}
-        queues = [*self._routes, *(queue for queue in suspects if queue not in self._routes)]
-        wants = [want for queue in queues if (want := self._want(queue, suspects.get(queue, ()), capacity))]
+        routes = {} if self._makes_way else self._routes
+        queues = [*routes, *(queue for queue in suspects if queue not in routes)]
+        offers = ((queue, routes.get(queue, ()), suspects.get(queue, ())) for queue in queues)
+        wants = [want for offer in offers if (want := self._want(*offer, capacity))]
         if not wants:
             return 0, []
         self._asks_for_suspects = bool(suspects)
@@ -101,7 +114,7 @@ class WorkerRoom:
                 assert self._slots is not None
                 self._slots.give_back(queue, want.capacity - used[queue])
         if any(want.suspects for want in wants):
-            self._asks_for_suspects = False
+            self._asks_for_suspects = self._makes_way = False
         if self._concurrency > 1:
             self._suspects_running += sum(claim.is_suspect for claim in claims)
         self._tell()
@@ -120,8 +133,7 @@ class WorkerRoom:
             for callback in self._on_open:
                 callback()
 
-    def _want(self, queue: str, suspects: tuple[str, ...], capacity: int) -> Wants | None:
-        routes = self._routes.get(queue, ())
+    def _want(self, queue: str, routes: tuple[str, ...], suspects: tuple[str, ...], capacity: int) -> Wants | None:
         if self._slots is None or queue not in self._limited:
             return Wants(-1, routes, suspects)
         got = self._slots.take(queue, capacity)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
-from flowq.engine.duties import Closer, Pruner, Rescuer, Sweeper, rescue
+from flowq.engine.duties import Closer, Pruner, Rescuer, Sweeper, WayMaker, rescue
 from flowq.engine.every import run_every
 from flowq.engine.holder import Holder, new_holder_id
 from flowq.engine.lease import LEASE_MS, LeaseKeeper
@@ -35,6 +35,7 @@ LEASE_MS_MIN = 1_000
 _HAND_BACK_SECONDS = 10.0
 _RESCUE_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
+_MAKE_WAY_SECONDS = 3.0
 _PRUNE_SECONDS = 60.0
 _SWEEP_SECONDS = 600.0
 
@@ -46,7 +47,8 @@ class Worker:
     lease stops that thread too: the stage is then given to another worker and runs twice, and only the later run's result is
     kept. `flowq worker` has no such limit, and takes over a crashed stage within a second; use it where you can.
 
-    Stages with `isolation="process"` run in this process as well: process isolation needs `flowq worker`.
+    Stages with `isolation="process"` run in this process as well: process isolation needs `flowq worker`. So do suspects, stages
+    whose process died under them: alone, when all else that runs here has ended; while one waits, nothing new is begun.
 
     Args:
         url: the server, as for `FlowProducer`.
@@ -173,6 +175,8 @@ class Worker:
         if self._stopping.is_set():  # stop() came before there was a holder to drain
             self._draining = asyncio.create_task(self._drain(self._holder))
         working = asyncio.create_task(self._holder.work(backend.wakeups))
+        making_way = run_every(_MAKE_WAY_SECONDS, WayMaker(Views(store), room), stop=asyncio.Event(), name="looking for suspects")
+        ways = asyncio.create_task(making_way)
         try:
             await asyncio.shield(working)
         except asyncio.CancelledError:
@@ -186,6 +190,7 @@ class Worker:
         finally:
             await asyncio.to_thread(keeper.stop)
             working.cancel()
+            await end(ways)
             backend.wakeups.forget(holder_id)
         if self._holder.lost_because:
             log.warning("worker %s begins again, because %s", self._name, self._holder.lost_because)

@@ -188,6 +188,8 @@ def typed(url: str, error: Exception) -> FlowqError:
         return ServerReadOnly(url, text)
     if isinstance(error, refused.InvalidResponse) or "Protocol Error" in text:
         return NotARedisServer(url, text)
+    if "DB index is out of range" in text:
+        return InvalidValue("server URL", masked(url), "a database number that the server has, such as /0")
     if "ACL failure" in text or "NOPERM" in text:  # a script met it; then only the text is left
         return ServerForbids(url, text)
     if "WRONGTYPE" in text or "user_script" in text:

@@ -16,7 +16,7 @@ from flowq.errors import CorruptState, FlowConflict, SchemaNewer
 from flowq.model.outcome import Claim, Exchanged, Outcome, Progress, Token, Verdict
 from flowq.model.spec import FlowSpec
 from flowq.store.connection import Connection
-from flowq.store.keys import HOLDERS, PLAN, Keys
+from flowq.store.keys import HOLDERS, PLAN, WAKE_CHANNEL, Keys
 from flowq.store.stored_plan import StoredPlan
 from flowq.store.submissions import Submissions
 from flowq.store.wire import Again, HolderInfo, PlanHead, history_decoder
@@ -89,6 +89,18 @@ class Store:
             raise SchemaNewer(self.keys.namespace, int(found[0]), SCHEMA)
         self.keys = Keys(self.keys.namespace, int(found[1]))
         return found[2].decode()
+
+    async def refuse_without_channels(self) -> None:
+        """Raises ServerForbids where this user may not send messages: work would go on, but each step seconds late."""
+        await self.connection.command("PUBLISH", self.keys.tags[0] + WAKE_CHANNEL, "")
+
+    async def refuse_without_writes(self) -> None:
+        """Raises ServerForbids, ServerReadOnly, ServerIsFull where no key of the namespace can be written; leaves none behind."""
+        key = f"{self.keys.tags[0]}:probe"
+        try:
+            await self.connection.commands(("HSET", key, "a", "1"), ("PEXPIRE", key, 1_000), ("HGET", key, "a"))
+        finally:
+            await self.connection.command("UNLINK", key)
 
     @property
     def partitions(self) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from flowq import Artifact, Backoff, Unrecoverable, context, pipeline, stage
+from flowq import Artifact, Backoff, StageFailure, Unrecoverable, context, pipeline, stage, tolerate
 
 HOSTILE = "".join(map(chr, range(0xA0))) + "\u202e[/foo][link=http://x]\x1b]8;;http://x\x07"
 
@@ -86,3 +86,13 @@ async def orphan() -> int:
 @pipeline
 def stuck() -> int:
     return orphan()
+
+
+@stage
+async def assess(name: str | StageFailure, length: int | None) -> str:
+    return "assessed"
+
+
+@pipeline
+def forgiving(name: str = "x") -> str:
+    return assess(tolerate(watch_video(name)), measure.when(False)(name))

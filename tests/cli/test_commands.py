@@ -171,6 +171,39 @@ def test_a_cancelled_stage_is_not_counted_as_done(run: Run) -> None:
     assert " 0/1 " in run("list", "--search", "unwanted").out
 
 
+def test_a_tolerated_failure_and_a_skipped_stage_say_so(run: Run) -> None:
+    assert run("submit", f"{FLOWS}:forgiving", "--id", "forgiving", "--wait").code == 0
+    shown = run("inspect", "forgiving").out
+    assert shown.startswith("✔ COMPLETED")
+    assert "3/3 stages ·" in shown
+    assert "tolerated: Unrecoverable: no video stream" in shown
+    assert "cause" not in shown
+    assert "skipped: its condition does not hold" in shown
+
+
+def test_a_completed_flow_runs_again_from_a_stage_with_other_arguments(run: Run) -> None:
+    run("submit", f"{FLOWS}:simple", "-i", "text=hello", "--id", "again", "--wait")
+    assert "2 stages to run again" in run("retry", "again", "--from", "measure", "--set", "times=3").err
+    assert run("result", "again").code == 0
+    shown = json.loads(run("inspect", "again", "-o", "json").out)["data"]
+    assert (shown["run"], shown["graph"][0]["result"]) == (2, 15)
+    assert " · run 2 · " in run("inspect", "again").out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--from", "absent"], 3, "absent"),
+        (["--from", "measure", "--set", "times"], 2, "--set"),
+        (["--from", "measure", "--set", "height=3"], 2, "height"),
+        (["--from", "write", "--set", "length=3"], 2, "length"),
+    ],
+)
+def test_a_retry_that_makes_no_sense_is_refused(run: Run, finished: str, words: list[str], code: int, message: str) -> None:
+    refused = run("retry", finished, *words)
+    assert (refused.code, message in refused.err) == (code, True), refused
+
+
 def test_inspect_takes_a_unique_beginning(run: Run, finished: str) -> None:
     assert run("inspect", "finish").code == 0
 

@@ -457,6 +457,31 @@ async def test_suspects_run_alone(producer: FlowProducer) -> None:
     assert {(await flow.inspect()).stage("watched").attempt for flow in flows} == {1}
 
 
+async def test_a_suspect_has_its_turn_under_steady_work(producer: FlowProducer) -> None:
+    @stage
+    async def suspicious() -> None: ...
+
+    @stage
+    async def steady(number: int) -> None:
+        await asyncio.sleep(0.05)
+
+    async def keep_busy() -> None:
+        for number in range(10_000):
+            await producer.add(steady.flow(number))
+            await asyncio.sleep(0.01)
+
+    store = producer._open.store
+    flows = await producer.add_bulk(suspicious.flow() for _ in range(2))
+    actor = await Actor(store, routes=("suspicious",)).begin()
+    assert len(await actor.claim(2)) == 2
+    async with working(producer, suspicious, steady, concurrency=10):
+        busy = asyncio.create_task(keep_busy())
+        await rescue(store, actor.id, "killed by SIGKILL")
+        for flow in flows:
+            await flow.result(30)
+        busy.cancel()
+
+
 async def test_a_priority_decides_who_runs_first(producer: FlowProducer) -> None:
     order: list[int] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 import redis.asyncio
 
@@ -149,3 +150,17 @@ async def test_every_key_expires_or_is_on_the_list_of_those_that_need_not(store:
     assert [key for key in eternal if not store.keys.is_permanent(key)] == []
     ended = {store.keys.flow(claims[1].flow_id), store.keys.flow(claims[2].flow_id)}
     assert ended.isdisjoint(eternal), "a flow that has ended expires even when no pruner runs"
+
+
+async def test_a_record_with_text_where_numbers_belong_stops_nobody_else(store: Store, actor: Actor) -> None:
+    bad, *good = in_one_partition(store, 3)
+    await store.submit([(bad, one_stage(attempts=3))])
+    await actor.report(retried(await actor.claim_one(), 1))
+    key = store.keys.flow(bad)
+    record = msgspec.msgpack.decode(await store.connection.command("HGET", key, "0"))
+    await store.connection.command("HSET", key, "0", msgspec.msgpack.encode([*record[:10], "scribbled", *record[11:]]))
+    await store.submit([(flow_id, one_stage()) for flow_id in good])
+    tag = store.keys.tag_of(bad)
+    claims = [claim for _ in range(3) for claim in await actor.exchange_claims(tag, 5)]
+    assert sorted(claim.flow_id for claim in claims) == sorted(good)
+    assert [await actor.complete(claim) for claim in claims] == ["", ""]

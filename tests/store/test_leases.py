@@ -206,3 +206,16 @@ async def test_a_suspect_is_claimed_alone_and_only_where_there_is_nothing_else(s
 
     assert sorted(await claimed(1)) == sorted(others)
     assert [len(await claimed(seq)) for seq in (2, 3, 4, 5)] == [1, 1, 1, 0]
+
+
+async def test_a_lease_that_ran_out_counts_as_a_crash_from_the_second_time_on(store: Store) -> None:
+    await store.submit([("f1", one_stage())])
+    tag = store.keys.tag_of("f1")
+    counted: list[int] = []
+    for _ in range(3):
+        actor = await Actor(store).begin()
+        (claim,) = await actor.claim(1, ["default:a", "default:a!"])
+        counted.append(claim.crashes)
+        deadline = str(await store.lease_of(tag, actor.id))
+        assert await store.rescue(tag, actor.id, "its lease ran out", deadline, is_crash=True) == 1
+    assert counted == [0, 0, 1], "its host may have been taken away"

@@ -6,7 +6,20 @@ from typing import Any, assert_type
 
 import msgspec
 
-from flowq import Artifact, Backoff, FlowSpec, Node, context, declare, pipeline, resource, stage
+from flowq import (
+    Artifact,
+    Backoff,
+    FlowSpec,
+    Node,
+    StageFailure,
+    context,
+    declare,
+    pipeline,
+    resource,
+    stage,
+    succeeded,
+    tolerate,
+)
 from flowq.pipeline import Stage, to_spec
 
 
@@ -117,6 +130,29 @@ def everything(url: str) -> dict[str, list[Artifact] | float]:
     published = finalize(small, translate(transcribe(source), language="de"))
     parts = [first, small, published.video, untyped(first)]
     return {"all": [join(parts, {"a": "b"})], "seconds": published.seconds}
+
+
+@stage
+def is_spoken(source: Artifact) -> bool:
+    """A condition."""
+    return source.size > 0
+
+
+@stage
+def judge(video: Artifact | StageFailure, captions: Artifact | None) -> bool:
+    """Bears a failure, and that there are no captions."""
+    return isinstance(video, Artifact) and captions is not None
+
+
+@pipeline(fail_fast=True)
+def forgiving(url: str) -> tuple[bool, Artifact]:
+    """Failures as values, lists of what succeeded, conditions, all typed."""
+    source = download(url)
+    captions = transcribe.when(is_spoken(source))(source)
+    assert_type(captions, Artifact | None)
+    assert_type(tolerate(encode(source)), Artifact | StageFailure)
+    good = judge(tolerate(encode(source)), captions)
+    return good, join(succeeded([encode(source, height) for height in (360, 720)]))
 
 
 def submit() -> None:

@@ -19,7 +19,7 @@ from flowq.model.snapshot import FlowSnapshot, StageSnapshot
 
 _LABEL_WIDTH: Final = 10
 _TRACEBACK_LINES_MAX: Final = 8
-_CONSEQUENCES: Final = frozenset({"blocked", "cancelled", "skipped"})
+_CONSEQUENCES: Final = frozenset({"blocked", "cancelled"})
 
 
 def flow_view(snapshot: FlowSnapshot, screen: Screen, *, rows_max: int | None = None, live: bool = False) -> list[Line]:
@@ -124,7 +124,7 @@ def _cause(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
         hidden = len(trace) - _TRACEBACK_LINES_MAX
         shown = ([f"({hidden} lines more in `-o json`)"] if hidden > 0 else []) + trace[-_TRACEBACK_LINES_MAX:]
         lines += _labelled("at", [(Span(part, "dim"),) for row in shown for part in wrap(row, _room(screen))])
-    others = [stage for stage in snapshot.in_state("failed") if stage.name != cause.name]
+    others = [stage for stage in _failed(snapshot) if stage.name != cause.name]
     if others:
         lines += _labelled("also", _text(f"{shown_stages(len(others))} failed: {_some(others)}", "bad", screen))
     stopped = [stage for stage in snapshot.graph if stage.state in _CONSEQUENCES]
@@ -139,10 +139,15 @@ def _trace(traceback: str) -> list[str]:
 
 
 def _root_cause(snapshot: FlowSnapshot) -> StageSnapshot | None:
-    failed = list(snapshot.in_state("failed"))
+    failed = _failed(snapshot)
     named = [stage for stage in failed if stage.name == snapshot.root_cause]
     by_time = sorted(failed, key=lambda stage: stage.ended_at or 0)
     return (named or by_time or [None])[0]
+
+
+def _failed(snapshot: FlowSnapshot) -> list[StageSnapshot]:
+    """The failed stages that keep the flow from completing."""
+    return [stage for stage in snapshot.in_state("failed") if not stage.is_tolerated]
 
 
 def _some(stages: Sequence[StageSnapshot]) -> str:

@@ -52,7 +52,7 @@ for holder, stages_of_holder in pairs(told) do
     local all = earlier and unpacked(earlier) or {}
     for _, stage in ipairs(stages_of_holder) do all[#all + 1] = stage end
     redis.call('HSET', key, 'told', cmsgpack.pack(all))
-    redis.call('PUBLISH', tag .. WAKE_CHANNEL_KEY .. holder, 'cancelled')
+    publish(tag .. WAKE_CHANNEL_KEY .. holder, 'cancelled')
   end
   for _, stage in ipairs(stages_of_holder) do shared('SREM', tag .. RUNNING_KEY .. holder, stage[2] .. ':' .. id) end
 end

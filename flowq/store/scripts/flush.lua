@@ -40,7 +40,7 @@ local function index_end(view)
   end
   -- The pruner deletes earlier; the time to live is for when no pruner runs.
   redis.call('PEXPIRE', view.key, retention_ms[status] + 86400000)
-  redis.call('PUBLISH', tag .. ENDED_CHANNEL_KEY .. view.id, status)
+  publish(tag .. ENDED_CHANNEL_KEY .. view.id, status)
 end
 
 -- A wake-up is only a hint: a holder that is gone receives nothing, so the next one is asked.
@@ -49,7 +49,7 @@ local function wake(route, count)
   while woken < math.min(count, WAKES_MAX) do
     local holder = shared('SPOP', tag .. PARKED_KEY .. route)
     if not holder then return end
-    if redis.call('PUBLISH', tag .. WAKE_CHANNEL_KEY .. holder, route) > 0 then woken = woken + 1 end
+    if publish(tag .. WAKE_CHANNEL_KEY .. holder, route) > 0 then woken = woken + 1 end
   end
 end
 

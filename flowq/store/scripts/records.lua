@@ -11,6 +11,8 @@ local STATUS, SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STAR
 -- On the way to cancelled, or to failed with what still ran cancelled: nothing of it is claimed any more.
 local CLOSING, FAILING = 'z', 'y'
 local RECORD_SIZE, HEAD_SIZE = NEEDS, RUN
+local RECORD_NUMBERS = {ATTEMPT, CRASHES, FENCE, READY_AT, WAITED, RAN, PRIORITY}
+local HEAD_NUMBERS = {SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT, RUN}
 
 -- The name of a stage's field, such as `r12`. Remembered: a batch names the same few again and again, and making a string
 -- of a number is what costs.
@@ -45,8 +47,14 @@ local function listed(size, ok, ...)
   if ok and select('#', ...) == size then return {...} end
 end
 
-local function unpacked_short(bytes, size)
-  if string.byte(bytes) == 0x90 + size then return listed(size, pcall(cmsgpack.unpack, string.sub(bytes, 2))) end
+-- `numbers`: the elements that must be numbers; with others in their place a script would end half-way.
+local function unpacked_short(bytes, size, numbers)
+  if string.byte(bytes) ~= 0x90 + size then return end
+  local list = listed(size, pcall(cmsgpack.unpack, string.sub(bytes, 2)))
+  for position = 1, list and #numbers or 0 do
+    if type(list[numbers[position]]) ~= 'number' then return end
+  end
+  return list
 end
 
 local function new_record(ready_at, route, priority, needs)

@@ -10,3 +10,9 @@ local function shared(command, key, ...)
   redis.call('PEXPIRE', key .. DAMAGED_KEY, DAMAGED_KEPT_MS)
   return redis.call(command, key, ...)
 end
+
+-- A message is only a hint: where it may not be sent, nothing else may fail for it. Tells how many heard it.
+local function publish(channel, message)
+  local heard = redis.pcall('PUBLISH', channel, message)
+  return type(heard) == 'number' and heard or 0
+end
