@@ -24,12 +24,14 @@ from flowq.engine.child_options import ChildOptions, Known
 from flowq.engine.child_process import DRAIN, STOP
 from flowq.engine.holder import Holder
 from flowq.engine.modules import load_stages
+from flowq.engine.overdue import described
 from flowq.engine.parent_link import Note, ParentLink, Ready, Retire
 from flowq.engine.pulse import Pulse
 from flowq.engine.room import WorkerRoom
 from flowq.engine.stage_threads import STRAYS_MAX
 from flowq.engine.worker import host_slots, limited_queues, routes_of
 from flowq.errors import FlowqError
+from flowq.model.outcome import Claim
 from flowq.pipeline.stage import AnyStage
 from flowq.settings import Settings
 
@@ -138,15 +140,17 @@ class Child:
     def _beat(self) -> None:
         # Also before each stage that has a timeout: one that takes the interpreter's lock at once lets no tick tell of it.
         running = self._holder.running if self._holder else []
-        deadline = self._earliest_deadline(self._holder) if self._holder else math.inf
-        self._pulse.beat(running=len(running), earliest_deadline=deadline + _OVERDUE_GRACE_SECONDS)
+        deadline, first = self._earliest_deadline(self._holder) if self._holder else (math.inf, None)
+        description = described(first) if first is not None and deadline < math.inf else b""
+        self._pulse.beat(running=len(running), earliest_deadline=deadline + _OVERDUE_GRACE_SECONDS, first=description)
         self._ticked_at = time.monotonic()
 
-    def _earliest_deadline(self, holder: Holder) -> float:
+    def _earliest_deadline(self, holder: Holder) -> tuple[float, Claim | None]:
         # A thread that goes on after its stage's end can't be stopped but with its process. Where one stage runs at a time that
         # harms nobody; a shared child bears some.
         is_full = self._options.is_alone or holder.strays >= STRAYS_MAX
-        return min(holder.earliest_deadline, holder.strayed_at) if is_full else holder.earliest_deadline
+        deadline, first = holder.earliest_deadline
+        return (holder.strayed_at, None) if is_full and holder.strayed_at < deadline else (deadline, first)
 
     def _watch_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Finds out which stage blocks the loop: only another thread can."""

@@ -102,7 +102,7 @@ class Executor:
             if (task := asyncio.current_task()) is None or task.cancelling():
                 raise
             # The stage raised it by itself, say because it awaited a task that was cancelled: a failure like any other.
-            return _after_error(error, stage, claim, plan)
+            return after_run_error(error, stage, claim, plan)
         # The one place that catches everything: whatever a stage raises is its outcome, not ours.
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | SystemExit) and stage_context is None:
@@ -110,7 +110,7 @@ class Executor:
             if stage_context is not None and stage_context.is_given_back:  # what it made of being stopped
                 return Release(*claim.run)
             log.debug("stage failed", exc_info=error, extra={"flow_id": claim.flow_id})
-            return _after_error(error, stage, claim, plan)
+            return after_run_error(error, stage, claim, plan)
 
     def close(self) -> None:
         """Lets go of the threads; functions that still run in them go on, refused by their tokens."""
@@ -196,7 +196,7 @@ class Executor:
         return Complete(*claim.run, opaque(packed), noted, plan.releases(claim.index))
 
 
-def _after_error(error: BaseException, stage: StagePlan | None, claim: Claim, plan: StoredPlan | None) -> Outcome:
+def after_run_error(error: BaseException, stage: StagePlan | None, claim: Claim, plan: StoredPlan | None) -> Outcome:
     """The outcome of a run that raised, with what a failure for good means to the other stages."""
     outcome = after_error(error, stage or StagePlan("?", "?"), claim)
     if not isinstance(outcome, Fail) or stage is None or plan is None:

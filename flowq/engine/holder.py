@@ -95,9 +95,10 @@ class Holder:
         return [run.claim for run in self._running.values()]
 
     @property
-    def earliest_deadline(self) -> float:
-        """When the first running stage must have ended, by `time.monotonic()`; inf: none has to."""
-        return min((run.deadline for run in self._running.values()), default=math.inf)
+    def earliest_deadline(self) -> tuple[float, Claim | None]:
+        """When the first running stage must have ended, by `time.monotonic()`, and which it is; inf: none has to."""
+        first = min(self._running.values(), key=lambda run: run.deadline, default=None)
+        return (first.deadline, first.claim) if first is not None else (math.inf, None)
 
     @property
     def strays(self) -> int:

@@ -14,6 +14,7 @@ from flowq.engine.child_options import GO, ChildOptions, Known
 from flowq.engine.child_process import DRAIN, STOP, ChildProcess
 from flowq.engine.duties import rescue
 from flowq.engine.holder import new_holder_id
+from flowq.engine.overdue import time_out
 from flowq.engine.parent_link import Note, Ready, Retire
 from flowq.engine.pulse import Pulse
 from flowq.errors import FlowqError, ModuleNotLoaded
@@ -54,6 +55,7 @@ class Nurse:
         # Its end was asked for, by us or by itself: whatever its exit code, no stage is to blame.
         self._is_expected = False
         self._warned_of = ""
+        self._is_overdue = False
         self.holder = ""
         self.is_working = False
         self.routes: tuple[str, ...] = ()
@@ -125,6 +127,7 @@ class Nurse:
             log.warning("%s blocks the event loop of %s: make it a plain def, or await", blocked_by, self._template.name)
         self._warned_of = blocked_by
         if self._pulse.overdue() > 0:
+            self._is_overdue = True
             self.kill(f"{blocked_by or 'a stage'} did not stop at its timeout")
 
     async def _one_life(self) -> None:
@@ -132,6 +135,7 @@ class Nurse:
         self._pulse = pulse = Pulse.create()
         options = msgspec.structs.replace(self._template, holder=self.holder, pulse_fd=pulse.fd)
         self._cause = ""
+        self._is_overdue = False
         self._is_expected = self._told_to_drain.is_set()
         told: asyncio.Queue[Known] = asyncio.Queue()
 
@@ -154,11 +158,14 @@ class Nurse:
             await asyncio.gather(beginning, return_exceptions=True)
         holder, self.holder = self.holder, ""
         cause = self._cause or ended.reason
+        overdue = pulse.first if self._is_overdue else b""
         self._pulse = None
         pulse.close()
         if ended.exit_code != 0 and not self._told_to_drain.is_set() and self._refused is None:
             log.warning("child %s (pid %d) was lost: %s", self._template.name, ended.pid, cause)
         try:
+            if overdue and await time_out(self._store, holder, overdue):
+                self._is_expected = True  # the culprit is known: nobody else is to blame
             await rescue(self._store, holder, cause, is_crash=not self._is_expected)
         except FlowqError as error:  # the rescuers find them when the lease is over
             log.warning("the stages of child %s could not be rescued: %s", self._template.name, error.problem)

@@ -17,8 +17,9 @@ import time
 
 _SIZE = mmap.PAGESIZE
 # One aligned 8-byte word each, so no reader sees half of one: the machine stores it in one go.
-_TICK, _RUNNING, _DEADLINE, _SEQUENCE, _NAME = 0, 8, 16, 24, 32
+_TICK, _RUNNING, _DEADLINE, _SEQUENCE, _NAME, _FIRST = 0, 8, 16, 24, 32, 1024
 _NAME_BYTES_MAX = 512
+_FIRST_BYTES_MAX = 1024
 _RUNNING_MAX = 1_000_000
 _READS_MAX = 5
 
@@ -66,13 +67,16 @@ class Pulse:
 
     # --- the child's side
 
-    def beat(self, *, running: int, earliest_deadline: float) -> None:
+    def beat(self, *, running: int, earliest_deadline: float, first: bytes = b"") -> None:
         """Says that the loop turns.
 
         Args:
             running: how many stages run in this child.
             earliest_deadline: when the first of them must have ended, by `time.monotonic()`; inf: none has to.
+            first: a description of that one, at most 1,024 bytes.
         """
+        first = first[:_FIRST_BYTES_MAX]
+        struct.pack_into(f"H{len(first)}s", self._page, _FIRST, len(first), first)
         struct.pack_into("d", self._page, _RUNNING, float(running))
         struct.pack_into("d", self._page, _DEADLINE, earliest_deadline)
         struct.pack_into("d", self._page, _TICK, time.monotonic())
@@ -104,6 +108,12 @@ class Pulse:
     def overdue(self) -> float:
         """Seconds since the earliest deadline of its stages has passed; 0 before."""
         return max(0.0, time.monotonic() - self._word(_DEADLINE, if_damaged=math.inf))
+
+    @property
+    def first(self) -> bytes:
+        """The description of the stage that must end first; empty: none was given. Read it when the child is dead."""
+        length = min(struct.unpack_from("H", self._page, _FIRST)[0], _FIRST_BYTES_MAX)
+        return self._page[_FIRST + 2 : _FIRST + 2 + length]
 
     @property
     def culprit(self) -> str:

@@ -50,11 +50,11 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
 
 
 def _from_user_code(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback from the first frame that is the user's: how flowq got there helps nobody."""
+    """The traceback from the first frame that is the user's, if there is one: how flowq got there helps nobody."""
     step = trace
     while step is not None and step.tb_frame.f_globals.get("__name__", "").split(".")[0] in _OUR_PACKAGES:
         step = step.tb_next
-    return step or trace
+    return step
 
 
 def _clean(text: str) -> str:

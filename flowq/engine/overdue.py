@@ -1,0 +1,60 @@
+"""A stage that did not end at its timeout and took its process with it: it is reported as timed out by who ended the process.
+
+The child says in shared memory which of its runs has to end first; who kills the child for it reads that, and reports under
+the dead child's id before its other stages are taken back.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import msgspec
+
+from flowq.engine.executor import after_run_error
+from flowq.errors import StageTimedOut
+from flowq.model.outcome import Claim, Token
+from flowq.store.store import Store
+
+# Beside the lines on which the child itself talked.
+_LINE = 9
+
+
+class _Run(msgspec.Struct, array_like=True):
+    flow_id: str
+    index: int
+    plan: str
+    fence: int
+    nonce: str
+    attempt: int
+
+
+def described(claim: Claim) -> bytes:
+    """What has to be known of a run to report on it."""
+    return msgspec.msgpack.encode(
+        _Run(claim.flow_id, claim.index, claim.plan, claim.token.fence, claim.token.nonce, claim.attempt)
+    )
+
+
+async def time_out(store: Store, holder: str, description: bytes) -> bool:
+    """Reports that the described run of a holder that is dead has timed out: it is retried, or has failed, as if it had ended.
+
+    Args:
+        store: the store.
+        holder: whose run it was; its lease must still stand.
+        description: see `described`; what a dying process left may be rubbish.
+
+    Returns:
+        Whether it was reported; False: it can't be told what to report.
+    """
+    try:
+        run = msgspec.msgpack.decode(description, type=_Run)
+    except msgspec.DecodeError:
+        return False
+    claim = Claim(run.flow_id, run.index, run.plan, Token(run.fence, run.nonce), run.attempt, 0, 0, 0, b"", None, "")
+    plan = await store.plan(claim.flow_id, claim.plan)
+    await plan.load(claim.index)
+    stage = plan.stage(claim.index)
+    outcome = after_run_error(StageTimedOut(stage.name, (stage.timeout_ms or 0) / 1000), stage, claim, plan)
+    tag = store.keys.tag_of(claim.flow_id)
+    answer = await store.exchange(tag, holder, _LINE, 1, secrets.token_urlsafe(8), [outcome], [], [], 0, parks=False)
+    return answer is not None and not answer.verdicts
