@@ -167,8 +167,8 @@ class Conversation:
         while not self._outcomes and not self._is_over:
             now = time.monotonic()
             # Who can't claim still asks whether what it runs was cancelled: a wake-up that says so may be lost.
-            can_claim = self._claims_on and now >= self._idle_until and self._room.admits(self._tag)
-            if (can_claim or now >= self._news_due_at) and self._may_ask(line):
+            can_claim = self._claims_on and now >= self._idle_until
+            if self._may_ask(line) and ((can_claim and self._room.admits(self._tag)) or now >= self._news_due_at):
                 return
             waits = [_POLL_SECONDS]
             if self._progress:
