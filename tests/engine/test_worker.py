@@ -326,6 +326,8 @@ async def test_a_stopped_worker_finishes_what_runs_and_claims_no_more(producer: 
         first, second = await producer.add(gated.flow()), await producer.add(gated.flow())
         await gate.until_arrived()
         stopping = asyncio.create_task(worker.stop())
+        for _ in range(3):  # it has begun to drain before the stage may end
+            await asyncio.sleep(0)
         gate.opened.set()
         await stopping
     states = sorted([(await first.inspect()).state, (await second.inspect()).state])
