@@ -80,9 +80,9 @@ class WayMaker:
         self._room = room
 
     async def run_once(self) -> None:
-        """One look at the lanes of suspects."""
-        if any((await self._views.backlog(self._room.suspect_routes)).values()):
-            self._room.make_way()
+        """One look at the lanes of suspects: whether one waits, or waits no longer because somebody else has taken it."""
+        backlog = await self._views.backlog(self._room.suspect_routes)
+        self._room.make_way(is_needed=any(backlog.values()))
 
 
 class Closer:

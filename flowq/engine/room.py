@@ -69,9 +69,10 @@ class WorkerRoom:
         """The routes whose suspects wait until nothing else runs here."""
         return tuple(name for names in self._suspects.values() for name in names)
 
-    def make_way(self) -> None:
+    def make_way(self, *, is_needed: bool) -> None:
         """Takes nothing new until all has ended that runs, and then a suspect: else steady work would let them wait for ever."""
-        self._makes_way = True
+        self._makes_way = is_needed
+        self._tell()
 
     def admits(self, partition: str = "") -> bool:
         """See `conversation.Room`."""

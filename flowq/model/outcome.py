@@ -90,16 +90,8 @@ class Complete(msgspec.Struct, frozen=True, array_like=True, tag="complete"):
     parents: msgspec.Raw
 
 
-class Skip(msgspec.Struct, frozen=True, array_like=True, tag="skip"):
-    """The stage's condition did not hold; its result is nil. Otherwise like Complete."""
-
-    flow_id: str
-    index: int
-    fence: int
-    nonce: str
-    result: msgspec.Raw
-    artifacts: msgspec.Raw
-    parents: msgspec.Raw
+class Skip(Complete, frozen=True, array_like=True, tag="skip"):
+    """The stage's condition did not hold; its result is nil."""
 
 
 class Retry(msgspec.Struct, frozen=True, array_like=True, tag="retry"):

@@ -104,3 +104,19 @@ def test_no_order_of_calls_loses_room(concurrency: int) -> None:
         room.ended(one)
     assert room.is_open
     assert room.take(10_000)[0] == concurrency
+
+
+def test_a_process_makes_way_for_suspects_only_as_long_as_one_waits() -> None:
+    room = WorkerRoom(ROUTES, 5)
+    running = claim("cpu:a")
+    room.give_back(*room.take(50), [running])
+    room.make_way(is_needed=True)
+    assert room.take(50) == (0, []), "first all must end that runs"
+    room.make_way(is_needed=False)
+    assert room.take(50)[0] == 4, "somebody else has taken it"
+    room = WorkerRoom(ROUTES, 5)
+    room.make_way(is_needed=True)
+    taken, wants = room.take(50)
+    assert (names(wants), suspects(wants)) == (set(), {"gpu:a!", "cpu:a!", "cpu:b!"})
+    room.give_back(taken, wants, [])
+    assert names(room.take(50)[1]) == {"gpu:a", "cpu:a", "cpu:b"}

@@ -152,13 +152,19 @@ async def test_every_key_expires_or_is_on_the_list_of_those_that_need_not(store:
     assert ended.isdisjoint(eternal), "a flow that has ended expires even when no pruner runs"
 
 
-async def test_a_record_with_text_where_numbers_belong_stops_nobody_else(store: Store, actor: Actor) -> None:
+@pytest.mark.parametrize(
+    ("position", "rubbish"), [(10, "x"), (9, 5), (9, None), (0, 5), (11, 7), (11, True), (11, "zz"), (11, [{}])]
+)
+async def test_a_record_with_elements_of_other_types_stops_nobody_else(
+    store: Store, actor: Actor, position: int, rubbish: object
+) -> None:
     bad, *good = in_one_partition(store, 3)
     await store.submit([(bad, one_stage(attempts=3))])
     await actor.report(retried(await actor.claim_one(), 1))
     key = store.keys.flow(bad)
     record = msgspec.msgpack.decode(await store.connection.command("HGET", key, "0"))
-    await store.connection.command("HSET", key, "0", msgspec.msgpack.encode([*record[:10], "scribbled", *record[11:]]))
+    record[position] = rubbish
+    await store.connection.command("HSET", key, "0", msgspec.msgpack.encode(record))
     await store.submit([(flow_id, one_stage()) for flow_id in good])
     tag = store.keys.tag_of(bad)
     claims = [claim for _ in range(3) for claim in await actor.exchange_claims(tag, 5)]

@@ -11,6 +11,7 @@ local STATUS, SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STAR
 -- On the way to cancelled, or to failed with what still ran cancelled: nothing of it is claimed any more.
 local CLOSING, FAILING = 'z', 'y'
 local RECORD_SIZE, HEAD_SIZE = NEEDS, RUN
+local RECORD_TEXTS, HEAD_TEXTS = {STATE, NONCE, HOLDER, ROUTE}, {STATUS, REASON}
 local RECORD_NUMBERS = {ATTEMPT, CRASHES, FENCE, READY_AT, WAITED, RAN, PRIORITY}
 local HEAD_NUMBERS = {SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT, RUN}
 
@@ -47,14 +48,24 @@ local function listed(size, ok, ...)
   if ok and select('#', ...) == size then return {...} end
 end
 
--- `numbers`: the elements that must be numbers; with others in their place a script would end half-way.
-local function unpacked_short(bytes, size, numbers)
+local function are(list, positions, kind)
+  for _, position in ipairs(positions) do if type(list[position]) ~= kind then return false end end
+  return true
+end
+
+-- `numbers`, `texts`: the elements that must be such; with others in their place a script would end half-way.
+local function unpacked_short(bytes, size, numbers, texts)
   if string.byte(bytes) ~= 0x90 + size then return end
   local list = listed(size, pcall(cmsgpack.unpack, string.sub(bytes, 2)))
-  for position = 1, list and #numbers or 0 do
-    if type(list[numbers[position]]) ~= 'number' then return end
-  end
-  return list
+  return list and are(list, numbers, 'number') and are(list, texts, 'string') and list or nil
+end
+
+-- What a claim takes of a record besides: false, or a list of indexes.
+local function has_sound_needs(record)
+  local needs = record[NEEDS]
+  if type(needs) ~= 'table' then return needs == false end
+  for _, child in ipairs(needs) do if type(child) ~= 'number' then return false end end
+  return true
 end
 
 local function new_record(ready_at, route, priority, needs)

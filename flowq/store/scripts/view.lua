@@ -15,7 +15,7 @@ local function open_flow(id, names)
     local wanted = {'m', 'p'}
     for position, name in ipairs(names) do wanted[position + 2] = name end
     local values = fetch(key, wanted)
-    local head = not values.err and values[1] and unpacked_short(values[1], HEAD_SIZE, HEAD_NUMBERS)
+    local head = not values.err and values[1] and unpacked_short(values[1], HEAD_SIZE, HEAD_NUMBERS, HEAD_TEXTS)
     if not head then
       views[id] = false
       return nil
@@ -63,7 +63,8 @@ local function record_of(view, index)
   if view.kept[index] then return view.kept[index] end
   local bytes = read(view, field('', index))
   if not bytes then return false end
-  return unpacked_short(bytes, RECORD_SIZE, RECORD_NUMBERS)
+  local record = unpacked_short(bytes, RECORD_SIZE, RECORD_NUMBERS, RECORD_TEXTS)
+  return record and has_sound_needs(record) and record or nil
 end
 
 -- Records are packed when they are written: one that is released and claimed in one script is packed once.
