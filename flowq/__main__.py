@@ -20,6 +20,14 @@ _COLLECT_AFTER_OBJECTS = 50_000
 def run() -> NoReturn:
     """Runs the command line of this process and ends it with the command's exit code."""
     gc.set_threshold(_COLLECT_AFTER_OBJECTS)
+    try:
+        code = _run_main()
+    except KeyboardInterrupt:  # before `main` or after it: in it, it is told like an error
+        code = 130
+    os._exit(code)
+
+
+def _run_main() -> int:
     from flowq.cli import main
 
     code = main()
@@ -27,7 +35,7 @@ def run() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # the reader has gone; `main` has dealt with it
             stream.flush()
-    os._exit(code)
+    return code
 
 
 if __name__ == "__main__":

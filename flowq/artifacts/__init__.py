@@ -42,12 +42,13 @@ __all__ = [
 _EXPECTED = "s3://bucket, s3://bucket/prefix or file:/a/directory"
 
 
-def open_storage(location: str, access: S3Access | None = None, *, cache: LocalCache | None = None) -> Storage:
+def open_storage(location: str, access: S3Access | None = None, *, folder: str = "", cache: LocalCache | None = None) -> Storage:
     """The storage at a location. Does no I/O: `check()` does.
 
     Args:
         location: `s3://bucket`, `s3://bucket/prefix`, `file:/directory` or `file:directory` (relative to the working one).
         access: how to reach S3; None: boto3's own environment, files and roles.
+        folder: the folder in it that all keys lie in; empty: none of its own.
         cache: the host's local copies; None: the user's cache directory, 2 GiB.
 
     Raises:
@@ -55,7 +56,7 @@ def open_storage(location: str, access: S3Access | None = None, *, cache: LocalC
     """
     if location.startswith("s3://"):
         bucket, _, prefix = location.removeprefix("s3://").partition("/")
-        prefix = prefix.rstrip("/")
+        prefix = "/".join(part for part in (prefix.rstrip("/"), folder) if part)
         try:
             return S3Storage(check_bucket(bucket), check_key(prefix) if prefix else "", access, cache)
         except (ArtifactNameInvalid, InvalidValue):
@@ -65,5 +66,5 @@ def open_storage(location: str, access: S3Access | None = None, *, cache: LocalC
         path = location.removeprefix("file:")
         path = path.removeprefix("//") if path.startswith("///") else path
         if path and path.isprintable() and not path.startswith("//"):
-            return DirectoryStorage(Path(path).absolute(), cache)
+            return DirectoryStorage(Path(path).absolute() / folder, cache)
     raise InvalidValue("artifacts", location, _EXPECTED)

@@ -166,7 +166,7 @@ def _downloaded(entry: Path, fill: Fill) -> CachedFile | None:
         part.flush()
         os.fchmod(descriptor, 0o400)
         os.rename(path, entry)
-    except BaseException as error:
+    except BaseException as error:  # whatever ended it, Ctrl-C as well: half a file must not stay, nor its lock
         path.unlink(missing_ok=True)
         part.close()
         if isinstance(error, FileExistsError):
@@ -187,7 +187,7 @@ def _fetched_once(path: Path, fill: Fill) -> CachedFile:
         fcntl.flock(copy.lock, fcntl.LOCK_SH)
         fill(copy.lock)
         copy.lock.flush()
-    except BaseException:
+    except BaseException:  # the same for a copy of one's own
         copy.release()
         raise
     return copy

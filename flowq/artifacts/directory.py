@@ -56,7 +56,7 @@ class DirectoryStorage(Storage):
         file = self._opened(artifact)
         try:
             check_size(artifact, _stored(artifact.key, os.fstat(file.fileno())))
-        except BaseException:
+        except BaseException:  # whatever it is: nobody gets this file, so nobody else would close it
             file.close()
             raise
         return file
@@ -245,4 +245,6 @@ def _named(error: OSError, location: str) -> StorageForbids | StorageUnreachable
     reason = error.strerror or str(error)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENOTDIR, errno.EEXIST):
         return StorageForbids(location, reason, "give this user read, write and search permission on the directory")
-    return StorageUnreachable(location, reason, "check that its filesystem is mounted, and its free space")
+    return StorageUnreachable(
+        location, reason, "name a directory that can be made there, on a mounted filesystem with free space"
+    )

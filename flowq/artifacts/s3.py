@@ -9,7 +9,6 @@ import io
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from typing import Any, BinaryIO, cast
@@ -17,6 +16,7 @@ from uuid import uuid4
 
 from flowq.artifacts.cache import LocalCache
 from flowq.artifacts.keys import ObjectPlace, place_of
+from flowq.artifacts.part_threads import PartThreads
 from flowq.artifacts.ranges import RangeReader
 from flowq.artifacts.s3_client import Body, Connection, Reply, is_broken_read
 from flowq.artifacts.s3_upload import S3Upload
@@ -27,6 +27,7 @@ from flowq.model.artifact import Artifact
 from flowq.settings import S3Access
 
 _UPLOAD_THREADS = 8
+_CLOSE_SECONDS_MAX = 5.0
 # S3's own limits.
 _PAGE_KEYS = 1_000
 _DELETE_KEYS = 1_000
@@ -44,12 +45,12 @@ class S3Storage(Storage):
         super().__init__(f"s3://{bucket}/{prefix}".rstrip("/"), prefix, cache)
         self._bucket = bucket
         self._connection = Connection(self.location, access)
-        self._executor = ThreadPoolExecutor(_UPLOAD_THREADS, thread_name_prefix="flowq-upload")
+        self._part_threads = PartThreads(_UPLOAD_THREADS)
         self._close_lock = threading.Lock()
 
     def begin(self, key: str, content_type: str) -> Upload:
         """See `Storage.begin`."""
-        return S3Upload(self._connection, self._executor, self._bucket, key, content_type)
+        return S3Upload(self._connection, self._part_threads, self._bucket, key, content_type)
 
     def open(self, artifact: Artifact) -> BinaryIO:
         """See `Storage.open`."""
@@ -166,10 +167,10 @@ class S3Storage(Storage):
                 raise
 
     def close(self) -> None:
-        """See `Storage.close`. Waits for parts that are being sent."""
+        """See `Storage.close`. Waits for parts that are being sent, at most 5 s: a server may stay silent for minutes."""
         with self._close_lock:
             super().close()
-            self._executor.shutdown()
+            self._part_threads.close(_CLOSE_SECONDS_MAX)
             self._connection.close()
 
     def _chunks(self, place: ObjectPlace, start: int = 0, end: int | None = None, etag: str = "") -> Iterator[bytes]:
@@ -186,7 +187,7 @@ class S3Storage(Storage):
                         failures = 0
                         yield chunk
                     return
-                except Exception as error:
+                except Exception as error:  # which of them means a broken body, `is_broken_read` knows; the others go on up
                     failures += 1
                     if failures > _RESUMES_MAX or not is_broken_read(error):
                         raise

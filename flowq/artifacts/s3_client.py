@@ -126,7 +126,7 @@ class Connection:
             )
         except ValueError:
             raise InvalidValue("S3 endpoint", masked(access.endpoint_url), "a URL such as http://127.0.0.1:8333") from None
-        except Exception as error:
+        except Exception as error:  # boto3 reads files and profiles of the user's here: whatever it trips over is said by name
             raise _named(error, self.shown, "", "") from None
         return cast("S3Client", client)
 

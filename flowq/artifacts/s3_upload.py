@@ -6,10 +6,11 @@ At most two parts are in memory: one being filled by the caller, one being sent 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import Future, wait
 from typing import Any
 from uuid import uuid4
 
+from flowq.artifacts.part_threads import PartThreads
 from flowq.artifacts.s3_client import Connection, Reply, code_of
 from flowq.artifacts.upload import Bytes, Upload
 from flowq.errors import ArtifactNameTaken
@@ -18,14 +19,15 @@ CHECKSUM_FIELD = "flowq-sha256"
 _UPLOAD_FIELD = "flowq-upload"
 # S3 asks for a repetition when two conditional writes of one key cross.
 _CONFLICT_TRIES = 3
+_LAST_PART_SECONDS_MAX = 10.0
 
 
 class S3Upload(Upload):
     """See the module's header. A key is written once: whoever comes second is refused."""
 
-    def __init__(self, connection: Connection, executor: Executor, bucket: str, key: str, content_type: str) -> None:
+    def __init__(self, connection: Connection, threads: PartThreads, bucket: str, key: str, content_type: str) -> None:
         self._connection = connection
-        self._executor = executor
+        self._threads = threads
         self._bucket = bucket
         self._key = key
         self._content_type = content_type
@@ -39,7 +41,7 @@ class S3Upload(Upload):
             self._upload_id = self._begun()
         if self._sent:
             self._sent[-1].result()
-        self._sent.append(self._executor.submit(self._send_part, len(self._sent) + 1, part))
+        self._sent.append(self._threads.start(self._send_part, len(self._sent) + 1, part))
 
     def finish(self, last: Bytes, checksum: str) -> None:
         client = self._connection.client()
@@ -54,12 +56,12 @@ class S3Upload(Upload):
         self._upload_id = ""
 
     def abort(self) -> None:
-        # A part that arrives after the abort would be kept, and paid for, until somebody looks.
         for sent in self._sent:
             sent.cancel()
-        wait(self._sent)
-        if self._upload_id:
-            upload_id, self._upload_id = self._upload_id, ""
+        # A part that arrives after the abort would be kept, and paid for, until somebody looks.
+        is_silent = bool(wait(self._sent, _LAST_PART_SECONDS_MAX).not_done)
+        upload_id, self._upload_id = self._upload_id, ""
+        if upload_id and not is_silent:  # else the sweep ends the upload
             with self._connection.named_errors(self._bucket, self._key):
                 self._connection.client().abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=upload_id)
 
@@ -86,7 +88,7 @@ class S3Upload(Upload):
                 try:
                     request(**parameters)
                     return
-                except Exception as error:
+                except Exception as error:  # what S3 answered is in its code; what has none goes on up
                     code = code_of(error)
                     # NoSuchUpload: the first reply was lost, botocore repeated the request, the upload was complete.
                     if code in ("PreconditionFailed", "412", "NoSuchUpload") and self._is_there(checksum):
@@ -103,7 +105,7 @@ class S3Upload(Upload):
         """Whether the object under the key is this upload's, or has the same bytes."""
         try:
             reply = self._connection.client().head_object(Bucket=self._bucket, Key=self._key)
-        except Exception as error:
+        except Exception as error:  # the same
             if code_of(error) in ("404", "NoSuchKey", "NotFound"):
                 return False
             raise

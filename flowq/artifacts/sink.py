@@ -94,7 +94,7 @@ class _Sink:
                 for chunk in self._scratch.chunks():
                     self._writing.write(chunk)
             checksum = self._writing.finish()
-        except BaseException:
+        except BaseException:  # whatever ended it, Ctrl-C as well: an upload left open costs money
             self._abort()
             raise
         self._remove_scratch()
@@ -147,8 +147,8 @@ class AsyncSink(_Sink):
         try:
             for part in self._writing.parts.add(data):
                 await self._storage.in_thread(self._writing.send, part)
-        except BaseException:
-            self._writing.spoil()  # a cancellation may have come before the thread began: the part is lost
+        except BaseException:  # a cancellation too: it may have come before the thread began, and then the part is lost
+            self._writing.spoil()
             raise
         return memoryview(data).nbytes
 

@@ -111,7 +111,7 @@ class Writing:
         try:
             self.parts.hash(part)
             self._upload.send(part)
-        except BaseException:
+        except BaseException:  # whatever it was, the part is lost
             self.spoil()
             raise
 

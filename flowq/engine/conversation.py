@@ -12,13 +12,14 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
+from flowq.engine.policy import failed_for_good
 from flowq.errors import CorruptState
-from flowq.model.outcome import Claim, Exchanged, Fail, Outcome, Progress
+from flowq.model.outcome import Claim, Exchanged, Fail, Outcome, Progress, Release
 from flowq.store.store import Store, Wants
 
 log = logging.getLogger("flowq.engine")
@@ -43,6 +44,10 @@ class Room(Protocol):
 
     def admits(self, partition: str) -> bool:
         """Whether there is room for a stage of this partition; if not, it is noted that it waits for some."""
+        ...
+
+    def leave(self, partition: str) -> None:
+        """It does not wait for room any more: others need not wait for its turn."""
         ...
 
 
@@ -105,6 +110,8 @@ class Conversation:
         # How many outcomes at the front were part of a call that met damaged data; and when to claim again after one did.
         self._doubtful = 0
         self._claims_again_at = 0.0
+        # Runs of which it was said that what they did can't be stored.
+        self._unstorable: set[tuple[str, int, int, str]] = set()
 
     # ── called by the worker, in its loop ────────────────────────────────────────────────────────────────────────
 
@@ -227,13 +234,32 @@ class Conversation:
     def _set_apart(self, outcomes: list[Outcome], capacity: int, damage: CorruptState) -> None:
         """A call met damaged data. Nothing of it was written: scripts write at their end only. So each part is tried alone."""
         if len(outcomes) > 1 or (outcomes and capacity):
-            self._outcomes = outcomes + self._outcomes
-            self._doubtful += len(outcomes)
+            self._try_alone(outcomes)
         elif outcomes:
-            log.error("what stage %d of flow %s did can't be stored: %s", outcomes[0].index, outcomes[0].flow_id, damage)
+            self._refused(outcomes[0], damage)
         else:
             log.error("nothing can be claimed for a second: %s", damage)
             self._claims_again_at = self._idle_until = time.monotonic() + _POLL_SECONDS
+            self._room.leave(self._tag)
+
+    def _try_alone(self, outcomes: Sequence[Outcome]) -> None:
+        self._outcomes = [*outcomes, *self._outcomes]
+        self._doubtful += len(outcomes)
+        self._stirred.set()
+
+    def _refused(self, outcome: Outcome, damage: CorruptState) -> None:
+        """What can't be stored becomes a failure that says why. What ends a run without a result is tried again until somebody
+        has mended the data, or this process ends and its stages are rescued: else it would count as running for ever."""
+        run = outcome.flow_id, outcome.index, outcome.fence, outcome.nonce
+        what = f"what stage {outcome.index} did can't be stored"
+        error = CorruptState(outcome.flow_id, what, str(damage.__cause__ or damage.problem))
+        if run not in self._unstorable:
+            self._unstorable.add(run)
+            log.error("%s", error.problem)
+        if isinstance(outcome, Fail | Release):
+            asyncio.get_running_loop().call_later(_POLL_SECONDS, self._try_alone, [outcome])
+        else:
+            self._try_alone([failed_for_good(error, run)])
 
     def _take_progress(self) -> list[Progress]:
         now = time.monotonic()
@@ -258,3 +284,4 @@ class Conversation:
         if is_idle:
             until_due = (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else _POLL_SECONDS
             self._idle_until = time.monotonic() + min(_POLL_SECONDS, max(0.001, until_due))
+            self._room.leave(self._tag)

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from flowq.engine.backend import Backend
 from flowq.errors import FlowNotFound, FlowqError, masked
 from flowq.model.finding import Finding
-from flowq.store.script_loader import script
 from flowq.store.snapshots import Snapshots
 from flowq.store.views import Views
 
@@ -28,7 +27,7 @@ async def examine(backend: Backend) -> list[Finding]:
         _persistence,
         _memory,
         _clock,
-        _scripts,
+        _rights,
         _workers,
         _queues,
         _storage,
@@ -106,12 +105,9 @@ async def _clock(backend: Backend) -> Finding:
     return Finding("clock", "ok", "the server's clock agrees with this host's")
 
 
-async def _scripts(backend: Backend) -> Finding:
-    names = ("exchange", "submit", "rescue", "renew", "cancel", "retry")
-    await backend.store.connection.commands(*(("SCRIPT LOAD", script(name).source) for name in names))
-    await backend.store.refuse_without_channels()
-    await backend.store.refuse_without_writes()
-    return Finding("rights", "ok", "scripts can be loaded, keys written, messages sent")
+async def _rights(backend: Backend) -> Finding:
+    await backend.store.refuse_without_rights()
+    return Finding("rights", "ok", "this user may do all that flowq asks for")
 
 
 async def _workers(backend: Backend) -> Finding:
@@ -145,7 +141,7 @@ async def _queues(backend: Backend) -> Finding:
 
 
 async def _storage(backend: Backend) -> Finding:
-    storage = backend.storage
+    storage = await backend.reach_storage()
     if storage is None:
         return Finding(
             "artifacts",

@@ -32,9 +32,11 @@ async def rescue(
 
     Unless it was a crash, nobody is charged with it: the process was stopped, or lost its lease.
     """
+    # Asked before the first are taken: who was alone in its partition was not always alone in the process.
+    is_alone = is_crash and await store.is_alone(holder)
     rescued = 0
     for tag in tags or store.partitions:
-        rescued += await store.rescue(tag, holder, cause, deadline, is_crash=is_crash)
+        rescued += await store.rescue(tag, holder, cause, deadline, is_crash=is_crash, is_alone=is_alone)
     if rescued:
         log.warning("rescued %d stages of %s: %s", rescued, holder, cause)
     return rescued
@@ -48,7 +50,7 @@ async def _abandonable(function: Callable[[], T]) -> T:
     def work() -> None:
         try:
             outcome.set_result(function())
-        except BaseException as error:
+        except BaseException as error:  # whatever it is, it is for who waits, not for the thread
             outcome.set_exception(error)
 
     outcome.set_running_or_notify_cancel()
@@ -80,9 +82,8 @@ class WayMaker:
         self._room = room
 
     async def run_once(self) -> None:
-        """One look at the lanes of suspects: whether one waits, or waits no longer because somebody else has taken it."""
-        backlog = await self._views.backlog(self._room.suspect_routes)
-        self._room.make_way(is_needed=any(backlog.values()))
+        """One look at the lanes of suspects: where one waits, or waits no longer because somebody else has taken it."""
+        self._room.make_way(await self._views.waiting(self._room.suspect_routes))
 
 
 class Closer:

@@ -84,6 +84,7 @@ class FlowHandle(Generic[R]):
             FlowCancelled: it was cancelled.
             FlowTimedOut: it has not ended in time.
             FlowNotFound: it does not exist (any more).
+            ServerForbids: this user may not subscribe to the message that the flow has ended.
             InvalidValue: it is a flow of another pipeline than `producer.flow` was given; it had no such run, or that run did not
                 complete.
         """
@@ -232,6 +233,7 @@ class FlowHandle(Generic[R]):
                 left = _POLL_SECONDS if give_up_at is None else min(_POLL_SECONDS, give_up_at - time.monotonic())
                 if left <= 0:
                     raise FlowTimedOut(self.id, seconds or 0)
+                self._backend.wakeups.refuse_without_rights()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(left):
                         await told.wait()

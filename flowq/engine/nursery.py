@@ -55,6 +55,7 @@ class Nurse:
         # Its end was asked for, by us or by itself: whatever its exit code, no stage is to blame.
         self._is_expected = False
         self._warned_of = ""
+        self._not_started_because = ""
         self._is_overdue = False
         self.holder = ""
         self.is_working = False
@@ -131,19 +132,20 @@ class Nurse:
             self.kill(f"{blocked_by or 'a stage'} did not stop at its timeout")
 
     async def _one_life(self) -> None:
-        self.holder = new_holder_id(self._template.name)
-        self._pulse = pulse = Pulse.create()
-        options = msgspec.structs.replace(self._template, holder=self.holder, pulse_fd=pulse.fd)
         self._cause = ""
         self._is_overdue = False
         self._is_expected = self._told_to_drain.is_set()
         told: asyncio.Queue[Known] = asyncio.Queue()
-
-        def hear(message: Ready | Retire | Note) -> None:
-            self._hear(message, told)
-
-        child = self._child = await ChildProcess.start("flowq.engine.child", options, on_message=hear, pass_fds=(pulse.fd,))
-        pulse.close_fd()
+        holder = new_holder_id(self._template.name)
+        try:
+            child, pulse = await self._start(holder, told)
+        except OSError as error:
+            if self._not_started_because != str(error):
+                log.error("child %s can't be started, and is tried again: %s", self._template.name, error)
+            self._not_started_because = str(error)
+            return
+        self._not_started_because = ""
+        self._child, self._pulse, self.holder = child, pulse, holder
         if self._told_to_drain.is_set():  # while it was being started
             child.kill()
         beginning = asyncio.create_task(self._begin(child, told))
@@ -156,7 +158,7 @@ class Nurse:
             beginning.cancel()
             self.is_working = False
             await asyncio.gather(beginning, return_exceptions=True)
-        holder, self.holder = self.holder, ""
+        self.holder = ""
         cause = self._cause or ended.reason
         overdue = pulse.first if self._is_overdue else b""
         self._pulse = None
@@ -167,8 +169,24 @@ class Nurse:
             if overdue and await time_out(self._store, holder, overdue):
                 self._is_expected = True  # the culprit is known: nobody else is to blame
             await rescue(self._store, holder, cause, is_crash=not self._is_expected)
-        except FlowqError as error:  # the rescuers find them when the lease is over
-            log.warning("the stages of child %s could not be rescued: %s", self._template.name, error.problem)
+        except (FlowqError, OSError) as error:  # the rescuers find them when the lease is over
+            log.warning("the stages of child %s could not be rescued: %s", self._template.name, error)
+
+    async def _start(self, holder: str, told: asyncio.Queue[Known]) -> tuple[ChildProcess, Pulse]:
+        """Raises OSError where the system refuses: it may have room again later, and other children work on."""
+
+        def hear(message: Ready | Retire | Note) -> None:
+            self._hear(message, told)
+
+        pulse = Pulse.create()
+        options = msgspec.structs.replace(self._template, holder=holder, pulse_fd=pulse.fd)
+        try:
+            child = await ChildProcess.start("flowq.engine.child", options, on_message=hear, pass_fds=(pulse.fd,))
+        except BaseException:  # also when it is cancelled: the page is nobody's then
+            pulse.close()
+            raise
+        pulse.close_fd()
+        return child, pulse
 
     async def _begin(self, child: ChildProcess, told: asyncio.Queue[Known]) -> None:
         known = await told.get()

@@ -12,27 +12,16 @@ import msgspec
 
 from flowq.engine.executor import after_run_error
 from flowq.errors import StageTimedOut
-from flowq.model.outcome import Claim, Token
+from flowq.model.outcome import Claim
 from flowq.store.store import Store
 
 # Beside the lines on which the child itself talked.
 _LINE = 9
 
 
-class _Run(msgspec.Struct, array_like=True):
-    flow_id: str
-    index: int
-    plan: str
-    fence: int
-    nonce: str
-    attempt: int
-
-
 def described(claim: Claim) -> bytes:
-    """What has to be known of a run to report on it."""
-    return msgspec.msgpack.encode(
-        _Run(claim.flow_id, claim.index, claim.plan, claim.token.fence, claim.token.nonce, claim.attempt)
-    )
+    """What has to be known of a run to report on it: the claim without what the stage was given, which may be large."""
+    return msgspec.msgpack.encode(msgspec.structs.replace(claim, literals=b"", results=None))
 
 
 async def time_out(store: Store, holder: str, description: bytes) -> bool:
@@ -47,10 +36,9 @@ async def time_out(store: Store, holder: str, description: bytes) -> bool:
         Whether it was reported; False: it can't be told what to report.
     """
     try:
-        run = msgspec.msgpack.decode(description, type=_Run)
+        claim = msgspec.msgpack.decode(description, type=Claim)
     except msgspec.DecodeError:
         return False
-    claim = Claim(run.flow_id, run.index, run.plan, Token(run.fence, run.nonce), run.attempt, 0, 0, 0, b"", None, "")
     plan = await store.plan(claim.flow_id, claim.plan)
     await plan.load(claim.index)
     stage = plan.stage(claim.index)

@@ -48,12 +48,14 @@ def after_error(error: BaseException, stage: StagePlan, claim: Claim, random_sha
     if isinstance(error, _HOPELESS) or not (is_free or claim.attempt < stage.attempts):
         return Fail(*run, packed, cause)
     if isinstance(error, RetryAfter):
-        try:
-            delay_ms = to_ms(error.duration, "RetryAfter")
-        except InvalidValue as no_duration:
-            return after_error(no_duration, stage, claim)
-        return Retry(*run, packed, cause, delay_ms, keeps_attempt=is_free)
+        return Retry(*run, packed, cause, to_ms(error.duration, "RetryAfter"), keeps_attempt=is_free)
     return Retry(*run, packed, cause, stage.backoff.delay_ms(claim.attempt, random_share))
+
+
+def failed_for_good(error: BaseException, run: tuple[str, int, int, str]) -> Fail:
+    """The plain failure of a run, however many attempts are left."""
+    failure = failure_of(error)
+    return Fail(*run, opaque(_pack(failure)), failure.line[:_CAUSE_CHARS_MAX])
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -7,24 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast, get_args, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast, overload
 
-import msgspec
-
+from flowq.engine.adding import added
 from flowq.engine.backend import Backend, StorageReader
 from flowq.engine.handle import FlowHandle, Opened
-from flowq.errors import AmbiguousFlowId, DurabilityUnavailable, FlowConflict, FlowNotFound, InvalidValue, StorageNotConfigured
+from flowq.engine.search import Wanted, found_id, listed
+from flowq.errors import DurabilityUnavailable, InvalidValue, StorageNotConfigured
 from flowq.model.artifact import Artifact, bound_reader
 from flowq.model.finding import Finding
 from flowq.model.names import check_flow_id
 from flowq.model.snapshot import FlowSummary, WorkerSnapshot
-from flowq.model.spec import LATEST, FlowOptions, FlowSpec
-from flowq.model.states import FlowState
+from flowq.model.spec import FlowOptions, FlowSpec
 from flowq.pipeline import Node, Pipeline, to_spec
 from flowq.settings import Settings
 from flowq.store.feed import Feed
 from flowq.store.views import Views
-from flowq.store.wire import Header
 
 if TYPE_CHECKING:
     from flowq.artifacts.storage import Storage
@@ -33,11 +31,7 @@ R = TypeVar("R")
 
 # Flows of one submit call: large enough to make the call's cost small, small enough that the script stays below 10 ms.
 BULK = 250
-_SEARCHED_MAX = 20_000
 _DURABILITIES = (None, "fsync")
-
-# Compared as they are stored: 1 and 1.0 are different inputs.
-_inputs = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 
 
 class FlowProducer:
@@ -84,7 +78,7 @@ class FlowProducer:
         """Connects."""
         if self._opened is not None:
             raise InvalidValue("FlowProducer", "open already", "one `async with` at a time; several tasks may use it inside")
-        backend = await Backend.open(self._settings, name="flowq:producer", connections=4)
+        backend = await Backend.open(self._settings, name="flowq:producer", connections=4, with_storage=False)
         if self._durability == "fsync":
             try:
                 backend.refuse_without_fsync()
@@ -110,15 +104,16 @@ class FlowProducer:
 
     @property
     def storage(self) -> Storage:
-        """Where artifacts are kept. Raises StorageNotConfigured."""
-        storage = self._open.storage
-        if storage is None:
-            raise StorageNotConfigured("artifact storage is needed")
-        return storage
+        """Where artifacts are kept. An embedded S3 server is started for the first who asks, which takes 2 s.
+
+        Raises:
+            StorageNotConfigured, EmbeddedError.
+        """
+        return _configured(self._open.storage)
 
     @property
     def notice(self) -> str:
-        """A sentence for people about what stands in for what; may be empty."""
+        """A sentence for people about what stands in for the artifact storage, once that was used; may be empty."""
         return self._open.notice
 
     # ── adding ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -196,9 +191,10 @@ class FlowProducer:
             content_type: its media type; by the name's suffix by default.
 
         Raises:
-            StorageNotConfigured, StorageError.
+            StorageNotConfigured, StorageError, EmbeddedError.
         """
-        return await self.storage.upload(f"uploads/{secrets.token_hex(8)}", source, name, content_type=content_type)  # type: ignore[arg-type]
+        storage = _configured(await self._open.reach_storage())
+        return await storage.upload(f"uploads/{secrets.token_hex(8)}", source, name, content_type=content_type)  # type: ignore[arg-type]
 
     # ── finding ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -228,27 +224,7 @@ class FlowProducer:
         Raises:
             FlowNotFound, AmbiguousFlowId.
         """
-        views = Views(self._open.store)
-        if name == LATEST:
-            newest = await self.list(limit=1)
-            if not newest:
-                raise FlowNotFound(name)
-            return newest[0].id
-        if await views.exists(check_flow_id(name)):
-            return name
-        found: list[str] = []
-        searched = 0
-        for pages in views.indexes():
-            async for page in pages:
-                found += [flow_id for flow_id in page if flow_id.startswith(name)]
-                searched += len(page)
-                if len(found) > 5 or searched > _SEARCHED_MAX:
-                    break
-        if not found:
-            raise FlowNotFound(name)
-        if len(set(found)) > 1:
-            raise AmbiguousFlowId(name, sorted(set(found)))
-        return found[0]
+        return await found_id(Views(self._open.store), name)
 
     async def list(
         self,
@@ -275,29 +251,8 @@ class FlowProducer:
         Raises:
             InvalidValue: there is no such state, or a number is out of range.
         """
-        _refuse_filters(state, since_ms, limit)
-
-        def fits(flow: FlowSummary) -> bool:
-            return (
-                (state is None or flow.state == state)
-                and (pipeline is None or flow.pipeline == pipeline)
-                and (tenant is None or flow.tenant == tenant)
-                and (tag is None or tag in flow.tags)
-                and (since_ms is None or flow.created_at >= since_ms)
-                and (search is None or search in flow.id)
-            )
-
-        views = Views(self._open.store)
-        found: dict[str, FlowSummary] = {}
-        for pages in views.indexes(state):
-            fitting = searched = 0
-            async for page in pages:
-                new = {flow.id: flow for flow in await views.summaries(page) if fits(flow)}
-                found |= new
-                fitting, searched = fitting + len(new), searched + len(page)
-                if fitting >= limit or searched > _SEARCHED_MAX:
-                    break
-        return sorted(found.values(), key=lambda flow: flow.created_at, reverse=True)[:limit]
+        wanted = Wanted(state, pipeline, tenant, tag, since_ms, search)
+        return await listed(Views(self._open.store), wanted, limit)
 
     async def workers(self) -> Sequence[WorkerSnapshot]:
         """The processes that hold a lease now."""
@@ -323,16 +278,16 @@ class FlowProducer:
         return self._opened
 
     async def _submit(self, specs: Sequence[FlowSpec[Any]]) -> Sequence[FlowHandle[Any]]:
-        flows = [(spec.options.id or new_flow_id(), spec) for spec in specs]
-        try:
-            added = await self._open.store.submit(flows)
-        except FlowConflict as conflict:
-            header = await Views(self._open.store).header(conflict.flow_id)
-            raise FlowConflict(conflict.flow_id, _difference(header, dict(flows)[conflict.flow_id])) from None
         return [
-            FlowHandle(self._while_open, flow_id, spec.result_type, is_new=one.is_new)
-            for (flow_id, spec), one in zip(flows, added, strict=True)
+            FlowHandle(self._while_open, one.flow_id, spec.result_type, is_new=one.is_new)
+            for spec, one in zip(specs, await added(self._open.store, specs), strict=True)
         ]
+
+
+def _configured(storage: Storage | None) -> Storage:
+    if storage is None:
+        raise StorageNotConfigured("artifact storage is needed")
+    return storage
 
 
 def _refuse_one_flow(flows: object) -> None:
@@ -343,26 +298,3 @@ def _refuse_one_flow(flows: object) -> None:
 def _refuse_no_pipeline(pipeline: object) -> None:
     if not isinstance(pipeline, Pipeline):
         raise InvalidValue("pipeline", pipeline, "the pipeline itself, such as short_video, or nothing")
-
-
-def _refuse_filters(state: object, since_ms: object, limit: object) -> None:
-    if state is not None and state not in get_args(FlowState):
-        raise InvalidValue("state", state, f"one of {', '.join(get_args(FlowState))}")
-    if since_ms is not None and type(since_ms) not in (int, float):
-        raise InvalidValue("since_ms", since_ms, "milliseconds since 1970")
-    if type(limit) is not int or limit < 1:
-        raise InvalidValue("limit", limit, "a whole number from 1 on")
-
-
-def _difference(known: Header, spec: FlowSpec[Any]) -> str:
-    """What sets a stored flow apart from one that was to get its id."""
-    if known.pipeline != spec.plan.pipeline:
-        return f"of pipeline {known.pipeline!r}"
-    was, now = _inputs.decode(known.inputs), _inputs.decode(spec.inputs)
-    return f"with other inputs: {', '.join(name for name in sorted(was.keys() | now.keys()) if was.get(name) != now.get(name))}"
-
-
-def new_flow_id() -> str:
-    """An id for a flow that was given none: 16 lowercase letters and digits, the first always a letter."""
-    alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
-    return secrets.choice(alphabet[:26]) + "".join(secrets.choice(alphabet) for _ in range(15))

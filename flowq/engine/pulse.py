@@ -33,7 +33,11 @@ class Pulse:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._page = mmap.mmap(fd, _SIZE)
+        try:
+            self._page = mmap.mmap(fd, _SIZE)
+        except OSError:  # it takes a descriptor of its own, and there may be no more
+            os.close(fd)
+            raise
 
     @classmethod
     def create(cls) -> Pulse:

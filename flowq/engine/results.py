@@ -52,6 +52,7 @@ async def _whole(backend: Backend, flow_id: str, data: bytes) -> bytes:
 
     if not is_spilled(data):
         return data
-    if backend.storage is None:
+    storage = await backend.reach_storage()
+    if storage is None:
         raise StorageNotConfigured(f"the result of flow {flow_id!r} lies in artifact storage")
-    return await backend.storage.in_thread(unspill, backend.storage, data)
+    return await storage.in_thread(unspill, storage, data)

@@ -7,7 +7,7 @@ routes end in "!".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from flowq.engine.slots import QueueSlots
 from flowq.model.outcome import Claim
@@ -48,7 +48,8 @@ class WorkerRoom:
         self._limited = frozenset(limited) if slots is not None else frozenset[str]()
         self._asks_for_suspects = False
         self._suspects_running = 0
-        self._makes_way = False
+        # Partitions whose suspects everything else here makes way for, in the order of their turns.
+        self._way: list[str] = []
         # Partitions that asked while there was no room, the first first: each has its turn before another has two.
         self._waiting: list[str] = []
         self._on_open: list[Callable[[], None]] = []
@@ -61,7 +62,7 @@ class WorkerRoom:
     @property
     def is_open(self) -> bool:
         """Whether a stage more could run."""
-        is_held_free = self._makes_way and self._free < self._concurrency
+        is_held_free = bool(self._way) and self._free < self._concurrency
         return self._free > 0 and not self._asks_for_suspects and not self._suspects_running and not is_held_free
 
     @property
@@ -69,19 +70,28 @@ class WorkerRoom:
         """The routes whose suspects wait until nothing else runs here."""
         return tuple(name for names in self._suspects.values() for name in names)
 
-    def make_way(self, *, is_needed: bool) -> None:
-        """Takes nothing new until all has ended that runs, and then a suspect: else steady work would let them wait for ever."""
-        self._makes_way = is_needed
+    def make_way(self, partitions: Collection[str]) -> None:
+        """Takes nothing new until all has ended that runs, and then a suspect of each of these partitions, one after the other:
+        else steady work would let them wait for ever. No partition: nothing is made way for any more."""
+        kept = [partition for partition in self._way if partition in partitions]
+        self._way = kept + [partition for partition in partitions if partition not in kept]
         self._tell()
 
     def admits(self, partition: str = "") -> bool:
         """See `conversation.Room`."""
-        if self.is_open and self._waiting[:1] in ([], [partition]):
+        turns = self._way or self._waiting
+        if self.is_open and turns[:1] in ([], [partition]):
             return True
         if partition not in self._waiting:
             self._waiting.append(partition)
             self._tell()
         return False
+
+    def leave(self, partition: str = "") -> None:
+        """See `conversation.Room`."""
+        if partition in self._waiting:
+            self._waiting.remove(partition)
+            self._tell()
 
     def on_open(self, callback: Callable[[], None]) -> None:
         """Calls back whenever there is room again for a partition that asked in vain."""
@@ -91,15 +101,18 @@ class WorkerRoom:
         """See `conversation.Room`."""
         if not self.admits(partition):
             return 0, []
-        self._waiting = self._waiting[1:]
+        if partition in self._waiting:
+            self._waiting.remove(partition)
+        is_its_way, self._way = bool(self._way), self._way[1:]
         capacity = min(self._free, most)
         # Where nothing runs, a suspect may: one, and nothing beside it.
         suspects = self._suspects if self._free == self._concurrency else {}
-        routes = {} if self._makes_way else self._routes
+        routes = {} if is_its_way else self._routes
         queues = [*routes, *(queue for queue in suspects if queue not in routes)]
         offers = ((queue, routes.get(queue, ()), suspects.get(queue, ())) for queue in queues)
         wants = [want for offer in offers if (want := self._want(*offer, capacity))]
         if not wants:
+            self._tell()
             return 0, []
         self._asks_for_suspects = bool(suspects)
         self._free -= capacity
@@ -115,7 +128,7 @@ class WorkerRoom:
                 assert self._slots is not None
                 self._slots.give_back(queue, want.capacity - used[queue])
         if any(want.suspects for want in wants):
-            self._asks_for_suspects = self._makes_way = False
+            self._asks_for_suspects = False
         if self._concurrency > 1:
             self._suspects_running += sum(claim.is_suspect for claim in claims)
         self._tell()

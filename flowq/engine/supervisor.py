@@ -25,6 +25,7 @@ from flowq.engine.worker import background_duties, default_name
 from flowq.errors import FlowqError
 from flowq.settings import Settings
 from flowq.store.ending import end
+from flowq.store.script_loader import script
 from flowq.store.views import Views
 
 log = logging.getLogger("flowq.engine")
@@ -97,6 +98,7 @@ class Supervisor:
         backend.on_moved = self._move
         async with contextlib.AsyncExitStack() as house:
             house.push_async_callback(backend.close)
+            await backend.store.refuse_without_rights()
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self.stop)
@@ -105,6 +107,8 @@ class Supervisor:
                 house.callback((await Health.serve(self._options.health_port, self._is_ready)).close)
             duties = [asyncio.create_task(duty) for duty in self._duties(backend)]
             house.push_async_callback(self._end_everything, duties)
+            # Read now: where descriptors have run out, no file can be opened, and what a dead child ran must go on.
+            script("rescue")
             if backend.notice:
                 log.warning("%s", backend.notice)
             if backend.storage is not None:
@@ -242,7 +246,7 @@ class Supervisor:
             return False
         views = Views(self._backend.store)
         routes = {route for nurse in self._nurses for route in nurse.routes}
-        return not any((await views.backlog(routes)).values()) and not await views.scheduled()
+        return not await views.waiting(routes) and not await views.scheduled()
 
     @property
     def options(self) -> WorkerOptions:

@@ -36,3 +36,8 @@ def check_namespace(value: object) -> str:
     if isinstance(value, str) and _NAMESPACE.fullmatch(value):
         return value
     raise InvalidValue("namespace", value, "1 to 64 letters, digits, '_', '-' or '.', beginning with a letter or digit")
+
+
+def worker_of(holder: str) -> str:
+    """The worker's name, as people see it, in the id that one incarnation of it holds stages under: `host-1:42.9f3c1a2b`."""
+    return holder.rpartition(".")[0] or holder

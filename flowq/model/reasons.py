@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from flowq.model.duration import shown_duration
 from flowq.model.snapshot import Reason, StageSnapshot, WorkerSnapshot
 
 _NAMED_MAX = 3
+_ENDS = {"failed": ("has failed", "have failed"), "cancelled": ("was cancelled", "were cancelled")}
 
 
 def reason_for(
@@ -18,6 +19,7 @@ def reason_for(
     now_ms: int,
     *,
     is_suspect: bool,
+    lost: Mapping[str, str],
 ) -> Reason | None:
     """The reason for a stage that neither runs nor has ended; None for those that do.
 
@@ -28,9 +30,10 @@ def reason_for(
         flow_state: the flow's state.
         now_ms: the server's time.
         is_suspect: its process died under an earlier run.
+        lost: name → state, of stages that failed or were cancelled for good and without which it can't run: see `lost_below`.
     """
     if stage.state == "blocked":
-        return _blocked(states, flow_state)
+        return _blocked(states, lost, flow_state)
     if stage.state == "scheduled":
         seconds = max(0, (stage.ready_at or now_ms) - now_ms) / 1000
         cause = f" after {stage.failure.line}" if stage.failure else ""
@@ -41,10 +44,26 @@ def reason_for(
     return None
 
 
-def _blocked(states: Mapping[str, str], flow_state: str) -> Reason:
-    failed = tuple(child for child, state in states.items() if state in ("failed", "cancelled"))
-    if failed and flow_state in ("failed", "cancelled"):
-        return Reason("flow_ended", f"{_listed(failed)} {'has' if len(failed) == 1 else 'have'} {states[failed[0]]}", failed)
+def lost_below(children: Mapping[str, str], of_children: Iterable[Mapping[str, str]]) -> Mapping[str, str]:
+    """Why a stage can't run any more: the children that are lost to it, else what is lost to one of its children.
+
+    Args:
+        children: name → state, of the children that it waits for.
+        of_children: the same answer for each of these children.
+    """
+    for state in ("failed", "cancelled"):
+        if lost := {name: found for name, found in children.items() if found == state}:
+            return lost
+    none: Mapping[str, str] = {}
+    return next((lost for lost in of_children if lost), none)
+
+
+def _blocked(states: Mapping[str, str], lost: Mapping[str, str], flow_state: str) -> Reason:
+    if lost:
+        code = "flow_ended" if flow_state in ("failed", "cancelled") else "child_failed"
+        names = tuple(lost)
+        for_one, for_many = _ENDS[lost[names[0]]]
+        return Reason(code, f"can't run: {_listed(names)} {for_one if len(names) == 1 else for_many}", names)
     waiting = tuple(states)
     return Reason("children", f"waits for {_listed(waiting)}", waiting)
 

@@ -20,9 +20,9 @@ class Reason(msgspec.Struct, frozen=True):
     """Why a stage is not running.
 
     Attributes:
-        code: `children` · `no_worker` · `busy` · `back_off` · `suspect` · `flow_ended`.
+        code: `children` · `child_failed` · `no_worker` · `busy` · `back_off` · `suspect` · `flow_ended`.
         sentence: the same for people.
-        on: what it waits for: stage names, or a queue's name.
+        on: what it waits for, or can't run without: stage names, or a queue's name.
     """
 
     code: str

@@ -30,7 +30,7 @@ def stages_reached_from(fn: Callable[..., Any]) -> tuple[AnyStage, ...]:
     Raises:
         StageNameTaken: two different functions of one stage name are among them.
     """
-    module = inspect.unwrap(fn).__module__
+    module = inspect.unwrap(fn).__module__ or ""
     home = module.rpartition(".")[0] or module
     found: dict[str, AnyStage] = {}
     seen: set[int] = set()

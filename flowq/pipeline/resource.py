@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, Generic, Literal, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload
 from weakref import WeakSet
 
 from flowq.errors import DefinitionError, InvalidValue
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -78,6 +80,8 @@ class AsyncResource(Generic[T]):
 
     async def __call__(self) -> T:
         """The value."""
+        import asyncio  # a third of what `import flowq` would cost who only submits
+
         with self._lock:
             built = self._built
             if built is None:

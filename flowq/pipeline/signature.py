@@ -42,7 +42,7 @@ class Signature:
 
     Attributes:
         name: the stage's or pipeline's name, for messages.
-        where: `module.function`, for messages.
+        where: `module.function`, for messages; the file's name where there is no module.
         is_declared: whether there is no code behind it.
     """
 
@@ -60,7 +60,8 @@ class Signature:
             DefinitionError: a parameter can't be passed by name.
         """
         self.name = name
-        self.where = f"{fn.__module__}.{fn.__qualname__}"
+        # What `exec` makes may belong to no module.
+        self.where = f"{fn.__module__ or inspect.unwrap(fn).__code__.co_filename}.{fn.__qualname__}"
         self.is_declared = is_declared
         self._fn = fn
         self._inspected = inspect.signature(fn)

@@ -32,6 +32,7 @@ from flowq.errors import (
     ServerUnreachable,
     masked,
 )
+from flowq.store.keys import ENDED_CHANNEL, WAKE_CHANNEL
 from flowq.store.script_loader import script
 
 log = logging.getLogger("flowq.store")
@@ -49,6 +50,8 @@ _LONG_SECONDS = 600.0
 _PASSING_ANSWERS = (refused.BusyLoadingError, refused.ClusterDownError, refused.TryAgainError)
 # "caused error": how it introduces the answer to one of several commands.
 _PASSING_WORDS = re.compile(r"(?:^|caused error: \W*)(?:BUSY|LOADING|CLUSTERDOWN|MASTERDOWN|NOREPLICAS|TRYAGAIN)\b")
+# What is forbidden, if not the command itself: "No permissions to access a key", "can't access at least one of the keys".
+_WHAT_IS_FORBIDDEN = re.compile(r" (?:a|the) (key|channel)s?\b")
 # The client library wraps some refusals of a login so that only their text is left.
 _OF_LOGIN = ("noauth", "wrongpass", "invalid password", "invalid username", "authentication required", "without any password")
 
@@ -70,6 +73,7 @@ class Connection:
         self.url = checked_url(url)
         self.patience = patience
         self._is_down = False
+        self._may_write = False
         # The client library's types are incomplete; nothing of it leaves this module.
         pools: Any = redis.BlockingConnectionPool
         self._pool: Any = pools.from_url(
@@ -86,7 +90,13 @@ class Connection:
         self._client: Any = redis.Redis(connection_pool=self._pool)
 
     async def run(self, name: str, tag: str, *args: Any, patience: float | None = None) -> Any:
-        """Runs a script on the partition of `tag`; loads it where the server does not know it (any more)."""
+        """Runs a script on the partition of `tag`; loads it where the server does not know it (any more).
+
+        Raises:
+            ServerForbids: before the first script, see `refuse_without_rights`.
+        """
+        if not self._may_write:
+            await self.refuse_without_rights(tag, patience)
         wanted = script(name)
 
         async def once() -> Any:
@@ -97,6 +107,45 @@ class Connection:
                 return await self._client.execute_command("EVAL", wanted.source, 1, tag, *args)
 
         return await self._patiently(once, patience)
+
+    async def refuse_without_rights(self, tag: str, patience: float | None = None) -> None:
+        """Tries all that flowq asks of a server, once, in one round trip; `run` does so before its first script.
+
+        A script that is refused a command half-way is not rolled back, so it must not begin.
+
+        Raises:
+            ServerForbids: names everything that this user may not.
+        """
+        if self._may_write:
+            return
+        trial = script("trial")
+        # EVAL first: then the server knows the script. Nobody sends to these channels, so nothing comes between the answers.
+        asked: list[tuple[Any, ...]] = [("EVAL", trial.source, 1, tag), ("EVALSHA", trial.sha, 1, tag)]
+        for channel in (WAKE_CHANNEL, ENDED_CHANNEL):
+            asked += [("SUBSCRIBE", f"{tag}{channel}?"), ("UNSUBSCRIBE", f"{tag}{channel}?")]
+
+        async def once() -> list[Any]:
+            pipeline = self._client.pipeline(transaction=False)
+            for args in asked:
+                pipeline.execute_command(*args)
+            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, Exception) and not isinstance(answer, (refused.NoPermissionError, refused.NoScriptError)):
+                    raise answer
+            return answers
+
+        answers = await self._patiently(once, patience)
+        refusals: list[tuple[str, str]] = []
+        for args, answer in zip(asked, answers, strict=True):
+            if isinstance(answer, refused.NoPermissionError):
+                refusals.append((args[0], str(answer)))
+            elif args[-1] == tag and not isinstance(answer, Exception):
+                refusals += [(name.decode(), text.decode()) for name, text in zip(answer[::2], answer[1::2], strict=True)]
+        if refusals:
+            # Whoever may not UNSUBSCRIBE leaves a connection that can do nothing else any more.
+            await self._pool.disconnect(inuse_connections=False)
+            raise ServerForbids(self.url, _forbidden(tag, refusals))
+        self._may_write = True
 
     async def command(self, *args: Any, patience: float | None = None) -> Any:
         """Runs one command that may be repeated."""
@@ -153,6 +202,17 @@ class Connection:
                 return answer
 
 
+def _forbidden(tag: str, refusals: list[tuple[str, str]]) -> str:
+    """What a user lacks, in words, for the commands that were refused and what the server said of each."""
+    kinds = [(name.lower(), _WHAT_IS_FORBIDDEN.search(text)) for name, text in refusals]
+    commands = sorted({name for name, kind in kinds if kind is None})
+    others = sorted({kind.group(1) for _, kind in kinds if kind is not None}, reverse=True)
+    said = [f"the {kind}s {tag}:…" for kind in others]
+    if commands:
+        said.insert(0, f"the command{'s' * (len(commands) > 1)} {', '.join(commands)}")
+    return "; ".join(said)
+
+
 def checked_url(url: str) -> str:
     """The URL, if flowq can use it.
 
@@ -190,7 +250,8 @@ def typed(url: str, error: Exception) -> FlowqError:
         return NotARedisServer(url, text)
     if "DB index is out of range" in text:
         return InvalidValue("server URL", masked(url), "a database number that the server has, such as /0")
-    if "ACL failure" in text or "NOPERM" in text:  # a script met it; then only the text is left
+    # A script met it, or the setting up of a connection; then only the text is left.
+    if "ACL failure" in text or "NOPERM" in text or "no permissions to" in text.lower():
         return ServerForbids(url, text)
     if "WRONGTYPE" in text or "user_script" in text:
         return CorruptState("", "a key", text)

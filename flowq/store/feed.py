@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from flowq.model.event import Event
+from flowq.model.names import worker_of
 from flowq.store.connection import Connection
 from flowq.store.ending import end
 from flowq.store.keys import EVENTS, Keys
@@ -101,7 +102,7 @@ def named(event: WireEvent, names: Callable[[int], str]) -> Event:
         stage=None if event.stage < 0 else names(event.stage),
         attempt=event.attempt,
         progress=event.progress if event.progress >= 0 else None,
-        note=event.note,
+        note=worker_of(event.note) if event.verb == "claimed" else event.note,
         due_at=event.due_at or None,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -10,8 +11,9 @@ from flowq.errors import CorruptState, FlowNotFound
 from flowq.model.artifact import Artifact
 from flowq.model.failure import FAILURE_CODE, Failure, StageFailure
 from flowq.model.graph import critical_path
+from flowq.model.names import worker_of
 from flowq.model.plan import Plan, StagePlan
-from flowq.model.reasons import reason_for
+from flowq.model.reasons import lost_below, reason_for
 from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, StageSnapshot, WorkerSnapshot
 from flowq.model.states import STATE_LETTER, StageState
 from flowq.model.values import SPILLED_CODE, fill
@@ -95,13 +97,13 @@ class _Assembled:
         self._head = head
         self._fields = fields
         self._workers = workers
-        self._worker_names = {worker.id: worker.name for worker in workers}
         self._now = now
         self._records: list[Record | None] = [
             record_decoder.decode(data) if (data := fields.get(str(index))) is not None else None
             for index in range(len(plan.stages))
         ]
         self._states = self._all_states()
+        self._lost: list[Mapping[str, str]] = []  # of each stage, made in their order: children come first
 
     def snapshot(self, pipeline: str, inputs: bytes, tenant: str, tags: tuple[str, ...]) -> FlowSnapshot:
         head = self._head
@@ -171,9 +173,10 @@ class _Assembled:
             stage = self._with_times(stage, record)
         waited_for = [child for child in plan.children if not self._is_done_for(child, plan)]
         states = {self._plan.stages[child].name: self._states[child] for child in waited_for}
+        self._lost.append(lost_below(states, (self._lost[child] for child in waited_for)))
         is_suspect = record is not None and record.route.endswith("!")
         flow_state = FLOW_STATES[self._head.status]
-        reason = reason_for(stage, states, self._workers, flow_state, self._now, is_suspect=is_suspect)
+        reason = reason_for(stage, states, self._workers, flow_state, self._now, is_suspect=is_suspect, lost=self._lost[index])
         return msgspec.structs.replace(stage, reason=reason)
 
     def _is_done_for(self, child: int, parent: StagePlan) -> bool:
@@ -189,7 +192,7 @@ class _Assembled:
             attempt=record.attempt,
             runs=max(record.fence, len(stage.history) + (record.state in ("x", "c", "-"))),
             crashes=record.crashes,
-            worker=self._worker_names.get(record.holder, record.holder.rsplit(".", 1)[0]),
+            worker=worker_of(record.holder),
             ready_at=record.ready_at,
             started_at=started_at,
             ended_at=started_at + record.ran if stage.is_final and started_at is not None else None,
@@ -205,7 +208,7 @@ class _Assembled:
             AttemptSnapshot(
                 entry.attempt,
                 entry.outcome,
-                self._worker_names.get(entry.worker, entry.worker.rsplit(".", 1)[0]),
+                worker_of(entry.worker),
                 entry.started_at,
                 entry.ran / 1000,
                 entry.cause,

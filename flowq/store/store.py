@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 
 from flowq.errors import CorruptState, FlowConflict, SchemaNewer
-from flowq.model.outcome import Claim, Exchanged, Outcome, Progress, Token, Verdict
+from flowq.model.outcome import Exchanged, Outcome, Progress
 from flowq.model.spec import FlowSpec
 from flowq.store.connection import Connection
-from flowq.store.keys import HOLDERS, PLAN, WAKE_CHANNEL, Keys
+from flowq.store.exchanged import exchanged_of
+from flowq.store.keys import HOLDERS, PLAN, RUNNING, Keys
 from flowq.store.stored_plan import StoredPlan
 from flowq.store.submissions import Submissions
 from flowq.store.wire import Again, HolderInfo, PlanHead, history_decoder
@@ -82,6 +83,7 @@ class Store:
         asked = ("HMGET", meta, "schema", "partitions", "instance")
         found = await self.connection.command(*asked)
         if None in found:  # read before it is written: a full server refuses even a write that would change nothing
+            await self.refuse_without_rights()
             first = {"schema": SCHEMA, "partitions": partitions, "instance": secrets.token_hex(8)}
             await self.connection.commands(*(("HSETNX", meta, name, value) for name, value in first.items()))
             found = await self.connection.command(*asked)
@@ -90,17 +92,9 @@ class Store:
         self.keys = Keys(self.keys.namespace, int(found[1]))
         return found[2].decode()
 
-    async def refuse_without_channels(self) -> None:
-        """Raises ServerForbids where this user may not send messages: work would go on, but each step seconds late."""
-        await self.connection.command("PUBLISH", self.keys.tags[0] + WAKE_CHANNEL, "")
-
-    async def refuse_without_writes(self) -> None:
-        """Raises ServerForbids, ServerReadOnly, ServerIsFull where no key of the namespace can be written; leaves none behind."""
-        key = f"{self.keys.tags[0]}:probe"
-        try:
-            await self.connection.commands(("HSET", key, "a", "1"), ("PEXPIRE", key, 1_000), ("HGET", key, "a"))
-        finally:
-            await self.connection.command("UNLINK", key)
+    async def refuse_without_rights(self) -> None:
+        """Raises ServerForbids where this user may not all that flowq asks for. Whoever only reads need not be asked."""
+        await self.connection.refuse_without_rights(self.keys.tags[0])
 
     @property
     def partitions(self) -> list[str]:
@@ -113,20 +107,22 @@ class Store:
         """Adds flows, given as (id, spec), each all or nothing, in one call per partition.
 
         Raises:
-            FlowConflict: an id is taken by a flow with other inputs; the others of the batch are added.
+            FlowConflict: ids are taken by flows with other inputs; the others of the batch are added.
         """
         added: dict[str, bool] = {}
         by_tag: dict[str, list[tuple[str, FlowSpec[Any]]]] = {}
         for flow_id, spec in flows:
             by_tag.setdefault(self.keys.tag_of(flow_id), []).append((flow_id, spec))
-        conflict: str | None = None
+        conflicts: set[str] = set()
         for tag, group in by_tag.items():
             words = await self._submissions.submit(tag, group)
             for (flow_id, _), word in zip(group, words, strict=True):
                 added[flow_id] = word == b"added"
-                conflict = flow_id if word == b"conflict" else conflict
-        if conflict is not None:
-            raise FlowConflict(conflict)
+                if word == b"conflict":
+                    conflicts.add(flow_id)
+        if conflicts:
+            first, *others = (flow_id for flow_id in dict(flows) if flow_id in conflicts)
+            raise FlowConflict(first, others=others)
         return [Added(flow_id, added[flow_id]) for flow_id, _ in flows]
 
     async def plan(self, flow_id: str, digest: str) -> StoredPlan:
@@ -160,7 +156,17 @@ class Store:
             for holder, deadline in await self.connection.run("overdue", tag, longest_lease_ms)
         ]
 
-    async def rescue(self, tag: str, holder: str, cause: str, deadline: str = "", *, is_crash: bool) -> int:
+    async def is_alone(self, holder: str) -> bool:
+        """Whether a dead holder had just one stage, all partitions counted: then nothing else can have crashed its process."""
+        try:
+            counts = await self.connection.commands(*(("SCARD", tag + RUNNING + holder) for tag in self.partitions))
+        except CorruptState:  # what it ran can't be known: nobody is to blame
+            return False
+        return sum(counts) == 1
+
+    async def rescue(
+        self, tag: str, holder: str, cause: str, deadline: str = "", *, is_crash: bool, is_alone: bool = False
+    ) -> int:
         """Takes back all stages of a dead holder; returns how many.
 
         Args:
@@ -169,10 +175,12 @@ class Store:
             cause: one line for people.
             deadline: rescue only if the holder's lease still has this deadline; empty: its death is certain.
             is_crash: whether its stages may have caused it; False: it was stopped, and nobody is charged with it.
+            is_alone: as `is_alone` said before the first partition's were taken: its only stage is charged with a crash.
         """
         rescued = 0
         while True:
-            answer = await self.connection.run("rescue", tag, holder, deadline, cause, "crash" if is_crash else "")
+            blame = "" if not is_crash else "culprit" if is_alone else "suspects"
+            answer = await self.connection.run("rescue", tag, holder, deadline, cause, blame)
             if answer[0] == b"renewed":
                 return rescued
             rescued += answer[1]
@@ -199,16 +207,7 @@ class Store:
         """
         payload = _pack((outcomes, progress, wants, capacity, parks, self.retention))
         answer = await self.connection.run("exchange", tag, holder, line, seq, nonce, payload)
-        if answer[0] != b"ok":
-            return None
-        _, now, next_due_at, verdicts, claims, cancelled = answer
-        return Exchanged(
-            now,
-            next_due_at,
-            [Verdict(position, word.decode(), by.decode()) for position, word, by in verdicts],
-            [_claim(parts, nonce) for parts in claims],
-            [(flow_id.decode(), index, fence) for flow_id, index, fence in cancelled],
-        )
+        return exchanged_of(answer, nonce) if answer[0] == b"ok" else None
 
     async def results(self, flow_id: str, indexes: Iterable[int]) -> dict[int, bytes]:
         """The packed results of stages, read 1,000 at a time."""
@@ -252,14 +251,15 @@ class Store:
             cursor = answer[1]
 
     async def retry(self, flow_id: str, seq: int, again: Again) -> bool:
-        """Makes stages of an ended flow ready again; False: the flow has changed since `seq`.
+        """Makes stages of an ended flow ready again; False: somebody else has changed the flow since `seq`.
 
         Args:
             flow_id: the flow.
             seq: the number of its last event when the caller looked.
             again: which stages, and what else changes.
         """
-        answer = await self.connection.run("retry", self.keys.tag_of(flow_id), flow_id, seq, _pack(again))
+        nonce = secrets.token_hex(8)
+        answer = await self.connection.run("retry", self.keys.tag_of(flow_id), flow_id, seq, nonce, _pack(again))
         return answer[0] == b"retried"
 
     async def last_crash(self, flow_id: str, index: int) -> str:
@@ -280,14 +280,6 @@ class Store:
     async def close(self) -> None:
         """Closes the connections."""
         await self.connection.close()
-
-
-def _claim(parts: Sequence[Any], nonce: str) -> Claim:
-    flow_id, index, plan, fence, attempt, crashes, priority, created_at, literals, results, route = parts
-    return Claim(
-        flow_id.decode(), index, plan.decode(), Token(fence, nonce), attempt, crashes, priority, created_at, literals,
-        None if results is None else dict(results), route.decode(),
-    )  # fmt: skip
 
 
 def _pages(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

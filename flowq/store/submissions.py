@@ -68,6 +68,7 @@ class Submissions:
         staging: str | bool = False
         staged = len(fields) // 2
         if is_large:
+            await self._connection.refuse_without_rights(tag)
             staging = f"{tag}{STAGING}{flow_id}:{secrets.token_hex(8)}"
             for start in range(0, len(fields), 2 * _FIELDS_INLINE_MAX):
                 await self._connection.commands(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import re
+from collections.abc import AsyncIterator, Collection, Iterable
 from typing import Any
 
 import msgspec
 
-from flowq.errors import FlowNotFound
+from flowq.errors import CorruptState, FlowNotFound
 from flowq.model.snapshot import FlowSummary, WorkerSnapshot
 from flowq.model.states import FlowState
 from flowq.store.keys import CANCELLED, CLOSING, DUE, EVENTS, FAILED, FINISHED, FLOW, HOLDER, HOLDERS, LANE, LANES, LIVE, RUNNING
@@ -27,6 +28,9 @@ _PAGE = 200
 _HOUR_MS = 3_600_000
 # About 20 MB of events at most, beside their trimming by age.
 _EVENT_ENTRIES_MAX = 50_000
+
+# `index:flow`, `first-last:flow`, with `@created_at` where the flow's first stages wait: see scripts/lanes.lua.
+_ENTRY = re.compile(r"(\d+)(-\d+)?(?:@(\d+))?:(.+)")
 
 head_decoder = msgspec.msgpack.Decoder(Head)
 header_decoder = msgspec.msgpack.Decoder(Header)
@@ -127,15 +131,9 @@ class Views:
                 )  # fmt: skip
         return sorted(by_id.values(), key=lambda worker: worker.name)
 
-    async def backlog(self, routes: Iterable[str]) -> dict[str, int]:
-        """Route → how many entries its lanes hold; a range counts as one entry."""
-        counts: dict[str, int] = {}
-        for tag in self._store.partitions:
-            for route in routes:
-                lanes = await self._connection.command("ZRANGE", tag + LANES + route, 0, -1)
-                lengths = await self._connection.commands(*(("LLEN", f"{tag}{LANE}{route}:{lane.decode()}") for lane in lanes))
-                counts[route] = counts.get(route, 0) + sum(lengths)
-        return counts
+    async def waiting(self, routes: Collection[str]) -> list[str]:
+        """The partitions in which a stage of these routes is ready. What a claim would drop in passing does not count."""
+        return [tag for tag in self._store.partitions if await self._has_ready(tag, routes)]
 
     async def scheduled(self) -> int:
         """How many stages wait for a time."""
@@ -157,6 +155,7 @@ class Views:
             retention: how long which are kept.
             hours: how far to look back behind the retention of completed flows.
         """
+        await self._store.refuse_without_rights()
         now, outlived = await self.now(), list[tuple[int, list[bytes]]]()
         for key, kept_ms in ((FAILED, retention.failed_ms), (CANCELLED, retention.cancelled_ms)):
             before = now - kept_ms
@@ -180,6 +179,35 @@ class Views:
         Objects of flows that are not known here (any more) count as needed: outputs outlive the flow's record.
         """
         return {folder for folder in folders if await self._is_needed(folder)}
+
+    async def _has_ready(self, tag: str, routes: Collection[str]) -> bool:
+        lanes = await self._connection.commands(*(("ZRANGE", tag + LANES + route, 0, -1) for route in routes))
+        for route, priorities in zip(routes, lanes, strict=True):
+            for priority in priorities:
+                lane, end = f"{tag}{LANE}{route}:{priority.decode()}", -1
+                # From its end, where nobody takes entries off between two pages.
+                while page := await self._connection.command("LRANGE", lane, end - _PAGE + 1, end):
+                    for entry in page:
+                        if await self._is_ready(tag, entry.decode("utf-8", "replace")):
+                            return True
+                    end -= _PAGE
+        return False
+
+    async def _is_ready(self, tag: str, entry: str) -> bool:
+        """Whether a claim would take this entry of a lane (scripts/claim.lua); of a range, whether the flow is open."""
+        parts = _ENTRY.fullmatch(entry)
+        if parts is None:
+            return False
+        index, is_range, created_at, flow_id = parts.groups()
+        try:
+            head_data, record_data = await self._connection.command("HMGET", tag + FLOW + flow_id, "m", index)
+            head = head_decoder.decode(head_data or b"")
+            record = record_decoder.decode(record_data) if record_data else None
+        except (CorruptState, msgspec.DecodeError):
+            return False
+        is_open = head.status in ("r", "x") and (created_at is None or int(created_at) == head.created_at)
+        is_first = record is None and created_at is not None
+        return is_open and (bool(is_range) or is_first or (record is not None and record.state == "r"))
 
     async def _is_needed(self, folder: Any) -> bool:
         key = self._store.keys.flow(folder.flow_id)

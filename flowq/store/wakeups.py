@@ -8,6 +8,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from redis.exceptions import NoPermissionError
+
+from flowq.errors import ServerForbids
 from flowq.store.connection import Connection
 from flowq.store.ending import end
 from flowq.store.keys import ENDED_CHANNEL, WAKE_CHANNEL, Keys
@@ -29,6 +32,7 @@ class Wakeups:
         self._pubsub: Any = None
         self._wants: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
+        self._refusal: ServerForbids | None = None
 
     async def __aenter__(self) -> Wakeups:
         self._task = asyncio.create_task(self._listen())
@@ -61,10 +65,16 @@ class Wakeups:
 
         return undo
 
+    def refuse_without_rights(self) -> None:
+        """Raises ServerForbids where this user may not subscribe: each wait would last seconds too long."""
+        if self._refusal is not None:
+            raise self._refusal
+
     def _add(self, channel: str, callback: Callable[[], None]) -> None:
         known = self._callbacks.setdefault(channel, [])
         known.append(callback)
         if len(known) == 1:
+            self._refusal = None  # asked anew: the right may have been granted
             self._wants.put_nowait(("subscribe", channel))
 
     def _remove(self, channel: str) -> None:
@@ -82,6 +92,8 @@ class Wakeups:
                 raise
             except Exception as error:  # only hints are lost; the polls go on, and the next connection is tried
                 log.debug("wake-ups interrupted: %s", error)
+                if isinstance(error, NoPermissionError):
+                    self._forbidden(ServerForbids(self._connection.url, str(error)))
                 await asyncio.sleep(_PAUSE_SECONDS)
             finally:
                 with contextlib.suppress(Exception):
@@ -89,9 +101,7 @@ class Wakeups:
 
     async def _attend(self, pubsub: Any) -> None:
         # What was missed while there was no connection is found by asking.
-        for callbacks in list(self._callbacks.values()):
-            for callback in callbacks:
-                callback()
+        self._stir_all()
         wanted: asyncio.Task[tuple[str, str]] = asyncio.create_task(self._wants.get())
         heard: asyncio.Task[Any] | None = None
         try:
@@ -107,7 +117,7 @@ class Wakeups:
                         callback()
                     wanted = asyncio.create_task(self._wants.get())
                 if heard is not None and heard.done():
-                    message, heard = heard.result(), None
+                    message, heard, self._refusal = heard.result(), None, None
                     if message is not None and message["type"] == "message":
                         for callback in list(self._callbacks.get(message["channel"].decode(), ())):
                             callback()
@@ -115,3 +125,14 @@ class Wakeups:
             for task in (wanted, heard):
                 if task is not None:
                     task.cancel()
+
+    def _forbidden(self, refusal: ServerForbids) -> None:
+        if self._refusal is None:
+            log.warning("%s", refusal.problem)
+        self._refusal = refusal
+        self._stir_all()
+
+    def _stir_all(self) -> None:
+        for callbacks in list(self._callbacks.values()):
+            for callback in list(callbacks):
+                callback()

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
-# Gets a request's first line and a piece of its reply; returns what the client gets, or None to break the connection.
+# Gets a request's first line (empty where HTTP is not spoken) and a piece of its reply; returns what the client gets, or None to
+# break the connection.
 Spoil = Callable[[bytes, bytes], bytes | None]
 
 _METHODS = (b"GET ", b"PUT ", b"POST ", b"HEAD ", b"DELETE ")
@@ -24,10 +25,10 @@ class SpoilingProxy:
     """
 
     def __init__(self, upstream_url: str) -> None:
-        parts = urlsplit(upstream_url)
-        self._upstream = (parts.hostname or "", parts.port or 0)
+        self._upstream = urlsplit(upstream_url)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        scheme = "redis" if self._upstream.scheme == "unix" else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
         self.spoil: Spoil = lambda request, reply: reply
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -45,7 +46,7 @@ class SpoilingProxy:
 
     def _serve(self, client: socket.socket) -> None:
         request = [b""]
-        with suppress(OSError), client, socket.create_connection(self._upstream) as server:
+        with suppress(OSError), client, self._connected() as server:
             threading.Thread(target=self._pass_requests, args=(client, server, request), daemon=True).start()
             while reply := server.recv(65_536):
                 passed = self.spoil(request[0], reply)
@@ -54,6 +55,13 @@ class SpoilingProxy:
                         client.shutdown(socket.SHUT_RDWR)
                     return
                 client.sendall(passed)
+
+    def _connected(self) -> socket.socket:
+        if self._upstream.scheme != "unix":
+            return socket.create_connection((self._upstream.hostname or "", self._upstream.port or 0))
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self._upstream.path)
+        return server
 
     def _pass_requests(self, client: socket.socket, server: socket.socket, request: list[bytes]) -> None:
         with suppress(OSError):

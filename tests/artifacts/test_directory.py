@@ -73,6 +73,11 @@ def test_a_directory_that_is_a_file_is_named(tmp_path: Path) -> None:
         storage.get_bytes(Artifact("x"))
 
 
+def test_a_directory_that_can_not_be_made_is_told_with_what_to_do() -> None:
+    with pytest.raises(StorageError, match="name a directory that can be made there"):
+        open_storage("file:/proc/nope").check()
+
+
 def test_writers_survive_the_deletion_of_their_empty_folders(directory_storage: Storage) -> None:
     def write_and_delete(number: int) -> None:
         for turn in range(40):

@@ -88,6 +88,14 @@ def test_locations_are_told_apart() -> None:
     assert relative.location == f"file:{Path.cwd() / 'media'}"
 
 
+def test_a_folder_of_its_own_lies_inside_the_location_and_is_not_shown_as_typed() -> None:
+    assert open_storage("s3://media/flows/", folder="app").location == "s3://media/flows/app"
+    assert open_storage("s3://media", folder="app").location == "s3://media/app"
+    assert open_storage("file:/srv/media/", folder="app").location == "file:/srv/media/app"
+    with pytest.raises(InvalidValue, match="artifacts is 's3://';"):
+        open_storage("s3://", folder="app")
+
+
 def test_boto3_is_not_loaded_before_it_is_needed() -> None:
     code = "import sys, flowq.artifacts as a; a.open_storage('s3://media'); assert not {'boto3', 'botocore'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(Path(__file__).parents[2])})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +13,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flowq.artifacts import LocalCache, Storage, open_storage
+import flowq.artifacts.s3
+from flowq.artifacts import LocalCache, Storage, open_storage, s3_upload
 from flowq.artifacts.upload import PART_BYTES
 from flowq.errors import ArtifactCorrupt, BucketMissing, InvalidValue, StorageError, StorageForbids, StorageUnreachable
 from flowq.model.artifact import Artifact
 from flowq.settings import S3Access
 from tests.artifacts.folders import FOLDER
 from tests.artifacts.proxy import SpoilingProxy, spoiling_proxy
+from tests.engine.processes import PATIENCE_SECONDS, running_python, said
 
 MIB = 1024 * 1024
 LARGE = os.urandom(4 * MIB)
@@ -105,6 +108,63 @@ def test_a_lost_reply_is_no_second_artifact(through_proxy: Storage, proxy: Spoil
         proxy.spoil = lost = Once(last_request, 0)
     assert lost.times_left == 0
     assert through_proxy.get_bytes(sink.artifact) == data
+
+
+_UPLOAD = """
+import sys
+import flowq.artifacts.s3
+from flowq.artifacts import open_storage
+from flowq.artifacts.upload import PART_BYTES
+from flowq.settings import S3Access
+
+flowq.artifacts.s3._CLOSE_SECONDS_MAX = 0.1
+storage = open_storage(sys.argv[1], S3Access(*sys.argv[2:], "us-east-1"))
+sink = storage.new("folder", "x.bin").__enter__()
+sink.write(bytes(PART_BYTES))
+print("part under way", flush=True)
+sys.stdin.readline()
+storage.close()
+print("closed", flush=True)
+"""
+
+
+def test_a_part_that_the_server_never_answers_holds_up_neither_the_close_nor_the_process(
+    s3: tuple[str, S3Access], proxy: SpoilingProxy
+) -> None:
+    answered = threading.Event()
+
+    def never_answered(request: bytes, reply: bytes) -> bytes:
+        if not request.startswith(b"PUT"):
+            return reply
+        answered.set()
+        return b""
+
+    proxy.spoil = never_answered
+    location, access = f"{s3[0]}/{secrets.token_hex(6)}", s3[1]
+    with running_python(_UPLOAD, location, proxy.url, access.access_key, access.secret_key) as process:
+        assert said(process) == "part under way"
+        assert answered.wait(PATIENCE_SECONDS)
+        process.communicate("close\n", PATIENCE_SECONDS)
+        assert process.returncode == 0
+
+
+def test_an_upload_given_up_before_a_silent_server_is_left_to_the_sweep(
+    through_proxy: Storage, proxy: SpoilingProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_upload, "_LAST_PART_SECONDS_MAX", 0.1)
+    monkeypatch.setattr(flowq.artifacts.s3, "_CLOSE_SECONDS_MAX", 0.1)
+    proxy.spoil = lambda request, reply: b"" if request.startswith(b"PUT") else reply
+
+    def given_up() -> None:
+        with through_proxy.new(FOLDER, "x.bin") as sink:
+            sink.write(bytes(PART_BYTES))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        given_up()
+    (pending,) = through_proxy.pending_uploads()
+    through_proxy.abort_upload(pending)
+    through_proxy.close()
 
 
 def test_an_object_replaced_while_it_is_read_is_noticed(s3_storage: Storage, s3: tuple[str, S3Access]) -> None:

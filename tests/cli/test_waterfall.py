@@ -68,6 +68,10 @@ def test_a_blocked_stage_has_no_bar() -> None:
     assert bar(stage("a", "blocked"), 10) == ""
 
 
+def test_a_skipped_stage_has_not_run() -> None:
+    assert bar(stage("a", "skipped", start=4, run=1, wait_seconds=4.0), 10) == "░░░░"
+
+
 def test_idle_time_is_squeezed_out_of_the_axis() -> None:
     day = 86_400_000
     axis = Axis(0, day + 10_000, [Busy(0, 10_000), Busy(day, day + 10_000)], 43)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from flowq import FlowProducer, StageFailure, Unrecoverable, context, pipeline, stage, succeeded, tolerate
+from flowq import FlowHandle, FlowProducer, FlowSpec, StageFailure, Unrecoverable, context, pipeline, stage, succeeded, tolerate
 from flowq.errors import FlowFailed, InvalidValue, ResultDoesNotFit, StageNotFound
 from flowq.model.event import Event
 from tests.engine.work import Gate, told, until, working
@@ -129,14 +130,22 @@ def cf_scaled(number: int, factor: int) -> int:
 EVERY = (cf_part, cf_held, cf_sum, cf_either, cf_each, cf_last)
 
 
+async def failed(producer: FlowProducer, spec: FlowSpec[Any]) -> FlowHandle[Any]:
+    """A flow that was added and has failed."""
+    flow = await producer.add(spec)
+    with pytest.raises(FlowFailed):
+        await flow.result(30)
+    return flow
+
+
 async def test_a_failed_child_keeps_its_parent_from_running_and_fails_the_flow(producer: FlowProducer) -> None:
     broken.add("cf_part")
     async with working(producer, *EVERY):
         flow = await producer.add(cf_strict(1))
-        with pytest.raises(FlowFailed) as failed:
+        with pytest.raises(FlowFailed) as failure:
             await flow.result(30)
     snapshot = await flow.inspect()
-    assert (failed.value.stage, snapshot.root_cause) == ("cf_part", "cf_part")
+    assert (failure.value.stage, snapshot.root_cause) == ("cf_part", "cf_part")
     assert (snapshot.stage("cf_part-2").state, snapshot.stage("cf_sum").state) == ("completed", "blocked")
     reason = snapshot.stage("cf_sum").reason
     assert reason is not None
@@ -186,9 +195,7 @@ async def test_failures_stand_in_a_list_where_their_results_would(producer: Flow
 async def test_a_failure_that_one_parent_tolerates_and_another_does_not_fails_the_flow(producer: FlowProducer) -> None:
     broken.add("cf_part")
     async with working(producer, *EVERY):
-        flow = await producer.add(cf_both(1))
-        with pytest.raises(FlowFailed):
-            await flow.result(30)
+        flow = await failed(producer, cf_both(1))
     assert (ran["cf_either"], ran["cf_sum"]) == (1, 0), "who tolerates it runs all the same"
     assert (await flow.inspect()).failed == 1
 
@@ -213,7 +220,11 @@ async def test_siblings_of_a_failed_stage_go_on_to_their_end(producer: FlowProdu
         flow = await producer.add(cf_slow(1))
         await gate.until_arrived()
         await until(flow, lambda snapshot: snapshot.stage("cf_part").state == "failed")
-        assert (await flow.inspect()).state == "running"
+        snapshot = await flow.inspect()
+        reason = snapshot.stage("cf_sum").reason
+        assert snapshot.state == "running"
+        assert reason is not None
+        assert (reason.code, reason.sentence) == ("child_failed", "can't run: cf_part has failed")
         gate.opened.set()
         with pytest.raises(FlowFailed):
             await flow.result(30)
@@ -224,11 +235,11 @@ async def test_fail_fast_cancels_what_runs_beside(producer: FlowProducer) -> Non
     broken.add("cf_part")
     async with working(producer, *EVERY):
         flow = await producer.add(cf_fast(1))
-        with pytest.raises(FlowFailed) as failed:
+        with pytest.raises(FlowFailed) as failure:
             await flow.result(30)
     snapshot = await flow.inspect()
     states = {stage.name: stage.state for stage in snapshot.graph}
-    assert failed.value.stage == "cf_part"
+    assert failure.value.stage == "cf_part"
     assert (snapshot.state, states) == ("failed", {"cf_part": "failed", "cf_held": "cancelled", "cf_sum": "cancelled"})
 
 
@@ -244,9 +255,7 @@ async def test_fail_fast_leaves_alone_what_tolerates_the_failure(producer: FlowP
 async def test_a_retry_runs_what_failed_and_nothing_that_completed(producer: FlowProducer) -> None:
     broken.add("cf_part")
     async with working(producer, *EVERY):
-        flow = await producer.add(cf_strict(1))
-        with pytest.raises(FlowFailed):
-            await flow.result(30)
+        flow = await failed(producer, cf_strict(1))
         broken.clear()
         assert await flow.retry() == 1
         assert await flow.result(30) == 3
@@ -257,9 +266,7 @@ async def test_a_retry_runs_what_failed_and_nothing_that_completed(producer: Flo
 async def test_a_retried_child_repairs_the_parents_that_tolerated_its_failure(producer: FlowProducer) -> None:
     broken.update({"cf_part"})
     async with working(producer, *EVERY):
-        flow = await producer.add(cf_both(7))
-        with pytest.raises(FlowFailed):
-            await flow.result(30)
+        flow = await failed(producer, cf_both(7))
         assert ran["cf_either"] == 1
         broken.clear()
         assert await flow.retry() == 2
@@ -270,9 +277,7 @@ async def test_a_retried_child_repairs_the_parents_that_tolerated_its_failure(pr
 async def test_a_retry_of_what_fails_fast_runs_what_was_cancelled_too(producer: FlowProducer) -> None:
     broken.add("cf_part")
     async with working(producer, *EVERY):
-        flow = await producer.add(cf_fast(1))
-        with pytest.raises(FlowFailed):
-            await flow.result(30)
+        flow = await failed(producer, cf_fast(1))
         broken.clear()
         gate.opened.set()
         assert await flow.retry() == 3

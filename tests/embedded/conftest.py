@@ -49,6 +49,16 @@ def directory(home: Path) -> Path:
     return home / ".flowq"
 
 
+@pytest.fixture
+def silent_s3(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An S3 program that runs and never answers, in the place of the real one."""
+    program = home / "weed"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("FLOWQ_S3_BIN", str(program))
+    return program
+
+
 def endpoint_of(directory: Path) -> Endpoint:
     """What the keeper of this directory has recorded."""
     found = DataDirectory(directory).endpoint()

@@ -121,6 +121,15 @@ def test_an_s3_program_that_can_not_start_is_an_error_that_names_the_way_around(
     stop_keeper(directory)
 
 
+def test_an_s3_server_that_is_slow_is_named_and_nothing_else_is(directory: Path, silent_s3: Path) -> None:
+    with attach(directory, s3=False):
+        with pytest.raises(EmbeddedServerFailed, match="S3 server did not start: it has not answered in time"):
+            attach(directory, wait_seconds=0.5)
+        with attach(directory, s3=False) as attachment:
+            assert attachment.server_pid
+    stop_keeper(directory)
+
+
 def _listening_pid(port: int) -> int:
     inodes = {line.split()[9] for line in _listeners(port)}
     for process in Path("/proc").iterdir():

@@ -66,10 +66,10 @@ def is_running(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def running_python(source: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def running_python(source: str, *words: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """A Python process that runs `source` with flowq importable; killed and reaped at the end, by its own pid."""
     process = subprocess.Popen(
-        [sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", source, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
     )  # fmt: skip
     try:

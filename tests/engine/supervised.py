@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +24,11 @@ async def supervised_quick() -> str:
 
 
 @stage
-async def supervised_until_file(path: str) -> int:
-    """Makes `path.begun`, and runs until `path` exists."""
+async def supervised_while_locked(path: str) -> int:
+    """Makes `path.begun`, and runs for as long as the test has locked `path`."""
     Path(path + ".begun").touch()  # noqa: ASYNC240
-    while not Path(path).exists():  # noqa: ASYNC110, ASYNC240  another process makes the file
-        await asyncio.sleep(0.02)
+    with open(path, "rb") as file:  # noqa: ASYNC230
+        await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_SH)
     return context().attempt
 
 
@@ -34,6 +37,14 @@ async def supervised_in_a_thread(path: str) -> None:
     """Makes `path.begun`, and waits for a thread of the loop that never ends."""
     Path(path + ".begun").touch()  # noqa: ASYNC240
     await asyncio.to_thread(threading.Event().wait)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[str]:
+    """Keeps `supervised_while_locked` running until the block ends."""
+    with open(path, "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield str(path)
 
 
 async def begun(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -74,6 +75,7 @@ async def test_artifacts_are_kept_on_when_their_server_comes_back_at_another_por
 
     async with FlowProducer(f"embedded:{directory}") as producer, working(producer, keep, artifacts=None) as worker:
         await (await producer.add(keep.flow("before"))).result(PATIENCE_SECONDS)
+        assert producer.storage.location.startswith("s3:")
         access = producer._open.access
         assert access is not None
         port = urlsplit(access.endpoint_url).port or 0
@@ -101,6 +103,43 @@ def _bound(taken: socket.socket, port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+async def test_who_only_reads_flows_does_not_wait_for_the_s3_server(
+    anyio_backend: str, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = directory.parent / "weed"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")  # it runs and never answers
+    program.chmod(0o755)
+    monkeypatch.setenv("FLOWQ_S3_BIN", str(program))
+    async with FlowProducer(f"embedded:{directory}") as producer:
+        assert await producer.list() == []
+        assert await (await producer.add(stage(_one).flow())).cancel()
+        assert not (directory / "s3").exists(), "nobody has asked for it yet"
+    async with FlowProducer(f"embedded:{directory}", artifacts=f"file:{directory.parent}/kept") as producer:
+        assert (await producer.upload(b"1", "a.txt")).size == 1, "kept elsewhere"
+        assert not (directory / "s3").exists()
+
+
+async def test_who_needs_the_s3_server_later_has_it_then(anyio_backend: str, directory: Path) -> None:
+    async with FlowProducer(f"embedded:{directory}") as producer:
+        assert not (directory / "s3").exists()
+        keeper = keeper_of(producer)
+        uploaded = await asyncio.gather(*(producer.upload(b"1", f"{number}.txt") for number in range(5)))
+        assert producer.storage.location == f"s3://flowq/{producer._open.settings.namespace}"
+        assert keeper_of(producer) == keeper
+        assert [await asyncio.to_thread(producer.storage.get_bytes, artifact) for artifact in uploaded] == [b"1"] * 5
+        os.kill(keeper, signal.SIGKILL)
+
+        async def is_attached_again() -> bool:
+            return keeper_of(producer) != keeper
+
+        await in_the_end(is_attached_again)
+        assert await asyncio.to_thread(producer.storage.get_bytes, uploaded[0]) == b"1"
+
+
+async def _one() -> int:
+    return 1
 
 
 async def test_no_server_at_all_is_said_with_the_ways_to_have_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

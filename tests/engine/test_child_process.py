@@ -16,7 +16,9 @@ import uvloop
 
 from flowq.engine.child_process import DRAIN, ChildExit, ChildProcess
 from flowq.engine.parent_link import Note, Ready, Retire
-from tests.engine.processes import OPEN_LINK, PATIENCE_SECONDS, ROOT, RUN_PROGRAM, SLEEP_ON, wait_until_gone
+from tests.engine.processes import OPEN_LINK, PATIENCE_SECONDS, ROOT, RUN_PROGRAM, SLEEP_ON, running_python, said, wait_until_gone
+from tests.engine.work import count_open
+from tests.stories.processes import all_processes
 
 _READY = "link.say(Ready())\n"
 
@@ -151,6 +153,58 @@ def test_a_module_that_does_not_exist_is_an_exit(play, tmp_path: Path) -> None:
     async def act(scene: Scene) -> None:
         child = await ChildProcess.start("no_such_module_here", None, on_message=lambda message: None)
         assert (await child.exited()).exit_code == 1
+
+    play(act)
+
+
+_REFUSED = """
+import asyncio, os, resource, sys
+from flowq.engine.child_process import ChildProcess
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+async def main():
+    await (await ChildProcess.start("no_such_module_here", None, on_message=print)).exited()  # what the loop opens once
+    before, (_, hard) = descriptors(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    refusals = 0
+    for most in range(before, before + 50):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        try:
+            child = await ChildProcess.start("no_such_module_here", None, on_message=print)
+        except OSError:
+            refusals += 1
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            assert descriptors() == before, f"{descriptors() - before} descriptors left at {most - before} to be had"
+        else:
+            return print(refusals, (await child.exited()).exit_code)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="counts descriptors in /proc")
+def test_a_start_for_which_there_are_too_few_descriptors_leaves_none_open() -> None:
+    with running_python(_REFUSED) as process:
+        refusals, exit_code = map(int, said(process).split())
+    assert refusals > 4, "at the first pipe, at the second, and in the fork"
+    assert exit_code == 1
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes in /proc")
+def test_a_start_for_which_there_is_no_thread_leaves_no_process(play) -> None:
+    def children() -> list[int]:
+        return [process.pid for process in all_processes().values() if process.parent == os.getpid()]
+
+    async def act(scene: Scene) -> None:
+        before = count_open(), children()
+        threading.stack_size(1 << 46)  # more than there is memory for
+        try:
+            with pytest.raises(BlockingIOError, match="thread"):
+                await scene.start(OPEN_LINK + _READY + SLEEP_ON)
+        finally:
+            threading.stack_size(0)
+        assert (count_open(), children()) == before
 
     play(act)
 

@@ -3,30 +3,75 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from types import UnionType
 from typing import Any
 
 import pytest
 
+from flowq.engine import conversation as conversations
 from flowq.engine.conversation import Conversation
 from flowq.engine.room import WorkerRoom
 from flowq.errors import CorruptState
-from flowq.model.outcome import Claim, Exchanged, Outcome
+from flowq.model.outcome import Claim, Complete, Exchanged, Fail, Outcome, Release
 from flowq.store.connection import Connection
 from flowq.store.store import Store
-from tests.store.acting import Actor, snapshots
+from tests.engine.waiting import in_the_end
+from tests.store.acting import Actor, failed, snapshots
 from tests.store.graphs import one_stage
 
 pytestmark = pytest.mark.anyio
 
 
 class DamagedStore(Store):
-    """A store on a real server in which everything about the flow `bad` is damaged."""
+    """A store on a real server in which everything about the flow `bad` is damaged, or what takes `unstorable` outcomes is."""
+
+    unstorable: type[Outcome] | UnionType = Outcome
+
+    def __init__(self, connection: Connection, namespace: str) -> None:
+        super().__init__(connection, namespace)
+        self.refused: asyncio.Queue[Outcome] = asyncio.Queue()
 
     async def exchange(self, tag: str, holder: str, *others: Any, **named: Any) -> Exchanged | None:
         outcomes: list[Outcome] = others[3]
-        if any(outcome.flow_id == "bad" for outcome in outcomes):
-            raise CorruptState("bad", "its record", "made so by this test")
+        for outcome in outcomes:
+            if outcome.flow_id == "bad" and isinstance(outcome, self.unstorable):
+                self.refused.put_nowait(outcome)
+                raise CorruptState("bad", "its record", "made so by this test")
         return await super().exchange(tag, holder, *others, **named)
+
+
+class HeldStore(Store):
+    """A store on a real server that asks for work only when the test lets it."""
+
+    def __init__(self, connection: Connection, namespace: str) -> None:
+        super().__init__(connection, namespace)
+        self.asked, self.let_on = asyncio.Event(), asyncio.Event()
+
+    async def exchange(self, tag: str, holder: str, *others: Any, **named: Any) -> Exchanged | None:
+        if others[6]:
+            self.asked.set()
+            await self.let_on.wait()
+        return await super().exchange(tag, holder, *others, **named)
+
+
+class NotingRoom(WorkerRoom):
+    """Room that tells when a partition asked for some in vain, and when it left the queue."""
+
+    def __init__(self) -> None:
+        super().__init__({"default": ["default:b"]}, 10)
+        self.came_in_vain, self.left = asyncio.Event(), asyncio.Event()
+
+    def admits(self, partition: str = "") -> bool:
+        is_admitted = super().admits(partition)
+        if not is_admitted:
+            self.came_in_vain.set()
+        return is_admitted
+
+    def leave(self, partition: str = "") -> None:
+        super().leave(partition)
+        self.left.set()
 
 
 class Idler:
@@ -69,6 +114,84 @@ async def test_an_outcome_that_meets_damage_costs_no_other(valkey_url: str, name
         await holding
     states = {flow_id: (await snapshots(store).snapshot(flow_id)).state for flow_id in ids}
     assert states == {"f1": "completed", "f2": "completed", "f3": "completed", "bad": "running"}
+    await store.close()
+
+
+@contextlib.asynccontextmanager
+async def talking(conversation: Conversation) -> AsyncIterator[None]:
+    """Ends the conversation with the block; what it raises is raised there."""
+    async with asyncio.timeout(30):
+        holding = asyncio.create_task(conversation.hold())
+        yield
+        conversation.end()
+        await holding
+
+
+async def test_an_outcome_that_can_not_be_stored_becomes_a_failure_that_says_why(valkey_url: str, namespace: str) -> None:
+    store = DamagedStore(Connection(valkey_url, name="test"), namespace)
+    store.unstorable = Complete
+    await store.open()
+    actor = await Actor(store).begin()
+    await store.submit([("bad", one_stage(attempts=3))])
+    room = WorkerRoom({"default": ["default:b"]}, 10)
+    conversation = Conversation(store, store.partitions[0], actor.id, room, Idler(), lambda: None)
+    conversation.report(await actor.completed(await actor.claim_one()))
+    async with talking(conversation):
+        assert isinstance(await store.refused.get(), Complete)
+    snapshot = await snapshots(store).snapshot("bad")
+    (run,) = snapshot.stage("a").history
+    assert (snapshot.state, run.outcome) == ("failed", "failed")
+    assert run.cause.startswith("CorruptState: flow 'bad' is damaged: what stage 0 did can't be stored: ")
+    assert "made so by this test" in run.cause
+    await store.close()
+
+
+async def test_a_failure_that_can_not_be_stored_is_said_once_and_tried_again_until_the_data_are_mended(
+    valkey_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(conversations, "_POLL_SECONDS", 0.05)
+    store = DamagedStore(Connection(valkey_url, name="test"), namespace)
+    await store.open()
+    actor, idler = await Actor(store).begin(), Idler()
+    await store.submit([("bad", one_stage())])
+    room = WorkerRoom({"default": ["default:a"]}, 10)
+    conversation = Conversation(store, store.partitions[0], actor.id, room, idler, lambda: None)
+    conversation.report(failed(await actor.claim_one(), "Boom"))
+    async with talking(conversation):
+        for _ in range(3):
+            assert isinstance(await store.refused.get(), Fail)
+        await store.submit([("later", one_stage())])
+        conversation.wake()
+        assert (await idler.claimed.get()).flow_id == "later", "it goes on claiming in between"
+        store.unstorable = Release
+
+        async def has_failed() -> bool:
+            return (await snapshots(store).snapshot("bad")).state == "failed"
+
+        await in_the_end(has_failed)
+    assert [run.cause for run in (await snapshots(store).snapshot("bad")).stage("a").history] == ["Boom: it broke"]
+    assert len([record for record in caplog.records if "can't be stored" in record.getMessage()]) == 1
+    await store.close()
+
+
+async def test_a_partition_without_work_does_not_keep_its_place_in_the_queue_for_room(valkey_url: str, namespace: str) -> None:
+    store, room = HeldStore(Connection(valkey_url, name="test"), namespace), NotingRoom()
+    await store.open()
+    actor = await Actor(store).begin()
+    await store.submit([("f1", one_stage())])
+    store.let_on.set()
+    outcome = await actor.completed(await actor.claim_one())
+    store.let_on.clear()
+    store.asked.clear()
+    conversation = Conversation(store, store.partitions[0], actor.id, room, Idler(), lambda: None)
+    async with talking(conversation):
+        await store.asked.wait()
+        conversation.report(outcome)  # the other line reports it, and would claim if there were room
+        await room.came_in_vain.wait()
+        assert not room.admits("another")
+        store.let_on.set()
+        await room.left.wait()
+        assert room.admits("another")
     await store.close()
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
 
 import pytest
 
 from flowq import Artifact, Backoff, FlowProducer, context, stage
-from flowq.engine.duties import Closer, Pruner, Rescuer, Sweeper, rescue
-from flowq.store.store import Retention
+from flowq.engine.duties import Closer, Pruner, Rescuer, Sweeper, WayMaker, rescue
+from flowq.engine.room import WorkerRoom
+from flowq.store.connection import Connection
+from flowq.store.store import Retention, Store
 from flowq.store.views import Views
 from tests.engine.processes import PATIENCE_SECONDS, running_python
 from tests.engine.work import outcome, until, working
@@ -41,6 +44,40 @@ async def test_a_rescue_says_how_many_it_took(producer: FlowProducer) -> None:
     await actor.claim_one()
     assert await rescue(store, actor.id, "gone") == 1
     assert await rescue(store, "nobody", "gone") == 0
+
+
+@pytest.fixture
+async def store_of_two(valkey_url: str, namespace: str) -> AsyncIterator[Store]:
+    """A store with two partitions."""
+    store = Store(Connection(valkey_url, name="test"), namespace)
+    await store.open(partitions=2)
+    yield store
+    await store.close()
+
+
+async def test_way_is_made_in_the_partitions_where_a_suspect_can_still_be_claimed(store_of_two: Store) -> None:
+    store = store_of_two
+    flows = {store.keys.tag_of(flow_id): flow_id for flow_id in ("f1", "f2", "f3", "f4")}
+    assert len(flows) == 2
+    await store.submit([(flow_id, one_stage()) for flow_id in flows.values()])
+    actor = await Actor(store).begin()
+    assert len(await actor.claim(2)) == 2
+    await rescue(store, actor.id, "killed by SIGKILL")
+    room = WorkerRoom({"default": ["default:a"]}, 5)
+    way_maker = WayMaker(Views(store), room)
+    one, other = store.partitions
+
+    await way_maker.run_once()
+    assert not room.admits(other), "it is the turn of the first partition's suspect"
+    await store.cancel(flows[one], "", 1)
+    await way_maker.run_once()
+    assert not room.admits(one)
+    assert room.admits(other), "what was cancelled waits no more, though it is still in its lane"
+    await store.cancel(flows[other], "", 1)
+    await way_maker.run_once()
+    room.leave(one)
+    taken, wants = room.take(50, other)
+    assert (taken, [want.routes for want in wants]) == (5, [("default:a",)])
 
 
 async def test_two_closers_at_once_end_a_flow_once(producer: FlowProducer) -> None:

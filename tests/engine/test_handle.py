@@ -10,6 +10,7 @@ import pytest
 from flowq import Artifact, Backoff, FlowHandle, FlowProducer, context, pipeline, stage
 from flowq.errors import CorruptState, FlowFailed, FlowNotFound, FlowTimedOut, InvalidValue, StageNotFound
 from flowq.model.event import Event, Gap
+from tests.artifacts.proxy import spoiling_proxy
 from tests.engine.work import Gate, outcome, told, until, working
 
 pytestmark = pytest.mark.anyio
@@ -94,6 +95,18 @@ async def test_a_lost_stream_is_one_gap_to_the_end(producer: FlowProducer) -> No
     (gap,) = [event async for event in flow.events()]
     assert isinstance(gap, Gap)
     assert (gap.after, gap.before) == (0, gap.snapshot.seq + 1)
+
+
+async def test_a_claim_is_told_with_the_worker_that_inspect_shows(producer: FlowProducer) -> None:
+    @stage
+    async def quick() -> None: ...
+
+    async with working(producer, quick):
+        flow = await producer.add(quick.flow())
+        await flow.result(30)
+        (worker,) = await producer.workers()
+        claimed = [event.note async for event in flow.events(after=0) if isinstance(event, Event) and event.verb == "claimed"]
+    assert claimed == [worker.name] == [(await flow.inspect()).stage("quick").worker]
 
 
 async def test_progress_reaches_followers_and_snapshots(producer: FlowProducer) -> None:
@@ -297,6 +310,30 @@ async def test_two_retries_at_once_are_one_retry(producer: FlowProducer) -> None
         await flow.result(30)
     assert sorted(answers) == [0, 0, 0, 0, 1]  # type: ignore[type-var]
     assert len(runs) == 2
+
+
+async def test_a_retry_whose_answer_was_lost_says_what_it_did(producer: FlowProducer, namespace: str) -> None:
+    lost: list[bytes] = []
+
+    def lose_the_answer(_request: bytes, reply: bytes) -> bytes | None:
+        if lost or not reply.startswith(b"*2\r\n$7\r\nretried\r\n"):
+            return reply
+        lost.append(reply)
+        return None
+
+    @stage
+    async def bad() -> None:
+        raise OSError("always")
+
+    with spoiling_proxy(producer._settings.url) as proxy:
+        proxy.spoil = lose_the_answer
+        async with working(producer, bad), FlowProducer(proxy.url, namespace=namespace) as far:
+            flow = await far.add(bad.flow())
+            await outcome(flow)
+            assert await flow.retry() == 1
+            await outcome(flow)
+    assert len(lost) == 1
+    assert (await producer.flow(flow.id).inspect()).stage("bad").runs == 2, "it was retried once"
 
 
 async def test_a_snapshot_says_why_each_stage_waits(producer: FlowProducer) -> None:

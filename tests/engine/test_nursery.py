@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flowq import FlowProducer
 from flowq.engine.child_options import ChildOptions
+from flowq.engine.child_process import ChildProcess
 from flowq.engine.nursery import Nurse
 from flowq.errors import FlowqError, ModuleNotLoaded
-from tests.engine.supervised import SOURCE, begun, supervised_quick, supervised_until_file, written
+from tests.engine.supervised import SOURCE, begun, locked, supervised_quick, supervised_while_locked, written
 from tests.engine.waiting import PATIENCE_SECONDS, in_the_end
+from tests.engine.work import count_open
 
 pytestmark = pytest.mark.anyio
 
@@ -108,19 +113,73 @@ async def test_a_module_that_is_broken_later_is_tried_again_until_it_is_mended(
     assert not nursery.given_up
 
 
+async def test_a_child_that_the_system_refuses_is_said_once_and_tried_again_while_others_work(
+    raised: Callable[[], Nursery], producer: FlowProducer, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    written(tmp_path)
+    other = raised()
+    await other.working()
+    descriptors = count_open()
+    interpreter = tmp_path / "python"
+    interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    tries: list[OSError] = []
+    start = ChildProcess.start
+
+    async def noted(*words: Any, **options: Any) -> ChildProcess:
+        try:
+            return await start(*words, **options)
+        except OSError as error:
+            tries.append(error)
+            raise
+
+    monkeypatch.setattr(ChildProcess, "start", noted)
+    nursery = raised()
+
+    async def was_tried_again() -> bool:
+        return len(tries) >= 3
+
+    await in_the_end(was_tried_again)
+    assert isinstance(tries[0], PermissionError)
+    said = [record.getMessage() for record in caplog.records if "can't be started" in record.getMessage()]
+    assert said == [f"child tested can't be started, and is tried again: {tries[0]}"]
+    assert count_open() == descriptors
+    assert await (await producer.add(supervised_quick.flow())).result(PATIENCE_SECONDS) == "done"
+    interpreter.chmod(0o700)
+    assert await nursery.working()
+    assert not nursery.given_up
+
+
+async def test_a_child_whose_stages_can_not_be_rescued_for_want_of_descriptors_is_replaced_nevertheless(
+    raised: Callable[[], Nursery], producer: FlowProducer, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    async def refuse(*_: Any, **__: Any) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    written(tmp_path)
+    nursery = raised()
+    first = await nursery.working()
+    monkeypatch.setattr(producer._open.store, "rescue", refuse)
+    os.kill(nursery.pid, signal.SIGKILL)
+    assert await nursery.working(but=first)
+    assert "could not be rescued: [Errno 24] Too many open files" in caplog.text
+
+
 async def test_what_a_stopped_child_ran_goes_on_when_it_is_killed_and_costs_no_attempt_if_nothing_crashed(
     raised: Callable[[], Nursery], producer: FlowProducer, tmp_path: Path
 ) -> None:
     written(tmp_path)
     nursery = raised()
     first = await nursery.working()
-    flow = await producer.add(supervised_until_file.flow(str(tmp_path / "go")))
-    await begun(tmp_path / "go")
-    os.kill(nursery.pid, signal.SIGSTOP)
-    nursery.nurse.kill("its lease was lost", is_crash=False)
-    (tmp_path / "go").touch()
+    with locked(tmp_path / "busy") as path:
+        flow = await producer.add(supervised_while_locked.flow(path))
+        await begun(tmp_path / "busy")
+        os.kill(nursery.pid, signal.SIGSTOP)
+        nursery.nurse.kill("its lease was lost", is_crash=False)
     assert await flow.result(PATIENCE_SECONDS) == 1
     assert await nursery.working(but=first)
-    done = (await flow.inspect()).stage("supervised_until_file")
+    done = (await flow.inspect()).stage("supervised_while_locked")
     assert [(run.outcome, run.cause) for run in done.history] == [("rescued", "its lease was lost")]
     assert done.crashes == 0

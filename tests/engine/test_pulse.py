@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import signal
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 from flowq.engine.pulse import Pulse
-from tests.engine.processes import ROOT
+from tests.engine.processes import ROOT, running_python, said
 
 
 @pytest.fixture
@@ -68,6 +69,27 @@ def test_attaching_closes_the_descriptor_so_that_no_stage_finds_it(pulse: Pulse)
         os.fstat(descriptor)
     assert child.fd == -1
     child.close()
+
+
+_REFUSED = """
+import os, resource
+from flowq.engine.pulse import Pulse
+
+before, (_, hard) = os.listdir("/proc/self/fd"), resource.getrlimit(resource.RLIMIT_NOFILE)
+for more in (0, 1):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(before) - 1 + more, hard))
+    try:
+        Pulse.create()
+    except OSError as error:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        print(error.errno, os.listdir("/proc/self/fd") == before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="elsewhere the page is a file, whose mapping takes no descriptor")
+def test_a_page_for_which_there_are_too_few_descriptors_leaves_none_open() -> None:
+    with running_python(_REFUSED) as process:
+        assert [said(process) for _ in range(2)] == [f"{errno.EMFILE} True"] * 2
 
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="only Linux can seal a file")

@@ -110,13 +110,75 @@ def test_a_process_makes_way_for_suspects_only_as_long_as_one_waits() -> None:
     room = WorkerRoom(ROUTES, 5)
     running = claim("cpu:a")
     room.give_back(*room.take(50), [running])
-    room.make_way(is_needed=True)
+    room.make_way([""])
     assert room.take(50) == (0, []), "first all must end that runs"
-    room.make_way(is_needed=False)
+    room.make_way([])
     assert room.take(50)[0] == 4, "somebody else has taken it"
     room = WorkerRoom(ROUTES, 5)
-    room.make_way(is_needed=True)
+    room.make_way([""])
     taken, wants = room.take(50)
     assert (names(wants), suspects(wants)) == (set(), {"gpu:a!", "cpu:a!", "cpu:b!"})
     room.give_back(taken, wants, [])
     assert names(room.take(50)[1]) == {"gpu:a", "cpu:a", "cpu:b"}
+
+
+def test_each_partition_for_which_way_is_made_has_one_turn_and_no_other_uses_it_up() -> None:
+    room = WorkerRoom(ROUTES, 5)
+    room.make_way(["A", "B"])
+    for partition in ("C", "B"):
+        assert room.take(50, partition) == (0, []), "it is A's turn"
+    taken, wants = room.take(50, "A")
+    assert (names(wants), suspects(wants)) == (set(), {"gpu:a!", "cpu:a!", "cpu:b!"})
+    room.give_back(taken, wants, [])
+    assert room.take(50, "C") == (0, []), "it is B's turn, though C came first"
+    suspect = claim("cpu:a!")
+    room.give_back(*room.take(50, "B"), [suspect])
+    assert not room.is_open
+    room.ended(suspect)
+    assert names(room.take(50, "C")[1]) == {"gpu:a", "cpu:a", "cpu:b"}
+
+
+def test_looking_again_for_suspects_puts_nobody_back_in_the_order_of_turns() -> None:
+    room = WorkerRoom(ROUTES, 5)
+    room.make_way(["B"])
+    room.make_way(["A", "B"])
+    assert room.admits("B")
+    assert not room.admits("A")
+
+
+def test_a_turn_for_which_other_processes_hold_all_slots_is_over(tmp_path: Path) -> None:
+    slots = QueueSlots(tmp_path / "slots", {"gpu": 1})
+    assert slots.take("gpu", 1) == 1
+    room = WorkerRoom({"gpu": ["gpu:a"]}, 5, suspects={"gpu": ["gpu:a"]}, slots=slots, limited=["gpu"])
+    room.make_way(["A"])
+    assert not room.admits("B")
+    opened: list[bool] = []
+    room.on_open(lambda: opened.append(room.admits("B")))
+    assert room.take(50, "A") == (0, [])
+    assert opened == [True]
+    slots.close()
+
+
+def test_each_partition_has_its_turn_before_another_has_two() -> None:
+    room = WorkerRoom(ROUTES, 1)
+    room.give_back(*room.take(50, "A"), [first := claim("cpu:a")])
+    assert not any(room.admits(partition) for partition in ("A", "B"))
+    room.ended(first)
+    room.give_back(*room.take(50, "A"), [second := claim("cpu:a")])
+    assert not room.admits("A")
+    room.ended(second)
+    assert not room.admits("A"), "it is B's turn"
+    assert room.take(50, "B")[0] == 1
+
+
+def test_who_leaves_the_queue_for_room_lets_the_next_one_in() -> None:
+    room = WorkerRoom(ROUTES, 5)
+    taken, wants = room.take(50, "A")
+    assert not room.admits("A")
+    assert not room.admits("B")
+    room.give_back(taken, wants, [])
+    assert not room.admits("B"), "it is A's turn"
+    opened: list[bool] = []
+    room.on_open(lambda: opened.append(room.admits("B")))
+    room.leave("A")
+    assert opened == [True]

@@ -18,7 +18,7 @@ from flowq.engine.supervisor import Supervisor
 from flowq.errors import InvalidValue, ModuleNotLoaded
 from flowq.settings import Settings
 from tests.engine.processes import wait_until_gone
-from tests.engine.supervised import begun, options_for, supervised_quick, supervised_until_file, written
+from tests.engine.supervised import begun, locked, options_for, supervised_quick, supervised_while_locked, written
 from tests.engine.test_health import asked, free_port
 from tests.engine.waiting import PATIENCE_SECONDS, closed_connections_of, in_the_end
 
@@ -102,15 +102,16 @@ async def test_a_child_that_does_not_listen_is_killed_and_what_it_ran_is_handed_
     producer: FlowProducer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisors, "_END_SECONDS", 0.5)
-    async with supervised(producer, written(tmp_path)) as supervisor:
-        flow = await producer.add(supervised_until_file.flow(str(tmp_path / "go")))
-        await begun(tmp_path / "go")
-        stopped = pids_of(supervisor)
+    with locked(tmp_path / "busy") as path:
+        async with supervised(producer, written(tmp_path)) as supervisor:
+            flow = await producer.add(supervised_while_locked.flow(path))
+            await begun(tmp_path / "busy")
+            stopped = pids_of(supervisor)
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
         for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
-    for pid in stopped:
-        wait_until_gone(pid)
-    back = (await flow.inspect()).stage("supervised_until_file")
+            wait_until_gone(pid)
+    back = (await flow.inspect()).stage("supervised_while_locked")
     assert (back.state, back.attempt, back.crashes) == ("ready", 0, 0)
 
 
@@ -118,13 +119,14 @@ async def test_told_twice_it_does_not_wait_for_the_drain_of_a_child_that_does_no
     producer: FlowProducer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisors, "_END_SECONDS", 0.5)
-    async with supervised(producer, written(tmp_path), drain_timeout_ms=100 * 1_000) as supervisor:
-        flow = await producer.add(supervised_until_file.flow(str(tmp_path / "go")))
-        await begun(tmp_path / "go")
-        for pid in pids_of(supervisor):
-            os.kill(pid, signal.SIGSTOP)
-        supervisor.stop()
-    assert (await flow.inspect()).stage("supervised_until_file").state == "ready"
+    with locked(tmp_path / "busy") as path:
+        async with supervised(producer, written(tmp_path), drain_timeout_ms=100 * 1_000) as supervisor:
+            flow = await producer.add(supervised_while_locked.flow(path))
+            await begun(tmp_path / "busy")
+            for pid in pids_of(supervisor):
+                os.kill(pid, signal.SIGSTOP)
+            supervisor.stop()
+    assert (await flow.inspect()).stage("supervised_while_locked").state == "ready"
 
 
 async def test_told_to_stop_before_its_children_work_it_ends(producer: FlowProducer, tmp_path: Path) -> None:

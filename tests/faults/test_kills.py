@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 import time
 
 import pytest
 
+from flowq.engine.supervisor import WorkerOptions
+from tests.engine.waiting import in_the_end
 from tests.faults import stages
 from tests.faults.plant import Plant, ended, kill_tree, producer_of, tree_of
 from tests.stories.processes import PROC, all_processes
@@ -208,3 +211,26 @@ async def test_no_process_and_no_descriptor_is_left_of_many_killed_children(plan
         descriptors = len(os.listdir(f"/proc/{worker.pid}/fd"))
         assert descriptors < 40
         assert await (await producer.add(stages.three(1))).result(30) == 4
+
+
+async def test_a_worker_that_may_start_no_more_processes_works_on_with_those_it_has(plant: Plant) -> None:
+    worker = plant.worker()
+    children = 1 + WorkerOptions(modules=()).alone
+    async with producer_of(plant) as producer:
+
+        async def all_work() -> bool:
+            return len(await producer.workers()) == children
+
+        await in_the_end(all_work)
+        crashed = await producer.add(stages.until_file.flow(str(plant.directory / "go")))
+        (first,) = await asyncio.to_thread(plant.until_noted, "until_file")
+        most = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (3, most[1]))
+        os.kill(first.pid, signal.SIGKILL)
+        await asyncio.to_thread(plant.until, lambda: "can't be started" in plant.logs())
+        assert await (await producer.add(stages.quick_alone.flow())).result(30) == "done"
+        (plant.directory / "go").touch()
+        assert await crashed.result(30) == 1, "it goes on where suspects run"
+        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, most)
+        assert await (await producer.add(stages.three(1))).result(30) == 4
+    assert plant.logs().count("can't be started") == 1

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,18 @@ from flowq import FlowHandle, FlowProducer
 from flowq.errors import FlowqError, ServerUnreachable
 from flowq.store.connection import Connection
 from tests.faults import stages
-from tests.faults.plant import Plant, ended, producer_of
+from tests.faults.plant import Noted, Plant, ended, producer_of
 from tests.servers import running_valkey
 from tests.stories.processes import all_processes
 
 pytestmark = [pytest.mark.fault, pytest.mark.anyio, pytest.mark.timeout(180)]
+
+
+async def held(plant: Plant, producer: FlowProducer) -> tuple[FlowHandle[Any], Noted]:
+    """A flow whose only stage has begun and runs until there is a file `go`, and that run."""
+    flow = await producer.add(stages.until_file.flow(str(plant.directory / "go")))
+    (run,) = await asyncio.to_thread(plant.until_noted, "until_file")
+    return flow, run
 
 
 async def test_a_server_killed_again_and_again_under_load_loses_nothing_it_acknowledged(plant: Plant) -> None:
@@ -49,8 +57,7 @@ async def test_a_server_killed_again_and_again_under_load_loses_nothing_it_ackno
 async def test_a_stage_runs_through_an_outage_that_is_shorter_than_its_lease(plant: Plant) -> None:
     worker = plant.worker()
     async with producer_of(plant) as producer:
-        flow = await producer.add(stages.until_file.flow(str(plant.directory / "go")))
-        await asyncio.to_thread(plant.until_noted, "until_file")
+        flow, _ = await held(plant, producer)
         plant.kill_server()
         await asyncio.sleep(2.5)
         (plant.directory / "go").touch()
@@ -65,8 +72,7 @@ async def test_a_stage_runs_through_an_outage_that_is_shorter_than_its_lease(pla
 async def test_a_stage_is_ended_before_others_may_have_it_when_the_server_is_gone_for_too_long(plant: Plant) -> None:
     plant.short_lease_worker()
     async with producer_of(plant) as producer:
-        flow = await producer.add(stages.until_file.flow(str(plant.directory / "go")))
-        (first,) = await asyncio.to_thread(plant.until_noted, "until_file")
+        flow, first = await held(plant, producer)
         plant.kill_server()
         gone_at = time.monotonic()
         await asyncio.to_thread(plant.until, lambda: not _lives(first.pid), 5)
@@ -82,8 +88,7 @@ async def test_a_stopped_server_costs_a_short_lease_and_no_crash_is_counted(plan
     """SIGSTOP: connections stay open and nothing answers, which is harder to notice than a closed port."""
     plant.short_lease_worker()
     async with producer_of(plant) as producer:
-        flow = await producer.add(stages.until_file.flow(str(plant.directory / "go")))
-        (first,) = await asyncio.to_thread(plant.until_noted, "until_file")
+        flow, first = await held(plant, producer)
         plant.signal_server(signal.SIGSTOP)
         await asyncio.to_thread(plant.until, lambda: not _lives(first.pid), 5)
         plant.signal_server(signal.SIGCONT)
@@ -95,8 +100,7 @@ async def test_a_stopped_server_costs_a_short_lease_and_no_crash_is_counted(plan
 async def test_a_worker_can_be_stopped_while_its_server_is_gone(plant: Plant) -> None:
     worker = plant.worker("--drain-timeout", "1s")
     async with producer_of(plant) as producer:
-        await producer.add(stages.until_file.flow(str(plant.directory / "go")))
-        await asyncio.to_thread(plant.until_noted, "until_file")
+        await held(plant, producer)
     plant.kill_server()
     worker.send_signal(signal.SIGTERM)
     await asyncio.to_thread(worker.wait, 30)
@@ -115,8 +119,7 @@ async def test_an_emptied_server_is_begun_again_on(plant: Plant) -> None:
     """Somebody flushed it, or it came back on an empty disk."""
     plant.worker()
     async with producer_of(plant) as producer:
-        lost = await producer.add(stages.until_file.flow(str(plant.directory / "go")))
-        await asyncio.to_thread(plant.until_noted, "until_file")
+        lost, _ = await held(plant, producer)
         plant.kill_server()
         for data in plant.directory.glob("appendonlydir/*"):
             data.unlink()
@@ -127,14 +130,19 @@ async def test_an_emptied_server_is_begun_again_on(plant: Plant) -> None:
         assert await (await producer.add(stages.three(1))).result(60) == 4
 
 
-async def test_scripts_forgotten_all_the_time_are_not_noticed(plant: Plant) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [("SCRIPT", "FLUSH"), ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")],
+    ids=["scripts are forgotten", "connections are killed"],
+)
+async def test_what_happens_to_the_server_all_the_time_is_not_noticed(plant: Plant, command: tuple[str, ...]) -> None:
     plant.worker()
     async with producer_of(plant) as producer:
         flows = await producer.add_bulk(stages.three(number) for number in range(100))
         waiting = asyncio.gather(*(flow.result(60) for flow in flows))
         while not waiting.done():
-            await producer._open.store.connection.command("SCRIPT", "FLUSH")
-            await asyncio.sleep(0.02)
+            await producer._open.store.connection.command(*command)
+            await asyncio.sleep(0.05)
         assert await waiting == [number + 3 for number in range(100)]
 
 
@@ -155,8 +163,7 @@ async def test_a_full_server_runs_dry_and_takes_new_flows_again(plant: Plant) ->
 async def test_a_failover_in_the_middle_is_waited_out(plant: Plant) -> None:
     plant.worker()
     async with producer_of(plant) as producer:
-        flow = await producer.add(stages.until_file.flow(str(plant.directory / "go")))
-        await asyncio.to_thread(plant.until_noted, "until_file")
+        flow, _ = await held(plant, producer)
         command = producer._open.store.connection.command
         await command("REPLICAOF", "127.0.0.1", "1")
         (plant.directory / "go").touch()
@@ -197,8 +204,7 @@ async def test_a_server_that_can_not_serve_for_now_is_asked_again(
 async def test_a_worker_waits_for_the_replicas_that_its_server_wants(plant: Plant) -> None:
     plant.worker()
     async with producer_of(plant) as producer:
-        flow = await producer.add(stages.until_file.flow(str(plant.directory / "go")))
-        await asyncio.to_thread(plant.until_noted, "until_file")
+        flow, _ = await held(plant, producer)
         command = producer._open.store.connection.command
         await command("CONFIG", "SET", "min-replicas-to-write", "1")
         (plant.directory / "go").touch()
@@ -206,17 +212,6 @@ async def test_a_worker_waits_for_the_replicas_that_its_server_wants(plant: Plan
         await command("CONFIG", "SET", "min-replicas-to-write", "0")
         snapshot = await ended(flow)
     assert (snapshot.state, snapshot.stage("until_file").runs) == ("completed", 1)
-
-
-async def test_killed_connections_are_made_again_without_a_word_to_users(plant: Plant) -> None:
-    plant.worker()
-    async with producer_of(plant) as producer:
-        flows = await producer.add_bulk(stages.three(number) for number in range(100))
-        waiting = asyncio.gather(*(flow.result(60) for flow in flows))
-        while not waiting.done():
-            await producer._open.store.connection.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            await asyncio.sleep(0.05)
-        assert await waiting == [number + 3 for number in range(100)]
 
 
 async def test_a_producer_gives_up_in_time_and_says_what_it_met(plant: Plant) -> None:

@@ -50,7 +50,7 @@ def state_diagram() -> str:
         if verb != "cancel"
         for source in sorted(origin - states.FINAL)
     ]
-    ends = [f"    {state} --> [*]" for state in ("completed", "failed")]
+    ends = [f"    {state} --> [*]" for state in ("completed", "failed", "skipped")]
     begins = [f"    [*] --> {state} : add" for state in ("blocked", "ready")]
     return "\n".join(["```mermaid", "stateDiagram-v2", *begins, *drawn, *ends, "```"])
 
@@ -70,8 +70,9 @@ def error_tree() -> str:
 def error_codes() -> str:
     """Every error with its stable code and the exit code of a command that it ends."""
     found = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.FlowqError)]
-    by_line = sorted(found, key=lambda kind: inspect.getsourcelines(kind)[1])
-    return _table(("error", "code", "exit", "when"), (_error_row(kind) for kind in by_line))
+    words = re.findall(r"\w+", error_tree())
+    by_place = sorted(found, key=lambda kind: words.index(kind.__name__))
+    return _table(("error", "code", "exit", "when"), (_error_row(kind) for kind in by_place))
 
 
 def _error_row(kind: type[errors.FlowqError]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowq.model.failure import Failure
-from flowq.model.reasons import reason_for
+from flowq.model.reasons import lost_below, reason_for
 from flowq.model.snapshot import Reason, StageSnapshot, WorkerSnapshot
 from flowq.model.states import StageState
 
@@ -22,6 +22,7 @@ def reason(
     queue: str = "gpu",
     stage: str = "encode",
     suspect: bool = False,
+    lost: dict[str, str] | None = None,
     ready_at: int = NOW,
     failure: Failure | None = None,
 ) -> Reason | None:
@@ -37,7 +38,7 @@ def reason(
         ready_at=ready_at,
         failure=failure,
     )
-    return reason_for(snapshot, children, workers, flow, NOW, is_suspect=suspect)
+    return reason_for(snapshot, children, workers, flow, NOW, is_suspect=suspect, lost=lost_below(children, [lost or {}]))
 
 
 @pytest.mark.parametrize("state", ["running", "completed", "failed", "cancelled", "skipped"])
@@ -50,8 +51,11 @@ def test_what_runs_or_has_ended_needs_no_reason(state: StageState) -> None:
     [
         (reason("blocked", children={"a": "running"}), "children", "waits for a"),
         (reason("blocked", children={f"c{n}": "ready" for n in range(9)}), "children", "c0, c1, c2 and 6 more"),
-        (reason("blocked", children={"a": "failed"}, flow="failed"), "flow_ended", "a has failed"),
+        (reason("blocked", children={"a": "failed"}, flow="failed"), "flow_ended", "can't run: a has failed"),
         (reason("blocked", children={"a": "failed", "b": "failed"}, flow="failed"), "flow_ended", "a, b have failed"),
+        (reason("blocked", children={"a": "failed", "b": "running"}), "child_failed", "can't run: a has failed"),
+        (reason("blocked", children={"a": "cancelled"}), "child_failed", "can't run: a was cancelled"),
+        (reason("blocked", children={"a": "blocked"}, lost={"b": "failed"}), "child_failed", "can't run: b has failed"),
         (reason("ready", workers=()), "no_worker", "no worker serves queue gpu"),
         (reason("ready", stage="unknown"), "no_worker", "no worker of queue gpu knows stage unknown"),
         (reason("ready", queue="cpu"), "no_worker", "no worker serves queue cpu"),

@@ -51,6 +51,17 @@ def test_two_functions_of_one_module_under_one_name_are_refused() -> None:
     assert find_stage("same_name_twice") is first
 
 
+def test_a_stage_that_belongs_to_no_module_is_told_by_its_file() -> None:
+    made: dict[str, Any] = {}
+    code = "from flowq.pipeline import pipeline\n@pipeline\ndef of_no_module():\n    return made_by_exec()\n"
+    exec(MODULE.replace("twice_named_stage", "made_by_exec").format(1) + code, made)
+    assert made["of_no_module"].stages() == (made["made_by_exec"],)
+    with pytest.raises(StageNameTaken, match=r"<string>\.made_by_exec and tests\."):
+
+        @stage(name="made_by_exec")
+        def another() -> None: ...
+
+
 def test_a_reloaded_module_takes_its_own_place(folder: Path) -> None:
     (folder / "reloaded_module.py").write_text(MODULE.format(1).replace("twice_named", "reloaded"))
     module = importlib.import_module("reloaded_module")

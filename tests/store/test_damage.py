@@ -170,3 +170,38 @@ async def test_a_record_with_elements_of_other_types_stops_nobody_else(
     claims = [claim for _ in range(3) for claim in await actor.exchange_claims(tag, 5)]
     assert sorted(claim.flow_id for claim in claims) == sorted(good)
     assert [await actor.complete(claim) for claim in claims] == ["", ""]
+
+
+@pytest.mark.parametrize("digest", [None, b"\xff\xfe", b"no-such-plan"])
+async def test_a_claim_without_its_plan_costs_none_of_the_others_and_is_said_to_be_damaged(
+    store: Store, actor: Actor, digest: bytes | None
+) -> None:
+    bad, *good = in_one_partition(store, 3)
+    await store.submit([(flow_id, one_stage()) for flow_id in (bad, *good)])
+    key = store.keys.flow(bad)
+    await store.connection.command(*(("HDEL", key, "p") if digest is None else ("HSET", key, "p", digest)))
+    claims = {claim.flow_id: claim for claim in await actor.claim(3)}
+    assert claims.keys() == {bad, *good}
+    assert [await actor.complete(claims[flow_id]) for flow_id in good] == ["", ""]
+    with pytest.raises(CorruptState, match=bad):
+        await store.plan(bad, claims[bad].plan)
+    assert await actor.report(failed(claims[bad])) == ""
+
+
+async def test_a_claim_of_a_flow_that_can_not_be_named_costs_none_of_the_others(
+    store: Store, actor: Actor, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = in_one_partition(store, 2)
+    tag = store.keys.tag_of(one)
+    await store.submit([(one, one_stage()), (other, one_stage())])
+    nameless = f"{tag}:f:".encode() + b"\xff"
+    await store.connection.command("RENAME", store.keys.flow(other), nameless)
+    (lane,) = [key for key in await everything(store) if key.startswith(f"{tag}:q:".encode())]
+    entries = await store.connection.command("LRANGE", lane, 0, -1)
+    spoilt = [entry.replace(other.encode(), b"\xff") for entry in entries]
+    await store.connection.commands(("DEL", lane), ("RPUSH", lane, *reversed(spoilt)))
+    (claim,) = await actor.exchange_claims(tag, 5)
+    assert claim.flow_id == one
+    assert await actor.complete(claim) == ""
+    assert "damaged" in caplog.text
+    await store.connection.command("DEL", nameless)

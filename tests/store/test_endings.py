@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from flowq.engine.duties import Closer, Pruner
@@ -160,6 +161,21 @@ async def test_two_retries_at_once_make_one(store: Store, actor: Actor) -> None:
     answers = await asyncio.gather(*(store.retry("f1", snapshot.seq, again(snapshot, spec.plan)) for _ in range(5)))
     assert sorted(answers) == [False, False, False, False, True]
     assert len(await actor.claim(5)) == 1
+
+
+async def test_a_repeated_retry_changes_nothing_even_when_the_flow_has_ended_since(store: Store, actor: Actor) -> None:
+    await store.submit([("f1", one_stage())])
+    await actor.report(failed(claim := await actor.claim_one()))
+    seen = await snapshots(store).snapshot("f1")
+    plan = await (await store.plan("f1", claim.plan)).whole()
+    call = ("retry", store.keys.tag_of("f1"), "f1", seen.seq, "mine", msgspec.msgpack.encode(again(seen, plan)))
+    assert await store.connection.run(*call) == [b"retried", 1]
+    await actor.report(failed(await actor.claim_one()))
+    before = await everything(store)
+    assert await store.connection.run(*call) == [b"retried", 1]
+    assert await everything(store) == before
+    assert await retry(store, "f1", plan), "another call is another retry"
+    assert await store.connection.run(*call) == [b"changed", b"x"]
 
 
 async def test_a_retried_flow_no_longer_expires_and_is_listed_as_running(store: Store, actor: Actor) -> None:

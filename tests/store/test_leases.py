@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flowq.engine.duties import rescue
 from flowq.errors import CorruptState
 from flowq.store.store import Store, Wants
 from flowq.store.views import Views
@@ -26,7 +27,14 @@ async def suspected_for_long(store: Store, tag: str, holder: str) -> None:
 
 
 async def crash(store: Store, actor: Actor, cause: str = "killed by SIGSEGV") -> int:
-    return sum([await store.rescue(tag, actor.id, cause, is_crash=True) for tag in store.partitions])
+    return await rescue(store, actor.id, cause)
+
+
+def one_in_each_partition(store: Store) -> list[str]:
+    found: dict[str, str] = {}
+    for number in range(100):
+        found.setdefault(store.keys.tag_of(f"f{number}"), f"f{number}")
+    return list(found.values())
 
 
 async def test_a_renewed_lease_ends_later(store: Store, actor: Actor) -> None:
@@ -108,6 +116,27 @@ async def test_several_in_a_crashed_process_are_suspects_and_not_charged(store: 
     assert [(claim.crashes, claim.attempt, claim.is_suspect) for claim in suspects] == [(0, 1, True)] * 3
 
 
+async def test_who_was_alone_in_its_partition_only_is_a_suspect_and_not_charged(store: Store, actor: Actor) -> None:
+    ids = one_in_each_partition(store)
+    await store.submit([(flow_id, one_stage()) for flow_id in ids])
+    assert len(await actor.claim(9)) == len(ids)
+    await crash(store, actor)
+    crashes = [(await snapshots(store).snapshot(flow_id)).stage("a").crashes for flow_id in ids]
+    assert crashes == ([1] if len(ids) == 1 else [0] * len(ids))
+    suspects = await (await Actor(store).begin()).claim(9, ["default:a!"])
+    assert [claim.is_suspect for claim in suspects] == [True] * len(ids)
+
+
+async def test_a_damaged_list_of_what_a_process_ran_charges_nobody(store: Store, actor: Actor) -> None:
+    flow_id, *others = one_in_each_partition(store)
+    await store.submit([(one, one_stage()) for one in (flow_id, *others)])
+    await actor.claim(9)
+    await store.connection.command("SET", f"{store.keys.tag_of(flow_id)}:x:{actor.id}", "rubbish", "EX", 60)
+    assert await crash(store, actor) == len(others)
+    for other in others:
+        assert (await snapshots(store).snapshot(other)).stage("a").crashes == 0
+
+
 async def test_who_claims_a_stage_learns_how_often_it_crashed_and_how(store: Store) -> None:
     await store.submit([("f1", diamond(attempts=5))])
     for crashes in range(4):
@@ -147,7 +176,7 @@ async def test_a_rescue_that_has_begun_can_not_be_undone_by_a_renewal(store: Sto
     while await actor.exchange_claims(tag, 400):
         pass
     # One call of the rescuer, which died after it.
-    await store.connection.run("rescue", tag, actor.id, "", "gone", "crash")
+    await store.connection.run("rescue", tag, actor.id, "", "gone", "suspects")
     assert await store.renew(tag, LEASE_MS, [actor.id]) == [actor.id]
     assert await actor.exchange(tag=tag, capacity=5) is None
     await store.overdue(tag, LONGEST_MS)
@@ -217,5 +246,5 @@ async def test_a_lease_that_ran_out_counts_as_a_crash_from_the_second_time_on(st
         (claim,) = await actor.claim(1, ["default:a", "default:a!"])
         counted.append(claim.crashes)
         deadline = str(await store.lease_of(tag, actor.id))
-        assert await store.rescue(tag, actor.id, "its lease ran out", deadline, is_crash=True) == 1
+        assert await rescue(store, actor.id, "its lease ran out", deadline, [tag]) == 1
     assert counted == [0, 0, 1], "its host may have been taken away"

@@ -39,6 +39,15 @@ async def test_a_taken_id_is_refused_and_the_rest_of_the_batch_added(store: Stor
     assert await states(store, "f1") == "ready: ready blocked blocked blocked"
 
 
+async def test_all_ids_that_are_taken_are_told_in_their_order(store: Store) -> None:
+    ids = [f"f{number}" for number in range(9)]
+    await store.submit([(flow_id, one_stage(inputs=1)) for flow_id in ids if flow_id != "f4"])
+    with pytest.raises(FlowConflict, match=r"'f0' is taken .* \(7 more are taken: 'f1', 'f2', 'f3', 'f5', 'f6', …\)") as refused:
+        await store.submit([(flow_id, one_stage(inputs=2)) for flow_id in [*ids, "f1"]])
+    assert refused.value.flow_id == "f0"
+    assert refused.value.flow_ids == tuple(flow_id for flow_id in ids if flow_id != "f4")
+
+
 async def test_an_id_twice_in_a_batch_is_added_once(store: Store, actor: Actor) -> None:
     added = await store.submit([("f1", one_stage()), ("f1", one_stage())])
     assert [one.flow_id for one in added] == ["f1", "f1"]

@@ -90,6 +90,8 @@ def _target(arguments: argparse.Namespace, artifact: Artifact) -> Path:
     path = Path(arguments.out or artifact.name)
     if path.is_dir():
         path = path / artifact.name
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no directory {path.parent}", "make it, or name another file with -O FILE")
     if path.exists() and not arguments.force:
         raise UsageError(f"{path} exists", "--force overwrites it; -O FILE names another file")
     return path
@@ -105,7 +107,7 @@ def _download(source: BinaryIO, path: Path, artifact: Artifact) -> None:
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException:  # also Ctrl-C: whatever ended it, no half of a file is left behind
         os.unlink(temporary)
         raise
 

@@ -16,7 +16,7 @@ _LIMIT_MAX = 10_000
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Defines the options."""
-    parser.add_argument("--state", choices=_STATES, help="only flows in this state")
+    parser.add_argument("--state", choices=_STATES, metavar="STATE", help=f"only flows in this state: {', '.join(_STATES)}")
     parser.add_argument("--pipeline", metavar="NAME", help="only flows of this pipeline")
     parser.add_argument("--tenant", metavar="NAME", help="only flows of this tenant")
     parser.add_argument("--tag", metavar="WORD", help="only flows with this tag")

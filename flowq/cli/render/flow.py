@@ -9,7 +9,7 @@ from typing import Final
 from flowq.cli.documents import json_text
 from flowq.cli.render import palette
 from flowq.cli.render.clean import clean, clean_lines
-from flowq.cli.render.ink import Line, Span, crop, flowing, line, span, width_of, wrap
+from flowq.cli.render.ink import Line, Span, cells, crop, flowing, line, span, width_of, wrap
 from flowq.cli.render.notes import Notes
 from flowq.cli.render.screen import Screen
 from flowq.cli.render.sizes import shown_done, shown_moment, shown_percent, shown_seconds, shown_stages
@@ -19,7 +19,7 @@ from flowq.model.snapshot import FlowSnapshot, StageSnapshot
 
 _LABEL_WIDTH: Final = 10
 _TRACEBACK_LINES_MAX: Final = 8
-_CONSEQUENCES: Final = frozenset({"blocked", "cancelled"})
+_GOES_ON: Final = " \\"
 
 
 def flow_view(snapshot: FlowSnapshot, screen: Screen, *, rows_max: int | None = None, live: bool = False) -> list[Line]:
@@ -127,7 +127,7 @@ def _cause(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
     others = [stage for stage in _failed(snapshot) if stage.name != cause.name]
     if others:
         lines += _labelled("also", _text(f"{shown_stages(len(others))} failed: {_some(others)}", "bad", screen))
-    stopped = [stage for stage in snapshot.graph if stage.state in _CONSEQUENCES]
+    stopped = [stage for stage in snapshot.graph if _is_consequence(stage)]
     if stopped:
         lines += _labelled("so", _text(f"{shown_stages(len(stopped))} can't run: {_some(stopped)}", "", screen))
     return lines
@@ -148,6 +148,12 @@ def _root_cause(snapshot: FlowSnapshot) -> StageSnapshot | None:
 def _failed(snapshot: FlowSnapshot) -> list[StageSnapshot]:
     """The failed stages that keep the flow from completing."""
     return [stage for stage in snapshot.in_state("failed") if not stage.is_tolerated]
+
+
+def _is_consequence(stage: StageSnapshot) -> bool:
+    """Whether it can't run any more; what goes on beside a failure only waits."""
+    waits = stage.reason is not None and stage.reason.code == "children"
+    return stage.state == "cancelled" or (stage.state == "blocked" and not waits)
 
 
 def _some(stages: Sequence[StageSnapshot]) -> str:
@@ -173,22 +179,35 @@ def _legend(screen: Screen, header: Line) -> list[Line]:
 
 def _next(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
     """The commands that make sense now, ready to be copied."""
-    flow = shlex.quote(snapshot.id)
     match snapshot.state:
         case "completed":
-            commands = [f"flowq result {flow}"]
+            commands = [["result", snapshot.id]]
             maker = next((stage for stage in reversed(snapshot.graph) if stage.artifacts), None)
             if maker is not None:
-                which = f" {shlex.quote(maker.artifacts[0].name)}" if len(maker.artifacts) > 1 else ""
-                commands.append(f"flowq artifact {flow} {shlex.quote(maker.name)}{which}")
+                which = [maker.artifacts[0].name] if len(maker.artifacts) > 1 else []
+                commands.append(["artifact", snapshot.id, maker.name, *which])
         case "failed":
-            commands = [f"flowq retry {flow}", f"flowq inspect {flow} --events"]
+            commands = [["retry", snapshot.id], ["inspect", snapshot.id, "--events"]]
         case "cancelled":
-            commands = [f"flowq retry {flow}"]
+            commands = [["retry", snapshot.id]]
         case _:
-            commands = [f"flowq watch {flow}", f"flowq cancel {flow}"]
-    # Not wrapped, however long the id: a terminal that breaks the line itself still copies it as one.
-    return _labelled("next", [line(span(command, "key")) for command in commands])
+            commands = [["watch", snapshot.id], ["cancel", snapshot.id]]
+    rows = [row for command in commands for row in _folded_command(["flowq", *command], _room(screen))]
+    return _labelled("next", [line(span(row, "key")) for row in rows])
+
+
+def _folded_command(words: Sequence[str], room: int) -> list[str]:
+    """The command in rows that a shell joins again. A word is never broken, however long the id."""
+    first, *rest = [shlex.quote(word) for word in words]
+    rows = [first]
+    for position, word in enumerate(rest):
+        is_last = position == len(rest) - 1
+        if cells(f"{rows[-1]} {word}") <= room - (0 if is_last else len(_GOES_ON)):
+            rows[-1] += f" {word}"
+        else:
+            rows[-1] += _GOES_ON
+            rows.append(f"  {word}")
+    return rows
 
 
 def _labelled(label: str, rows: Sequence[Line]) -> list[Line]:

@@ -73,7 +73,7 @@ class Notes:
         waiting = [child for child in stage.children if self._state_of.get(child) not in ("completed", "skipped")]
         if stage.reason is not None and stage.reason.code == "children" and stage.reason.on:
             waiting = list(stage.reason.on)  # without failed children that it tolerates
-        if stage.state == "blocked" and waiting and (stage.reason is None or stage.reason.code != "flow_ended"):
+        if stage.state == "blocked" and waiting and (stage.reason is None or stage.reason.code == "children"):
             return "waits for " + _names(waiting, self._screen)
         sentence = stage.reason.sentence if stage.reason else stage.state
         if stage.state == "scheduled" and stage.failure is not None:

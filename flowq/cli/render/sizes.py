@@ -28,7 +28,7 @@ def shown_percent(share: float | None) -> str:
 
 def shown_seconds(seconds: float | None) -> str:
     """A duration, or nothing where there is none yet."""
-    return "" if seconds is None else shown_duration(max(0.0, seconds)).replace(".0s", "s")
+    return "" if seconds is None else shown_duration(max(0.0, seconds))
 
 
 def shown_moment(ms: int) -> str:

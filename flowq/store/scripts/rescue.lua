@@ -2,14 +2,15 @@
 -- rescue: takes the stages of a dead holder back; at most 500 a call.
 -- Needs      records shared fetch view emit lanes history flush
 -- Called by  Store.rescue     KEYS 1 the partition's tag
---                             ARGV 1 holder  2 deadline_ms that must still stand, or ''  3 cause  4 "crash", or '': it was stopped
+--                             ARGV 1 holder  2 deadline_ms that must still stand, or ''  3 cause
+--                             4 "culprit": its only stage crashed it | "suspects": it had several | '': it was stopped
 -- Replies    {"rescued", how many, how many of the holder's stages remain} | {"renewed"}
--- A stage that was alone in the dead process crashed it; several are only suspects. Either way they go on under the
--- suspect route (`queue:stage!`), which is run one at a time, so that the next crash names its culprit. A process whose lease
--- ran out may also have lost its host: that counts from the second time on. No attempt is used up: crashes are counted
--- apart, and who claims a stage that has crashed too often fails it instead of running it.
+-- A stage that was alone in the dead process crashed it; several, counted over all partitions by the caller, are only
+-- suspects. Either way they go on under the suspect route (`queue:stage!`), which is run one at a time, so that the next crash
+-- names its culprit. A process whose lease ran out may also have lost its host: that counts from the second time on. No attempt is
+-- used up: crashes are counted apart, and who claims a stage that has crashed too often fails it instead of running it.
 local RESCUED_MAX = 500
-local holder, deadline, cause, is_crash = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == 'crash'
+local holder, deadline, cause, blame = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local running_key = tag .. RUNNING_KEY .. holder
 local found = shared('ZSCORE', tag .. HOLDERS_KEY, holder)
 if deadline ~= '' and found and found ~= deadline and found ~= '0' then return {'renewed'} end
@@ -19,16 +20,16 @@ local held = redis.call('SCARD', running_key)
 -- With a deadline to hold it against, nobody saw it die: only its lease has run out.
 local is_lost = deadline ~= ''
 -- The last one left of a rescue in several calls was not alone.
-local was_alone = held == 1 and found ~= '0'
+local was_alone = blame == 'culprit' and found ~= '0'
 
 local function take_back(view, index, record)
   local was_suspect = string.sub(record[ROUTE], -1) == '!'
-  if is_crash and was_alone and (was_suspect or not is_lost) then record[CRASHES] = record[CRASHES] + 1 end
+  if was_alone and (was_suspect or not is_lost) then record[CRASHES] = record[CRASHES] + 1 end
   remember(view, index, record, 'rescued', cause)
   emit(view, 'rescued', index, record[ATTEMPT], cause)
   record[ATTEMPT] = record[ATTEMPT] - 1
   record[STATE], record[READY_AT], record[WAITED] = READY, now, 0
-  if is_crash and not was_suspect then record[ROUTE] = record[ROUTE] .. '!' end
+  if blame ~= '' and not was_suspect then record[ROUTE] = record[ROUTE] .. '!' end
   keep(view, index, record)
   push(view, record[ROUTE], record[PRIORITY], index .. ':' .. view.id)
 end

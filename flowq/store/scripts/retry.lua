@@ -2,17 +2,19 @@
 -- retry: runs stages of an ended flow again, and with them all that was made of their results; what else has completed stays.
 -- Needs      records shared fetch view emit lanes history flush
 -- Called by  Store.retry      KEYS 1 the partition's tag    ARGV 1 flow  2 seq that must still stand
---                             ARGV 3 packed {stages, unfinished, failures, literals}
+--                             ARGV 3 nonce of this call  4 packed {stages, unfinished, failures, literals}
 --            stages: {{index, route, priority, needs, is ready, how many of its children are done}, …}
 --            unfinished, failures: how many stages then keep the flow from completing, and have failed
 --            literals: {{index, packed arguments}, …}, new ones
 -- Replies    {"retried", how many} | {"changed", status} | {"unknown"}
 -- The caller read the flow to know what to retry; if its events went on since (somebody else retried), nothing is done.
--- Results that were committed stay, under the number of the run that made them.
-local id, seq = ARGV[1], tonumber(ARGV[2])
-local stages, unfinished, failures, literals = unpack(cmsgpack.unpack(ARGV[3]))
-local view = open_flow(id)
+-- Replay-safe: the flow keeps the nonce of its latest retry, so that a call whose reply was lost hears again that it took place,
+-- even if the flow has ended since. Results that were committed stay, under the number of the run that made them.
+local id, seq, nonce = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local stages, unfinished, failures, literals = unpack(cmsgpack.unpack(ARGV[4]))
+local view = open_flow(id, {'n'})
 if not view then return {'unknown'} end
+if view.fields.n == nonce then return {'retried', #stages} end
 local head = view.head
 local is_ended = head[STATUS] == FAILED or head[STATUS] == CANCELLED or head[STATUS] == COMPLETED
 if head[SEQ] ~= seq or not is_ended then return {'changed', head[STATUS]} end
@@ -64,5 +66,6 @@ shared('ZADD', tag .. LIVE_KEY, head[CREATED_AT], id)
 redis.call('PERSIST', view.key)
 head[STATUS], head[ENDED_AT], head[REASON], head[RUN] = RUNNING, 0, '', head[RUN] + 1
 head[UNFINISHED], head[FAILURES] = unfinished, failures
+write(view, 'n', nonce)
 flush()
 return {'retried', #stages}

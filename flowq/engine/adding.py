@@ -1,0 +1,47 @@
+"""Adds flows to the store: gives ids to those that have none, and says what sets a flow apart whose id is taken."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from flowq.errors import FlowConflict
+from flowq.model.spec import FlowSpec
+from flowq.store.store import Added, Store
+from flowq.store.views import Views
+from flowq.store.wire import Header
+
+# Compared as they are stored: 1 and 1.0 are different inputs.
+_inputs = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+
+
+async def added(store: Store, specs: Sequence[FlowSpec[Any]]) -> list[Added]:
+    """Adds flows in one call per partition; what became of each, in their order.
+
+    Raises:
+        FlowConflict: ids are taken; says which, and by what the first. The others of the batch are added.
+    """
+    flows = [(spec.options.id or _new_flow_id(), spec) for spec in specs]
+    try:
+        return await store.submit(flows)
+    except FlowConflict as conflict:
+        first, *others = conflict.flow_ids
+        header = await Views(store).header(first)
+        raise FlowConflict(first, _difference(header, dict(flows)[first]), others) from None
+
+
+def _difference(known: Header, spec: FlowSpec[Any]) -> str:
+    """What sets a stored flow apart from one that was to get its id."""
+    if known.pipeline != spec.plan.pipeline:
+        return f"of pipeline {known.pipeline!r}"
+    was, now = _inputs.decode(known.inputs), _inputs.decode(spec.inputs)
+    return f"with other inputs: {', '.join(name for name in sorted(was.keys() | now.keys()) if was.get(name) != now.get(name))}"
+
+
+def _new_flow_id() -> str:
+    """16 lowercase letters and digits, the first always a letter."""
+    alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
+    return secrets.choice(alphabet[:26]) + "".join(secrets.choice(alphabet) for _ in range(15))

@@ -1,0 +1,93 @@
+"""What asking for a flow may raise: its id, its stages, how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flowq.errors.root import FlowqError
+
+_IDS_MAX = 5
+
+
+class FlowConflict(FlowqError):
+    """The id belongs to a flow of another pipeline or with other inputs.
+
+    Attributes:
+        flow_id: the id; the first one, where flows were added together.
+        flow_ids: all ids that are taken. The other flows of the call were added.
+    """
+
+    def __init__(
+        self, flow_id: str, difference: str = "of another pipeline or with other inputs", others: Sequence[str] = ()
+    ) -> None:
+        listed = ", ".join(map(repr, others[:_IDS_MAX])) + (", …" if len(others) > _IDS_MAX else "")
+        super().__init__(
+            f"flow id {flow_id!r} is taken by a flow {difference}"
+            + (f" ({len(others)} more are taken: {listed})" if others else ""),
+            f"use another id, or look at the flow that has it: `flowq inspect {flow_id}`",
+        )
+        self.flow_id = flow_id
+        self.flow_ids = (flow_id, *others)
+
+
+class FlowNotFound(FlowqError):
+    """No flow has this id."""
+
+    def __init__(self, flow_id: str) -> None:
+        super().__init__(
+            f"no flow {flow_id!r} here",
+            "it may have been pruned, or live in another namespace or server: see `flowq list`",
+        )
+
+
+class AmbiguousFlowId(FlowqError):
+    """More than one flow id begins with this prefix."""
+
+    def __init__(self, prefix: str, candidates: Sequence[str]) -> None:
+        super().__init__(f"{prefix!r} is the beginning of {len(candidates)} flow ids", f"one of: {', '.join(candidates[:5])}")
+
+
+class StageNotFound(FlowqError):
+    """The flow has no such stage."""
+
+    def __init__(self, flow_id: str, stage: str, names: Sequence[str]) -> None:
+        super().__init__(f"flow {flow_id!r} has no stage {stage!r}", f"its stages: {', '.join(names[:20])}")
+
+
+class FlowFailed(FlowqError):
+    """The flow failed.
+
+    Attributes:
+        flow_id: the flow.
+        stage: the stage whose failure is the root cause.
+        error_type: the exception's type, such as `ValueError`.
+        message: the exception's text.
+        traceback: the stage's traceback, at most 3,000 characters.
+    """
+
+    def __init__(self, flow_id: str, stage: str, error_type: str, message: str, traceback: str = "") -> None:
+        super().__init__(
+            f"flow {flow_id!r} failed at {stage}: {error_type}: {message}",
+            f"see `flowq inspect {flow_id}`; `flowq retry {flow_id}` runs only what has not completed",
+        )
+        self.flow_id = flow_id
+        self.stage = stage
+        self.error_type = error_type
+        self.message = message
+        self.traceback = traceback
+
+
+class FlowCancelled(FlowqError):
+    """The flow was cancelled."""
+
+    def __init__(self, flow_id: str, reason: str) -> None:
+        super().__init__(f"flow {flow_id!r} was cancelled{': ' + reason if reason else ''}")
+        self.flow_id = flow_id
+        self.reason = reason
+
+
+class FlowTimedOut(FlowqError, TimeoutError):
+    """`result(timeout=…)` ran out. The flow itself goes on."""
+
+    def __init__(self, flow_id: str, seconds: float) -> None:
+        super().__init__(f"flow {flow_id!r} has not ended after {seconds:g} s", "it goes on: wait longer, or cancel it")

@@ -1,0 +1,90 @@
+"""What goes wrong around a running stage: its context, its programs, its time and its slots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flowq.errors.root import FlowqError, shown
+
+
+class NoStageContext(FlowqError):
+    """`context()` was called outside a stage."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "context() works only while a stage runs",
+            "to test a stage's function, use `with flowq.testing.stage_context(tmp_path):`",
+        )
+
+
+class ProgramFailed(FlowqError):
+    """A program that a stage ran ended with an error.
+
+    Attributes:
+        argv: the command.
+        exit_code: its exit code; negative: the signal that killed it.
+        stderr_tail: the last 2,000 characters it wrote to stderr.
+    """
+
+    def __init__(self, argv: Sequence[str], exit_code: int, stderr_tail: str) -> None:
+        how = f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with exit code {exit_code}"
+        last = stderr_tail.strip().splitlines()[-1] if stderr_tail.strip() else "it wrote nothing to stderr"
+        super().__init__(f"{argv[0]} {how}: {last}")
+        self.argv = tuple(argv)
+        self.exit_code = exit_code
+        self.stderr_tail = stderr_tail
+
+
+class ProgramStalled(FlowqError):
+    """A program made no progress for longer than `stall` and was killed."""
+
+    def __init__(self, argv: Sequence[str], seconds: float) -> None:
+        super().__init__(
+            f"{argv[0]} made no progress for {seconds:g} s and was killed", "raise stall=, or find what it waits for"
+        )
+        self.argv = tuple(argv)
+
+
+class ProgramTimedOut(FlowqError, TimeoutError):
+    """A program ran longer than its `timeout` and was killed."""
+
+    def __init__(self, argv: Sequence[str], seconds: float) -> None:
+        super().__init__(
+            f"{argv[0]} ran longer than its timeout of {seconds:g} s and was killed", "raise timeout=, or give it less to do"
+        )
+        self.argv = tuple(argv)
+
+
+class ProgramStopped(FlowqError):
+    """A program was stopped because the stage that ran it was cancelled, timed out or lost its lease."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        super().__init__(f"{argv[0]} was stopped together with its stage")
+        self.argv = tuple(argv)
+
+
+class ProgramNotStarted(FlowqError):
+    """A program could not be started: it is missing, is not executable, or the system refused."""
+
+    def __init__(self, argv: Sequence[str], reason: str, remedy: str) -> None:
+        super().__init__(f"{shown(argv[0]) if argv else 'the program'} was not started: {reason}", remedy)
+        self.argv = tuple(argv)
+
+
+class SlotsUnusable(FlowqError):
+    """The directory in which the processes of a host share their queue slots can't be used."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"queue slots can't be kept in {path}: {reason}",
+            "name a directory on a local disk that belongs to this user, with mode 0700",
+        )
+
+
+class StageTimedOut(FlowqError):
+    """The stage ran longer than its timeout."""
+
+    def __init__(self, stage: str, seconds: float) -> None:
+        super().__init__(
+            f"stage {stage} ran longer than its timeout of {seconds:g} s", "raise timeout= on the stage, or make it faster"
+        )

@@ -1,0 +1,65 @@
+"""Reads the answer of the exchange script. It is given once, so one damaged entry must not cost the others of the same answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, cast
+
+from flowq.errors import CorruptState
+from flowq.model.outcome import Claim, Exchanged, Token, Verdict
+
+T = TypeVar("T")
+
+log = logging.getLogger("flowq.store")
+
+
+def exchanged_of(answer: Any, nonce: str) -> Exchanged:
+    """The answer, typed; entries that can't be read are logged and left out.
+
+    Args:
+        answer: as the script gave it.
+        nonce: that of the call, which is half of each claim's token.
+    """
+    _, now, next_due_at, verdicts, claims, cancelled = answer
+    return Exchanged(
+        now,
+        next_due_at,
+        [Verdict(position, word.decode(), _shown(by)) for position, word, by in verdicts],
+        _readable("a claim", claims, lambda parts: _claim(parts, nonce)),
+        _readable("a stage that was cancelled", cancelled, _cancelled),
+    )
+
+
+def _readable(what: str, entries: Iterable[Any], read: Callable[[Any], T]) -> list[T]:
+    found: list[T] = []
+    for entry in entries:
+        try:
+            found.append(read(entry))
+        except (ValueError, TypeError, AttributeError) as error:  # bytes that are no text, or something else than bytes
+            log.error("%s", CorruptState(_flow_of(entry), what, str(error)))
+    return found
+
+
+def _flow_of(entry: Any) -> str:
+    flow_id: object = cast("list[object]", entry)[0] if isinstance(entry, list) and entry else cast("object", entry)
+    return _shown(flow_id) if isinstance(flow_id, bytes) else str(flow_id)
+
+
+def _claim(parts: Any, nonce: str) -> Claim:
+    flow_id, index, plan, fence, attempt, crashes, priority, created_at, literals, results, route = parts
+    return Claim(
+        # What names the plan or the route may be damaged and the claim still be answered: there is no such plan, so the
+        # stage fails with CorruptState, and its flow is not stuck.
+        flow_id.decode(), index, _shown(plan or b""), Token(fence, nonce), attempt, crashes, priority, created_at, literals,
+        None if results is None else dict(results), _shown(route),
+    )  # fmt: skip
+
+
+def _cancelled(parts: Any) -> tuple[str, int, int]:
+    flow_id, index, fence = parts
+    return flow_id.decode(), index, fence
+
+
+def _shown(text: bytes) -> str:
+    return text.decode("utf-8", "backslashreplace")
