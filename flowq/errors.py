@@ -19,7 +19,9 @@
     ├── ValueTooLarge             an input or a result above the limit
     ├── FlowConflict              the id is taken by a flow of another pipeline or with other inputs
     ├── FlowNotFound · StageNotFound · AmbiguousFlowId
-    ├── FlowFailed · FlowCancelled · FlowTimedOut          what `result()` raises
+    ├── FlowFailed                what `result()` raises
+    │   └── FlowDeadlinePassed    it had not completed at its deadline
+    ├── FlowCancelled · FlowTimedOut
     ├── NoStageContext            context() outside a stage
     ├── ServerError               Redis/Valkey
     │   ├── ServerNotConfigured · ServerUnreachable · ServerRefusedLogin · ServerForbids · NotARedisServer
@@ -36,7 +38,7 @@
     │   ├── DataDirectoryUnusable · EmbeddedServerMissing · EmbeddedServerFailed
     ├── ProgramFailed · ProgramStalled · ProgramTimedOut · ProgramStopped · ProgramNotStarted    what `context().run` raises
     ├── SlotsUnusable             the host's queue slots can't be kept in this directory
-    └── StageTimedOut
+    └── StageTimedOut · StageStalled
     Unrecoverable · RetryAfter    raised by stages; not errors of flowq
 
 An error builds its message from its fields: what happened, to what, what to do. `problem` and `remedy` are kept
@@ -288,6 +290,21 @@ class FlowFailed(FlowqError):
         self.error_type = error_type
         self.message = message
         self.traceback = traceback
+
+
+class FlowDeadlinePassed(FlowFailed):
+    """The flow had not completed at its deadline."""
+
+    def __init__(self, flow_id: str) -> None:
+        FlowqError.__init__(
+            self,
+            f"flow {flow_id!r} failed: its deadline passed",
+            f"see `flowq inspect {flow_id}`; `flowq retry {flow_id}` runs what has not completed, without a deadline",
+        )
+        self.flow_id = flow_id
+        self.stage = self.traceback = ""
+        self.error_type = "FlowDeadlinePassed"
+        self.message = "its deadline passed"
 
 
 class FlowCancelled(FlowqError):
@@ -618,6 +635,16 @@ class StageTimedOut(FlowqError):
     def __init__(self, stage: str, seconds: float) -> None:
         super().__init__(
             f"stage {stage} ran longer than its timeout of {seconds:g} s", "raise timeout= on the stage, or make it faster"
+        )
+
+
+class StageStalled(FlowqError):
+    """The stage told no progress for too long."""
+
+    def __init__(self, stage: str, seconds: float) -> None:
+        super().__init__(
+            f"stage {stage} told no progress for {seconds:g} s",
+            "call context().progress(…) more often, or raise stall= on the stage",
         )
 
 

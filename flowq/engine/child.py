@@ -140,17 +140,19 @@ class Child:
     def _beat(self) -> None:
         # Also before each stage that has a timeout: one that takes the interpreter's lock at once lets no tick tell of it.
         running = self._holder.running if self._holder else []
-        deadline, first = self._earliest_deadline(self._holder) if self._holder else (math.inf, None)
-        description = described(first) if first is not None and deadline < math.inf else b""
+        deadline, first, will_stall = self._earliest_deadline(self._holder) if self._holder else (math.inf, None, False)
+        description = described(first, will_stall=will_stall) if first is not None and deadline < math.inf else b""
         self._pulse.beat(running=len(running), earliest_deadline=deadline + _OVERDUE_GRACE_SECONDS, first=description)
         self._ticked_at = time.monotonic()
 
-    def _earliest_deadline(self, holder: Holder) -> tuple[float, Claim | None]:
-        # A thread that goes on after its stage's end can't be stopped but with its process. Where one stage runs at a time that
-        # harms nobody; a shared child bears some.
-        is_full = self._options.is_alone or holder.strays >= STRAYS_MAX
-        deadline, first = holder.earliest_deadline
-        return (holder.strayed_at, None) if is_full and holder.strayed_at < deadline else (deadline, first)
+    def _earliest_deadline(self, holder: Holder) -> tuple[float, Claim | None, bool]:
+        # What goes on after its stage's end, or its cancellation, can't be stopped but with its process. Where one stage runs at
+        # a time that harms nobody; a shared child bears some threads.
+        deadline, first, will_stall = holder.earliest_deadline
+        stopped_at = min(holder.strayed_at, holder.cancelled_at) if self._options.is_alone else math.inf
+        if holder.strays >= STRAYS_MAX:
+            stopped_at = holder.strayed_at
+        return (stopped_at, None, False) if stopped_at < deadline else (deadline, first, will_stall)
 
     def _watch_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Finds out which stage blocks the loop: only another thread can."""

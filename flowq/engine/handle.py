@@ -14,6 +14,7 @@ from flowq.engine.overrides import overridden
 from flowq.engine.results import read_result
 from flowq.errors import (
     FlowCancelled,
+    FlowDeadlinePassed,
     FlowFailed,
     FlowNotFound,
     FlowqError,
@@ -28,6 +29,7 @@ from flowq.model.failure import Failure
 from flowq.model.plan import Plan
 from flowq.model.restart import restart
 from flowq.model.snapshot import FlowSnapshot
+from flowq.model.timing import OUT_OF_TIME
 from flowq.store.feed import Feed, named
 from flowq.store.snapshots import Snapshots
 from flowq.store.views import FLOW_STATES, Views
@@ -245,6 +247,8 @@ class FlowHandle(Generic[R]):
     async def _failure(self) -> FlowqError:
         snapshot = await self.inspect()
         stage = snapshot.stage(snapshot.root_cause) if snapshot.root_cause else None
+        if stage is None and snapshot.fail_reason == OUT_OF_TIME:
+            return FlowDeadlinePassed(self.id)
         failure = stage.failure if stage and stage.failure else Failure("Unknown", "the flow's record does not say why")
         return FlowFailed(self.id, stage.name if stage else "?", failure.error_type, failure.message, failure.traceback)
 

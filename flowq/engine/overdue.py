@@ -11,7 +11,7 @@ import secrets
 import msgspec
 
 from flowq.engine.executor import after_run_error
-from flowq.errors import StageTimedOut
+from flowq.engine.stage_clock import out_of_time
 from flowq.model.outcome import Claim, Token
 from flowq.store.store import Store
 
@@ -26,12 +26,13 @@ class _Run(msgspec.Struct, array_like=True):
     fence: int
     nonce: str
     attempt: int
+    has_stalled: bool = False
 
 
-def described(claim: Claim) -> bytes:
-    """What has to be known of a run to report on it."""
+def described(claim: Claim, *, will_stall: bool = False) -> bytes:
+    """What has to be known of a run to report on it; `will_stall`: whether it is to end because it tells no progress."""
     return msgspec.msgpack.encode(
-        _Run(claim.flow_id, claim.index, claim.plan, claim.token.fence, claim.token.nonce, claim.attempt)
+        _Run(claim.flow_id, claim.index, claim.plan, claim.token.fence, claim.token.nonce, claim.attempt, will_stall)
     )
 
 
@@ -54,7 +55,7 @@ async def time_out(store: Store, holder: str, description: bytes) -> bool:
     plan = await store.plan(claim.flow_id, claim.plan)
     await plan.load(claim.index)
     stage = plan.stage(claim.index)
-    outcome = after_run_error(StageTimedOut(stage.name, (stage.timeout_ms or 0) / 1000), stage, claim, plan)
+    outcome = after_run_error(out_of_time(stage, has_stalled=run.has_stalled), stage, claim, plan)
     tag = store.keys.tag_of(claim.flow_id)
     answer = await store.exchange(tag, holder, _LINE, 1, secrets.token_urlsafe(8), [outcome], [], [], 0, parks=False)
     return answer is not None and not answer.verdicts

@@ -9,7 +9,7 @@ import msgspec
 from flowq.model.snapshot import FlowSnapshot
 
 Verb = Literal[
-    "added", "released", "promoted", "claimed", "progressed", "suspended", "resumed", "completed", "failed", "retried",
+    "added", "released", "delayed", "promoted", "claimed", "progressed", "suspended", "resumed", "completed", "failed", "retried",
     "skipped", "cancelled", "rescued", "pruned",
 ]  # fmt: skip
 
@@ -29,7 +29,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         attempt: the attempt it belongs to; 0: to none.
         progress: 0…1, for `progressed`.
         note: one line: the message of a progress, the cause of a failure, the worker of a claim, a cancel's reason.
-        due_at: for `retried`: when the stage may run again, milliseconds since 1970.
+        due_at: for `retried` and `delayed`: when the stage may run; for `added`: when a flow that begins later does;
+            milliseconds since 1970.
     """
 
     flow_id: str

@@ -59,6 +59,8 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
         children: indexes of all stages it waits for, ascending.
         parents: indexes of all stages that wait for it, ascending.
         tolerates: those of `children` whose failure does not keep it from running, ascending.
+        delay_ms: how long it waits after its release.
+        stall_ms: how long one attempt may go without progress; None: no limit.
     """
 
     name: str
@@ -73,6 +75,8 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
     children: tuple[int, ...] = ()
     parents: tuple[int, ...] = ()
     tolerates: tuple[int, ...] = ()
+    delay_ms: int = 0
+    stall_ms: int | None = None
 
     @property
     def route(self) -> str:

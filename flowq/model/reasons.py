@@ -33,6 +33,8 @@ def reason_for(
         return _blocked(states, flow_state)
     if stage.state == "scheduled":
         seconds = max(0, (stage.ready_at or now_ms) - now_ms) / 1000
+        if not (stage.attempt or stage.failure or stage.history):
+            return Reason("scheduled", f"begins {f'in {shown_duration(seconds)}' if seconds else 'now'}")
         cause = f" after {stage.failure.line}" if stage.failure else ""
         when = f"in {shown_duration(seconds)}" if seconds else "now"
         return Reason("back_off", f"attempt {stage.attempt + 1} of {stage.attempts} begins {when}{cause}")

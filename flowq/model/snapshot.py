@@ -20,7 +20,7 @@ class Reason(msgspec.Struct, frozen=True):
     """Why a stage is not running.
 
     Attributes:
-        code: `children` · `no_worker` · `busy` · `back_off` · `suspect` · `flow_ended`.
+        code: `children` · `no_worker` · `busy` · `back_off` · `scheduled` · `suspect` · `flow_ended`.
         sentence: the same for people.
         on: what it waits for: stage names, or a queue's name.
     """
@@ -166,6 +166,9 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         critical_path: names of the stages that decide how long it takes.
         result: what the pipeline returns, as plain data; None until completed.
         graph: the stages, children before parents.
+        begins_at: when it begins, or began, if it was to begin later than it was added.
+        deadline_at: when it must have ended.
+        fail_reason: why it failed as a whole, if not for a stage: `its deadline passed`.
     """
 
     at: int
@@ -181,6 +184,9 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     critical_path: tuple[str, ...] = ()
     result: Any = None
     graph: tuple[StageSnapshot, ...] = ()
+    begins_at: int | None = None
+    deadline_at: int | None = None
+    fail_reason: str = ""
 
     def stage(self, name: str) -> StageSnapshot:
         """The stage of this name. Raises KeyError."""

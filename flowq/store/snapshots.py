@@ -23,6 +23,7 @@ from flowq.store.wire import Head, Record, history_decoder
 _WHOLE_STAGES_MAX = 500
 _PAGE_STAGES = 250
 _OF_STAGE = ("", "r", "e", "h", "g", "a")
+_OF_FLOW = ("out", "b")
 
 _artifacts = msgspec.msgpack.Decoder(tuple[Artifact, ...])
 _failure = msgspec.msgpack.Decoder(Failure)
@@ -80,8 +81,8 @@ class Snapshots:
             names = [f"{kind}{index}" for index in range(start, min(start + _PAGE_STAGES, stages)) for kind in _OF_STAGE]
             values = await command("HMGET", key, *names)
             fields |= {name: value for name, value in zip(names, values, strict=True) if value is not None}
-        out = await command("HGET", key, "out")
-        return fields | ({"out": out} if out is not None else {})
+        values = await command("HMGET", key, *_OF_FLOW)
+        return fields | {name: value for name, value in zip(_OF_FLOW, values, strict=True) if value is not None}
 
 
 class _Assembled:
@@ -101,6 +102,7 @@ class _Assembled:
             record_decoder.decode(data) if (data := fields.get(str(index))) is not None else None
             for index in range(len(plan.stages))
         ]
+        self._begins_at: int = _unpack(fields["b"])[0] if "b" in fields else 0
         self._states = self._all_states()
 
     def snapshot(self, pipeline: str, inputs: bytes, tenant: str, tags: tuple[str, ...]) -> FlowSnapshot:
@@ -130,11 +132,14 @@ class _Assembled:
             progress=sum(stage.progress or 0.0 for stage in graph) / len(graph),
             eta_seconds=None if state not in ("running",) else _eta(graph),
             root_cause=min(failed, key=lambda stage: stage.ended_at or 0).name if failed else None,
-            cancel_reason=head.reason,
+            cancel_reason=head.reason if state == "cancelled" else "",
             run=head.run,
             critical_path=names,
             result=self._result() if state == "completed" else None,
             graph=tuple(msgspec.structs.replace(stage, is_critical=True) if stage.name in on_path else stage for stage in graph),
+            begins_at=self._begins_at or None,
+            deadline_at=head.deadline_at or None,
+            fail_reason=head.reason if state == "failed" else "",
         )
 
     def _all_states(self) -> list[StageState]:
@@ -142,9 +147,15 @@ class _Assembled:
         for stage, record in zip(self._plan.stages, self._records, strict=True):
             if record is not None:
                 states.append(STATE_LETTER[record.state])
+            elif stage.children:
+                states.append("blocked")
             else:
-                states.append("blocked" if stage.children else "ready")
+                is_later = self._head.status == "s" or self._ready_at(stage) > self._now
+                states.append("scheduled" if is_later else "ready")
         return states
+
+    def _ready_at(self, root: StagePlan) -> int:
+        return max(self._head.created_at, self._begins_at) + root.delay_ms
 
     def _stage(self, index: int) -> StageSnapshot:
         plan, record, state = self._plan.stages[index], self._records[index], self._states[index]
@@ -162,7 +173,7 @@ class _Assembled:
             is_tolerated=state == "failed" and self._plan.is_tolerated(index),
             progress=1.0 if state in ("completed", "skipped") else fraction,
             message=message,
-            ready_at=self._head.created_at if state == "ready" else None,
+            ready_at=self._ready_at(plan) if state in ("ready", "scheduled") else None,
             result=_unpack(data) if state == "completed" and (data := self._fields.get(f"r{index}")) else None,
             artifacts=_artifacts.decode(data) if (data := self._fields.get(f"a{index}")) else (),
             history=self._history(index),

@@ -201,13 +201,14 @@ class Store:
         answer = await self.connection.run("exchange", tag, holder, line, seq, nonce, payload)
         if answer[0] != b"ok":
             return None
-        _, now, next_due_at, verdicts, claims, cancelled = answer
+        _, now, next_due_at, verdicts, claims, cancelled, late = answer
         return Exchanged(
             now,
             next_due_at,
             [Verdict(position, word.decode(), by.decode()) for position, word, by in verdicts],
-            [_claim(parts, nonce) for parts in claims],
+            [_claim(parts, nonce, now) for parts in claims],
             [(flow_id.decode(), index, fence) for flow_id, index, fence in cancelled],
+            [flow_id.decode() for flow_id in late],
         )
 
     async def results(self, flow_id: str, indexes: Iterable[int]) -> dict[int, bytes]:
@@ -282,11 +283,11 @@ class Store:
         await self.connection.close()
 
 
-def _claim(parts: Sequence[Any], nonce: str) -> Claim:
-    flow_id, index, plan, fence, attempt, crashes, priority, created_at, literals, results, route = parts
+def _claim(parts: Sequence[Any], nonce: str, now: int) -> Claim:
+    flow_id, index, plan, fence, attempt, crashes, priority, created_at, literals, results, route, deadline_at = parts
     return Claim(
         flow_id.decode(), index, plan.decode(), Token(fence, nonce), attempt, crashes, priority, created_at, literals,
-        None if results is None else dict(results), route.decode(),
+        None if results is None else dict(results), route.decode(), deadline_at - now if deadline_at else None,
     )  # fmt: skip
 
 

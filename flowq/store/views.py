@@ -15,14 +15,17 @@ from flowq.store.store import Retention, Store
 from flowq.store.wire import Head, Header, HolderInfo, Record
 
 FLOW_STATES: dict[str, FlowState] = {
+    "s": "scheduled",
     "r": "ready",
     "x": "running",
+    "p": "paused",
     "z": "cancelled",
     "y": "failed",
     "c": "completed",
     "f": "failed",
     "k": "cancelled",
 }
+_LIVE_STATES = ("scheduled", "ready", "running", "suspended", "paused")
 _PAGE = 200
 _HOUR_MS = 3_600_000
 # About 20 MB of events at most, beside their trimming by age.
@@ -72,7 +75,7 @@ class Views:
         """
         found: list[AsyncIterator[list[str]]] = []
         for tag in self._store.partitions:
-            for key, states in ((LIVE, ("ready", "running")), (FAILED, ("failed",)), (CANCELLED, ("cancelled",))):
+            for key, states in ((LIVE, _LIVE_STATES), (FAILED, ("failed",)), (CANCELLED, ("cancelled",))):
                 if state is None or state in states:
                     found.append(self._indexed(tag + key))
             if state is None or state == "completed":

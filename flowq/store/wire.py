@@ -11,6 +11,9 @@ from flowq.model.outcome import opaque
 from flowq.model.plan import Binding, Plan, StagePlan
 from flowq.model.restart import Restart
 
+# {(route, priority, first, last), …}: stages that are ready together.
+Ranges = list[tuple[str, int, int, int]]
+
 # Above this many children a claim does not carry their results; the worker reads them in pages.
 NEEDS_INLINE_MAX = 64
 
@@ -46,6 +49,7 @@ class Head(msgspec.Struct, array_like=True):
     ended_at: int
     reason: str
     run: int = 1
+    deadline_at: int = 0
 
 
 class Header(msgspec.Struct, array_like=True, frozen=True):
@@ -69,9 +73,10 @@ class Submission(msgspec.Struct, array_like=True, frozen=True):
     stages: int
     active: int
     fields: list[Any]
-    ranges: list[tuple[str, int, int, int]]
+    ranges: Ranges
     staging: str | bool = False
     staged: int = 0
+    timing: tuple[Any, ...] | bool = False
 
 
 class HistoryEntry(msgspec.Struct, array_like=True):
@@ -175,10 +180,10 @@ def releases_of(stage: StagePlan, stage_at: Any) -> msgspec.Raw:
         stage: the child.
         stage_at: index → StagePlan.
     """
-    parents: list[tuple[int, str, int, int, list[int] | bool]] = []
+    parents: list[tuple[int, str, int, int, list[int] | bool, int]] = []
     for index in stage.parents:
         parent: StagePlan = stage_at(index)
-        parents.append((index, parent.route, parent.priority, len(parent.children), needs_of(parent)))
+        parents.append((index, parent.route, parent.priority, len(parent.children), needs_of(parent), parent.delay_ms))
     return opaque(msgspec.msgpack.encode(parents))
 
 
@@ -203,13 +208,21 @@ def bearers_of(index: int, stage: StagePlan, stage_at: Any) -> msgspec.Raw:
     return releases_of(msgspec.structs.replace(stage, parents=bearing), stage_at)
 
 
-def ranges_of(plan: Plan) -> list[tuple[str, int, int, int]]:
-    """The stages that are ready from the start, neighbours of one route and priority as one range."""
-    ranges: list[tuple[str, int, int, int]] = []
+def ranges_of(plan: Plan, delay_ms: int = 0) -> Ranges:
+    """The stages that are ready so long after the start, neighbours of one route and priority as one range."""
+    ranges: Ranges = []
     for index in plan.roots():
         stage = plan.stages[index]
+        if stage.delay_ms != delay_ms:
+            continue
         if ranges and ranges[-1][0] == stage.route and ranges[-1][1] == stage.priority and ranges[-1][3] == index - 1:
             ranges[-1] = (*ranges[-1][:3], index)
         else:
             ranges.append((stage.route, stage.priority, index, index))
     return ranges
+
+
+def later_ranges_of(plan: Plan) -> list[tuple[int, Ranges]]:
+    """The stages that wait for a time but for no child: by how long after the start they are ready."""
+    delays = {plan.stages[index].delay_ms for index in plan.roots()} - {0}
+    return [(delay_ms, ranges_of(plan, delay_ms)) for delay_ms in sorted(delays)]

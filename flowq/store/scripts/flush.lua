@@ -40,6 +40,7 @@ local function index_end(view)
   end
   -- The pruner deletes earlier; the time to live is for when no pruner runs.
   redis.call('PEXPIRE', view.key, retention_ms[status] + 86400000)
+  if view.head[DEADLINE_AT] > 0 then shared('ZREM', tag .. DUE_KEY, 'e:' .. view.id) end
   publish(tag .. ENDED_CHANNEL_KEY .. view.id, status)
 end
 

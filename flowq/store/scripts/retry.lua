@@ -8,7 +8,7 @@
 --            literals: {{index, packed arguments}, …}, new ones
 -- Replies    {"retried", how many} | {"changed", status} | {"unknown"}
 -- The caller read the flow to know what to retry; if its events went on since (somebody else retried), nothing is done.
--- Results that were committed stay, under the number of the run that made them.
+-- A deadline counts no more. Results that were committed stay, under the number of the run that made them.
 local id, seq = ARGV[1], tonumber(ARGV[2])
 local stages, unfinished, failures, literals = unpack(cmsgpack.unpack(ARGV[3]))
 local view = open_flow(id)
@@ -63,6 +63,6 @@ if head[STATUS] == COMPLETED then write(view, 'R' .. head[RUN], '1') else shared
 shared('ZADD', tag .. LIVE_KEY, head[CREATED_AT], id)
 redis.call('PERSIST', view.key)
 head[STATUS], head[ENDED_AT], head[REASON], head[RUN] = RUNNING, 0, '', head[RUN] + 1
-head[UNFINISHED], head[FAILURES] = unfinished, failures
+head[UNFINISHED], head[FAILURES], head[DEADLINE_AT] = unfinished, failures, 0
 flush()
 return {'retried', #stages}
