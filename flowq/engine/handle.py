@@ -11,6 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from flowq.engine.backend import Backend
 from flowq.engine.overrides import overridden
+from flowq.engine.pausing import PausableFlow
 from flowq.engine.results import read_result
 from flowq.errors import (
     FlowCancelled,
@@ -48,7 +49,7 @@ class Opened(NamedTuple):
     feed: Feed
 
 
-class FlowHandle(Generic[R]):
+class FlowHandle(PausableFlow, Generic[R]):
     """A flow. Get one from `producer.add` or `producer.flow`.
 
     Attributes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from flowq.model.duration import shown_duration
+from flowq.model.pause import Pause
 from flowq.model.snapshot import Reason, StageSnapshot, WorkerSnapshot
 
 _NAMED_MAX = 3
@@ -18,6 +19,7 @@ def reason_for(
     now_ms: int,
     *,
     is_suspect: bool,
+    pause: Pause | None = None,
 ) -> Reason | None:
     """The reason for a stage that neither runs nor has ended; None for those that do.
 
@@ -28,6 +30,7 @@ def reason_for(
         flow_state: the flow's state.
         now_ms: the server's time.
         is_suspect: its process died under an earlier run.
+        pause: what keeps it from being claimed, of its flow, its pipeline and its queue.
     """
     if stage.state == "blocked":
         return _blocked(states, flow_state)
@@ -38,6 +41,8 @@ def reason_for(
         cause = f" after {stage.failure.line}" if stage.failure else ""
         when = f"in {shown_duration(seconds)}" if seconds else "now"
         return Reason("back_off", f"attempt {stage.attempt + 1} of {stage.attempts} begins {when}{cause}")
+    if stage.state == "ready" and pause is not None:
+        return Reason("paused", pause.sentence, (pause.name,))
     if stage.state == "ready":
         return _ready(stage, workers, is_suspect=is_suspect)
     return None

@@ -11,6 +11,7 @@ import msgspec
 
 from flowq.model.artifact import Artifact
 from flowq.model.failure import Failure
+from flowq.model.pause import Pause
 from flowq.model.states import FINAL, FlowState, StageState
 
 SCHEMA_VERSION = 1
@@ -20,7 +21,7 @@ class Reason(msgspec.Struct, frozen=True):
     """Why a stage is not running.
 
     Attributes:
-        code: `children` · `no_worker` · `busy` · `back_off` · `scheduled` · `suspect` · `flow_ended`.
+        code: `children` · `no_worker` · `busy` · `back_off` · `scheduled` · `paused` · `suspect` · `flow_ended`.
         sentence: the same for people.
         on: what it waits for: stage names, or a queue's name.
     """
@@ -168,6 +169,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         graph: the stages, children before parents.
         begins_at: when it begins, or began, if it was to begin later than it was added.
         deadline_at: when it must have ended.
+        pause: since when it is paused, and by whom, if it is.
         fail_reason: why it failed as a whole, if not for a stage: `its deadline passed`.
     """
 
@@ -186,6 +188,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     graph: tuple[StageSnapshot, ...] = ()
     begins_at: int | None = None
     deadline_at: int | None = None
+    pause: Pause | None = None
     fail_reason: str = ""
 
     def stage(self, name: str) -> StageSnapshot:

@@ -28,13 +28,15 @@ FAILED: Final = ":failed"
 CANCELLED: Final = ":cancelled"
 CLOSING: Final = ":closing"
 DAMAGED: Final = ":damaged"
+PAUSED: Final = ":paused"
+ASIDE: Final = ":o:"
 WAKE_CHANNEL: Final = ":wake:"
 ENDED_CHANNEL: Final = ":ended:"
 
 _TAGGED: Final = {
     "FLOW": FLOW, "PLAN": PLAN, "LANES": LANES, "LANE": LANE, "PARKED": PARKED, "HOLDER": HOLDER, "RUNNING": RUNNING,
     "FINISHED": FINISHED, "DUE": DUE, "HOLDERS": HOLDERS, "EVENTS": EVENTS, "LIVE": LIVE,
-    "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "DAMAGED": DAMAGED,
+    "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "DAMAGED": DAMAGED, "PAUSED": PAUSED, "ASIDE": ASIDE,
     "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
 }  # fmt: skip
 
@@ -47,13 +49,15 @@ PERMANENT: Final[dict[str, str]] = {
     LANE: "ready stages; deleted when empty",
     PARKED: "one per queue and stage: idle processes, at most one entry each",
     RUNNING: "one per process that holds stages; deleted with the process",
-    DUE: "stages that wait for a time",
+    DUE: "stages and flows that wait for a time, and deadlines",
     HOLDERS: "live processes and their leases",
     EVENTS: "one stream per partition, trimmed by age and length",
     LIVE: "flows that have not ended",
     FAILED: "failed flows, until pruned",
     CANCELLED: "cancelled flows, until pruned",
     CLOSING: "flows whose cancellation is under way",
+    PAUSED: "queues and pipelines that are paused; deleted when empty",
+    ASIDE: "one per paused pipeline or flow that has ready stages: these; deleted when it is resumed, or the flow ends",
 }
 
 

@@ -10,11 +10,13 @@ from flowq.errors import CorruptState, FlowNotFound
 from flowq.model.artifact import Artifact
 from flowq.model.failure import FAILURE_CODE, Failure, StageFailure
 from flowq.model.graph import critical_path
+from flowq.model.pause import Pause
 from flowq.model.plan import Plan, StagePlan
 from flowq.model.reasons import reason_for
 from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, StageSnapshot, WorkerSnapshot
 from flowq.model.states import STATE_LETTER, StageState
 from flowq.model.values import SPILLED_CODE, fill
+from flowq.store.pauses import Pauses, pause_of
 from flowq.store.store import Store
 from flowq.store.views import FLOW_STATES, Views, head_decoder, header_decoder, record_decoder
 from flowq.store.wire import Head, Record, history_decoder
@@ -23,7 +25,7 @@ from flowq.store.wire import Head, Record, history_decoder
 _WHOLE_STAGES_MAX = 500
 _PAGE_STAGES = 250
 _OF_STAGE = ("", "r", "e", "h", "g", "a")
-_OF_FLOW = ("out", "b")
+_OF_FLOW = ("out", "b", "w")
 
 _artifacts = msgspec.msgpack.Decoder(tuple[Artifact, ...])
 _failure = msgspec.msgpack.Decoder(Failure)
@@ -45,6 +47,7 @@ class Snapshots:
     def __init__(self, store: Store, views: Views) -> None:
         self._store = store
         self._views = views
+        self._pauses = Pauses(store)
 
     async def snapshot(self, flow_id: str) -> FlowSnapshot:
         """The flow as it stands.
@@ -65,7 +68,8 @@ class Snapshots:
             fields.setdefault("m", head_data)
             head = head_decoder.decode(fields["m"])
             header = header_decoder.decode(header_data)
-            return _Assembled(flow_id, plan, head, fields, workers, now).snapshot(
+            pauses = await self._pauses.of_partition(self._store.keys.tag_of(flow_id))
+            return _Assembled(flow_id, plan, head, fields, workers, now, pauses).snapshot(
                 header.pipeline, header.inputs, header.tenant, header.tags
             )
         except (msgspec.DecodeError, LookupError, TypeError) as error:  # bytes that are no msgpack, or are no record of ours
@@ -89,7 +93,14 @@ class _Assembled:
     """One reading of a flow, put together."""
 
     def __init__(
-        self, flow_id: str, plan: Plan, head: Head, fields: dict[str, bytes], workers: list[WorkerSnapshot], now: int
+        self,
+        flow_id: str,
+        plan: Plan,
+        head: Head,
+        fields: dict[str, bytes],
+        workers: list[WorkerSnapshot],
+        now: int,
+        pauses: list[Pause],
     ) -> None:
         self._flow_id = flow_id
         self._plan = plan
@@ -103,6 +114,8 @@ class _Assembled:
             for index in range(len(plan.stages))
         ]
         self._begins_at: int = _unpack(fields["b"])[0] if "b" in fields else 0
+        self._pause = pause_of("flow", flow_id, fields["w"]) if head.status == "p" else None
+        self._pauses = {(pause.kind, pause.name): pause for pause in pauses}
         self._states = self._all_states()
 
     def snapshot(self, pipeline: str, inputs: bytes, tenant: str, tags: tuple[str, ...]) -> FlowSnapshot:
@@ -139,6 +152,7 @@ class _Assembled:
             graph=tuple(msgspec.structs.replace(stage, is_critical=True) if stage.name in on_path else stage for stage in graph),
             begins_at=self._begins_at or None,
             deadline_at=head.deadline_at or None,
+            pause=self._pause,
             fail_reason=head.reason if state == "failed" else "",
         )
 
@@ -184,7 +198,8 @@ class _Assembled:
         states = {self._plan.stages[child].name: self._states[child] for child in waited_for}
         is_suspect = record is not None and record.route.endswith("!")
         flow_state = FLOW_STATES[self._head.status]
-        reason = reason_for(stage, states, self._workers, flow_state, self._now, is_suspect=is_suspect)
+        pause = self._pause or self._pauses.get(("pipeline", self._plan.pipeline)) or self._pauses.get(("queue", plan.queue))
+        reason = reason_for(stage, states, self._workers, flow_state, self._now, is_suspect=is_suspect, pause=pause)
         return msgspec.structs.replace(stage, reason=reason)
 
     def _is_done_for(self, child: int, parent: StagePlan) -> bool:

@@ -93,9 +93,11 @@ class Submissions:
 
     async def _put_plan(self, tag: str, digest: str, plan: Plan) -> None:
         for block, start in enumerate(range(0, len(plan.stages), BLOCK_STAGES)):
-            await self._put_part(tag, digest, f"b{block}", _pack(plan.stages[start : start + BLOCK_STAGES]))
+            part = _pack(plan.stages[start : start + BLOCK_STAGES])
+            await self._put_part(tag, digest, plan, f"b{block}", part)
         # Last, because a plan with a head is taken for a whole one, also by others if this process dies here.
-        await self._put_part(tag, digest, "head", _pack(PlanHead(plan.pipeline, len(plan.stages), plan.output, plan.fail_fast)))
+        head = PlanHead(plan.pipeline, len(plan.stages), plan.output, plan.fail_fast)
+        await self._put_part(tag, digest, plan, "head", _pack(head))
 
-    async def _put_part(self, tag: str, digest: str, field: str, data: bytes) -> None:
-        await self._connection.run("define", tag, digest, field, data, _PLAN_UNUSED_MS)
+    async def _put_part(self, tag: str, digest: str, plan: Plan, field: str, data: bytes) -> None:
+        await self._connection.run("define", tag, digest, field, data, _PLAN_UNUSED_MS, plan.pipeline)

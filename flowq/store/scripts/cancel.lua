@@ -11,7 +11,7 @@ local retention = cmsgpack.unpack(ARGV[5])
 retention_ms = {[COMPLETED] = retention[1], [FAILED] = retention[2], [CANCELLED] = retention[3]}
 
 local last = math.min(cursor + CANCELLED_MAX, stages) - 1
-local names = {}
+local names = {'w'}
 for index = cursor, last do names[#names + 1] = field('', index) end
 local view = open_flow(id, names)
 if not view then
@@ -61,6 +61,7 @@ end
 local is_over = last + 1 >= stages
 local is_failing = head[STATUS] == FAILING
 if is_over then
+  view.was_paused = view.fields.w
   head[STATUS], head[ENDED_AT], head[ACTIVE] = is_failing and FAILED or CANCELLED, now, 0
   emit(view, is_failing and 'failed' or 'cancelled', -1, 0, reason)
   view.is_ended = true

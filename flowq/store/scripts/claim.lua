@@ -42,7 +42,9 @@ local function claim_from(lane, quantum, holder, nonce, claims)
     local first, last, stamp, late, flow = string.match(entry, '^(%d+)%-?(%d*)(@?%d*)(%+?%d*):(.+)$')
     first, last = tonumber(first), tonumber(last) or tonumber(first)
     local view = first and open_flow(flow, {field('', first), field('i', first)})
-    if view and is_open(view) and (stamp == '' or stamp == '@' .. view.head[CREATED_AT]) then
+    local is_sound = view and is_open(view) and (stamp == '' or stamp == '@' .. view.head[CREATED_AT])
+    local what = is_sound and held_by(view)
+    if is_sound and not what then
       local upto = math.min(last, first + quantum - count - 1)
       for index = first, upto do
         if index > first then open_flow(flow, {field('', index), field('i', index)}) end
@@ -51,6 +53,7 @@ local function claim_from(lane, quantum, holder, nonce, claims)
       end
       if upto < last then lane.tail[#lane.tail + 1] = (upto + 1) .. '-' .. last .. stamp .. late .. ':' .. flow end
     else
+      if what then put_entry_aside(what, lane, entry) end
       dropped = dropped + 1
     end
   end

@@ -1,5 +1,6 @@
 -- due: what waits for a time. One sorted set per partition, scored by milliseconds; every exchange promotes what is due.
--- A member is `index:flow` for a stage, `b3:flow` for the fourth part of what a flow begins with, `e:flow` for a deadline.
+-- A member is `index:flow` for a stage, `b3:flow` for the fourth part of what a flow begins with, `e:flow` for a deadline,
+-- `o:what` for more of what was put aside while it was paused.
 -- Field 'b' of a flow that begins later: {begins_at, how many parts}; field `b3` of it: {ms after it was added, ranges}.
 -- In parts of at most 100 ranges, because a field may not grow with the flow; those of one part are ready at the same time.
 local PART_RANGES_MAX = 100

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records shared fetch view emit lanes due release history outcomes report promote claim claim_all flush
+-- Needs      records shared fetch view emit lanes due paused release history outcomes report promote claim claim_all flush
 -- Called by  Store.exchange   KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention}
 -- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, flows out of time} | {"expired"} | {"superseded"}
@@ -46,6 +46,7 @@ local verdicts = report(outcomes)
 progress(reports)
 local due = promote()
 local claims, saw_all = {}, true
+if capacity > 0 then read_paused() end
 if is_replay then claims = claimed_before() else claims, saw_all = claim_all(wants, capacity, holder, nonce) end
 
 flush()
@@ -55,6 +56,7 @@ if #claims > 0 then
   for position, claim in ipairs(claims) do members[position] = claim[2] .. ':' .. claim[1] end
   shared('SADD', running_key, unpack(members))
 end
+settle_paused()
 settle_due(due)
 if #closing > 0 then shared('ZADD', tag .. CLOSING_KEY, unpack(closing)) end
 -- Its first call, or somebody deleted the key: what has no time to live would stay for ever.

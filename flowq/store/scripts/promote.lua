@@ -4,7 +4,7 @@ local PROMOTED_MAX, RANGES_MAX = 100, 1000
 local OUT_OF_TIME = 'its deadline passed'
 -- Flows that have run out of time: the worker is told them, to end them at once.
 local late_flows = {}
--- By the kind of the member: gives how many ranges it made ready.
+-- By the kind of the member: gives how many ranges it made ready, and whether the member has to come again.
 local promote_kind = {}
 
 promote_kind[''] = function(flow, index, member)
@@ -42,13 +42,24 @@ function promote_kind.e(flow)
   return 1
 end
 
+-- More of what was put aside while it was paused; if it is paused again, it waits to be resumed.
+function promote_kind.o(what)
+  local flow = string.match(what, '^flow:(.+)$')
+  local view = flow and open_flow(flow)
+  if flow and (not view or view.head[STATUS] == PAUSED) then return 1 end
+  if not flow and shared('HEXISTS', tag .. PAUSED_KEY, what) == 1 then return 1 end
+  return let_go(what)
+end
+
 local function promote()
   local gone, ranges = {}, 0
   for _, member in ipairs(shared('ZRANGEBYSCORE', tag .. DUE_KEY, '-inf', now, 'LIMIT', 0, PROMOTED_MAX)) do
     if ranges >= RANGES_MAX then break end
     local kind, index, flow = string.match(member, '^(%a?)(%d*):(.+)$')
-    if promote_kind[kind] then ranges = ranges + promote_kind[kind](flow, tonumber(index), member) end
-    gone[#gone + 1] = member
+    local count, is_kept = 0, false
+    if promote_kind[kind] then count, is_kept = promote_kind[kind](flow, tonumber(index), member) end
+    ranges = ranges + count
+    if not is_kept then gone[#gone + 1] = member end
   end
   return gone
 end
