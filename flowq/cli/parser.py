@@ -23,6 +23,8 @@ COMMANDS: Final = {
     "list": "find flows",
     "cancel": "cancel a flow",
     "retry": "run again what failed in a flow",
+    "pause": "begin nothing new of a queue, a pipeline or a flow",
+    "resume": "go on with what was paused",
     "result": "wait for a flow and print its result",
     "artifact": "download what a stage made",
     "doctor": "check server, storage and workers; each finding with its fix",
