@@ -92,12 +92,14 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
         stages: all stages.
         output: how the flow's result is put together from stages' results; `into` of `()` takes one result whole.
         fail_fast: whether a stage's failure ends the flow at once.
+        finish_first: whether its later stages go before the first ones of other flows of the same priority.
     """
 
     pipeline: str
     stages: tuple[StagePlan, ...]
     output: tuple[Binding, ...] = ()
     fail_fast: bool = False
+    finish_first: bool = False
 
     @cached_property
     def digest(self) -> str:

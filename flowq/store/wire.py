@@ -16,6 +16,8 @@ Ranges = list[tuple[str, int, int, int]]
 
 # Above this many children a claim does not carry their results; the worker reads them in pages.
 NEEDS_INLINE_MAX = 64
+# What stages of flows that have begun have in priority before those of others, where that is wished: less than one of priority.
+FINISH_FIRST = 0.5
 
 
 class Record(msgspec.Struct, array_like=True):
@@ -31,7 +33,7 @@ class Record(msgspec.Struct, array_like=True):
     ran: int
     holder: str
     route: str
-    priority: int
+    priority: int | float
     needs: Any = False
 
 
@@ -104,7 +106,7 @@ class AgainStage(msgspec.Struct, array_like=True, frozen=True):
 
     index: int
     route: str
-    priority: int
+    priority: int | float
     needs: list[int] | bool
     is_ready: bool
     done: int
@@ -165,6 +167,7 @@ class PlanHead(msgspec.Struct, array_like=True, frozen=True):
     stages: int
     output: tuple[Binding, ...]
     fail_fast: bool = False
+    finish_first: bool = False
 
 
 def needs_of(stage: StagePlan) -> list[int] | bool:
@@ -173,17 +176,19 @@ def needs_of(stage: StagePlan) -> list[int] | bool:
     return wanted if len(wanted) <= NEEDS_INLINE_MAX else False
 
 
-def releases_of(stage: StagePlan, stage_at: Any) -> msgspec.Raw:
+def releases_of(stage: StagePlan, stage_at: Any, *, finish_first: bool = False) -> msgspec.Raw:
     """The parents that this stage's completion may release, packed (`opaque`) for scripts/release.lua.
 
     Args:
         stage: the child.
         stage_at: index → StagePlan.
+        finish_first: the plan's.
     """
-    parents: list[tuple[int, str, int, int, list[int] | bool, int]] = []
+    ahead = FINISH_FIRST if finish_first else 0
+    parents: list[tuple[int, str, int | float, int, list[int] | bool, int]] = []
     for index in stage.parents:
         parent: StagePlan = stage_at(index)
-        parents.append((index, parent.route, parent.priority, len(parent.children), needs_of(parent), parent.delay_ms))
+        parents.append((index, parent.route, parent.priority + ahead, len(parent.children), needs_of(parent), parent.delay_ms))
     return opaque(msgspec.msgpack.encode(parents))
 
 
@@ -196,16 +201,17 @@ def again_of(plan: Plan, restart: Restart, literals: Mapping[int, bytes] = {}) -
         literals: stage index → its new packed arguments.
     """
     stages: list[AgainStage] = []
+    ahead = FINISH_FIRST if plan.finish_first else 0
     for one in restart.stages:
         stage = plan.stages[one.index]
-        stages.append(AgainStage(one.index, stage.route, stage.priority, needs_of(stage), one.is_ready, one.done))
+        stages.append(AgainStage(one.index, stage.route, stage.priority + ahead, needs_of(stage), one.is_ready, one.done))
     return Again(stages, restart.unfinished, restart.failures, [(index, opaque(data)) for index, data in literals.items()])
 
 
-def bearers_of(index: int, stage: StagePlan, stage_at: Any) -> msgspec.Raw:
+def bearers_of(index: int, stage: StagePlan, stage_at: Any, *, finish_first: bool = False) -> msgspec.Raw:
     """The parents that the stage's failure may release because they tolerate it, packed like `releases_of`."""
     bearing = tuple(parent for parent in stage.parents if index in stage_at(parent).tolerates)
-    return releases_of(msgspec.structs.replace(stage, parents=bearing), stage_at)
+    return releases_of(msgspec.structs.replace(stage, parents=bearing), stage_at, finish_first=finish_first)
 
 
 def ranges_of(plan: Plan, delay_ms: int = 0) -> Ranges:
