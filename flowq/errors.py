@@ -18,7 +18,7 @@
     ├── ValueNotStorable          an input or a result that msgspec can't carry
     ├── ValueTooLarge             an input or a result above the limit
     ├── FlowConflict              the id is taken by a flow of another pipeline or with other inputs
-    ├── FlowNotFound · StageNotFound · AmbiguousFlowId
+    ├── FlowNotFound · StageNotFound · ScheduleNotFound · AmbiguousFlowId
     ├── FlowFailed                what `result()` raises
     │   └── FlowDeadlinePassed    it had not completed at its deadline
     ├── FlowCancelled · FlowTimedOut
@@ -253,6 +253,14 @@ class FlowNotFound(FlowqError):
             f"no flow {flow_id!r} here",
             "it may have been pruned, or live in another namespace or server: see `flowq list`",
         )
+
+
+class ScheduleNotFound(FlowqError):
+    """There is no schedule of this id."""
+
+    def __init__(self, schedule_id: str) -> None:
+        super().__init__(f"there is no schedule {shown(schedule_id)}", "see `flowq schedule list`")
+        self.schedule_id = schedule_id
 
 
 class AmbiguousFlowId(FlowqError):

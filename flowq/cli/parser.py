@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "retry": "run again what failed in a flow",
     "pause": "begin nothing new of a queue, a pipeline or a flow",
     "resume": "go on with what was paused",
+    "schedule": "run pipelines again and again: by cron or at intervals",
     "result": "wait for a flow and print its result",
     "artifact": "download what a stage made",
     "doctor": "check server, storage and workers; each finding with its fix",

@@ -15,6 +15,7 @@ import msgspec
 from flowq.engine.backend import Backend, StorageReader
 from flowq.engine.handle import FlowHandle, Opened
 from flowq.engine.pausing import Pausing
+from flowq.engine.scheduling import Scheduling
 from flowq.errors import AmbiguousFlowId, DurabilityUnavailable, FlowConflict, FlowNotFound, InvalidValue, StorageNotConfigured
 from flowq.model.artifact import Artifact, bound_reader
 from flowq.model.duration import Duration
@@ -44,7 +45,7 @@ _DURABILITIES = (None, "fsync")
 _inputs = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 
 
-class FlowProducer(Pausing):
+class FlowProducer(Pausing, Scheduling):
     """A client that adds flows to a server and steers them. Use it with `async with`; one per process is enough.
 
     Args:

@@ -127,6 +127,10 @@ class FlowSpec(Generic[R_co]):
         options = FlowOptions.checked(
             id=id, tenant=tenant, tags=tags, priority=priority, delay=delay, start_at=start_at, deadline=deadline
         )
+        return self.optioned(options)
+
+    def optioned(self, options: FlowOptions) -> FlowSpec[R_co]:
+        """The same flow with options that were checked already."""
         return FlowSpec(
             self.plan, self.literals, self.inputs,
             output_literal=self.output_literal, result_type=self.result_type, options=options,

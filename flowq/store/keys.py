@@ -30,6 +30,9 @@ CLOSING: Final = ":closing"
 DAMAGED: Final = ":damaged"
 PAUSED: Final = ":paused"
 ASIDE: Final = ":o:"
+SCHEDULES: Final = ":schedules"
+FIRED: Final = ":fired"
+FIRINGS: Final = ":firings"
 WAKE_CHANNEL: Final = ":wake:"
 ENDED_CHANNEL: Final = ":ended:"
 
@@ -37,6 +40,7 @@ _TAGGED: Final = {
     "FLOW": FLOW, "PLAN": PLAN, "LANES": LANES, "LANE": LANE, "PARKED": PARKED, "HOLDER": HOLDER, "RUNNING": RUNNING,
     "FINISHED": FINISHED, "DUE": DUE, "HOLDERS": HOLDERS, "EVENTS": EVENTS, "LIVE": LIVE,
     "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "DAMAGED": DAMAGED, "PAUSED": PAUSED, "ASIDE": ASIDE,
+    "SCHEDULES": SCHEDULES, "FIRED": FIRED, "FIRINGS": FIRINGS,
     "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
 }  # fmt: skip
 
@@ -58,6 +62,9 @@ PERMANENT: Final[dict[str, str]] = {
     CLOSING: "flows whose cancellation is under way",
     PAUSED: "queues and pipelines that are paused; deleted when empty",
     ASIDE: "one per paused pipeline or flow that has ready stages: these; deleted when it is resumed, or the flow ends",
+    SCHEDULES: "schedules, until they are removed",
+    FIRED: "what became of the latest firing of each schedule",
+    FIRINGS: "when each schedule fires next",
 }
 
 

@@ -127,6 +127,7 @@ class Views:
                     id=holder, name=info.name, queues=info.queues, stages=info.stages,
                     running=running + (known.running if known else 0), lease_seconds=(deadline - now) / 1000,
                     is_alone=info.is_alone,
+                    pipelines=info.pipelines,
                 )  # fmt: skip
         return sorted(by_id.values(), key=lambda worker: worker.name)
 

@@ -150,6 +150,7 @@ class HolderInfo(msgspec.Struct, array_like=True, frozen=True):
         queues, stages, routes: what it serves.
         concurrency: how many stages at once.
         is_alone: whether it is a child for single stages, beside the processes that its worker was asked for.
+        pipelines: the pipelines whose schedules it fires.
     """
 
     name: str
@@ -158,6 +159,7 @@ class HolderInfo(msgspec.Struct, array_like=True, frozen=True):
     routes: tuple[str, ...]
     concurrency: int
     is_alone: bool = False
+    pipelines: tuple[str, ...] = ()
 
 
 class PlanHead(msgspec.Struct, array_like=True, frozen=True):

@@ -101,3 +101,48 @@ def test_what_can_t_be_paused_is_refused(run: Run, words: list[str], code: int, 
     ran = run(*words)
     assert ran.code == code
     assert says in ran.err
+
+
+def test_a_schedule_is_added_listed_run_paused_and_removed(run: Run) -> None:
+    assert run("schedule", "list").err == "there is no schedule\n"
+    words = ("schedule", "add", "nightly", f"{FLOWS}:simple", "-i", "text=abc", "--cron", "0 2 * * *", "--tz", "Europe/Berlin")
+    assert run(*words, "--tag", "beta").err == "schedule nightly is added\n"
+    (schedule,) = json.loads(run("schedule", "list", "-o", "json").out)["data"]
+    assert (schedule["id"], schedule["pipeline"], schedule["inputs"]) == ("nightly", "simple", {"text": "abc", "times": 1})
+    assert schedule["next_at"].endswith("Z")
+    assert schedule["problem"] == ""
+    assert run("schedule", "pause", "nightly").code == 0
+    assert "paused" in run("schedule", "list").out
+    flow_id = run("schedule", "run", "nightly").out.strip()
+    assert flow_id.startswith("nightly@20")
+    assert run("schedule", "resume", "nightly").code == 0
+    assert "0 2 * * * in Europe/Berlin" in run("schedule", "list").out
+    in_the_end_is_known(run, flow_id)
+    assert json.loads(run("result", flow_id, "-o", "json").out)["data"]["result"]["key"]
+    assert run("schedule", "remove", "nightly").err == "schedule nightly is removed\n"
+    assert run("schedule", "remove", "nightly").code == 3
+
+
+def in_the_end_is_known(run: Run, flow_id: str) -> None:
+    for _ in range(100):
+        if run("inspect", flow_id).code == 0:
+            return
+    raise AssertionError(f"no worker has made {flow_id}")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["add"], "which schedule"),
+        (["add", "x"], "which pipeline"),
+        (["add", "x", f"{FLOWS}:simple", "-i", "text=a"], "cron"),
+        (["add", "x", f"{FLOWS}:simple", "-i", "text=a", "--cron", "soon"], "cron"),
+        (["add", "x", f"{FLOWS}:simple", "-i", "text=a", "--every", "5m", "--tz", "Berlin"], "tz"),
+        (["add", "x", f"{FLOWS}:simple", "--every", "5m"], "needs text"),
+        (["add", "x", f"{FLOWS}:simple", "-i", "text=a", "--every", "5m", "--overlap", "both"], "overlap"),
+    ],
+)
+def test_a_schedule_that_makes_no_sense_is_refused(run: Run, words: list[str], says: str) -> None:
+    ran = run("schedule", *words)
+    assert ran.code == 2
+    assert says in ran.err
