@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -80,7 +81,9 @@ def ct_stalls_in_a_thread(number: int) -> int:
 async def ct_progresses(number: int) -> int:
     for step in range(10):
         context().progress(step / 10)
-        await asyncio.sleep(0.06)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.06):
+                await asyncio.Event().wait()
     return number
 
 
