@@ -12,7 +12,21 @@ import msgspec
 from flowq.model.snapshot import SCHEMA_VERSION
 
 # Which fields of snapshots and events are moments. Found by name, so that what a stage returned is never touched.
-_MOMENTS: Final = frozenset({"at", "created_at", "started_at", "ended_at", "ready_at", "due_at"})
+_MOMENTS: Final = frozenset(
+    {
+        "at",
+        "created_at",
+        "started_at",
+        "ended_at",
+        "ready_at",
+        "due_at",
+        "begins_at",
+        "deadline_at",
+        "since",
+        "next_at",
+        "last_at",
+    }
+)
 # What users returned stands in these, as it is.
 _OPAQUE: Final = frozenset({"inputs", "result"})
 _OUTSIDE_ASCII = re.compile(r"[^\x20-\x7e\n]+")

@@ -22,12 +22,14 @@ import msgspec
 from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
 from flowq.engine.child_options import ChildOptions, Known
 from flowq.engine.child_process import DRAIN, STOP
+from flowq.engine.every import run_every
 from flowq.engine.holder import Holder
-from flowq.engine.modules import load_stages
+from flowq.engine.modules import AnyPipeline, load_pipelines, load_stages
 from flowq.engine.overdue import described
 from flowq.engine.parent_link import Note, ParentLink, Ready, Retire
 from flowq.engine.pulse import Pulse
 from flowq.engine.room import WorkerRoom
+from flowq.engine.scheduler import SCHEDULE_SECONDS, Scheduler, makers_of
 from flowq.engine.stage_threads import STRAYS_MAX
 from flowq.engine.worker import host_slots, limited_queues, routes_of
 from flowq.errors import FlowqError
@@ -48,10 +50,13 @@ log = logging.getLogger("flowq.engine")
 class Child:
     """One child process."""
 
-    def __init__(self, link: ParentLink, options: ChildOptions, stages: dict[str, AnyStage]) -> None:
+    def __init__(
+        self, link: ParentLink, options: ChildOptions, stages: dict[str, AnyStage], pipelines: list[AnyPipeline]
+    ) -> None:
         self._link = link
         self._options = options
         self._stages = {name: stage for name, stage in stages.items() if self._serves(stage)}
+        self._makers = makers_of((), ()) if options.is_alone else makers_of(pipelines, stages.values())
         self._pulse = Pulse.attach(options.pulse_fd)
         self._backend: Backend | None = None
         self._holder: Holder | None = None
@@ -64,7 +69,7 @@ class Child:
         routes, suspects = self._routes()
         names = tuple(name for routed in (routes, suspects) for names in routed.values() for name in names)
         alone = any(stage.options.isolation == "process" for stage in self._stages.values())
-        return Known(tuple({**routes, **suspects}), tuple(self._stages), tuple(dict.fromkeys(names)), alone)
+        return Known(tuple({**routes, **suspects}), tuple(self._stages), tuple(dict.fromkeys(names)), alone, tuple(self._makers))
 
     async def work(self) -> None:
         """Works until told to drain or until its lease is lost."""
@@ -97,6 +102,10 @@ class Child:
             on_deadline=self._beat,
         )
         tasks = [asyncio.create_task(self._obey(holder)), asyncio.create_task(self._tick())]
+        if self._makers:
+            scheduler = Scheduler(backend.store, self._makers)
+            firing = run_every(SCHEDULE_SECONDS, scheduler, stop=asyncio.Event(), name="firing schedules")
+            tasks.append(asyncio.create_task(firing))
         threading.Thread(target=self._watch_loop, args=(asyncio.get_running_loop(),), daemon=True, name="flowq-watch").start()
         self._link.say(Ready())
         try:
@@ -140,17 +149,19 @@ class Child:
     def _beat(self) -> None:
         # Also before each stage that has a timeout: one that takes the interpreter's lock at once lets no tick tell of it.
         running = self._holder.running if self._holder else []
-        deadline, first = self._earliest_deadline(self._holder) if self._holder else (math.inf, None)
-        description = described(first) if first is not None and deadline < math.inf else b""
+        deadline, first, will_stall = self._earliest_deadline(self._holder) if self._holder else (math.inf, None, False)
+        description = described(first, will_stall=will_stall) if first is not None and deadline < math.inf else b""
         self._pulse.beat(running=len(running), earliest_deadline=deadline + _OVERDUE_GRACE_SECONDS, first=description)
         self._ticked_at = time.monotonic()
 
-    def _earliest_deadline(self, holder: Holder) -> tuple[float, Claim | None]:
-        # A thread that goes on after its stage's end can't be stopped but with its process. Where one stage runs at a time that
-        # harms nobody; a shared child bears some.
-        is_full = self._options.is_alone or holder.strays >= STRAYS_MAX
-        deadline, first = holder.earliest_deadline
-        return (holder.strayed_at, None) if is_full and holder.strayed_at < deadline else (deadline, first)
+    def _earliest_deadline(self, holder: Holder) -> tuple[float, Claim | None, bool]:
+        # What goes on after its stage's end, or its cancellation, can't be stopped but with its process. Where one stage runs at
+        # a time that harms nobody; a shared child bears some threads.
+        deadline, first, will_stall = holder.earliest_deadline
+        stopped_at = min(holder.strayed_at, holder.cancelled_at) if self._options.is_alone else math.inf
+        if holder.strays >= STRAYS_MAX:
+            stopped_at = holder.strayed_at
+        return (stopped_at, None, False) if stopped_at < deadline else (deadline, first, will_stall)
 
     def _watch_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Finds out which stage blocks the loop: only another thread can."""
@@ -183,7 +194,7 @@ def _live(link: ParentLink) -> None:
     options = link.configuration(ChildOptions)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        child = Child(link, options, load_stages(options.modules))
+        child = Child(link, options, load_stages(options.modules), load_pipelines(options.modules))
     except FlowqError as error:
         link.say(Note("refused", msgspec.to_builtins((error.code, error.problem, error.remedy))))
         return

@@ -62,8 +62,8 @@ class Listener(Protocol):
         """Ends a stage that runs here and whose flow was cancelled."""
         ...
 
-    def close(self, flow_id: str, stages: int) -> None:
-        """Ends what else runs of a flow that has failed at once."""
+    def close(self, flow_id: str, stages: int = 0) -> None:
+        """Ends what else runs of a flow that has failed at once, or ran out of time; `stages`: how many it has, 0: not known."""
         ...
 
     def refused(self, outcome: Outcome, word: str, holder: str) -> None:
@@ -278,6 +278,8 @@ class Conversation:
         for outcome in outcomes:
             if isinstance(outcome, Fail) and outcome.closes:
                 self._listener.close(outcome.flow_id, outcome.closes)
+        for flow_id in answer.late:
+            self._listener.close(flow_id)
         for claim in answer.claims:
             self._listener.start(claim)
         self._idle_until = 0.0

@@ -8,8 +8,10 @@ import time
 from collections.abc import Awaitable, Callable
 
 from flowq.engine.backend import Backend
+from flowq.engine.scheduling import problem_of
 from flowq.errors import FlowNotFound, FlowqError, masked
 from flowq.model.finding import Finding
+from flowq.store.schedules import Schedules
 from flowq.store.snapshots import Snapshots
 from flowq.store.views import Views
 
@@ -30,6 +32,7 @@ async def examine(backend: Backend) -> list[Finding]:
         _rights,
         _workers,
         _queues,
+        _schedules,
         _storage,
     ]
     for check in checks:
@@ -138,6 +141,17 @@ async def _queues(backend: Backend) -> Finding:
             "queues", "warn", f"stages wait in {names}, and no worker serves them there", "start one: `flowq worker MODULE`"
         )
     return Finding("queues", "ok", "every stage that waits has a worker that serves it")
+
+
+async def _schedules(backend: Backend) -> Finding:
+    found = await Schedules(backend.store).every()
+    workers = await Views(backend.store).workers()
+    stuck = [(schedule.id, why) for schedule, latest, _ in found if (why := problem_of(schedule, workers) or latest.note)]
+    if stuck:
+        shown = "; ".join(f"{schedule_id}: {why}" for schedule_id, why in stuck[:3])
+        more = f", and {len(stuck) - 3} more" if len(stuck) > 3 else ""
+        return Finding("schedules", "warn", shown + more, "see `flowq schedule list`; start a worker with the module that has it")
+    return Finding("schedules", "ok", f"{len(found)} schedules, and a worker for each" if found else "there is no schedule")
 
 
 async def _storage(backend: Backend) -> Finding:

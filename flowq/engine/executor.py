@@ -21,8 +21,9 @@ from flowq.artifacts.storage import Storage
 from flowq.engine import context as stage_contexts
 from flowq.engine.context import StageContext
 from flowq.engine.policy import MAX_CRASHES, Poisoned, after_error, failure_of
+from flowq.engine.stage_clock import StageClock
 from flowq.engine.stage_threads import StageThreads
-from flowq.errors import CorruptState, StageTimedOut, StorageNotConfigured, ValueTooLarge
+from flowq.errors import CorruptState, StageStalled, StageTimedOut, StorageNotConfigured, ValueTooLarge
 from flowq.model.artifact import bound_reader
 from flowq.model.failure import StageFailure, unpacked
 from flowq.model.outcome import Claim, Complete, Fail, Outcome, Progress, Release, Skip, opaque
@@ -70,10 +71,10 @@ class Executor:
         self._on_progress = on_progress
         self._on_group = on_group
 
-    async def run(self, claim: Claim, running: Callable[[StageContext], None]) -> Outcome | None:
+    async def run(self, claim: Claim, running: Callable[[StageContext, StageClock], None]) -> Outcome | None:
         """Runs a stage and returns what became of it; None: it was cancelled, and nobody waits for an answer.
 
-        `running` is told the stage's context before its function is called.
+        `running` is told the stage's context and clock before its function is called.
         """
         plan: StoredPlan | None = None
         stage: StagePlan | None = None
@@ -83,8 +84,9 @@ class Executor:
             if not plan.holds(claim.index):
                 await plan.load(claim.index)
             stage = plan.stage(claim.index)
-            stage_context = self._context_for(claim, stage, plan)
-            running(stage_context)
+            clock = StageClock(stage)
+            stage_context = self._context_for(claim, stage, plan, clock)
+            running(stage_context, clock)
             if claim.crashes >= MAX_CRASHES:
                 raise Poisoned(claim.crashes, await self._store.last_crash(claim.flow_id, claim.index))
             function = self._stages[stage.stage]
@@ -92,7 +94,7 @@ class Executor:
             if not inputs.pop(CONDITION, True):
                 return Skip(*claim.run, opaque(_pack(None)), _NOTHING, plan.releases(claim.index))
             arguments = function.signature.arguments(inputs)
-            result = await self._call(function, stage, stage_context, arguments)
+            result = await self._call(function, clock, stage_context, arguments)
             return await self._completed(claim, function, stage_context, result, plan)
         except asyncio.CancelledError as error:
             if error.args and error.args[0] is GivenBack:
@@ -116,10 +118,15 @@ class Executor:
         """Lets go of the threads; functions that still run in them go on, refused by their tokens."""
         self.threads.close()
 
-    def _context_for(self, claim: Claim, stage: StagePlan, plan: StoredPlan) -> StageContext:
+    def _context_for(self, claim: Claim, stage: StagePlan, plan: StoredPlan, clock: StageClock) -> StageContext:
+        def progressed(fraction: float, message: str) -> None:
+            clock.progressed()
+            self._on_progress(Progress(*claim.run, fraction, message))
+
+        ends_in_ms = min((ms for ms in (stage.timeout_ms, claim.deadline_in_ms) if ms is not None), default=None)
         deadline = None
-        if stage.timeout_ms is not None:
-            deadline = datetime.datetime.now(datetime.UTC) + datetime.timedelta(milliseconds=stage.timeout_ms)
+        if ends_in_ms is not None:
+            deadline = datetime.datetime.now(datetime.UTC) + datetime.timedelta(milliseconds=ends_in_ms)
         return StageContext(
             claim.flow_id,
             stage.name,
@@ -129,7 +136,7 @@ class Executor:
             children=plan.names(stage.children),
             deadline=deadline,
             storage=self._storage,
-            on_progress=lambda fraction, message: self._on_progress(Progress(*claim.run, fraction, message)),
+            on_progress=progressed,
             on_group=self._on_group,
         )
 
@@ -154,21 +161,18 @@ class Executor:
             raise StorageNotConfigured("a child's result lies in artifact storage")
         return await self._storage.in_thread(unspill, self._storage, data)
 
-    async def _call(self, function: AnyStage, stage: StagePlan, stage_context: StageContext, arguments: dict[str, Any]) -> Any:
+    async def _call(self, function: AnyStage, clock: StageClock, stage_context: StageContext, arguments: dict[str, Any]) -> Any:
         entered = stage_contexts.enter(stage_context)
         reader = bound_reader.set(self._storage)
         try:
-            if stage.timeout_ms is None:
+            if not clock.is_limited:
                 return await self._work(function, arguments)
-            clock = asyncio.timeout(stage.timeout_ms / 1000)
             try:
                 async with clock:
                     return await self._work(function, arguments)
-            except TimeoutError:
-                if not clock.expired():
-                    raise
+            except (StageTimedOut, StageStalled):
                 stage_context.cancel()
-                raise StageTimedOut(stage.name, stage.timeout_ms / 1000) from None
+                raise
         finally:
             bound_reader.reset(reader)
             stage_contexts.leave(entered)

@@ -11,9 +11,11 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from flowq.engine.backend import Backend
 from flowq.engine.overrides import overridden
+from flowq.engine.pausing import PausableFlow
 from flowq.engine.results import read_result
 from flowq.errors import (
     FlowCancelled,
+    FlowDeadlinePassed,
     FlowFailed,
     FlowNotFound,
     FlowqError,
@@ -28,6 +30,7 @@ from flowq.model.failure import Failure
 from flowq.model.plan import Plan
 from flowq.model.restart import restart
 from flowq.model.snapshot import FlowSnapshot
+from flowq.model.timing import OUT_OF_TIME
 from flowq.store.feed import Feed, named
 from flowq.store.snapshots import Snapshots
 from flowq.store.views import FLOW_STATES, Views
@@ -46,7 +49,7 @@ class Opened(NamedTuple):
     feed: Feed
 
 
-class FlowHandle(Generic[R]):
+class FlowHandle(PausableFlow, Generic[R]):
     """A flow. Get one from `producer.add` or `producer.flow`.
 
     Attributes:
@@ -247,6 +250,8 @@ class FlowHandle(Generic[R]):
     async def _failure(self) -> FlowqError:
         snapshot = await self.inspect()
         stage = snapshot.stage(snapshot.root_cause) if snapshot.root_cause else None
+        if stage is None and snapshot.fail_reason == OUT_OF_TIME:
+            return FlowDeadlinePassed(self.id)
         failure = stage.failure if stage and stage.failure else Failure("Unknown", "the flow's record does not say why")
         return FlowFailed(self.id, stage.name if stage else "?", failure.error_type, failure.message, failure.traceback)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import logging
 import math
 import secrets
@@ -21,10 +20,12 @@ from flowq.engine.context import StageContext
 from flowq.engine.conversation import Conversation
 from flowq.engine.executor import Executor, GivenBack
 from flowq.engine.room import WorkerRoom
+from flowq.engine.stage_clock import StageClock
 from flowq.errors import FlowqError
 from flowq.model.outcome import Claim, Outcome, Progress
 from flowq.pipeline.stage import AnyStage
 from flowq.store.store import Store
+from flowq.store.views import Views
 from flowq.store.wakeups import Wakeups
 
 log = logging.getLogger("flowq.engine")
@@ -42,7 +43,12 @@ class _Run(msgspec.Struct):
     task: asyncio.Task[None]
     claim: Claim
     context: StageContext | None = None
-    deadline: float = math.inf
+    clock: StageClock | None = None
+    cancelled_at: float = math.inf
+
+    @property
+    def ends_at(self) -> float:
+        return math.inf if self.clock is None else self.clock.ends_at
 
 
 class Holder:
@@ -95,10 +101,17 @@ class Holder:
         return [run.claim for run in self._running.values()]
 
     @property
-    def earliest_deadline(self) -> tuple[float, Claim | None]:
-        """When the first running stage must have ended, by `time.monotonic()`, and which it is; inf: none has to."""
-        first = min(self._running.values(), key=lambda run: run.deadline, default=None)
-        return (first.deadline, first.claim) if first is not None else (math.inf, None)
+    def earliest_deadline(self) -> tuple[float, Claim | None, bool]:
+        """When the first running stage must have ended, by `time.monotonic()`, which, and whether it stalls; inf: none has to."""
+        first = min(self._running.values(), key=lambda run: run.ends_at, default=None)
+        if first is None or first.clock is None:
+            return math.inf, None, False
+        return first.ends_at, first.claim, first.clock.will_stall
+
+    @property
+    def cancelled_at(self) -> float:
+        """Since when the oldest of the cancelled stages that still run is so, by `time.monotonic()`; inf: none is."""
+        return min((run.cancelled_at for run in self._running.values()), default=math.inf)
 
     @property
     def strays(self) -> int:
@@ -164,10 +177,11 @@ class Holder:
         if run is not None:
             if run.context is not None:
                 run.context.cancel()
+            run.cancelled_at = min(run.cancelled_at, time.monotonic())
             run.task.cancel()
 
-    def close(self, flow_id: str, stages: int) -> None:
-        """Ends what else runs of a flow that has failed at once. Should this process die first, a duty of others does it."""
+    def close(self, flow_id: str, stages: int = 0) -> None:
+        """Ends what else runs of a flow that is over: see `Listener`. Should this process die first, a duty of others does it."""
         task = asyncio.create_task(self._close(flow_id, stages))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -184,13 +198,11 @@ class Holder:
     async def _run(self, key: _RunKey, claim: Claim) -> None:
         run = self._running[key]
 
-        def running(context: StageContext) -> None:
-            run.context = context
+        def running(context: StageContext, clock: StageClock) -> None:
+            run.context, run.clock = context, clock
             run.task.set_name(f"{context.stage} of flow {context.flow_id}")
-            if context.deadline is not None:
-                run.deadline = time.monotonic() + (context.deadline - datetime.datetime.now(datetime.UTC)).total_seconds()
-                if self._on_deadline is not None:
-                    self._on_deadline()
+            if clock.is_limited and self._on_deadline is not None:
+                self._on_deadline()
 
         try:
             outcome = await self._executor.run(claim, running)
@@ -204,7 +216,7 @@ class Holder:
 
     async def _close(self, flow_id: str, stages: int) -> None:
         with contextlib.suppress(FlowqError):
-            await self._store.cancel(flow_id, "", stages)
+            await self._store.cancel(flow_id, "", stages or (await Views(self._store).header(flow_id)).stages)
 
     def _leave(self, key: _RunKey) -> None:
         run = self._running.pop(key, None)

@@ -102,6 +102,16 @@ def load_stages(targets: tuple[str, ...]) -> dict[str, AnyStage]:
     return stages
 
 
+def load_pipelines(targets: tuple[str, ...]) -> list[AnyPipeline]:
+    """Imports modules and returns the pipelines that they define or import.
+
+    Raises:
+        ModuleNotLoaded: a module can't be had.
+    """
+    values = [value for target in targets for value in vars(load_module(target)).values()]
+    return [value for value in values if isinstance(value, Pipeline)]
+
+
 def _missing(target: str) -> ModuleNotLoaded:
     return ModuleNotLoaded(f"there is no module {target!r}", "name it with dots from the current directory, or give its .py path")
 

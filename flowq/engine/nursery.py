@@ -166,8 +166,9 @@ class Nurse:
         if ended.exit_code != 0 and not self._told_to_drain.is_set() and self._refused is None:
             log.warning("child %s (pid %d) was lost: %s", self._template.name, ended.pid, cause)
         try:
-            if overdue and await time_out(self._store, holder, overdue):
-                self._is_expected = True  # the culprit is known: nobody else is to blame
+            # The culprit is known, or was over already and only would not go: nobody else is to blame.
+            if self._is_overdue and (not overdue or await time_out(self._store, holder, overdue)):
+                self._is_expected = True
             await rescue(self._store, holder, cause, is_crash=not self._is_expected)
         except (FlowqError, OSError) as error:  # the rescuers find them when the lease is over
             log.warning("the stages of child %s could not be rescued: %s", self._template.name, error)
@@ -194,7 +195,9 @@ class Nurse:
             self._known.set_result(known)
         self.routes = known.routes
         options = self._template
-        info = HolderInfo(options.name, known.queues, known.stages, known.routes, options.concurrency, options.is_alone)
+        info = HolderInfo(
+            options.name, known.queues, known.stages, known.routes, options.concurrency, options.is_alone, known.pipelines
+        )
         try:
             for tag in self._store.partitions:
                 await self._store.register(tag, self.holder, self._lease_ms, info)

@@ -11,7 +11,7 @@ import secrets
 import msgspec
 
 from flowq.engine.executor import after_run_error
-from flowq.errors import StageTimedOut
+from flowq.engine.stage_clock import out_of_time
 from flowq.model.outcome import Claim
 from flowq.store.store import Store
 
@@ -19,9 +19,14 @@ from flowq.store.store import Store
 _LINE = 9
 
 
-def described(claim: Claim) -> bytes:
-    """What has to be known of a run to report on it: the claim without what the stage was given, which may be large."""
-    return msgspec.msgpack.encode(msgspec.structs.replace(claim, literals=b"", results=None))
+def described(claim: Claim, *, will_stall: bool = False) -> bytes:
+    """What has to be known of a run to report on it: the claim without what the stage was given, which may be large.
+
+    Args:
+        claim: the run's.
+        will_stall: whether it is to end because it tells no progress.
+    """
+    return msgspec.msgpack.encode((msgspec.structs.replace(claim, literals=b"", results=None), will_stall))
 
 
 async def time_out(store: Store, holder: str, description: bytes) -> bool:
@@ -36,13 +41,13 @@ async def time_out(store: Store, holder: str, description: bytes) -> bool:
         Whether it was reported; False: it can't be told what to report.
     """
     try:
-        claim = msgspec.msgpack.decode(description, type=Claim)
+        claim, has_stalled = msgspec.msgpack.decode(description, type=tuple[Claim, bool])
     except msgspec.DecodeError:
         return False
     plan = await store.plan(claim.flow_id, claim.plan)
     await plan.load(claim.index)
     stage = plan.stage(claim.index)
-    outcome = after_run_error(StageTimedOut(stage.name, (stage.timeout_ms or 0) / 1000), stage, claim, plan)
+    outcome = after_run_error(out_of_time(stage, has_stalled=has_stalled), stage, claim, plan)
     tag = store.keys.tag_of(claim.flow_id)
     answer = await store.exchange(tag, holder, _LINE, 1, secrets.token_urlsafe(8), [outcome], [], [], 0, parks=False)
     return answer is not None and not answer.verdicts

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import msgspec
 
-from flowq.errors import InvalidValue, RetryAfter, StageTimedOut, Unrecoverable, ValueNotStorable, ValueTooLarge, WrongArguments
+from flowq.errors import (
+    InvalidValue,
+    RetryAfter,
+    StageStalled,
+    StageTimedOut,
+    Unrecoverable,
+    ValueNotStorable,
+    ValueTooLarge,
+    WrongArguments,
+)
 from flowq.model.duration import to_ms
 from flowq.model.failure import Failure, FailureKind
 from flowq.model.outcome import Claim, Fail, Outcome, Retry, opaque
@@ -68,4 +77,6 @@ def _kind(error: BaseException) -> FailureKind:
         return "poisoned"
     if isinstance(error, StageTimedOut):
         return "timeout"
+    if isinstance(error, StageStalled):
+        return "stalled"
     return "unrecoverable" if isinstance(error, _HOPELESS) else "error"

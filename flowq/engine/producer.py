@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from itertools import islice
 from os import PathLike
 from types import TracebackType
@@ -12,13 +13,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast, overload
 from flowq.engine.adding import added
 from flowq.engine.backend import Backend, StorageReader
 from flowq.engine.handle import FlowHandle, Opened
+from flowq.engine.pausing import Pausing
+from flowq.engine.scheduling import Scheduling
 from flowq.engine.search import Wanted, found_id, listed
 from flowq.errors import DurabilityUnavailable, InvalidValue, StorageNotConfigured
 from flowq.model.artifact import Artifact, bound_reader
+from flowq.model.duration import Duration
 from flowq.model.finding import Finding
 from flowq.model.names import check_flow_id
 from flowq.model.snapshot import FlowSummary, WorkerSnapshot
 from flowq.model.spec import FlowOptions, FlowSpec
+from flowq.model.timing import Deadline
 from flowq.pipeline import Node, Pipeline, to_spec
 from flowq.settings import Settings
 from flowq.store.feed import Feed
@@ -34,7 +39,7 @@ BULK = 250
 _DURABILITIES = (None, "fsync")
 
 
-class FlowProducer:
+class FlowProducer(Pausing, Scheduling):
     """A client that adds flows to a server and steers them. Use it with `async with`; one per process is enough.
 
     Args:
@@ -121,11 +126,12 @@ class FlowProducer:
     @overload
     async def add(
         self, flow: FlowSpec[R], *, id: str | None = ..., tenant: str = ..., tags: Sequence[str] = ..., priority: int = ...,
+        delay: Duration | None = ..., start_at: datetime | None = ..., deadline: Deadline | None = ...,
     ) -> FlowHandle[R]: ...  # fmt: skip
     @overload
     async def add(
         self, flow: Node | Mapping[str, Any], *, id: str | None = ..., tenant: str = ..., tags: Sequence[str] = ...,
-        priority: int = ...,
+        priority: int = ..., delay: Duration | None = ..., start_at: datetime | None = ..., deadline: Deadline | None = ...,
     ) -> FlowHandle[Any]: ...  # fmt: skip
     async def add(
         self,
@@ -135,6 +141,9 @@ class FlowProducer:
         tenant: str = "",
         tags: Sequence[str] = (),
         priority: int = 0,
+        delay: Duration | None = None,
+        start_at: datetime | None = None,
+        deadline: Deadline | None = None,
     ) -> FlowHandle[Any]:
         """Adds a flow, all or nothing.
 
@@ -147,6 +156,9 @@ class FlowProducer:
             tenant: whose it is.
             tags: words to find it by.
             priority: larger runs first; 0 by default.
+            delay: it begins so long after it was added.
+            start_at: it begins then, a datetime with a time zone; at once if that is over.
+            deadline: so long after it was added, or then, what has not completed is cancelled, and the flow has failed.
 
         Raises:
             FlowConflict: the id is taken by a flow of another pipeline or with other inputs; says which.
@@ -154,8 +166,10 @@ class FlowProducer:
             ServerError: the server can't be used.
         """
         spec: FlowSpec[Any] = to_spec(flow)
-        if id is not None or tenant or tags or priority:
-            options = FlowOptions.checked(id=id, tenant=tenant, tags=tags, priority=priority)
+        options = FlowOptions.checked(
+            id=id, tenant=tenant, tags=tags, priority=priority, delay=delay, start_at=start_at, deadline=deadline
+        )
+        if options != FlowOptions():
             spec = FlowSpec(
                 spec.plan, spec.literals, spec.inputs,
                 output_literal=spec.output_literal, result_type=spec.result_type, options=options,

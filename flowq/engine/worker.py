@@ -17,6 +17,7 @@ from flowq.engine.every import run_every
 from flowq.engine.holder import Holder, new_holder_id
 from flowq.engine.lease import LEASE_MS, LeaseKeeper
 from flowq.engine.room import WorkerRoom
+from flowq.engine.scheduler import SCHEDULE_SECONDS, Makers, Scheduler, makers_of
 from flowq.engine.slots import SLOTS_MAX, QueueSlots
 from flowq.errors import DefinitionError, FlowqError, InvalidValue, StageNameTaken
 from flowq.model.duration import Duration, to_ms
@@ -93,7 +94,9 @@ class Worker:
         if isinstance(concurrency, bool) or not 1 <= concurrency <= CONCURRENCY_MAX:
             raise InvalidValue("concurrency", concurrency, f"a whole number from 1 to {CONCURRENCY_MAX:,}")
         self._concurrency = concurrency
+        pipelines, stages = list(pipelines), list(stages)
         self._stages = served_stages(pipelines, stages)
+        self._makers = makers_of(pipelines, self._stages.values())
         if queues is not None and not isinstance(cast("object", queues), Mapping):
             raise InvalidValue("queues", queues, 'a dict such as {"gpu": 1, "cpu": None}')
         for queue, slots in (queues or {}).items():
@@ -128,7 +131,7 @@ class Worker:
             slots = host_slots(self._settings.namespace, self._queues or {})
             if slots is not None:
                 house.callback(slots.close)
-            for duty in background_duties(backend, over := asyncio.Event()):
+            for duty in background_duties(backend, over := asyncio.Event(), self._makers):
                 house.push_async_callback(end, asyncio.create_task(duty))
             house.callback(over.set)
             while not self._stopping.is_set():
@@ -160,7 +163,9 @@ class Worker:
         store, holder_id = backend.store, new_holder_id(self._name)
         routes = routes_of(self._stages.values(), self._queues)
         room = WorkerRoom(routes, self._concurrency, slots=slots, limited=limited_queues(self._queues))
-        info = HolderInfo(self._name, tuple(routes), tuple(self._stages), room.routes, self._concurrency)
+        info = HolderInfo(
+            self._name, tuple(routes), tuple(self._stages), room.routes, self._concurrency, pipelines=tuple(self._makers)
+        )
         for tag in store.partitions:
             await store.register(tag, holder_id, self._lease_ms, info)
         self._holder = Holder(store, holder_id, room, self._stages, backend.storage, self._concurrency)
@@ -245,7 +250,7 @@ def default_name() -> str:
     return f"{socket.gethostname().split('.')[0][:40]}-{os.getpid()}"
 
 
-def background_duties(backend: Backend, over: asyncio.Event) -> list[Coroutine[Any, Any, None]]:
+def background_duties(backend: Backend, over: asyncio.Event, makers: Makers | None = None) -> list[Coroutine[Any, Any, None]]:
     """The duties of a process that keeps the house in order, as coroutines."""
     store, views = backend.store, Views(backend.store)
     duties: list[Coroutine[Any, Any, None]] = [
@@ -253,6 +258,8 @@ def background_duties(backend: Backend, over: asyncio.Event) -> list[Coroutine[A
         run_every(_CLOSE_SECONDS, Closer(store, views), stop=over, name="finishing cancellations"),
         run_every(_PRUNE_SECONDS, Pruner(store, views), stop=over, name="pruning"),
     ]
+    if makers:
+        duties.append(run_every(SCHEDULE_SECONDS, Scheduler(store, makers), stop=over, name="firing schedules"))
     if backend.storage is not None:
         sweeper = Sweeper(views, lambda: backend.storage)
         duties.append(run_every(_SWEEP_SECONDS, sweeper, stop=over, name="sweeping"))

@@ -18,8 +18,10 @@
     ├── ValueNotStorable          an input or a result that msgspec can't carry
     ├── ValueTooLarge             an input or a result above the limit
     ├── FlowConflict              the id is taken by a flow of another pipeline or with other inputs
-    ├── FlowNotFound · StageNotFound · AmbiguousFlowId
-    ├── FlowFailed · FlowCancelled · FlowTimedOut          what `result()` raises
+    ├── FlowNotFound · StageNotFound · ScheduleNotFound · AmbiguousFlowId
+    ├── FlowFailed                what `result()` raises
+    │   └── FlowDeadlinePassed    it had not completed at its deadline
+    ├── FlowCancelled · FlowTimedOut
     ├── NoStageContext            context() outside a stage
     ├── ServerError               Redis/Valkey
     │   ├── ServerNotConfigured · ServerUnreachable · ServerRefusedLogin · ServerForbids · NotARedisServer
@@ -36,7 +38,7 @@
     │   ├── DataDirectoryUnusable · EmbeddedServerMissing · EmbeddedServerFailed
     ├── ProgramFailed · ProgramStalled · ProgramTimedOut · ProgramStopped · ProgramNotStarted    what `context().run` raises
     ├── SlotsUnusable             the host's queue slots can't be kept in this directory
-    └── StageTimedOut
+    └── StageTimedOut · StageStalled
     Unrecoverable · RetryAfter    raised by stages; not errors of flowq
 
 An error builds its message from its fields: what happened, to what, what to do. `problem` and `remedy` are kept
@@ -60,7 +62,17 @@ from flowq.errors.definition import (
     UnknownField,
 )
 from flowq.errors.embedded import DataDirectoryUnusable, EmbeddedError, EmbeddedServerFailed, EmbeddedServerMissing
-from flowq.errors.flows import AmbiguousFlowId, FlowCancelled, FlowConflict, FlowFailed, FlowNotFound, FlowTimedOut, StageNotFound
+from flowq.errors.flows import (
+    AmbiguousFlowId,
+    FlowCancelled,
+    FlowConflict,
+    FlowDeadlinePassed,
+    FlowFailed,
+    FlowNotFound,
+    FlowTimedOut,
+    ScheduleNotFound,
+    StageNotFound,
+)
 from flowq.errors.root import FlowqError, masked, shown
 from flowq.errors.running import (
     NoStageContext,
@@ -70,6 +82,7 @@ from flowq.errors.running import (
     ProgramStopped,
     ProgramTimedOut,
     SlotsUnusable,
+    StageStalled,
     StageTimedOut,
 )
 from flowq.errors.server import (
@@ -123,6 +136,7 @@ __all__ = [
     "EmbeddedServerMissing",
     "FlowCancelled",
     "FlowConflict",
+    "FlowDeadlinePassed",
     "FlowFailed",
     "FlowHasCycle",
     "FlowIsEmpty",
@@ -143,6 +157,7 @@ __all__ = [
     "ResultDoesNotFit",
     "ResultNotReady",
     "RetryAfter",
+    "ScheduleNotFound",
     "SchemaNewer",
     "ServerError",
     "ServerEvicts",
@@ -157,6 +172,7 @@ __all__ = [
     "SlotsUnusable",
     "StageNameTaken",
     "StageNotFound",
+    "StageStalled",
     "StageTimedOut",
     "StorageError",
     "StorageForbids",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowq.errors.root import FlowqError
+from flowq.errors.root import FlowqError, shown
 
 _IDS_MAX = 5
 
@@ -91,3 +91,26 @@ class FlowTimedOut(FlowqError, TimeoutError):
 
     def __init__(self, flow_id: str, seconds: float) -> None:
         super().__init__(f"flow {flow_id!r} has not ended after {seconds:g} s", "it goes on: wait longer, or cancel it")
+
+
+class ScheduleNotFound(FlowqError):
+    """There is no schedule of this id."""
+
+    def __init__(self, schedule_id: str) -> None:
+        super().__init__(f"there is no schedule {shown(schedule_id)}", "see `flowq schedule list`")
+        self.schedule_id = schedule_id
+
+
+class FlowDeadlinePassed(FlowFailed):
+    """The flow had not completed at its deadline."""
+
+    def __init__(self, flow_id: str) -> None:
+        FlowqError.__init__(
+            self,
+            f"flow {flow_id!r} failed: its deadline passed",
+            f"see `flowq inspect {flow_id}`; `flowq retry {flow_id}` runs what has not completed, without a deadline",
+        )
+        self.flow_id = flow_id
+        self.stage = self.traceback = ""
+        self.error_type = "FlowDeadlinePassed"
+        self.message = "its deadline passed"

@@ -88,3 +88,13 @@ class StageTimedOut(FlowqError):
         super().__init__(
             f"stage {stage} ran longer than its timeout of {seconds:g} s", "raise timeout= on the stage, or make it faster"
         )
+
+
+class StageStalled(FlowqError):
+    """The stage told no progress for too long."""
+
+    def __init__(self, stage: str, seconds: float) -> None:
+        super().__init__(
+            f"stage {stage} told no progress for {seconds:g} s",
+            "call context().progress(…) more often, or raise stall= on the stage",
+        )

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-FailureKind = Literal["error", "timeout", "poisoned", "unrecoverable"]
+FailureKind = Literal["error", "timeout", "poisoned", "unrecoverable", "stalled"]
 
 # The msgpack extension that stands for a failure where a result would be.
 FAILURE_CODE = 2
@@ -24,7 +24,8 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
         error_type: the exception's class name.
         message: its text, at most 500 characters.
         traceback: at most the last 2,500 characters of its traceback, without the values of variables.
-        kind: `error`; `timeout`; `poisoned` (it crashed its process too often); `unrecoverable` (the stage said so).
+        kind: `error`; `timeout`; `stalled` (it told no progress); `poisoned` (it crashed its process too often);
+            `unrecoverable` (the stage said so).
     """
 
     error_type: str

@@ -48,6 +48,7 @@ class Claim(msgspec.Struct):
         literals: its literal arguments, packed; empty: none.
         results: child index → its packed result; None: too large to come with the claim, read them in pages.
         route: where it was claimed: `queue:stage`, with "!" behind it for a suspect.
+        deadline_in_ms: how long before the flow's deadline it was claimed; None: it has none.
     """
 
     flow_id: str
@@ -61,6 +62,7 @@ class Claim(msgspec.Struct):
     literals: bytes
     results: dict[int, bytes] | None
     route: str
+    deadline_in_ms: int | None = None
 
     @property
     def run(self) -> tuple[str, int, int, str]:
@@ -176,6 +178,7 @@ class Exchanged(msgspec.Struct, frozen=True):
         verdicts: the outcomes that were not applied.
         claims: what to run.
         cancelled: (flow, index, fence) of running stages whose flow was cancelled.
+        late: flows whose deadline has passed in this moment, to be ended.
     """
 
     now: int
@@ -183,3 +186,4 @@ class Exchanged(msgspec.Struct, frozen=True):
     verdicts: list[Verdict]
     claims: list[Claim]
     cancelled: list[tuple[str, int, int]]
+    late: list[str]

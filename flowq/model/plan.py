@@ -59,6 +59,8 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
         children: indexes of all stages it waits for, ascending.
         parents: indexes of all stages that wait for it, ascending.
         tolerates: those of `children` whose failure does not keep it from running, ascending.
+        delay_ms: how long it waits after its release.
+        stall_ms: how long one attempt may go without progress; None: no limit.
     """
 
     name: str
@@ -73,6 +75,8 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
     children: tuple[int, ...] = ()
     parents: tuple[int, ...] = ()
     tolerates: tuple[int, ...] = ()
+    delay_ms: int = 0
+    stall_ms: int | None = None
 
     @property
     def route(self) -> str:
@@ -88,12 +92,14 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
         stages: all stages.
         output: how the flow's result is put together from stages' results; `into` of `()` takes one result whole.
         fail_fast: whether a stage's failure ends the flow at once.
+        finish_first: whether its later stages go before the first ones of other flows of the same priority.
     """
 
     pipeline: str
     stages: tuple[StagePlan, ...]
     output: tuple[Binding, ...] = ()
     fail_fast: bool = False
+    finish_first: bool = False
 
     @cached_property
     def digest(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from flowq.model.duration import shown_duration
+from flowq.model.pause import Pause
 from flowq.model.snapshot import Reason, StageSnapshot, WorkerSnapshot
 
 _NAMED_MAX = 3
@@ -20,6 +21,7 @@ def reason_for(
     *,
     is_suspect: bool,
     lost: Mapping[str, str],
+    pause: Pause | None = None,
 ) -> Reason | None:
     """The reason for a stage that neither runs nor has ended; None for those that do.
 
@@ -31,14 +33,19 @@ def reason_for(
         now_ms: the server's time.
         is_suspect: its process died under an earlier run.
         lost: name → state, of stages that failed or were cancelled for good and without which it can't run: see `lost_below`.
+        pause: what keeps it from being claimed, of its flow, its pipeline and its queue.
     """
     if stage.state == "blocked":
         return _blocked(states, lost, flow_state)
     if stage.state == "scheduled":
         seconds = max(0, (stage.ready_at or now_ms) - now_ms) / 1000
+        if not (stage.attempt or stage.failure or stage.history):
+            return Reason("scheduled", f"begins {f'in {shown_duration(seconds)}' if seconds else 'now'}")
         cause = f" after {stage.failure.line}" if stage.failure else ""
         when = f"in {shown_duration(seconds)}" if seconds else "now"
         return Reason("back_off", f"attempt {stage.attempt + 1} of {stage.attempts} begins {when}{cause}")
+    if stage.state == "ready" and pause is not None:
+        return Reason("paused", pause.sentence, (pause.name,))
     if stage.state == "ready":
         return _ready(stage, workers, is_suspect=is_suspect)
     return None

@@ -11,6 +11,7 @@ import msgspec
 
 from flowq.model.artifact import Artifact
 from flowq.model.failure import Failure
+from flowq.model.pause import Pause
 from flowq.model.states import FINAL, FlowState, StageState
 
 SCHEMA_VERSION = 1
@@ -20,7 +21,7 @@ class Reason(msgspec.Struct, frozen=True):
     """Why a stage is not running.
 
     Attributes:
-        code: `children` · `child_failed` · `no_worker` · `busy` · `back_off` · `suspect` · `flow_ended`.
+        code: `children` · `child_failed` · `no_worker` · `busy` · `back_off` · `scheduled` · `paused` · `suspect` · `flow_ended`.
         sentence: the same for people.
         on: what it waits for, or can't run without: stage names, or a queue's name.
     """
@@ -166,6 +167,10 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         critical_path: names of the stages that decide how long it takes.
         result: what the pipeline returns, as plain data; None until completed.
         graph: the stages, children before parents.
+        begins_at: when it begins, or began, if it was to begin later than it was added.
+        deadline_at: when it must have ended.
+        pause: since when it is paused, and by whom, if it is.
+        fail_reason: why it failed as a whole, if not for a stage: `its deadline passed`.
     """
 
     at: int
@@ -181,6 +186,10 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     critical_path: tuple[str, ...] = ()
     result: Any = None
     graph: tuple[StageSnapshot, ...] = ()
+    begins_at: int | None = None
+    deadline_at: int | None = None
+    pause: Pause | None = None
+    fail_reason: str = ""
 
     def stage(self, name: str) -> StageSnapshot:
         """The stage of this name. Raises KeyError."""
@@ -210,6 +219,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         running: how many stages it holds.
         lease_seconds: how long its lease still lasts.
         is_alone: whether it is a child for single stages, beside the processes that its worker was asked for.
+        pipelines: the pipelines whose schedules it fires.
     """
 
     id: str
@@ -219,3 +229,4 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     running: int = 0
     lease_seconds: float = 0.0
     is_alone: bool = False
+    pipelines: tuple[str, ...] = ()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from flowq.errors import InvalidValue
+from flowq.model.duration import Duration
 from flowq.model.names import check_flow_id, check_name
 from flowq.model.plan import Plan
+from flowq.model.timing import Deadline, Timing
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -28,12 +31,14 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
         tenant: whose flow it is; "" for nobody's in particular.
         tags: words to find it by.
         priority: larger runs first.
+        timing: when it begins, and when it must have ended.
     """
 
     id: str | None = None
     tenant: str = ""
     tags: tuple[str, ...] = ()
     priority: int = 0
+    timing: Timing = Timing()
 
     @classmethod
     def checked(
@@ -43,6 +48,9 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
         tenant: str = "",
         tags: Sequence[str] = (),
         priority: int = 0,
+        delay: Duration | None = None,
+        start_at: datetime | None = None,
+        deadline: Deadline | None = None,
     ) -> FlowOptions:
         """The options as users write them, or InvalidValue."""
         if not isinstance(tags, list | tuple) or len(tags) > _TAGS_MAX:
@@ -54,6 +62,7 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
             tenant=check_name(tenant, "tenant") if tenant else "",
             tags=tuple(check_flow_id(tag, "tag") for tag in tags),
             priority=priority,
+            timing=Timing.checked(delay, start_at, deadline),
         )
 
 
@@ -106,13 +115,22 @@ class FlowSpec(Generic[R_co]):
         tenant: str = "",
         tags: Sequence[str] = (),
         priority: int = 0,
+        delay: Duration | None = None,
+        start_at: datetime | None = None,
+        deadline: Deadline | None = None,
     ) -> FlowSpec[R_co]:
-        """The same flow with other options; what is not given goes back to its default.
+        """The same flow with other options, as `FlowProducer.add` has them; what is not given goes back to its default.
 
         Raises:
             InvalidValue: an option is out of range.
         """
-        options = FlowOptions.checked(id=id, tenant=tenant, tags=tags, priority=priority)
+        options = FlowOptions.checked(
+            id=id, tenant=tenant, tags=tags, priority=priority, delay=delay, start_at=start_at, deadline=deadline
+        )
+        return self.optioned(options)
+
+    def optioned(self, options: FlowOptions) -> FlowSpec[R_co]:
+        """The same flow with options that were checked already."""
         return FlowSpec(
             self.plan, self.literals, self.inputs,
             output_literal=self.output_literal, result_type=self.result_type, options=options,

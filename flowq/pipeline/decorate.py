@@ -40,6 +40,7 @@ def stage(
     timeout: Duration | None = None,
     priority: int = 0,
     isolation: Isolation = "thread",
+    stall: Duration | None = None,
 ) -> StageDecorator: ...
 def stage(
     fn: Callable[..., Any] | None = None,
@@ -52,6 +53,7 @@ def stage(
     timeout: Duration | None = None,
     priority: int = 0,
     isolation: Isolation = "thread",
+    stall: Duration | None = None,
 ) -> Any:
     """Makes a stage of a function: `@stage`, or `@stage(queue="gpu", attempts=2)`.
 
@@ -65,6 +67,7 @@ def stage(
         priority: larger runs first, among the stages of one queue.
         isolation: `thread`: in a thread (`async def`: in the loop) of a shared process; `process`: in a process of its own,
             which can be killed.
+        stall: how long one attempt may go without a `context().progress(…)`; default: no limit.
 
     Raises:
         InvalidValue: an option is out of range.
@@ -72,7 +75,7 @@ def stage(
         DefinitionError: the function can't be a stage.
     """
     options = StageOptions().changed(
-        queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation
+        queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation, stall=stall
     )
 
     def decorated(fn: Callable[..., Any]) -> AnyStage:
@@ -98,6 +101,7 @@ def declare(
     timeout: Duration | None = None,
     priority: int = 0,
     isolation: Isolation = "thread",
+    stall: Duration | None = None,
 ) -> Stage[P, R]: ...
 @overload
 def declare(
@@ -110,6 +114,7 @@ def declare(
     timeout: Duration | None = None,
     priority: int = 0,
     isolation: Isolation = "thread",
+    stall: Duration | None = None,
 ) -> Stage[P, R]: ...
 def declare(
     name: str,
@@ -121,6 +126,7 @@ def declare(
     timeout: Duration | None = None,
     priority: int = 0,
     isolation: Isolation = "thread",
+    stall: Duration | None = None,
 ) -> AnyStage:
     """A typed stage whose code is elsewhere, so that a web process need not import torch to submit it.
 
@@ -129,14 +135,14 @@ def declare(
     Args:
         name: the name under which workers know the stage.
         signature: a function whose annotations say what the stage takes and gives; its body is never run.
-        queue, attempts, backoff, timeout, priority, isolation: as in `@stage`.
+        queue, attempts, backoff, timeout, priority, isolation, stall: as in `@stage`.
 
     Raises:
         InvalidValue: an option is out of range.
         DefinitionError: the signature can't be a stage's.
     """
     options = StageOptions().changed(
-        queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation
+        queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation, stall=stall
     )
     declared = Stage(signature, name, options, local_names=surrounding_names(signature), is_declared=True)
     register(declared)

@@ -38,6 +38,7 @@ class Pipeline(Generic[P, R]):
         local_names: Mapping[str, Any] | None = None,
         *,
         fail_fast: bool = False,
+        finish_first: bool = False,
     ) -> None:
         """Use `@pipeline`.
 
@@ -49,7 +50,7 @@ class Pipeline(Generic[P, R]):
         self.fn = fn
         self.name = check_name(fn.__name__ if name is None else name, "pipeline name")
         self.signature = Signature(fn, self.name, local_names)
-        self._plans = CompiledPlans(self.name, fail_fast=fail_fast)
+        self._plans = CompiledPlans(self.name, fail_fast=fail_fast, finish_first=finish_first)
         functools.update_wrapper(self, fn)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec[R]:
@@ -107,8 +108,10 @@ class PipelineDecorator(Protocol):
 @overload
 def pipeline(fn: Callable[P, R], /) -> Pipeline[P, R]: ...
 @overload
-def pipeline(*, name: str | None = None, fail_fast: bool = False) -> PipelineDecorator: ...
-def pipeline(fn: Callable[..., Any] | None = None, /, *, name: str | None = None, fail_fast: bool = False) -> Any:
+def pipeline(*, name: str | None = None, fail_fast: bool = False, finish_first: bool = False) -> PipelineDecorator: ...
+def pipeline(
+    fn: Callable[..., Any] | None = None, /, *, name: str | None = None, fail_fast: bool = False, finish_first: bool = False
+) -> Any:
     """Makes a pipeline of a function whose body calls stages: `@pipeline`, or `@pipeline(name="short")`.
 
     The body runs once for each flow, when it is submitted: parameters are real values, results of stages are promises.
@@ -118,6 +121,8 @@ def pipeline(fn: Callable[..., Any] | None = None, /, *, name: str | None = None
         name: the pipeline's name; default: the function's.
         fail_fast: whether a stage that fails for good fails the flow at once, and what runs beside it is cancelled. Else what
             does not need its result goes on, and the flow fails when that has ended.
+        finish_first: whether stages that its flows release go before the first stages of flows of the same priority that have not
+            begun: fewer flows are under way at once, and each is done sooner. A larger priority still goes before.
 
     Raises:
         InvalidValue: the name can't be a pipeline's.
@@ -125,7 +130,7 @@ def pipeline(fn: Callable[..., Any] | None = None, /, *, name: str | None = None
     """
 
     def decorated(fn: Callable[..., Any]) -> Pipeline[..., Any]:
-        return Pipeline(fn, name, surrounding_names(fn), fail_fast=fail_fast)
+        return Pipeline(fn, name, surrounding_names(fn), fail_fast=fail_fast, finish_first=finish_first)
 
     return decorated if fn is None else Pipeline(fn, name, surrounding_names(fn))
 

@@ -26,6 +26,8 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
         timeout_ms: how long one attempt may run; None: no limit.
         priority: larger runs first.
         isolation: `thread`: in a thread (or, for `async def`, the loop) of a shared process; `process`: in its own.
+        delay_ms: how long it waits after all its children have completed.
+        stall_ms: how long one attempt may go without progress; None: no limit.
     """
 
     queue: str = "default"
@@ -34,6 +36,8 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
     timeout_ms: int | None = None
     priority: int = 0
     isolation: Isolation = "thread"
+    delay_ms: int = 0
+    stall_ms: int | None = None
 
     def changed(self, **given: Any) -> StageOptions:
         """These options with those that were given as users write them; None counts as not given.
@@ -46,7 +50,8 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def template(self, name: str, stage: str) -> StagePlan:
         """A stage of a plan with these options that knows no neighbours yet."""
-        return StagePlan(name, stage, self.queue, self.attempts, self.backoff, self.timeout_ms, self.priority, self.isolation)
+        return StagePlan(name, stage, self.queue, self.attempts, self.backoff, self.timeout_ms, self.priority, self.isolation,
+                         delay_ms=self.delay_ms, stall_ms=self.stall_ms)  # fmt: skip
 
 
 def _attempts(value: object) -> int:
@@ -81,7 +86,15 @@ def _timeout_ms(value: object) -> int:
     return to_ms(value, "timeout", least_ms=1)
 
 
-_FIELD = {"timeout": "timeout_ms"}
+def _delay_ms(value: object) -> int:
+    return to_ms(value, "delay")
+
+
+def _stall_ms(value: object) -> int:
+    return to_ms(value, "stall", least_ms=1)
+
+
+_FIELD = {"timeout": "timeout_ms", "delay": "delay_ms", "stall": "stall_ms"}
 _CHECKS = {
     "queue": _queue,
     "attempts": _attempts,
@@ -89,4 +102,6 @@ _CHECKS = {
     "timeout": _timeout_ms,
     "priority": _priority,
     "isolation": _isolation,
+    "delay": _delay_ms,
+    "stall": _stall_ms,
 }

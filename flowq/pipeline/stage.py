@@ -103,13 +103,16 @@ class Stage(Generic[P, R]):
         backoff: Backoff | None = None,
         timeout: Duration | None = None,
         priority: int | None = None,
+        delay: Duration | None = None,
+        stall: Duration | None = None,
         after: Iterable[object] | None = None,
     ) -> Stage[P, R]:
         """The same stage with other options for the calls made through it; what is not given stays.
 
         Args:
             name: the stage's name in the flow.
-            queue, attempts, backoff, timeout, priority: as in `@stage`.
+            queue, attempts, backoff, timeout, priority, stall: as in `@stage`.
+            delay: how long it waits after its release, that is, when all its children have completed.
             after: results of stages that must complete first though they are no arguments; `tolerate(…)` them to wait only for
                 their end.
 
@@ -120,7 +123,7 @@ class Stage(Generic[P, R]):
         variant.__dict__.update(self.__dict__)
         variant.__dict__.pop("_plans", None)
         variant.options = self.options.changed(
-            queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority
+            queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, delay=delay, stall=stall
         )
         variant._template = variant.options.template(
             self._template.name if name is None else check_name(name, "stage name"), self.name

@@ -29,13 +29,19 @@ FAILED: Final = ":failed"
 CANCELLED: Final = ":cancelled"
 CLOSING: Final = ":closing"
 DAMAGED: Final = ":damaged"
+PAUSED: Final = ":paused"
+ASIDE: Final = ":o:"
+SCHEDULES: Final = ":schedules"
+FIRED: Final = ":fired"
+FIRINGS: Final = ":firings"
 WAKE_CHANNEL: Final = ":wake:"
 ENDED_CHANNEL: Final = ":ended:"
 
 _TAGGED: Final = {
     "FLOW": FLOW, "PLAN": PLAN, "LANES": LANES, "LANE": LANE, "PARKED": PARKED, "HOLDER": HOLDER, "RUNNING": RUNNING,
     "FINISHED": FINISHED, "DUE": DUE, "HOLDERS": HOLDERS, "EVENTS": EVENTS, "LIVE": LIVE,
-    "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "DAMAGED": DAMAGED, "PROBE": PROBE,
+    "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "DAMAGED": DAMAGED, "PROBE": PROBE, "PAUSED": PAUSED,
+    "ASIDE": ASIDE, "SCHEDULES": SCHEDULES, "FIRED": FIRED, "FIRINGS": FIRINGS,
     "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
 }  # fmt: skip
 
@@ -48,13 +54,18 @@ PERMANENT: Final[dict[str, str]] = {
     LANE: "ready stages; deleted when empty",
     PARKED: "one per queue and stage: idle processes, at most one entry each",
     RUNNING: "one per process that holds stages; deleted with the process",
-    DUE: "stages that wait for a time",
+    DUE: "stages and flows that wait for a time, and deadlines",
     HOLDERS: "live processes and their leases",
     EVENTS: "one stream per partition, trimmed by age and length",
     LIVE: "flows that have not ended",
     FAILED: "failed flows, until pruned",
     CANCELLED: "cancelled flows, until pruned",
     CLOSING: "flows whose cancellation is under way",
+    PAUSED: "queues and pipelines that are paused; deleted when empty",
+    ASIDE: "one per paused pipeline or flow that has ready stages: these; deleted when it is resumed, or the flow ends",
+    SCHEDULES: "schedules, until they are removed",
+    FIRED: "what became of the latest firing of each schedule",
+    FIRINGS: "when each schedule fires next",
 }
 
 

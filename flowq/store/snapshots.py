@@ -12,11 +12,13 @@ from flowq.model.artifact import Artifact
 from flowq.model.failure import FAILURE_CODE, Failure, StageFailure
 from flowq.model.graph import critical_path
 from flowq.model.names import worker_of
+from flowq.model.pause import Pause
 from flowq.model.plan import Plan, StagePlan
 from flowq.model.reasons import lost_below, reason_for
 from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, StageSnapshot, WorkerSnapshot
 from flowq.model.states import STATE_LETTER, StageState
 from flowq.model.values import SPILLED_CODE, fill
+from flowq.store.pauses import Pauses, pause_of
 from flowq.store.store import Store
 from flowq.store.views import FLOW_STATES, Views, head_decoder, header_decoder, record_decoder
 from flowq.store.wire import Head, Record, history_decoder
@@ -25,6 +27,7 @@ from flowq.store.wire import Head, Record, history_decoder
 _WHOLE_STAGES_MAX = 500
 _PAGE_STAGES = 250
 _OF_STAGE = ("", "r", "e", "h", "g", "a")
+_OF_FLOW = ("out", "b", "w")
 
 _artifacts = msgspec.msgpack.Decoder(tuple[Artifact, ...])
 _failure = msgspec.msgpack.Decoder(Failure)
@@ -46,6 +49,7 @@ class Snapshots:
     def __init__(self, store: Store, views: Views) -> None:
         self._store = store
         self._views = views
+        self._pauses = Pauses(store)
 
     async def snapshot(self, flow_id: str) -> FlowSnapshot:
         """The flow as it stands.
@@ -66,7 +70,8 @@ class Snapshots:
             fields.setdefault("m", head_data)
             head = head_decoder.decode(fields["m"])
             header = header_decoder.decode(header_data)
-            return _Assembled(flow_id, plan, head, fields, workers, now).snapshot(
+            pauses = await self._pauses.of_partition(self._store.keys.tag_of(flow_id))
+            return _Assembled(flow_id, plan, head, fields, workers, now, pauses).snapshot(
                 header.pipeline, header.inputs, header.tenant, header.tags
             )
         except (msgspec.DecodeError, LookupError, TypeError) as error:  # bytes that are no msgpack, or are no record of ours
@@ -82,15 +87,22 @@ class Snapshots:
             names = [f"{kind}{index}" for index in range(start, min(start + _PAGE_STAGES, stages)) for kind in _OF_STAGE]
             values = await command("HMGET", key, *names)
             fields |= {name: value for name, value in zip(names, values, strict=True) if value is not None}
-        out = await command("HGET", key, "out")
-        return fields | ({"out": out} if out is not None else {})
+        values = await command("HMGET", key, *_OF_FLOW)
+        return fields | {name: value for name, value in zip(_OF_FLOW, values, strict=True) if value is not None}
 
 
 class _Assembled:
     """One reading of a flow, put together."""
 
     def __init__(
-        self, flow_id: str, plan: Plan, head: Head, fields: dict[str, bytes], workers: list[WorkerSnapshot], now: int
+        self,
+        flow_id: str,
+        plan: Plan,
+        head: Head,
+        fields: dict[str, bytes],
+        workers: list[WorkerSnapshot],
+        now: int,
+        pauses: list[Pause],
     ) -> None:
         self._flow_id = flow_id
         self._plan = plan
@@ -102,6 +114,9 @@ class _Assembled:
             record_decoder.decode(data) if (data := fields.get(str(index))) is not None else None
             for index in range(len(plan.stages))
         ]
+        self._begins_at: int = _unpack(fields["b"])[0] if "b" in fields else 0
+        self._pause = pause_of("flow", flow_id, fields["w"]) if head.status == "p" else None
+        self._pauses = {(pause.kind, pause.name): pause for pause in pauses}
         self._states = self._all_states()
         self._lost: list[Mapping[str, str]] = []  # of each stage, made in their order: children come first
 
@@ -132,11 +147,15 @@ class _Assembled:
             progress=sum(stage.progress or 0.0 for stage in graph) / len(graph),
             eta_seconds=None if state not in ("running",) else _eta(graph),
             root_cause=min(failed, key=lambda stage: stage.ended_at or 0).name if failed else None,
-            cancel_reason=head.reason,
+            cancel_reason=head.reason if state == "cancelled" else "",
             run=head.run,
             critical_path=names,
             result=self._result() if state == "completed" else None,
             graph=tuple(msgspec.structs.replace(stage, is_critical=True) if stage.name in on_path else stage for stage in graph),
+            begins_at=self._begins_at or None,
+            deadline_at=head.deadline_at or None,
+            pause=self._pause,
+            fail_reason=head.reason if state == "failed" else "",
         )
 
     def _all_states(self) -> list[StageState]:
@@ -144,9 +163,15 @@ class _Assembled:
         for stage, record in zip(self._plan.stages, self._records, strict=True):
             if record is not None:
                 states.append(STATE_LETTER[record.state])
+            elif stage.children:
+                states.append("blocked")
             else:
-                states.append("blocked" if stage.children else "ready")
+                is_later = self._head.status == "s" or self._ready_at(stage) > self._now
+                states.append("scheduled" if is_later else "ready")
         return states
+
+    def _ready_at(self, root: StagePlan) -> int:
+        return max(self._head.created_at, self._begins_at) + root.delay_ms
 
     def _stage(self, index: int) -> StageSnapshot:
         plan, record, state = self._plan.stages[index], self._records[index], self._states[index]
@@ -164,7 +189,7 @@ class _Assembled:
             is_tolerated=state == "failed" and self._plan.is_tolerated(index),
             progress=1.0 if state in ("completed", "skipped") else fraction,
             message=message,
-            ready_at=self._head.created_at if state == "ready" else None,
+            ready_at=self._ready_at(plan) if state in ("ready", "scheduled") else None,
             result=_unpack(data) if state == "completed" and (data := self._fields.get(f"r{index}")) else None,
             artifacts=_artifacts.decode(data) if (data := self._fields.get(f"a{index}")) else (),
             history=self._history(index),
@@ -176,7 +201,10 @@ class _Assembled:
         self._lost.append(lost_below(states, (self._lost[child] for child in waited_for)))
         is_suspect = record is not None and record.route.endswith("!")
         flow_state = FLOW_STATES[self._head.status]
-        reason = reason_for(stage, states, self._workers, flow_state, self._now, is_suspect=is_suspect, lost=self._lost[index])
+        pause = self._pause or self._pauses.get(("pipeline", self._plan.pipeline)) or self._pauses.get(("queue", plan.queue))
+        reason = reason_for(
+            stage, states, self._workers, flow_state, self._now, is_suspect=is_suspect, lost=self._lost[index], pause=pause
+        )
         return msgspec.structs.replace(stage, reason=reason)
 
     def _is_done_for(self, child: int, parent: StagePlan) -> bool:

@@ -38,13 +38,13 @@ class StoredPlan:
             await self._load_blocks({index // BLOCK_STAGES})
             stage = self.stage(index)
             await self._load_blocks({parent // BLOCK_STAGES for parent in stage.parents})
-            self._releases[index] = releases_of(stage, self.stage)
+            self._releases[index] = releases_of(stage, self.stage, finish_first=self.head.finish_first)
 
     async def whole(self) -> Plan:
         """The whole plan."""
         await self._load_blocks(set(range((self.head.stages + BLOCK_STAGES - 1) // BLOCK_STAGES)))
         stages = tuple(stage for block in sorted(self._blocks) for stage in self._blocks[block])
-        return Plan(self.head.pipeline, stages, self.head.output, self.head.fail_fast)
+        return Plan(self.head.pipeline, stages, self.head.output, self.head.fail_fast, self.head.finish_first)
 
     def stage(self, index: int) -> StagePlan:
         """A stage that was loaded."""
@@ -60,7 +60,7 @@ class StoredPlan:
 
     def tolerant(self, index: int) -> msgspec.Raw:
         """Those of a loaded stage's parents that its failure may release, packed."""
-        return bearers_of(index, self.stage(index), self.stage)
+        return bearers_of(index, self.stage(index), self.stage, finish_first=self.head.finish_first)
 
     def is_tolerated(self, index: int, *, by_all: bool) -> bool:
         """Whether one of those who use a loaded stage's result tolerates its failure, or all of them do."""

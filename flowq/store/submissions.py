@@ -14,7 +14,7 @@ from flowq.model.plan import BLOCK_STAGES, Plan
 from flowq.model.spec import FlowSpec
 from flowq.store.connection import Connection
 from flowq.store.keys import STAGING
-from flowq.store.wire import Header, PlanHead, Submission, ranges_of
+from flowq.store.wire import Header, PlanHead, Ranges, Submission, later_ranges_of, ranges_of
 
 # A flow with more fields than this is written in pieces first, so that no script call is long.
 _FIELDS_INLINE_MAX = 500
@@ -32,7 +32,7 @@ class Submissions:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._ranges: dict[str, list[tuple[str, int, int, int]]] = {}
+        self._ranges: dict[str, tuple[Ranges, list[tuple[int, Ranges]]]] = {}
 
     async def submit(self, tag: str, group: Sequence[tuple[str, FlowSpec[Any]]]) -> list[bytes]:
         """Submits flows of one partition; the script's word for each: `added`, `exists` or `conflict`.
@@ -75,22 +75,30 @@ class Submissions:
                     ("HSET", staging, *fields[start : start + 2 * _FIELDS_INLINE_MAX]), ("EXPIRE", staging, _STAGED_SECONDS)
                 )
             fields = []
-        ranges = self._ranges.get(plan.digest)
-        if ranges is None:
-            ranges = self._ranges[plan.digest] = ranges_of(plan)
-            if len(self._ranges) > _RANGES_CACHED:
-                self._ranges.pop(next(iter(self._ranges)))
+        ranges, later = self._roots_of(plan)
         header = Header(plan.pipeline, len(plan.stages), spec.inputs, options.tenant, options.tags)
         return Submission(
             flow_id, opaque(spec.fingerprint), plan.digest, opaque(_pack(header)), options.priority, len(plan.stages),
-            sum(last - first + 1 for _, _, first, last in ranges), fields, ranges, staging, staged,
+            sum(last - first + 1 for part in (ranges, *(part for _, part in later)) for _, _, first, last in part),
+            fields, ranges, staging, staged,
+            (*msgspec.structs.astuple(options.timing), later) if later or options.timing.is_given else False,
         )  # fmt: skip
+
+    def _roots_of(self, plan: Plan) -> tuple[Ranges, list[tuple[int, Ranges]]]:
+        roots = self._ranges.get(plan.digest)
+        if roots is None:
+            roots = self._ranges[plan.digest] = (ranges_of(plan), later_ranges_of(plan))
+            if len(self._ranges) > _RANGES_CACHED:
+                self._ranges.pop(next(iter(self._ranges)))
+        return roots
 
     async def _put_plan(self, tag: str, digest: str, plan: Plan) -> None:
         for block, start in enumerate(range(0, len(plan.stages), BLOCK_STAGES)):
-            await self._put_part(tag, digest, f"b{block}", _pack(plan.stages[start : start + BLOCK_STAGES]))
+            part = _pack(plan.stages[start : start + BLOCK_STAGES])
+            await self._put_part(tag, digest, plan, f"b{block}", part)
         # Last, because a plan with a head is taken for a whole one, also by others if this process dies here.
-        await self._put_part(tag, digest, "head", _pack(PlanHead(plan.pipeline, len(plan.stages), plan.output, plan.fail_fast)))
+        head = PlanHead(plan.pipeline, len(plan.stages), plan.output, plan.fail_fast, plan.finish_first)
+        await self._put_part(tag, digest, plan, "head", _pack(head))
 
-    async def _put_part(self, tag: str, digest: str, field: str, data: bytes) -> None:
-        await self._connection.run("define", tag, digest, field, data, _PLAN_UNUSED_MS)
+    async def _put_part(self, tag: str, digest: str, plan: Plan, field: str, data: bytes) -> None:
+        await self._connection.run("define", tag, digest, field, data, _PLAN_UNUSED_MS, plan.pipeline)

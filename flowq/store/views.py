@@ -16,14 +16,17 @@ from flowq.store.store import Retention, Store
 from flowq.store.wire import Head, Header, HolderInfo, Record
 
 FLOW_STATES: dict[str, FlowState] = {
+    "s": "scheduled",
     "r": "ready",
     "x": "running",
+    "p": "paused",
     "z": "cancelled",
     "y": "failed",
     "c": "completed",
     "f": "failed",
     "k": "cancelled",
 }
+_LIVE_STATES = ("scheduled", "ready", "running", "suspended", "paused")
 _PAGE = 200
 _HOUR_MS = 3_600_000
 # About 20 MB of events at most, beside their trimming by age.
@@ -76,7 +79,7 @@ class Views:
         """
         found: list[AsyncIterator[list[str]]] = []
         for tag in self._store.partitions:
-            for key, states in ((LIVE, ("ready", "running")), (FAILED, ("failed",)), (CANCELLED, ("cancelled",))):
+            for key, states in ((LIVE, _LIVE_STATES), (FAILED, ("failed",)), (CANCELLED, ("cancelled",))):
                 if state is None or state in states:
                     found.append(self._indexed(tag + key))
             if state is None or state == "completed":
@@ -128,6 +131,7 @@ class Views:
                     id=holder, name=info.name, queues=info.queues, stages=info.stages,
                     running=running + (known.running if known else 0), lease_seconds=(deadline - now) / 1000,
                     is_alone=info.is_alone,
+                    pipelines=info.pipelines,
                 )  # fmt: skip
         return sorted(by_id.values(), key=lambda worker: worker.name)
 

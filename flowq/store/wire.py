@@ -11,8 +11,13 @@ from flowq.model.outcome import opaque
 from flowq.model.plan import Binding, Plan, StagePlan
 from flowq.model.restart import Restart
 
+# {(route, priority, first, last), …}: stages that are ready together.
+Ranges = list[tuple[str, int, int, int]]
+
 # Above this many children a claim does not carry their results; the worker reads them in pages.
 NEEDS_INLINE_MAX = 64
+# What stages of flows that have begun have in priority before those of others, where that is wished: less than one of priority.
+FINISH_FIRST = 0.5
 
 
 class Record(msgspec.Struct, array_like=True):
@@ -28,7 +33,7 @@ class Record(msgspec.Struct, array_like=True):
     ran: int
     holder: str
     route: str
-    priority: int
+    priority: int | float
     needs: Any = False
 
 
@@ -46,6 +51,7 @@ class Head(msgspec.Struct, array_like=True):
     ended_at: int
     reason: str
     run: int = 1
+    deadline_at: int = 0
 
 
 class Header(msgspec.Struct, array_like=True, frozen=True):
@@ -69,9 +75,10 @@ class Submission(msgspec.Struct, array_like=True, frozen=True):
     stages: int
     active: int
     fields: list[Any]
-    ranges: list[tuple[str, int, int, int]]
+    ranges: Ranges
     staging: str | bool = False
     staged: int = 0
+    timing: tuple[Any, ...] | bool = False
 
 
 class HistoryEntry(msgspec.Struct, array_like=True):
@@ -99,7 +106,7 @@ class AgainStage(msgspec.Struct, array_like=True, frozen=True):
 
     index: int
     route: str
-    priority: int
+    priority: int | float
     needs: list[int] | bool
     is_ready: bool
     done: int
@@ -143,6 +150,7 @@ class HolderInfo(msgspec.Struct, array_like=True, frozen=True):
         queues, stages, routes: what it serves.
         concurrency: how many stages at once.
         is_alone: whether it is a child for single stages, beside the processes that its worker was asked for.
+        pipelines: the pipelines whose schedules it fires.
     """
 
     name: str
@@ -151,6 +159,7 @@ class HolderInfo(msgspec.Struct, array_like=True, frozen=True):
     routes: tuple[str, ...]
     concurrency: int
     is_alone: bool = False
+    pipelines: tuple[str, ...] = ()
 
 
 class PlanHead(msgspec.Struct, array_like=True, frozen=True):
@@ -160,6 +169,7 @@ class PlanHead(msgspec.Struct, array_like=True, frozen=True):
     stages: int
     output: tuple[Binding, ...]
     fail_fast: bool = False
+    finish_first: bool = False
 
 
 def needs_of(stage: StagePlan) -> list[int] | bool:
@@ -168,17 +178,19 @@ def needs_of(stage: StagePlan) -> list[int] | bool:
     return wanted if len(wanted) <= NEEDS_INLINE_MAX else False
 
 
-def releases_of(stage: StagePlan, stage_at: Any) -> msgspec.Raw:
+def releases_of(stage: StagePlan, stage_at: Any, *, finish_first: bool = False) -> msgspec.Raw:
     """The parents that this stage's completion may release, packed (`opaque`) for scripts/release.lua.
 
     Args:
         stage: the child.
         stage_at: index → StagePlan.
+        finish_first: the plan's.
     """
-    parents: list[tuple[int, str, int, int, list[int] | bool]] = []
+    ahead = FINISH_FIRST if finish_first else 0
+    parents: list[tuple[int, str, int | float, int, list[int] | bool, int]] = []
     for index in stage.parents:
         parent: StagePlan = stage_at(index)
-        parents.append((index, parent.route, parent.priority, len(parent.children), needs_of(parent)))
+        parents.append((index, parent.route, parent.priority + ahead, len(parent.children), needs_of(parent), parent.delay_ms))
     return opaque(msgspec.msgpack.encode(parents))
 
 
@@ -191,25 +203,34 @@ def again_of(plan: Plan, restart: Restart, literals: Mapping[int, bytes] = {}) -
         literals: stage index → its new packed arguments.
     """
     stages: list[AgainStage] = []
+    ahead = FINISH_FIRST if plan.finish_first else 0
     for one in restart.stages:
         stage = plan.stages[one.index]
-        stages.append(AgainStage(one.index, stage.route, stage.priority, needs_of(stage), one.is_ready, one.done))
+        stages.append(AgainStage(one.index, stage.route, stage.priority + ahead, needs_of(stage), one.is_ready, one.done))
     return Again(stages, restart.unfinished, restart.failures, [(index, opaque(data)) for index, data in literals.items()])
 
 
-def bearers_of(index: int, stage: StagePlan, stage_at: Any) -> msgspec.Raw:
+def bearers_of(index: int, stage: StagePlan, stage_at: Any, *, finish_first: bool = False) -> msgspec.Raw:
     """The parents that the stage's failure may release because they tolerate it, packed like `releases_of`."""
     bearing = tuple(parent for parent in stage.parents if index in stage_at(parent).tolerates)
-    return releases_of(msgspec.structs.replace(stage, parents=bearing), stage_at)
+    return releases_of(msgspec.structs.replace(stage, parents=bearing), stage_at, finish_first=finish_first)
 
 
-def ranges_of(plan: Plan) -> list[tuple[str, int, int, int]]:
-    """The stages that are ready from the start, neighbours of one route and priority as one range."""
-    ranges: list[tuple[str, int, int, int]] = []
+def ranges_of(plan: Plan, delay_ms: int = 0) -> Ranges:
+    """The stages that are ready so long after the start, neighbours of one route and priority as one range."""
+    ranges: Ranges = []
     for index in plan.roots():
         stage = plan.stages[index]
+        if stage.delay_ms != delay_ms:
+            continue
         if ranges and ranges[-1][0] == stage.route and ranges[-1][1] == stage.priority and ranges[-1][3] == index - 1:
             ranges[-1] = (*ranges[-1][:3], index)
         else:
             ranges.append((stage.route, stage.priority, index, index))
     return ranges
+
+
+def later_ranges_of(plan: Plan) -> list[tuple[int, Ranges]]:
+    """The stages that wait for a time but for no child: by how long after the start they are ready."""
+    delays = {plan.stages[index].delay_ms for index in plan.roots()} - {0}
+    return [(delay_ms, ranges_of(plan, delay_ms)) for delay_ms in sorted(delays)]

@@ -86,3 +86,37 @@ def hog() -> None:
 def quick_alone() -> str:
     """Takes no time, in a process of its own."""
     return "done"
+
+
+@stage(isolation="process")
+async def clutching() -> None:
+    """Does not let itself be cancelled."""
+    note("start")
+    while True:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            note("told")
+
+
+@stage(isolation="process")
+def unhearing() -> None:
+    """Does not look whether it was cancelled."""
+    note("start")
+    time.sleep(600)
+
+
+@stage
+def clinging() -> None:
+    """Runs a program that does not end when it is asked to."""
+    note("start")
+    context().run(["sh", "-c", "trap '' TERM; echo $$ > \"$FLOWQ_TEST_JOURNAL.pid\"; while :; do sleep 1; done"])
+
+
+@stage(stall="1s", attempts=2, backoff=Backoff.none(), isolation="process")
+def mute() -> int:
+    """Holds the interpreter's lock and tells no progress, the first time."""
+    note("start")
+    if context().attempt == 1:
+        re.match(r"(a+)+$", "a" * 40 + "b")
+    return context().attempt

@@ -17,6 +17,7 @@ SOLE_IMPORTERS = {
     "s3transfer": "flowq.artifacts",
     "rich": "flowq.cli",
     "networkx": "flowq.model.graph",
+    "cronsim": "flowq.model.schedule",
     "uvloop": "flowq.engine",
 }
 # 208, 136, 58 and 100 ms: who only wants to submit a flow should not pay them.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 
-from flowq.model.outcome import Claim, Token
+from flowq.model.outcome import Claim, Token, opaque
 from flowq.model.states import TRANSITIONS
 from flowq.store.store import Store
 from flowq.store.views import Views
@@ -63,6 +64,7 @@ class Walk:
     async def apply(self, verb: str) -> None:
         verbs: dict[str, Callable[[], Awaitable[object]]] = {
             "release": lambda: self.actor.complete(self.first),
+            "delay": self.delay,
             "promote": self.promote,
             "claim": self.claim_by_a_stray_entry,
             "complete": lambda: self.actor.complete(self.claim),
@@ -73,6 +75,11 @@ class Walk:
             "cancel": lambda: self.store.cancel("f1", "", 2),
         }
         await verbs[verb]()
+
+    async def delay(self) -> None:
+        """The first stage completes, and what it releases is to wait."""
+        waiting = opaque(msgspec.msgpack.encode([(1, "default:s", 0, 1, [0], 60_000)]))
+        await self.actor.report(msgspec.structs.replace(await self.actor.completed(self.first), parents=waiting))
 
     async def promote(self) -> None:
         await self.store.connection.command("ZADD", f"{self.tag}:due", await Views(self.store).now() - 5, "1:f1")
@@ -109,5 +116,5 @@ async def test_a_verb_leads_where_the_table_says_or_nowhere(store: Store, actor:
     sources, target = TRANSITIONS[verb]
     expected = BY_HAND.get((verb, state), target) if state in sources else state
     assert await walk.state() == expected
-    if state not in sources and not (verb == "cancel" or (verb in ("rescue", "release") and state == "blocked")):
+    if state not in sources and not (verb == "cancel" or (verb in ("rescue", "release", "delay") and state == "blocked")):
         assert (await snapshots(store).snapshot("f1")).seq == before, "what changes nothing tells nothing"

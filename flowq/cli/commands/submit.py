@@ -27,6 +27,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tenant", default="", metavar="NAME", help="whose flow it is")
     parser.add_argument("--tag", action="append", default=[], metavar="WORD", help="a word to find it by; may be repeated")
     parser.add_argument("--priority", type=int, default=0, metavar="N", help="larger runs first (default: 0)")
+    parser.add_argument("--delay", metavar="DURATION", help="begin so long after it was added")
+    parser.add_argument(
+        "--start-at", metavar="MOMENT", help="begin then, such as 2030-01-31T02:00+01:00; without offset: local time"
+    )
+    parser.add_argument(
+        "--deadline", metavar="DURATION|MOMENT", help="what has not completed by then is cancelled: the flow failed"
+    )
     parser.add_argument("--follow", action="store_true", help="show what happens, on stderr; the exit code tells how it ended")
     parser.add_argument("--wait", action="store_true", help="wait for the end and print the result as JSON on the next line")
     parser.add_argument("--timeout", metavar="DURATION", help="with --follow or --wait: give up after this long; exit code 124")
@@ -44,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _submit(arguments: argparse.Namespace) -> int:
     from flowq.cli.inputs import pipeline_arguments
+    from flowq.cli.moments import duration_or_moment, moment
     from flowq.engine.modules import load_pipeline
     from flowq.pipeline import Stage
 
@@ -57,6 +65,9 @@ async def _submit(arguments: argparse.Namespace) -> int:
             tenant=arguments.tenant,
             tags=tuple(arguments.tag),
             priority=arguments.priority,
+            delay=arguments.delay,
+            start_at=None if arguments.start_at is None else moment(arguments.start_at, "--start-at"),
+            deadline=duration_or_moment(arguments.deadline, "--deadline"),
         )
         if output_of(arguments) == "text":
             print(handle.id, flush=True)

@@ -60,6 +60,7 @@ def _head(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
     items.append(line(shown_seconds(seconds)))
     if snapshot.eta_seconds is not None and not snapshot.is_final:
         items.append(line(f"about {shown_seconds(_rounded(snapshot.eta_seconds))} left"))
+    items += [line(text) for text in _waits(snapshot)]
     if snapshot.run > 1:
         items.append(line(f"run {snapshot.run}"))
     if snapshot.tenant:
@@ -70,6 +71,17 @@ def _head(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
         items.append(line(f"priority {snapshot.priority}"))
     items.append(line(span(_times(snapshot), "dim")))
     return flowing(_wrapped_items(items, screen), screen.width, screen.dot, "  ")
+
+
+def _waits(snapshot: FlowSnapshot) -> list[str]:
+    """When it begins, and how long it has, while that lies ahead."""
+    if snapshot.is_final:
+        return []
+    moments = (
+        ("begins", snapshot.begins_at if snapshot.state in ("scheduled", "paused") else None),
+        ("deadline", snapshot.deadline_at),
+    )
+    return [f"{word} in {shown_seconds((at - snapshot.at) / 1000)}" for word, at in moments if at and at > snapshot.at]
 
 
 def _rounded(seconds: float) -> float:
@@ -110,7 +122,11 @@ def _cause(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
     """Why it did not complete: the root cause first, then what followed from it."""
     if snapshot.state == "cancelled":
         return _labelled("cancelled", _text(snapshot.cancel_reason or "no reason was given", "", screen))
+    if snapshot.pause is not None:
+        return _labelled("paused", _text(snapshot.pause.sentence, "", screen))
     cause = _root_cause(snapshot)
+    if cause is None and snapshot.fail_reason:
+        return _labelled("cause", _text(snapshot.fail_reason, "bad", screen))
     if cause is None or cause.failure is None:
         return []
     tries = f" after {cause.attempt} of {cause.attempts} attempts" if cause.attempts > 1 else ""
@@ -120,7 +136,7 @@ def _cause(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
     text = [f"{what}: {first}" if first else what, *rest]
     lines = _labelled("cause", [row for part in text for row in _text(part, "bad", screen)])
     # A stage is timed out from outside: where that happened is a place in flowq.
-    if cause.failure.kind != "timeout" and (trace := _trace(cause.failure.traceback)):
+    if cause.failure.kind not in ("timeout", "stalled") and (trace := _trace(cause.failure.traceback)):
         hidden = len(trace) - _TRACEBACK_LINES_MAX
         shown = ([f"({hidden} lines more in `-o json`)"] if hidden > 0 else []) + trace[-_TRACEBACK_LINES_MAX:]
         lines += _labelled("at", [(Span(part, "dim"),) for row in shown for part in wrap(row, _room(screen))])
@@ -190,6 +206,8 @@ def _next(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
             commands = [["retry", snapshot.id], ["inspect", snapshot.id, "--events"]]
         case "cancelled":
             commands = [["retry", snapshot.id]]
+        case "paused":
+            commands = [["resume", "flow", snapshot.id], ["cancel", snapshot.id]]
         case _:
             commands = [["watch", snapshot.id], ["cancel", snapshot.id]]
     rows = [row for command in commands for row in _folded_command(["flowq", *command], _room(screen))]

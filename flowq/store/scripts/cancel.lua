@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- cancel: ends a flow, or finishes one that fails at once; at most 500 stages a call, from `cursor` on, so that a flow of
+-- cancel: ends a flow, or finishes one that fails at once or ran out of time; at most 500 stages a call, from `cursor` on, so that a flow of
 -- 100,000 can't stall the server.
--- Needs      records shared fetch view emit lanes flush
+-- Needs      records shared fetch view emit lanes due flush
 -- Called by  Store.cancel     KEYS 1 the partition's tag    ARGV 1 flow  2 reason  3 cursor  4 how many stages it has  5 packed retention
 -- Replies    {"cancelled"} | {"failed"} | {"closing", next cursor} | {"ended", status} | {"unknown"}
 -- The first call closes the flow: from then on nothing of it is claimed. Who runs one of its stages is told at its next exchange.
@@ -11,7 +11,7 @@ local retention = cmsgpack.unpack(ARGV[5])
 retention_ms = {[COMPLETED] = retention[1], [FAILED] = retention[2], [CANCELLED] = retention[3]}
 
 local last = math.min(cursor + CANCELLED_MAX, stages) - 1
-local names = {}
+local names = {'w'}
 for index = cursor, last do names[#names + 1] = field('', index) end
 local view = open_flow(id, names)
 if not view then
@@ -20,7 +20,9 @@ if not view then
 end
 local head = view.head
 local is_closing = head[STATUS] == CLOSING or head[STATUS] == FAILING
-if not is_open(view) and not is_closing then return {'ended', head[STATUS]} end
+if has_ended(view) then return {'ended', head[STATUS]} end
+if is_closing then reason = head[REASON] end
+if cursor == 0 then forget_parts(view) end
 if not is_closing then
   head[STATUS], head[REASON] = CLOSING, reason
   view.is_changed = true
@@ -59,8 +61,9 @@ end
 local is_over = last + 1 >= stages
 local is_failing = head[STATUS] == FAILING
 if is_over then
+  view.was_paused = view.fields.w
   head[STATUS], head[ENDED_AT], head[ACTIVE] = is_failing and FAILED or CANCELLED, now, 0
-  emit(view, is_failing and 'failed' or 'cancelled', -1, 0, is_failing and '' or reason)
+  emit(view, is_failing and 'failed' or 'cancelled', -1, 0, reason)
   view.is_ended = true
   shared('ZREM', tag .. CLOSING_KEY, id)
 else

@@ -1,5 +1,5 @@
 -- claim: hands out ready stages, highest priority first, the lanes of one priority in turns.
--- A claim: {flow, index, plan digest, fence, attempt, crashes, flow priority, created_at, literals or '', results or false, route}
+-- A claim: {flow, index, plan digest, fence, attempt, crashes, flow priority, created_at, literals or '', results or false, route, deadline_at}
 -- `results`: {child, packed}, …; false: they are above 64 kB, or many, and the worker pages them.
 -- Entries of flows that have ended are dropped in passing; so many a call, so that a cancelled crowd can't stall the server.
 local INLINE_BYTES_MAX, DROPPED_MAX = 65536, 500
@@ -18,9 +18,9 @@ local function inputs_of(view, index, needs)
   return bytes <= INLINE_BYTES_MAX and results
 end
 
-local function claim_one(view, index, lane, holder, nonce, is_first)
+local function claim_one(view, index, lane, holder, nonce, late)
   local record = record_of(view, index)
-  if record == false and is_first then record = new_record(view.head[CREATED_AT], lane.route, lane.priority - view.head[FLOW_PRIORITY], {}) end
+  if record == false and late then record = new_record(view.head[CREATED_AT] + (tonumber(late) or 0), lane.route, lane.priority - view.head[FLOW_PRIORITY], {}) end
   if not record or record[STATE] ~= READY then return end
   record[STATE], record[ATTEMPT], record[FENCE], record[NONCE] = RUNNING, record[ATTEMPT] + 1, record[FENCE] + 1, nonce
   record[WAITED], record[HOLDER] = math.max(0, now - record[READY_AT]), holder
@@ -29,7 +29,7 @@ local function claim_one(view, index, lane, holder, nonce, is_first)
   emit(view, 'claimed', index, record[ATTEMPT], holder)
   local results = inputs_of(view, index, record[NEEDS])
   return {view.id, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES], view.head[FLOW_PRIORITY], view.head[CREATED_AT],
-    read(view, field('i', index)) or '', results, record[ROUTE]}
+    read(view, field('i', index)) or '', results, record[ROUTE], view.head[DEADLINE_AT]}
 end
 
 -- Claims up to `quantum` stages of one lane; gives how many, and whether there is no more to be had from it now.
@@ -39,18 +39,21 @@ local function claim_from(lane, quantum, holder, nonce, claims)
     if dropped >= DROPPED_MAX then return count, true end
     local entry = peek(lane, quantum - count)
     if not entry then return count, true end
-    local first, last, stamp, flow = string.match(entry, '^(%d+)%-?(%d*)(@?%d*):(.+)$')
+    local first, last, stamp, late, flow = string.match(entry, '^(%d+)%-?(%d*)(@?%d*)(%+?%d*):(.+)$')
     first, last = tonumber(first), tonumber(last) or tonumber(first)
     local view = first and open_flow(flow, {field('', first), field('i', first)})
-    if view and is_open(view) and (stamp == '' or stamp == '@' .. view.head[CREATED_AT]) then
+    local is_sound = view and is_open(view) and (stamp == '' or stamp == '@' .. view.head[CREATED_AT])
+    local what = is_sound and held_by(view)
+    if is_sound and not what then
       local upto = math.min(last, first + quantum - count - 1)
       for index = first, upto do
         if index > first then open_flow(flow, {field('', index), field('i', index)}) end
-        local claim = claim_one(view, index, lane, holder, nonce, stamp ~= '')
+        local claim = claim_one(view, index, lane, holder, nonce, stamp ~= '' and late)
         if claim then claims[#claims + 1], count = claim, count + 1 else dropped = dropped + 1 end
       end
-      if upto < last then lane.tail[#lane.tail + 1] = (upto + 1) .. '-' .. last .. stamp .. ':' .. flow end
+      if upto < last then lane.tail[#lane.tail + 1] = (upto + 1) .. '-' .. last .. stamp .. late .. ':' .. flow end
     else
+      if what then put_entry_aside(what, lane, entry) end
       dropped = dropped + 1
     end
   end

@@ -8,13 +8,13 @@ local function lanes_of(wants, kind)
   for _, lane in ipairs(tails) do lane.group = nil end
   for group, want in ipairs(wants) do
     for _, route in ipairs(want[kind]) do
-      local priorities = shared('ZRANGE', tag .. LANES_KEY .. route, 0, LANES_PER_ROUTE - 1)
+      local priorities = is_route_paused(route) and {} or shared('ZRANGE', tag .. LANES_KEY .. route, 0, LANES_PER_ROUTE - 1)
       is_all = is_all and #priorities < LANES_PER_ROUTE
       for _, priority in ipairs(priorities) do
         lane_of(route, tonumber(priority)).group = group
       end
       for _, lane in ipairs(tails) do
-        if lane.route == route then lane.group = group end
+        if lane.route == route and not is_route_paused(route) then lane.group = group end
       end
     end
   end

@@ -1,11 +1,11 @@
 #!lua
 -- define: stores a part of a plan: a block of its stages, or, last, its head, which makes it whole.
 -- Needs      records shared fetch view
--- Called by  Submissions.put_plan  KEYS 1 the partition's tag    ARGV 1 plan digest  2 field  3 bytes  4 unused_ms
+-- Called by  Submissions.put_plan  KEYS 1 the partition's tag    ARGV 1 plan digest  2 field  3 bytes  4 unused_ms  5 pipeline
 -- Replies    "defined"
 -- One script, because the time to live is for plans that no flow uses: a plain EXPIRE would also reach one whose first
 -- flow another producer adds in this moment.
 local key, field, bytes, unused_ms = tag .. PLAN_KEY .. ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-redis.call('HSET', key, field, bytes)
+redis.call('HSET', key, field, bytes, 'pipeline', ARGV[5])
 if redis.call('HEXISTS', key, 'flows') == 0 then redis.call('PEXPIRE', key, unused_ms) end
 return 'defined'

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records shared fetch view emit lanes release history outcomes report promote claim claim_all flush
+-- Needs      records shared fetch view emit lanes due paused release history outcomes report promote claim claim_all flush
 -- Called by  Store.exchange   KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention}
--- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled} | {"expired"} | {"superseded"}
+-- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, flows out of time} | {"expired"} | {"superseded"}
 -- One script, because a stage that completes, its parent's release and the claim of that parent must be one step; and
 -- replay-safe, because clients repeat a call whose reply was lost: outcomes by their tokens, claims by line, seq and nonce.
 local holder, line, seq, nonce = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
@@ -29,7 +29,7 @@ local function claimed_before()
     if record and record[STATE] == RUNNING and record[NONCE] == nonce then
       claims[#claims + 1] = {flow, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES],
         view.head[FLOW_PRIORITY], view.head[CREATED_AT], read(view, field('i', index)) or '',
-        inputs_of(view, index, record[NEEDS]), record[ROUTE]}
+        inputs_of(view, index, record[NEEDS]), record[ROUTE], view.head[DEADLINE_AT]}
     end
   end
   return claims
@@ -46,6 +46,7 @@ local verdicts = report(outcomes)
 progress(reports)
 local due = promote()
 local claims, saw_all = {}, true
+if capacity > 0 then read_paused() end
 if is_replay then claims = claimed_before() else claims, saw_all = claim_all(wants, capacity, holder, nonce) end
 
 flush()
@@ -55,8 +56,8 @@ if #claims > 0 then
   for position, claim in ipairs(claims) do members[position] = claim[2] .. ':' .. claim[1] end
   shared('SADD', running_key, unpack(members))
 end
-if #due > 0 then redis.call('ZREM', tag .. DUE_KEY, unpack(due)) end
-if #scheduled > 0 then redis.call('ZADD', tag .. DUE_KEY, unpack(scheduled)) end
+settle_paused()
+settle_due(due)
 if #closing > 0 then shared('ZADD', tag .. CLOSING_KEY, unpack(closing)) end
 -- Its first call, or somebody deleted the key: what has no time to live would stay for ever.
 if redis.call('HSET', holder_key, 'line' .. line, seq) == 1 then redis.call('PEXPIRE', holder_key, INFO_KEPT_MS) end
@@ -75,4 +76,4 @@ if told then
   redis.call('HSET', holder_key, 'told' .. line, told)
   redis.call('HDEL', holder_key, 'told')
 end
-return {'ok', now, next_due_at, verdicts, claims, told and unpacked(told) or {}}
+return {'ok', now, next_due_at, verdicts, claims, told and unpacked(told) or {}, late_flows}

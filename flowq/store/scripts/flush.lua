@@ -22,6 +22,7 @@ end
 local function end_if_over(view)
   local head = view.head
   if not is_open(view) or head[ACTIVE] > 0 then return end
+  view.was_paused = head[STATUS] == PAUSED
   head[STATUS] = head[UNFINISHED] == 0 and COMPLETED or FAILED
   head[ENDED_AT] = now
   emit(view, head[STATUS] == COMPLETED and 'completed' or 'failed', -1)
@@ -40,6 +41,8 @@ local function index_end(view)
   end
   -- The pruner deletes earlier; the time to live is for when no pruner runs.
   redis.call('PEXPIRE', view.key, retention_ms[status] + 86400000)
+  if view.head[DEADLINE_AT] > 0 then shared('ZREM', tag .. DUE_KEY, 'e:' .. view.id) end
+  if view.was_paused then redis.call('UNLINK', tag .. ASIDE_KEY .. 'flow:' .. view.id) end
   publish(tag .. ENDED_CHANNEL_KEY .. view.id, status)
 end
 

@@ -1,6 +1,7 @@
 -- lanes: where ready stages wait. A lane is a list per route (queue:stage) and priority; a sorted set per route scores
 -- its lanes by priority. An entry is `index:flow` or, for stages that became ready together, a range `first-last:flow`.
--- Entries of a flow's first stages carry `@created_at`, so that they never meet a later flow of the same id.
+-- Entries of a flow's first stages carry `@created_at`, so that they never meet a later flow of the same id, and `+ms` if they were
+-- ready so much later.
 -- Pushes wait in `tails` until the script flushes, so that a stage released and claimed in one script never touches a list.
 local tails, lanes = {}, {}
 
@@ -23,6 +24,13 @@ end
 local function push(view, route, priority, entry)
   local lane = lane_of(route, priority + view.head[FLOW_PRIORITY])
   lane.tail[#lane.tail + 1] = entry
+end
+
+-- `later_ms`: how much later than the flow was added its stages are ready.
+local function push_range(view, range, later_ms)
+  local route, priority, first, last = unpack(range)
+  local stages = first == last and first or first .. '-' .. last
+  push(view, route, priority, stages .. '@' .. view.head[CREATED_AT] .. (later_ms > 0 and '+' .. later_ms or '') .. ':' .. view.id)
 end
 
 -- The next entry of a lane without taking it off yet: from the list first, then from what this script pushed.

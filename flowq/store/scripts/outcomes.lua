@@ -1,7 +1,7 @@
 -- outcomes: what happened to running stages: complete, skip, retry, fail, release (give back), progress.
 -- An outcome: {verb, flow, index, fence, nonce, …}. Only who holds the current token may report; the answer to others is
 -- `stale`, and to one who reports the same end twice `replayed`: a lost reply must not turn into an error.
-local left, scheduled, closing = {}, {}, {}
+local left, closing = {}, {}
 
 local function leave(view, index)
   drop(view, field('g', index))
@@ -40,8 +40,7 @@ function apply.retry(view, index, record, outcome)
   if keeps_attempt then record[ATTEMPT] = record[ATTEMPT] - 1 end
   record[STATE], record[READY_AT], record[WAITED] = SCHEDULED, now + delay_ms, 0
   keep(view, index, record)
-  scheduled[#scheduled + 1] = now + delay_ms
-  scheduled[#scheduled + 1] = index .. ':' .. view.id
+  wait_until(now + delay_ms, index .. ':' .. view.id)
 end
 
 -- {…, error, cause, result for those who tolerate the failure or '', they packed as parents, whether all do, more than 0 if

@@ -1,19 +1,65 @@
--- promote: stages whose time has come become ready; at most 100 a call, so that a storm of retries can't stall the server.
-local PROMOTED_MAX = 100
+-- promote: what has waited for its time: stages become ready, flows begin, or have run out of time. At most 100 members and some
+-- 1,000 ranges a call, so that a storm can't stall the server.
+local PROMOTED_MAX, RANGES_MAX = 100, 1000
+local OUT_OF_TIME = 'its deadline passed'
+-- Flows that have run out of time: the worker is told them, to end them at once.
+local late_flows = {}
+-- By the kind of the member: gives how many ranges it made ready, and whether the member has to come again.
+local promote_kind = {}
+
+promote_kind[''] = function(flow, index, member)
+  local view = open_flow(flow, {field('', index)})
+  local record = view and is_open(view) and record_of(view, index)
+  if not record or record[STATE] ~= SCHEDULED then return 1 end
+  record[STATE] = READY
+  keep(view, index, record)
+  emit(view, 'promoted', index, record[ATTEMPT])
+  push(view, record[ROUTE], record[PRIORITY], member)
+  return 1
+end
+
+function promote_kind.b(flow, index)
+  local name = field('b', index)
+  local view = open_flow(flow, {name})
+  local is_waiting = view and view.head[STATUS] == SCHEDULED
+  local part = view and (is_waiting or is_open(view)) and view.fields[name] and unpacked(view.fields[name])
+  if not part then return 1 end
+  if is_waiting then
+    view.head[STATUS] = READY
+    emit(view, 'promoted', -1)
+  end
+  drop(view, name)
+  for _, range in ipairs(part[2]) do push_range(view, range, part[1]) end
+  return #part[2]
+end
+
+function promote_kind.e(flow)
+  local view = open_flow(flow)
+  if not view or has_ended(view) or view.head[STATUS] == CLOSING or view.head[DEADLINE_AT] == 0 or view.head[DEADLINE_AT] > now then return 1 end
+  if view.head[STATUS] ~= FAILING then closing[#closing + 1], closing[#closing + 2] = 0, flow end
+  view.head[STATUS], view.head[REASON], view.is_changed = FAILING, OUT_OF_TIME, true
+  late_flows[#late_flows + 1] = flow
+  return 1
+end
+
+-- More of what was put aside while it was paused; if it is paused again, it waits to be resumed.
+function promote_kind.o(what)
+  local flow = string.match(what, '^flow:(.+)$')
+  local view = flow and open_flow(flow)
+  if flow and (not view or view.head[STATUS] == PAUSED) then return 1 end
+  if not flow and shared('HEXISTS', tag .. PAUSED_KEY, what) == 1 then return 1 end
+  return let_go(what)
+end
 
 local function promote()
-  local due = shared('ZRANGEBYSCORE', tag .. DUE_KEY, '-inf', now, 'LIMIT', 0, PROMOTED_MAX)
-  for _, member in ipairs(due) do
-    local index, flow = string.match(member, '^(%d+):(.+)$')
-    index = tonumber(index)
-    local view = open_flow(flow, {field('', index)})
-    local record = view and is_open(view) and record_of(view, index)
-    if record and record[STATE] == SCHEDULED then
-      record[STATE] = READY
-      keep(view, index, record)
-      emit(view, 'promoted', index, record[ATTEMPT])
-      push(view, record[ROUTE], record[PRIORITY], member)
-    end
+  local gone, ranges = {}, 0
+  for _, member in ipairs(shared('ZRANGEBYSCORE', tag .. DUE_KEY, '-inf', now, 'LIMIT', 0, PROMOTED_MAX)) do
+    if ranges >= RANGES_MAX then break end
+    local kind, index, flow = string.match(member, '^(%a?)(%d*):(.+)$')
+    local count, is_kept = 0, false
+    if promote_kind[kind] then count, is_kept = promote_kind[kind](flow, tonumber(index), member) end
+    ranges = ranges + count
+    if not is_kept then gone[#gone + 1] = member end
   end
-  return due
+  return gone
 end

@@ -8,7 +8,7 @@ local before, removed = tonumber(ARGV[1]), 0
 for position = 2, #ARGV do
   local plan, id = string.sub(ARGV[position], 1, 16), string.sub(ARGV[position], 17)
   local view = open_flow(id)
-  if not view or (not is_open(view) and view.head[STATUS] ~= CLOSING and view.head[STATUS] ~= FAILING and view.head[ENDED_AT] < before) then
+  if not view or (has_ended(view) and view.head[ENDED_AT] < before) then
     -- Counted down only by who removed the flow: two pruners may have been given the same one.
     local plan_key = tag .. PLAN_KEY .. (view and view.plan or plan)
     local is_counted = redis.call('HEXISTS', plan_key, 'flows') == 1

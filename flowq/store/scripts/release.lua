@@ -1,5 +1,5 @@
 -- release: a child has completed; each parent that waited for it only, or for it last, becomes ready.
--- A parent: {index, route, priority, how many children it has, indexes of children whose results it takes or false}.
+-- A parent: {index, route, priority, how many children it has, indexes of children whose results it takes or false, its delay in ms}.
 -- Parents with several children have a counter field `d<index>`: a field may not grow with the flow.
 -- They come packed: a batch brings the same few again and again, so each is unpacked once.
 local parents_by_bytes = {}
@@ -14,7 +14,7 @@ end
 
 local function release(view, parents)
   for _, parent in ipairs(parents_of(parents)) do
-    local index, route, priority, children, needs = unpack(parent)
+    local index, route, priority, children, needs, delay_ms = unpack(parent)
     local done = 1
     if children > 1 then
       local counter = field('d', index)
@@ -22,10 +22,17 @@ local function release(view, parents)
       if done < children then write(view, counter, tostring(done)) else drop(view, counter) end
     end
     if done == children then
-      keep(view, index, new_record(now, route, priority, needs))
+      local record = new_record(now + delay_ms, route, priority, needs)
+      keep(view, index, record)
       view.head[ACTIVE] = view.head[ACTIVE] + 1
-      emit(view, 'released', index)
-      push(view, route, priority, index .. ':' .. view.id)
+      if delay_ms == 0 then
+        emit(view, 'released', index)
+        push(view, route, priority, index .. ':' .. view.id)
+      else
+        record[STATE] = SCHEDULED
+        emit(view, 'delayed', index, 0, '', now + delay_ms)
+        wait_until(now + delay_ms, index .. ':' .. view.id)
+      end
     end
   end
 end

@@ -73,7 +73,7 @@ local function keep(view, index, record)
   if view.dropped then view.dropped[field('', index)] = nil end
 end
 
--- A flow takes part in claims and releases while it is neither ended nor being cancelled.
-local function is_open(view)
-  return view.head[STATUS] == READY or view.head[STATUS] == RUNNING
-end
+-- A flow takes part in releases while it has begun and is neither ended nor being cancelled, and in claims if it is not paused.
+local OPEN, ENDED = {[READY] = true, [RUNNING] = true, [PAUSED] = true}, {[COMPLETED] = true, [FAILED] = true, [CANCELLED] = true}
+local function is_open(view) return OPEN[view.head[STATUS]] end
+local function has_ended(view) return ENDED[view.head[STATUS]] end

@@ -1,0 +1,57 @@
+"""Pausing and resuming, and what is paused now. A queue or a pipeline is paused in each partition, a flow in its own."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import msgspec
+
+from flowq.model.pause import Pause, PauseKind
+from flowq.store.keys import PAUSED
+from flowq.store.store import Store
+
+_noted = msgspec.msgpack.Decoder(tuple[int, str])
+
+
+class Pauses:
+    """What is paused, over one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def pause(self, kind: PauseKind, name: str, by: str) -> str:
+        """Pauses; `paused`, `unknown`, or the status letter of a flow that has ended. May be said again."""
+        return await self._everywhere("pause", kind, name, by)
+
+    async def resume(self, kind: PauseKind, name: str) -> str:
+        """Resumes; `resumed`, `unknown`, or the status letter of a flow that has ended. May be said again."""
+        return await self._everywhere("resume", kind, name)
+
+    async def every(self) -> list[Pause]:
+        """The queues and pipelines that are paused, the first one first."""
+        found: dict[tuple[str, str], Pause] = {}
+        for tag in self._store.partitions:
+            found |= {(pause.kind, pause.name): pause for pause in await self.of_partition(tag)}
+        return sorted(found.values(), key=lambda pause: (pause.since, pause.name))
+
+    async def of_partition(self, tag: str) -> list[Pause]:
+        """The queues and pipelines that are paused in one partition: in all of them, but for a moment."""
+        noted: dict[bytes, bytes] = await self._store.connection.command("HGETALL", tag + PAUSED)
+        found: list[Pause] = []
+        for what, data in noted.items():
+            kind, _, name = what.decode().partition(":")
+            found.append(pause_of(cast("PauseKind", kind), name, data))
+        return found
+
+    async def _everywhere(self, script: str, kind: PauseKind, name: str, *arguments: str) -> str:
+        tags = [self._store.keys.tag_of(name)] if kind == "flow" else self._store.partitions
+        answer: list[bytes] = []
+        for tag in tags:
+            answer = await self._store.connection.run(script, tag, f"{kind}:{name}", *arguments)
+        return (answer[1] if answer[0] == b"ended" else answer[0]).decode()
+
+
+def pause_of(kind: PauseKind, name: str, data: bytes) -> Pause:
+    """What a script noted of a pause."""
+    since, by = _noted.decode(data)
+    return Pause(kind, name, since, by)

@@ -1,0 +1,120 @@
+"""Schedules in the store: each in the partition of its id, with what became of its latest firing, and when the next is due."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from flowq.model.schedule import Firing, Schedule
+from flowq.store.keys import FIRED, FIRINGS, SCHEDULES
+from flowq.store.store import Store
+
+_PAGE = 100
+# Before the id of a schedule that is to fire once, by hand: no id begins so.
+_BY_HAND = ">"
+
+_pack = msgspec.msgpack.Encoder().encode
+_schedule = msgspec.msgpack.Decoder(Schedule)
+_firing = msgspec.msgpack.Decoder(Firing)
+
+
+class Due(msgspec.Struct, frozen=True):
+    """A firing whose time has come.
+
+    Attributes:
+        schedule: what fires.
+        latest: what became of the firing before.
+        at: when it was due, milliseconds since 1970.
+        is_by_hand: whether somebody asked for it beside the timetable.
+    """
+
+    schedule: Schedule
+    latest: Firing
+    at: int
+    is_by_hand: bool
+
+
+class Schedules:
+    """The schedules of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def get(self, schedule_id: str) -> Schedule | None:
+        """A schedule; None: there is none of this id."""
+        data = await self._store.connection.command("HGET", self._tag(schedule_id) + SCHEDULES, schedule_id)
+        return None if data is None else _schedule.decode(data)
+
+    async def write(self, known: Schedule | None, schedule: Schedule, next_at: int) -> bool:
+        """Puts a schedule in the place of the one that is known to be there; False: there is another one by now.
+
+        Args:
+            known: what is there; None: nothing.
+            schedule: what shall be.
+            next_at: when it fires next; 0: it is paused; -1: as before.
+        """
+        was = b"" if known is None else _pack(known)
+        tag = self._tag(schedule.id)
+        return await self._store.connection.run("schedule", tag, schedule.id, was, _pack(schedule), next_at) == b"written"
+
+    async def remove(self, known: Schedule) -> bool:
+        """Removes a schedule; False: there is another one of this id by now."""
+        return await self._store.connection.run("schedule", self._tag(known.id), known.id, _pack(known), b"", 0) == b"written"
+
+    async def ask_for(self, schedule: Schedule, at: int) -> None:
+        """Makes it fire once, beside its timetable."""
+        await self._store.connection.command("ZADD", self._tag(schedule.id) + FIRINGS, at, _BY_HAND + schedule.id)
+
+    async def due(self, tag: str, now: int) -> AsyncIterator[Due]:
+        """The firings of a partition whose time has come, by whoever can make them."""
+        start = 0
+        while members := await self._store.connection.command(
+            "ZRANGEBYSCORE", tag + FIRINGS, "-inf", now, "LIMIT", start, _PAGE, "WITHSCORES"
+        ):
+            due_at = {member.decode(): int(at) for member, at in _pairs(members)}
+            for member, at in due_at.items():
+                if (one := await self._one_due(tag, member, at)) is not None:
+                    yield one
+            start += _PAGE
+
+    async def fired(self, due: Due, next_at: int, outcome: Firing) -> bool:
+        """Notes that a firing was dealt with; False: somebody else did. `next_at`: 0 for none."""
+        schedule_id = due.schedule.id
+        member = _BY_HAND + schedule_id if due.is_by_hand else schedule_id
+        tag = self._tag(schedule_id)
+        return await self._store.connection.run("fire", tag, member, due.at, next_at, schedule_id, _pack(outcome)) == b"fired"
+
+    async def every(self) -> list[tuple[Schedule, Firing, int | None]]:
+        """All schedules by id, with what became of the latest firing and when the next is due; None: it is paused."""
+        found: list[tuple[Schedule, Firing, int | None]] = []
+        for tag in self._store.partitions:
+            definitions, fired, firings = await self._store.connection.commands(
+                ("HGETALL", tag + SCHEDULES), ("HGETALL", tag + FIRED), ("ZRANGE", tag + FIRINGS, 0, -1, "WITHSCORES")
+            )
+            next_at = {member: int(at) for member, at in _pairs(firings)}
+            for schedule_id, data in definitions.items():
+                latest = _firing.decode(fired[schedule_id]) if schedule_id in fired else Firing()
+                found.append((_schedule.decode(data), latest, next_at.get(schedule_id)))
+        return sorted(found, key=lambda one: one[0].id)
+
+    async def _one_due(self, tag: str, member: str, at: int) -> Due | None:
+        schedule_id = member.removeprefix(_BY_HAND)
+        data, fired = await self._store.connection.commands(
+            ("HGET", tag + SCHEDULES, schedule_id), ("HGET", tag + FIRED, schedule_id)
+        )
+        if data is None:  # it was removed since
+            await self._store.connection.command("ZREM", tag + FIRINGS, member)
+            return None
+        return Due(_schedule.decode(data), Firing() if fired is None else _firing.decode(fired), at, member != schedule_id)
+
+    def _tag(self, schedule_id: str) -> str:
+        return self._store.keys.tag_of(schedule_id)
+
+
+def _pairs(flat: list[Any]) -> list[tuple[bytes, float]]:
+    """Members and scores, however this version of the client library gives them."""
+    if flat and isinstance(flat[0], list | tuple):
+        return [(member, float(score)) for member, score in flat]
+    return [(flat[position], float(flat[position + 1])) for position in range(0, len(flat), 2)]

@@ -1,0 +1,56 @@
+-- paused: queues, pipelines and flows of which nothing is claimed. Queues and pipelines stand in one hash, which who claims reads
+-- once; a flow's head says it. Lanes of a paused queue are passed over; an entry of a paused pipeline or flow is put aside in a
+-- list of its own as `priority route entry`, and goes back to its lane when that is resumed: at once, or in steps by promote.
+local LET_GO_MAX = 500
+local paused, pipeline_of, aside, let_go_counts = {}, {}, {}, {}
+local some_queue, some_pipeline = false, false
+
+local function read_paused()
+  for _, what in ipairs(shared('HKEYS', tag .. PAUSED_KEY)) do
+    paused[what] = true
+    some_queue = some_queue or string.sub(what, 1, 6) == 'queue:'
+    some_pipeline = some_pipeline or string.sub(what, 1, 9) == 'pipeline:'
+  end
+end
+
+local function is_route_paused(route)
+  return some_queue and paused['queue:' .. string.match(route, '^[^:]*')]
+end
+
+-- What keeps a flow's stages from being claimed: `flow:id`, `pipeline:name`, or nil.
+local function held_by(view)
+  if view.head[STATUS] == PAUSED then return 'flow:' .. view.id end
+  if not some_pipeline then return end
+  if not pipeline_of[view.plan] then
+    pipeline_of[view.plan] = 'pipeline:' .. (redis.call('HGET', tag .. PLAN_KEY .. view.plan, 'pipeline') or '')
+  end
+  return paused[pipeline_of[view.plan]] and pipeline_of[view.plan]
+end
+
+local function put_entry_aside(what, lane, entry)
+  aside[what] = aside[what] or {}
+  table.insert(aside[what], lane.priority .. ' ' .. lane.route .. ' ' .. entry)
+end
+
+-- Puts entries back to their lanes; gives how many, and whether there are more.
+local function let_go(what)
+  local entries = shared('LRANGE', tag .. ASIDE_KEY .. what, 0, LET_GO_MAX - 1)
+  for _, noted in ipairs(entries) do
+    local priority, route, entry = string.match(noted, '^(%S+) (%S+) (.+)$')
+    if tonumber(priority) then
+      local tail = lane_of(route, tonumber(priority)).tail
+      tail[#tail + 1] = entry
+    end
+  end
+  let_go_counts[what] = #entries
+  return #entries, #entries == LET_GO_MAX
+end
+
+local function settle_paused()
+  for what, count in pairs(let_go_counts) do
+    if count > 0 then redis.call('LTRIM', tag .. ASIDE_KEY .. what, count, -1) end
+  end
+  for what, entries in pairs(aside) do
+    for from = 1, #entries, 1000 do shared('RPUSH', tag .. ASIDE_KEY .. what, unpack(entries, from, math.min(from + 999, #entries))) end
+  end
+end

@@ -1,0 +1,28 @@
+#!lua
+-- resume: what was paused is claimed again; 500 entries that were put aside go back to their lanes at once, more by promote.
+-- Needs      records shared fetch view emit lanes due paused flush
+-- Called by  Pauses.resume    KEYS 1 the partition's tag    ARGV 1 `queue:name`, `pipeline:name` or `flow:id`
+-- Replies    {"resumed"} | {"ended", status} | {"unknown"}
+-- It may be said again, and of what is not paused: then nothing changes.
+local what = ARGV[1]
+local flow = string.match(what, '^flow:(.+)$')
+if flow then
+  local view = open_flow(flow, {'b'})
+  if not view then return {'unknown'} end
+  local head = view.head
+  if not is_open(view) and head[STATUS] ~= SCHEDULED then return {'ended', head[STATUS]} end
+  if head[STATUS] == PAUSED then
+    local beginning = view.fields.b and unpacked(view.fields.b)
+    local is_early = head[STARTED_AT] == 0 and beginning and beginning[1] > now
+    head[STATUS] = is_early and SCHEDULED or head[STARTED_AT] == 0 and READY or RUNNING
+    emit(view, 'resumed', -1)
+  end
+else
+  shared('HDEL', tag .. PAUSED_KEY, what)
+end
+local _, has_more = let_go(what)
+if has_more then wait_until(now, 'o:' .. what) end
+flush()
+settle_paused()
+settle_due({})
+return {'resumed'}

@@ -1,0 +1,148 @@
+"""Commands that say when a flow begins, and those that pause and resume, against a real server and a real worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.cli.conftest import FLOWS
+from tests.cli.terminal import Ran
+
+Run = Callable[..., Ran]
+
+
+def test_a_flow_can_be_submitted_for_later_and_inspect_says_when(run: Run) -> None:
+    assert run("submit", f"{FLOWS}:simple", "-i", "text=a", "--id", "later", "--delay", "1h", "--deadline", "2h").code == 0
+    shown = run("inspect", "later").out
+    assert "SCHEDULED" in shown
+    assert "begins in " in shown
+    assert "deadline in " in shown
+    data = json.loads(run("inspect", "later", "-o", "json").out)["data"]
+    assert data["begins_at"].endswith("Z")
+    assert data["graph"][0]["reason"]["code"] == "scheduled"
+    assert [flow["id"] for flow in json.loads(run("list", "--state", "scheduled", "-o", "json").out)["data"]] == ["later"]
+    assert run("cancel", "later").code == 0
+
+
+def test_a_flow_can_be_submitted_for_a_moment(run: Run) -> None:
+    words = ("submit", f"{FLOWS}:simple", "-i", "text=a", "--id", "at-a-moment", "--start-at", "2100-01-31T02:00+01:00")
+    assert run(*words).code == 0
+    assert json.loads(run("inspect", "at-a-moment", "-o", "json").out)["data"]["begins_at"] == "2100-01-31T01:00:00.000Z"
+    assert run("cancel", "at-a-moment").code == 0
+
+
+def test_a_flow_that_runs_out_of_time_says_so(run: Run) -> None:
+    ran = run(
+        "submit", f"{FLOWS}:waiting", "-i", "path=/nowhere", "--id", "too-late", "--delay", "1ms", "--deadline", "2ms", "--wait"
+    )
+    assert ran.code == 5
+    assert "its deadline passed" in ran.err
+    assert "its deadline passed" in run("inspect", "too-late").out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--delay", "soon"], "delay"),
+        (["--start-at", "tomorrow"], "--start-at"),
+        (["--delay", "1h", "--start-at", "2100-01-31"], "start_at"),
+        (["--deadline", "never"], "deadline"),
+        (["--deadline", "2030-13-45"], "--deadline"),
+    ],
+)
+def test_a_time_that_makes_no_sense_is_refused(run: Run, words: list[str], says: str) -> None:
+    ran = run("submit", f"{FLOWS}:simple", "-i", "text=a", "--id", "never-added", *words)
+    assert ran.code == 2
+    assert says in ran.err
+    assert run("inspect", "never-added").code == 3
+
+
+def test_a_queue_is_paused_and_resumed(run: Run) -> None:
+    assert run("pause").err == "no queue and no pipeline is paused\n"
+    assert run("pause", "queue", "slow", "--by", "ops").err == "queue slow is paused\n"
+    assert run("pause").out.startswith("queue slow is paused since 20")
+    (pause,) = json.loads(run("pause", "-o", "json").out)["data"]
+    assert (pause["kind"], pause["name"], pause["by"], pause["since"][-1]) == ("queue", "slow", "ops", "Z")
+    assert run("resume", "queue", "slow").err == "queue slow goes on\n"
+    assert json.loads(run("pause", "-o", "json").out)["data"] == []
+
+
+def test_a_pipeline_is_paused_and_resumed(run: Run) -> None:
+    assert run("pause", "pipeline", "measuring").code == 0
+    assert json.loads(run("resume", "pipeline", "measuring", "-o", "json").out)["data"]["goes_on"] is True
+
+
+def test_a_flow_is_paused_and_resumed(run: Run) -> None:
+    run("submit", f"{FLOWS}:simple", "-i", "text=a", "--id", "paused-flow", "--delay", "1h")
+    assert run("pause", "flow", "paused-fl").code == 2, "a guess wants --yes"
+    assert run("pause", "flow", "paused-fl", "--yes", "--by", "ops").err == "flow paused-flow is paused\n"
+    shown = run("inspect", "paused-flow").out
+    assert "PAUSED" in shown
+    assert "by ops" in shown
+    assert "flowq resume flow paused-flow" in shown
+    assert run("resume", "flow", "paused-flow").code == 0
+    assert run("cancel", "paused-flow").code == 0
+    assert run("pause", "flow", "paused-flow").err == "flow paused-flow has ended: nothing to pause\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["pause", "worker", "x"], 2, "one of: queue, pipeline, flow"),
+        (["pause", "queue"], 2, "which queue"),
+        (["resume"], 2, "required"),
+        (["pause", "queue", "a b"], 2, "queue"),
+        (["resume", "flow", "nobody"], 3, "nobody"),
+    ],
+)
+def test_what_can_t_be_paused_is_refused(run: Run, words: list[str], code: int, says: str) -> None:
+    ran = run(*words)
+    assert ran.code == code
+    assert says in ran.err
+
+
+def test_a_schedule_is_added_listed_run_paused_and_removed(run: Run) -> None:
+    assert run("schedule", "list").err == "there is no schedule\n"
+    words = ("schedule", "add", "nightly", f"{FLOWS}:simple", "-i", "text=abc", "--cron", "0 2 * * *", "--tz", "Europe/Berlin")
+    assert run(*words, "--tag", "beta").err == "schedule nightly is added\n"
+    (schedule,) = json.loads(run("schedule", "list", "-o", "json").out)["data"]
+    assert (schedule["id"], schedule["pipeline"], schedule["inputs"]) == ("nightly", "simple", {"text": "abc", "times": 1})
+    assert schedule["next_at"].endswith("Z")
+    assert schedule["problem"] == ""
+    assert run("schedule", "pause", "nightly").code == 0
+    assert "paused" in run("schedule", "list").out
+    flow_id = run("schedule", "run", "nightly").out.strip()
+    assert flow_id.startswith("nightly@20")
+    assert run("schedule", "resume", "nightly").code == 0
+    assert "0 2 * * * in Europe/Berlin" in run("schedule", "list").out
+    in_the_end_is_known(run, flow_id)
+    assert json.loads(run("result", flow_id, "-o", "json").out)["data"]["result"]["key"]
+    assert run("schedule", "remove", "nightly").err == "schedule nightly is removed\n"
+    assert run("schedule", "remove", "nightly").code == 3
+
+
+def in_the_end_is_known(run: Run, flow_id: str) -> None:
+    for _ in range(100):
+        if run("inspect", flow_id).code == 0:
+            return
+    raise AssertionError(f"no worker has made {flow_id}")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["add"], "which schedule"),
+        (["add", "x"], "which pipeline"),
+        (["add", "x", f"{FLOWS}:simple", "-i", "text=a"], "cron"),
+        (["add", "x", f"{FLOWS}:simple", "-i", "text=a", "--cron", "soon"], "cron"),
+        (["add", "x", f"{FLOWS}:simple", "-i", "text=a", "--every", "5m", "--tz", "Berlin"], "tz"),
+        (["add", "x", f"{FLOWS}:simple", "--every", "5m"], "needs text"),
+        (["add", "x", f"{FLOWS}:simple", "-i", "text=a", "--every", "5m", "--overlap", "both"], "overlap"),
+    ],
+)
+def test_a_schedule_that_makes_no_sense_is_refused(run: Run, words: list[str], says: str) -> None:
+    ran = run("schedule", *words)
+    assert ran.code == 2
+    assert says in ran.err

@@ -1,0 +1,75 @@
+"""Which stage is begun next."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowq import FlowProducer, context, pipeline, stage
+from tests.engine.work import PATIENCE, working
+
+pytestmark = pytest.mark.anyio
+
+order: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    """Nothing has run."""
+    order.clear()
+
+
+@stage
+async def co_step(number: int) -> int:
+    order.append(f"{context().stage} of {context().flow_id}")
+    return number
+
+
+@pipeline(finish_first=True)
+def co_finishing(number: int) -> int:
+    return co_step.with_options(name="third")(co_step.with_options(name="second")(co_step(number)))
+
+
+@pipeline
+def co_plain(number: int) -> int:
+    return co_step.with_options(name="second")(co_step(number))
+
+
+def in_one_partition(producer: FlowProducer, count: int) -> list[str]:
+    keys = producer._open.store.keys
+    return [flow_id for number in range(1000) if keys.tag_of(flow_id := f"flow-{number}") == keys.tags[0]][:count]
+
+
+async def test_a_flow_that_has_begun_is_finished_first_where_its_pipeline_says_so(producer: FlowProducer) -> None:
+    ids = in_one_partition(producer, 3)
+    flows = [await producer.add(co_finishing(number), id=flow_id) for number, flow_id in enumerate(ids)]
+    async with working(producer, co_step, concurrency=1):
+        for flow in flows:
+            await flow.result(PATIENCE)
+    assert order == [f"{name} of {flow_id}" for flow_id in ids for name in ("co_step", "second", "third")]
+
+
+async def test_else_flows_are_begun_in_the_order_in_which_they_came(producer: FlowProducer) -> None:
+    ids = in_one_partition(producer, 3)
+    flows = [await producer.add(co_plain(number), id=flow_id) for number, flow_id in enumerate(ids)]
+    async with working(producer, co_step, concurrency=1):
+        for flow in flows:
+            await flow.result(PATIENCE)
+    assert order == [f"{name} of {flow_id}" for name in ("co_step", "second") for flow_id in ids]
+
+
+async def test_a_larger_priority_goes_before_a_flow_that_has_begun(producer: FlowProducer) -> None:
+    low, high = in_one_partition(producer, 2)
+    flows = [await producer.add(co_finishing(1), id=low), await producer.add(co_finishing(2), id=high, priority=1)]
+    async with working(producer, co_step, concurrency=1):
+        for flow in flows:
+            await flow.result(PATIENCE)
+    assert order == [f"{name} of {flow_id}" for flow_id in (high, low) for name in ("co_step", "second", "third")]
+
+
+async def test_a_flow_that_finishes_first_can_be_inspected_and_retried(producer: FlowProducer) -> None:
+    async with working(producer, co_step):
+        flow = await producer.add(co_finishing(1))
+        assert await flow.result(PATIENCE) == 1
+        assert await flow.retry(from_stage="second") == 2
+        assert await flow.result(PATIENCE) == 1
+    assert (await flow.inspect()).state == "completed"
