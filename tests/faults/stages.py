@@ -100,7 +100,7 @@ async def clutching() -> None:
 
 
 @stage(isolation="process")
-def unhearing() -> None:
+def unlistening() -> None:
     """Does not look whether it was cancelled."""
     note("start")
     time.sleep(600)

@@ -25,7 +25,7 @@ pytestmark = [
 GRACE_SECONDS = 5.0
 
 
-@pytest.mark.parametrize("spec", [stages.clutching.flow(), stages.unhearing.flow()], ids=["clutching", "unhearing"])
+@pytest.mark.parametrize("spec", [stages.clutching.flow(), stages.unlistening.flow()], ids=["clutching", "unlistening"])
 async def test_a_cancelled_stage_in_a_process_of_its_own_that_goes_on_loses_that_process(
     plant: Plant, spec: FlowSpec[Any]
 ) -> None:
