@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from itertools import islice
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, Unpack, cast, overload
 
 from flowq.engine.adding import added
 from flowq.engine.backend import Backend, StorageReader
@@ -18,12 +17,10 @@ from flowq.engine.scheduling import Scheduling
 from flowq.engine.search import Wanted, found_id, listed
 from flowq.errors import DurabilityUnavailable, InvalidValue, StorageNotConfigured
 from flowq.model.artifact import Artifact, bound_reader
-from flowq.model.duration import Duration
 from flowq.model.finding import Finding
 from flowq.model.names import check_flow_id
 from flowq.model.snapshot import FlowSummary, WorkerSnapshot
-from flowq.model.spec import FlowOptions, FlowSpec
-from flowq.model.timing import Deadline
+from flowq.model.spec import AddOptions, FlowOptions, FlowSpec
 from flowq.pipeline import Node, Pipeline, to_spec
 from flowq.settings import Settings
 from flowq.store.feed import Feed
@@ -124,27 +121,10 @@ class FlowProducer(Pausing, Scheduling):
     # ── adding ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     @overload
-    async def add(
-        self, flow: FlowSpec[R], *, id: str | None = ..., tenant: str = ..., tags: Sequence[str] = ..., priority: int = ...,
-        delay: Duration | None = ..., start_at: datetime | None = ..., deadline: Deadline | None = ...,
-    ) -> FlowHandle[R]: ...  # fmt: skip
+    async def add(self, flow: FlowSpec[R], **options: Unpack[AddOptions]) -> FlowHandle[R]: ...
     @overload
-    async def add(
-        self, flow: Node | Mapping[str, Any], *, id: str | None = ..., tenant: str = ..., tags: Sequence[str] = ...,
-        priority: int = ..., delay: Duration | None = ..., start_at: datetime | None = ..., deadline: Deadline | None = ...,
-    ) -> FlowHandle[Any]: ...  # fmt: skip
-    async def add(
-        self,
-        flow: FlowSpec[Any] | Node | Mapping[str, Any],
-        *,
-        id: str | None = None,
-        tenant: str = "",
-        tags: Sequence[str] = (),
-        priority: int = 0,
-        delay: Duration | None = None,
-        start_at: datetime | None = None,
-        deadline: Deadline | None = None,
-    ) -> FlowHandle[Any]:
+    async def add(self, flow: Node | Mapping[str, Any], **options: Unpack[AddOptions]) -> FlowHandle[Any]: ...
+    async def add(self, flow: FlowSpec[Any] | Node | Mapping[str, Any], **options: Unpack[AddOptions]) -> FlowHandle[Any]:
         """Adds a flow, all or nothing.
 
         Adding the same pipeline with the same inputs under the same id again gives the flow that is there, so a call whose
@@ -152,13 +132,7 @@ class FlowProducer(Pausing, Scheduling):
 
         Args:
             flow: what a pipeline call returns; a `Node`; or the same as a mapping.
-            id: its id; made up if not given.
-            tenant: whose it is.
-            tags: words to find it by.
-            priority: larger runs first; 0 by default.
-            delay: it begins so long after it was added.
-            start_at: it begins then, a datetime with a time zone; at once if that is over.
-            deadline: so long after it was added, or then, what has not completed is cancelled, and the flow has failed.
+            options: its id, tenant, tags, priority, delay, start_at and deadline: see `AddOptions`.
 
         Raises:
             FlowConflict: the id is taken by a flow of another pipeline or with other inputs; says which.
@@ -166,14 +140,8 @@ class FlowProducer(Pausing, Scheduling):
             ServerError: the server can't be used.
         """
         spec: FlowSpec[Any] = to_spec(flow)
-        options = FlowOptions.checked(
-            id=id, tenant=tenant, tags=tags, priority=priority, delay=delay, start_at=start_at, deadline=deadline
-        )
-        if options != FlowOptions():
-            spec = FlowSpec(
-                spec.plan, spec.literals, spec.inputs,
-                output_literal=spec.output_literal, result_type=spec.result_type, options=options,
-            )  # fmt: skip
+        if (given := FlowOptions.checked(**options)) != FlowOptions():
+            spec = spec.optioned(given)
         (handle,) = await self._submit([spec])
         return handle
 

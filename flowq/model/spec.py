@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar, Unpack
 
 import msgspec
 
@@ -21,6 +21,28 @@ PRIORITY_MAX = 1_000_000
 # What `producer.find` and the command line take for the newest flow.
 LATEST = "latest"
 _TAGS_MAX = 32
+
+
+class AddOptions(TypedDict, total=False):
+    """The options of one flow, as users write them: what `producer.add` and `with_options` take by name.
+
+    Attributes:
+        id: its id; made up if not given.
+        tenant: whose it is.
+        tags: words to find it by.
+        priority: larger runs first; 0 by default.
+        delay: it begins so long after it was added.
+        start_at: it begins then, a datetime with a time zone; at once if that is over.
+        deadline: so long after it was added, or then, what has not completed is cancelled, and the flow has failed.
+    """
+
+    id: str | None
+    tenant: str
+    tags: Sequence[str]
+    priority: int
+    delay: Duration | None
+    start_at: datetime | None
+    deadline: Deadline | None
 
 
 class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,26 +130,13 @@ class FlowSpec(Generic[R_co]):
         """16 bytes: equal for the same pipeline and the same inputs, whatever release of the code made them."""
         return hashlib.sha256(self.plan.pipeline.encode() + b"\0" + self.inputs).digest()[:16]
 
-    def with_options(
-        self,
-        *,
-        id: str | None = None,
-        tenant: str = "",
-        tags: Sequence[str] = (),
-        priority: int = 0,
-        delay: Duration | None = None,
-        start_at: datetime | None = None,
-        deadline: Deadline | None = None,
-    ) -> FlowSpec[R_co]:
-        """The same flow with other options, as `FlowProducer.add` has them; what is not given goes back to its default.
+    def with_options(self, **options: Unpack[AddOptions]) -> FlowSpec[R_co]:
+        """The same flow with other options, see `AddOptions`; what is not given goes back to its default.
 
         Raises:
             InvalidValue: an option is out of range.
         """
-        options = FlowOptions.checked(
-            id=id, tenant=tenant, tags=tags, priority=priority, delay=delay, start_at=start_at, deadline=deadline
-        )
-        return self.optioned(options)
+        return self.optioned(FlowOptions.checked(**options))
 
     def optioned(self, options: FlowOptions) -> FlowSpec[R_co]:
         """The same flow with options that were checked already."""

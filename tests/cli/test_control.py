@@ -92,7 +92,7 @@ def test_a_flow_is_paused_and_resumed(run: Run) -> None:
     [
         (["pause", "worker", "x"], 2, "one of: queue, pipeline, flow"),
         (["pause", "queue"], 2, "which queue"),
-        (["resume"], 2, "required"),
+        (["resume"], 2, "needs queue|pipeline|flow"),
         (["pause", "queue", "a b"], 2, "queue"),
         (["resume", "flow", "nobody"], 3, "nobody"),
     ],

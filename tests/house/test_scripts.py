@@ -92,7 +92,7 @@ def _commands(tree: ast.Module) -> Iterator[str]:
             case (
                 ast.Tuple(elts=[ast.Constant(str(verb)), *_])
                 | ast.Call(func=ast.Attribute(attr="command") | ast.Name("command"), args=[ast.Constant(str(verb)), *_])
-            ) if verb.isupper():
+            ) if verb.isalpha() and verb.isupper():
                 yield verb
             case _:
                 pass
