@@ -130,6 +130,7 @@ class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
         failed: how many of them failed and keep the flow from completing; others are tolerated.
         tenant: whose it is.
         tags: its tags.
+        cause: of a failed flow: `ErrorType: first line` of the stage that failed first, of those that keep it from completing.
     """
 
     id: str
@@ -142,6 +143,7 @@ class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     tenant: str = ""
     tags: tuple[str, ...] = ()
+    cause: str = ""
 
     @property
     def done(self) -> int:

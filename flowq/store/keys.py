@@ -27,6 +27,8 @@ LIVE: Final = ":live"
 FAILED: Final = ":failed"
 CANCELLED: Final = ":cancelled"
 CLOSING: Final = ":closing"
+BY: Final = ":by:"
+PLANS: Final = ":plans"
 DAMAGED: Final = ":damaged"
 WAKE_CHANNEL: Final = ":wake:"
 ENDED_CHANNEL: Final = ":ended:"
@@ -35,6 +37,7 @@ _TAGGED: Final = {
     "FLOW": FLOW, "PLAN": PLAN, "LANES": LANES, "LANE": LANE, "PARKED": PARKED, "HOLDER": HOLDER, "RUNNING": RUNNING,
     "FINISHED": FINISHED, "DUE": DUE, "HOLDERS": HOLDERS, "EVENTS": EVENTS, "LIVE": LIVE,
     "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "DAMAGED": DAMAGED,
+    "BY": BY, "PLANS": PLANS,
     "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
 }  # fmt: skip
 
@@ -54,6 +57,8 @@ PERMANENT: Final[dict[str, str]] = {
     FAILED: "failed flows, until pruned",
     CANCELLED: "cancelled flows, until pruned",
     CLOSING: "flows whose cancellation is under way",
+    BY: "the flows of a pipeline, of a tenant, with a tag; until pruned",
+    PLANS: "the pipeline of each plan that has flows; until pruned",
 }
 
 

@@ -16,7 +16,7 @@ from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, StageSnapshot, W
 from flowq.model.states import STATE_LETTER, StageState
 from flowq.model.values import SPILLED_CODE, fill
 from flowq.store.store import Store
-from flowq.store.views import FLOW_STATES, Views, head_decoder, header_decoder, record_decoder
+from flowq.store.views import FLOW_STATES, Views, cause_of, head_decoder, header_decoder, record_decoder
 from flowq.store.wire import Head, Record, history_decoder
 
 # Larger flows are read in pages, so that no command holds the server up.
@@ -130,7 +130,8 @@ class _Assembled:
             progress=sum(stage.progress or 0.0 for stage in graph) / len(graph),
             eta_seconds=None if state not in ("running",) else _eta(graph),
             root_cause=min(failed, key=lambda stage: stage.ended_at or 0).name if failed else None,
-            cancel_reason=head.reason,
+            cancel_reason=head.reason if state == "cancelled" else "",
+            cause=cause_of(head)[1],
             run=head.run,
             critical_path=names,
             result=self._result() if state == "completed" else None,

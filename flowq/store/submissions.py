@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from flowq.errors import CorruptState
+from flowq.model.filter import labels_of
 from flowq.model.outcome import opaque
 from flowq.model.plan import BLOCK_STAGES, Plan
 from flowq.model.spec import FlowSpec
@@ -65,6 +66,9 @@ class Submissions:
             fields += (f"i{index}", literals if is_large else opaque(literals))
         if spec.output_literal is not None:
             fields += ("out", spec.output_literal if is_large else opaque(spec.output_literal))
+        labels = labels_of(plan.pipeline, options.tenant, options.tags)
+        if len(labels) > 1:
+            fields += ("l", _pack(labels[1:]) if is_large else opaque(_pack(labels[1:])))
         staging: str | bool = False
         staged = len(fields) // 2
         if is_large:
@@ -83,6 +87,7 @@ class Submissions:
         return Submission(
             flow_id, opaque(spec.fingerprint), plan.digest, opaque(_pack(header)), options.priority, len(plan.stages),
             sum(last - first + 1 for _, _, first, last in ranges), fields, ranges, staging, staged,
+            labels,
         )  # fmt: skip
 
     async def _put_plan(self, tag: str, digest: str, plan: Plan) -> None:

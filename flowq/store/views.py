@@ -99,6 +99,7 @@ class Views:
                     failed=head.failures,
                     tenant=header.tenant,
                     tags=header.tags,
+                    cause=cause_of(head)[1],
                 )
             )
         return found
@@ -109,7 +110,7 @@ class Views:
         by_id: dict[str, WorkerSnapshot] = {}
         for tag in self._store.partitions:
             scored = await self._connection.command("ZRANGE", tag + HOLDERS, 0, -1, "WITHSCORES")
-            leases = _pairs(scored)
+            leases = pairs(scored)
             asked: list[tuple[Any, ...]] = []
             for holder, _ in leases:
                 asked += [("HGET", tag + HOLDER + holder, "info"), ("SCARD", tag + RUNNING + holder)]
@@ -146,7 +147,7 @@ class Views:
         """Flows whose cancellation is under way, with the stage it has come to."""
         found: list[tuple[str, int]] = []
         for tag in self._store.partitions:
-            found += _pairs(await self._connection.command("ZRANGE", tag + CLOSING, 0, _PAGE - 1, "WITHSCORES"))
+            found += pairs(await self._connection.command("ZRANGE", tag + CLOSING, 0, _PAGE - 1, "WITHSCORES"))
         return found
 
     async def outlived(self, tag: str, retention: Retention, hours: int) -> list[tuple[int, list[bytes]]]:
@@ -218,8 +219,16 @@ class Views:
                     break
 
 
-def _pairs(flat: list[Any]) -> list[tuple[str, int]]:
+def pairs(flat: list[Any]) -> list[tuple[str, int]]:
     """Members and scores, however this version of the client library gives them."""
     if flat and isinstance(flat[0], list | tuple):
         return [(member.decode(), int(score)) for member, score in flat]
     return [(flat[position].decode(), int(flat[position + 1])) for position in range(0, len(flat), 2)]
+
+
+def cause_of(head: Head) -> tuple[int | None, str]:
+    """Of a failed flow: the index of the stage that failed first and `ErrorType: first line`; (None, "") for others."""
+    if FLOW_STATES[head.status] != "failed":
+        return None, ""
+    index, found, cause = head.reason.partition(" ")
+    return (int(index), cause) if found and index.isdecimal() else (None, head.reason)

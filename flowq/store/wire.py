@@ -72,6 +72,7 @@ class Submission(msgspec.Struct, array_like=True, frozen=True):
     ranges: list[tuple[str, int, int, int]]
     staging: str | bool = False
     staged: int = 0
+    labels: tuple[str, ...] = ()
 
 
 class HistoryEntry(msgspec.Struct, array_like=True):

@@ -2,12 +2,14 @@
 -- submit: adds a batch of flows, each all or nothing and once only.
 -- Needs      records shared fetch view emit lanes flush
 -- Called by  Submissions.submit   KEYS 1 the partition's tag
---                             ARGV 1 packed {{id, fingerprint, plan digest, header, priority, stages, active, fields, ranges, staging or false, staged}, …}
+--                             ARGV 1 packed {{id, fingerprint, plan digest, header, priority, stages, active, fields, ranges, staging or false, staged,
+--                             labels}, …}
 --            fields: {name, bytes, …}; ranges: {{route, priority, first, last}, …}; staging: the key that holds more fields
+--            labels: what it is indexed by, `pipeline:NAME` first; the others are in its field `l` too
 -- Replies    one word per flow: "added" | "exists" | "conflict" | "no_plan" | "staging_lost"
 -- All flows are judged before the first is written; without allow-oom a full server refuses the whole batch up front.
 local submissions = cmsgpack.unpack(ARGV[1])
-local words, fingerprints, new_flows_of = {}, {}, {}
+local words, fingerprints, new_flows_of, pipeline_of, labelled = {}, {}, {}, {}, {}
 
 local function judged(submission)
   local id, fingerprint, plan, staging, staged = submission[1], submission[2], submission[3], submission[10], submission[11]
@@ -21,7 +23,7 @@ local function judged(submission)
 end
 
 local function add(submission)
-  local id, fingerprint, plan, header, priority, stages, active, fields, ranges, staging = unpack(submission)
+  local id, fingerprint, plan, header, priority, stages, active, fields, ranges, staging, _, labels = unpack(submission)
   local key = tag .. FLOW_KEY .. id
   if staging then
     redis.call('RENAME', staging, key)
@@ -33,6 +35,12 @@ local function add(submission)
   emit(view, 'added', -1)
   redis.call('HSET', key, 'm', cmsgpack.pack(view.head), 'p', plan, 'f', fingerprint, 'o', header, unpack(fields))
   shared('ZADD', tag .. LIVE_KEY, now, id)
+  pipeline_of[plan] = string.match(labels[1], ':(.*)')
+  for _, label in ipairs(labels) do
+    labelled[label] = labelled[label] or {}
+    table.insert(labelled[label], now)
+    table.insert(labelled[label], id)
+  end
   for _, range in ipairs(ranges) do
     local route, stage_priority, first, last = unpack(range)
     push(view, route, stage_priority, (first == last and first or first .. '-' .. last) .. '@' .. now .. ':' .. id)
@@ -44,8 +52,13 @@ for position, submission in ipairs(submissions) do
   if words[position] == 'added' then add(submission) end
 end
 for plan, count in pairs(new_flows_of) do
-  redis.call('HINCRBY', tag .. PLAN_KEY .. plan, 'flows', count)
+  if redis.call('HINCRBY', tag .. PLAN_KEY .. plan, 'flows', count) == count then
+    shared('HSET', tag .. PLANS_KEY, plan, pipeline_of[plan])
+  end
   redis.call('PERSIST', tag .. PLAN_KEY .. plan)
+end
+for label, entries in pairs(labelled) do
+  for from = 1, #entries, 1000 do shared('ZADD', tag .. BY_KEY .. label, unpack(entries, from, math.min(from + 999, #entries))) end
 end
 flush()
 return words

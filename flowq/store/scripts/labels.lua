@@ -1,0 +1,18 @@
+-- labels: takes a flow that is removed out of the indexes it stands in: that of its pipeline, and those in its field `l`.
+-- A flow that expired, because nobody pruned for long, has taken its labels with it. So each removal also looks at the two
+-- oldest entries of its indexes, and drops those whose flow is gone: what was left behind goes away with what comes after.
+local OLDEST_LOOKED_AT = 2
+
+local function unlabel_from(key, id)
+  shared('ZREM', key, id)
+  for _, other in ipairs(shared('ZRANGE', key, 0, OLDEST_LOOKED_AT - 1)) do
+    if redis.call('EXISTS', tag .. FLOW_KEY .. other) == 0 then redis.call('ZREM', key, other) end
+  end
+end
+
+local function unlabel(id, plan, view)
+  local pipeline = shared('HGET', tag .. PLANS_KEY, plan)
+  if pipeline then unlabel_from(tag .. BY_KEY .. 'pipeline:' .. pipeline, id) end
+  local packed = view and view.fields['l']
+  for _, label in ipairs(packed and unpacked(packed) or {}) do unlabel_from(tag .. BY_KEY .. label, id) end
+end
