@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from flowq.errors import FlowNotFound, FlowqError
+from flowq.errors import CorruptState, FlowNotFound, FlowqError
 from flowq.model.filter import FlowFilter
 from flowq.model.report import BulkError, BulkReport, DeadGroup, group_key, grouped
 from flowq.model.snapshot import FlowSummary
 from flowq.store.finder import Finder
 from flowq.store.store import Store
 from flowq.store.views import Views, cause_of
+from flowq.store.wire import Head
 
 _AT_ONCE = 8
+# Item i of stage k of the plan has the index (k + 1) · 1,000,000 + i.
+RUN_TIME_STAGES = 1_000_000
 
 Pages = AsyncIterator[list[FlowSummary]]
 # What is done to one flow: how many stages it touched; None: there was nothing to do.
@@ -83,18 +86,18 @@ class DeadLetters:
 
     async def stages(self, flows: Sequence[FlowSummary]) -> list[str]:
         """The name of the stage that failed first in each flow; "" where that is not known."""
-        places = await self._views.heads([flow.id for flow in flows])
-        return [await self._stage(flow.id, place) for flow, place in zip(flows, places, strict=True)]
+        heads = await self._views.heads([flow.id for flow in flows])
+        return [await self._stage(flow.id, *known) if known else "" for flow, known in zip(flows, heads, strict=True)]
 
-    async def _stage(self, flow_id: str, place: object) -> str:
-        digest, head = place if isinstance(place, tuple) else (None, None)  # type: ignore[misc]
-        if digest is None or head is None:
-            return ""
+    async def _stage(self, flow_id: str, digest: str, head: Head) -> str:
         index, _ = cause_of(head)
-        if index is None:
+        try:
+            plan = await self._store.plan(flow_id, digest)
+            if index is not None and index >= RUN_TIME_STAGES:
+                index = index // RUN_TIME_STAGES - 1
+            if index is None or index >= plan.head.stages:
+                return ""
+            await plan.load(index)
+        except CorruptState:  # one damaged flow must not hide the others
             return ""
-        plan = await self._store.plan(flow_id, digest)
-        if index >= plan.head.stages:
-            return ""
-        await plan.load(index)
         return plan.stage(index).name

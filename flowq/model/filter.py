@@ -11,7 +11,7 @@ import msgspec
 from flowq.errors import InvalidValue
 from flowq.model.names import check_flow_id, check_name
 from flowq.model.snapshot import FlowSummary
-from flowq.model.states import FlowState
+from flowq.model.states import FINAL, FlowState
 
 _TEXT_CHARS_MAX = 500
 
@@ -27,6 +27,7 @@ class FlowFilter(msgspec.Struct, frozen=True, kw_only=True):
         since_ms, until_ms: it was added not before, and not after: milliseconds since 1970.
         ended_before_ms: it has ended, before that moment.
         search: a part of its id.
+        is_live: whether it has not ended.
         cause: what its root cause looks like, such as `NoSuchBucket*`: a pattern for `ErrorType: first line of the text`.
     """
 
@@ -39,6 +40,7 @@ class FlowFilter(msgspec.Struct, frozen=True, kw_only=True):
     ended_before_ms: float | None = None
     search: str | None = None
     cause: str | None = None
+    is_live: bool | None = None
 
     @classmethod
     def checked(cls, **given: Any) -> FlowFilter:
@@ -71,6 +73,7 @@ class FlowFilter(msgspec.Struct, frozen=True, kw_only=True):
             and (self.until_ms is None or flow.created_at <= self.until_ms)
             and (self.ended_before_ms is None or 0 < (flow.ended_at or 0) < self.ended_before_ms)
             and (self.search is None or self.search in flow.id)
+            and (self.is_live is None or self.is_live == (flow.state not in FINAL))
             and (self.cause is None or fnmatch.fnmatchcase(flow.cause, self.cause))
         )
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from flowq.model.filter import FlowFilter
 from flowq.model.snapshot import FlowSummary
+from flowq.model.states import FINAL
 from flowq.store.keys import BY, CANCELLED, FAILED, LIVE, PLANS
 from flowq.store.store import Store
 from flowq.store.views import Views, pairs
@@ -22,7 +23,7 @@ _PAGE = 200
 _SORTED_MAX = 2_000
 # Nothing is indexed by parts of ids.
 _SEARCHED_MAX = 100_000
-_OF_STATE = {"ready": LIVE, "running": LIVE, "failed": FAILED, "cancelled": CANCELLED}
+_OF_END = {"failed": FAILED, "cancelled": CANCELLED}
 
 
 class Place(NamedTuple):
@@ -106,8 +107,10 @@ class Finder:
         """The smallest index that holds all flows that fit."""
         tags = self._store.partitions
         known = [await self._sized([tag + BY + label for tag in tags]) for label in wanted.labels]
-        if (word := _OF_STATE.get(wanted.state or "")) and not (in_order and word != LIVE):
-            known.append(await self._sized([tag + word for tag in tags], is_in_order=word == LIVE))
+        if wanted.is_live or (wanted.state is not None and wanted.state not in FINAL):
+            known.append(await self._sized([tag + LIVE for tag in tags]))
+        elif not in_order and (word := _OF_END.get(wanted.state or "")):
+            known.append(await self._sized([tag + word for tag in tags], is_in_order=False))
         if not known:
             known.append(await self._sized([tag + BY + f"pipeline:{name}" for name in await self.pipelines() for tag in tags]))
         return min(known, key=lambda index: index.size)

@@ -60,6 +60,14 @@ class Views:
             raise FlowNotFound(flow_id)
         return head_decoder.decode(data)
 
+    async def heads(self, flow_ids: list[str]) -> list[tuple[str, Head] | None]:
+        """Plan digest and head of each flow; None for those that are gone."""
+        values = await self._connection.commands(*(("HMGET", self._store.keys.flow(flow_id), "p", "m") for flow_id in flow_ids))
+        return [
+            (digest.decode(), head_decoder.decode(data)) if digest is not None and data is not None else None
+            for digest, data in values
+        ]
+
     async def exists(self, flow_id: str) -> bool:
         """Whether there is such a flow."""
         return bool(await self._connection.command("EXISTS", self._store.keys.flow(flow_id)))

@@ -6,7 +6,7 @@ import argparse
 import time
 
 from flowq.cli import exits
-from flowq.cli.filters import STATES, ago
+from flowq.cli.filters import add_filters, filter_of
 from flowq.cli.report import note
 from flowq.cli.session import output_of, producer_of, run_async, say, say_json, screen_for
 from flowq.cli.usage import UsageError
@@ -16,14 +16,7 @@ _LIMIT_MAX = 10_000
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Defines the options."""
-    parser.add_argument("--state", choices=STATES, help="only flows in this state")
-    parser.add_argument("--pipeline", metavar="NAME", help="only flows of this pipeline")
-    parser.add_argument("--tenant", metavar="NAME", help="only flows of this tenant")
-    parser.add_argument("--tag", metavar="WORD", help="only flows with this tag")
-    parser.add_argument("--since", metavar="DURATION", help="only flows added in the last 90s, 5m, 2h, 7d")
-    parser.add_argument("--search", metavar="TEXT", help="only flows whose id contains this")
-    parser.add_argument("--until", metavar="DURATION", help="only flows added before that")
-    parser.add_argument("--cause", metavar="PATTERN", help="only flows that failed for this, such as 'NoSuchBucket*'")
+    add_filters(parser)
     parser.add_argument("--artifact", metavar="KEY", help="only the flow that wrote the artifact of this key or URL")
     parser.add_argument("--after", metavar="FLOW_ID", help="go on behind this flow, the last of the page before")
     parser.add_argument("--limit", type=int, default=50, metavar="N", help="at most this many, newest first (default: 50)")
@@ -38,21 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _list(arguments: argparse.Namespace) -> int:
-    since_ms, until_ms = ago(arguments.since, "--since"), ago(arguments.until, "--until")
+    wanted = filter_of(arguments)
     async with producer_of(arguments) as producer:
-        flows = await producer.list(
-            state=arguments.state,
-            pipeline=arguments.pipeline,
-            tenant=arguments.tenant,
-            tag=arguments.tag,
-            since_ms=since_ms,
-            until_ms=until_ms,
-            search=arguments.search,
-            cause=arguments.cause,
-            limit=arguments.limit,
-            after=arguments.after,
-            artifact=arguments.artifact,
-        )
+        flows = await producer.list(**wanted, limit=arguments.limit, after=arguments.after, artifact=arguments.artifact)
     match output_of(arguments):
         case "json":
             say_json(arguments, "flows", flows)

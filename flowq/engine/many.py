@@ -1,0 +1,144 @@
+"""What a producer does with many flows at once: retries, cancels and removes them, and groups the failed ones."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import structs
+
+from flowq.engine.bulk import DeadLetters, Deed, Pages, do_to_each
+from flowq.engine.handle import FlowHandle, Opened
+from flowq.errors import InvalidValue
+from flowq.model.filter import FlowFilter
+from flowq.model.report import BulkReport, DeadGroup
+from flowq.model.snapshot import FlowSummary
+from flowq.store.finder import Finder
+from flowq.store.views import Views
+
+_RETRIABLE = ("failed", "cancelled")
+
+
+class ManyFlows(ABC):
+    """The part of `FlowProducer` that acts on many flows. What fails for one of them stands in the report, and the others go
+    on; a call that was broken off may be made again, and goes on with the rest.
+    """
+
+    async def retry(
+        self,
+        *,
+        state: str = "failed",
+        pipeline: str | None = None,
+        tenant: str | None = None,
+        tag: str | None = None,
+        since_ms: float | None = None,
+        until_ms: float | None = None,
+        search: str | None = None,
+        cause: str | None = None,
+        dead: str | None = None,
+        dry_run: bool = False,
+    ) -> BulkReport:
+        """Retries all flows that fit, each as `FlowHandle.retry` does.
+
+        Args:
+            state: `failed` or `cancelled`.
+            pipeline, tenant, tag, since_ms, until_ms, search, cause: as in `list`.
+            dead: only flows of this group of `dead()`, by its key.
+            dry_run: change nothing, and tell what would be retried; its stages are then those that failed.
+
+        Raises:
+            InvalidValue: no flow can be so; or the state is another.
+        """
+        if state not in _RETRIABLE:
+            raise InvalidValue("state", state, "'failed' or 'cancelled': in other flows there is nothing to retry")
+        wanted = FlowFilter.checked(
+            state=state,
+            pipeline=pipeline,
+            tenant=tenant,
+            tag=tag,
+            since_ms=since_ms,
+            until_ms=until_ms,
+            search=search,
+            cause=cause,
+        )
+
+        async def deed(flow: FlowSummary) -> int | None:
+            return await self._handle(flow.id).retry() or None
+
+        return await self._act("retry", wanted, deed, dead=dead, dry_run=dry_run)
+
+    async def cancel(
+        self,
+        *,
+        reason: str = "",
+        state: str | None = None,
+        pipeline: str | None = None,
+        tenant: str | None = None,
+        tag: str | None = None,
+        since_ms: float | None = None,
+        until_ms: float | None = None,
+        search: str | None = None,
+        dry_run: bool = False,
+    ) -> BulkReport:
+        """Cancels all flows that fit and have not ended.
+
+        Args:
+            reason: why; shown by `inspect`.
+            state, pipeline, tenant, tag, since_ms, until_ms, search: as in `list`; one of them must be given.
+            dry_run: change nothing, and tell what would be cancelled.
+
+        Raises:
+            InvalidValue: no flow can be so; or nothing was given, which would mean every flow there is.
+        """
+        wanted = FlowFilter.checked(
+            state=state, pipeline=pipeline, tenant=tenant, tag=tag, since_ms=since_ms, until_ms=until_ms, search=search
+        )
+        if wanted.is_empty:
+            raise InvalidValue("filter", None, "what the flows to cancel have in common, such as pipeline=…, tag=… or since_ms=…")
+        if state in ("completed", "failed", "cancelled"):
+            raise InvalidValue("state", state, "that of flows which have not ended")
+
+        async def deed(flow: FlowSummary) -> int | None:
+            return _open_stages(flow) if await self._handle(flow.id).cancel(reason) else None
+
+        return await self._act("cancel", structs.replace(wanted, is_live=True), deed, dry_run=dry_run)
+
+    async def dead(
+        self, *, pipeline: str | None = None, tenant: str | None = None, tag: str | None = None, since_ms: float | None = None
+    ) -> Sequence[DeadGroup]:
+        """Failed flows, grouped by pipeline, the stage that failed first and its error, without ids and numbers; the largest
+        group first. Flows stay here until they are retried or their retention is over.
+
+        Args:
+            pipeline, tenant, tag, since_ms: as in `list`.
+
+        Raises:
+            InvalidValue: no flow can be so.
+        """
+        wanted = FlowFilter.checked(state="failed", pipeline=pipeline, tenant=tenant, tag=tag, since_ms=since_ms)
+        store = self._while_open().backend.store
+        return await DeadLetters(store, Views(store)).groups(wanted)
+
+    # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def _while_open(self) -> Opened: ...
+
+    def _handle(self, flow_id: str) -> FlowHandle[Any]:
+        return FlowHandle(self._while_open, flow_id, Any)
+
+    async def _act(self, verb: str, wanted: FlowFilter, deed: Deed, *, dead: str | None = None, dry_run: bool) -> BulkReport:
+        store = self._while_open().backend.store
+        views = Views(store)
+        pages: Pages = Finder(store, views).each(wanted) if dead is None else DeadLetters(store, views).members(dead, wanted)
+        undone = _failed_stages if verb == "retry" else _open_stages
+        return await do_to_each(BulkReport(verb=verb, is_dry_run=dry_run), pages, deed, undone)
+
+
+def _failed_stages(flow: FlowSummary) -> int:
+    return flow.failed
+
+
+def _open_stages(flow: FlowSummary) -> int:
+    return flow.stages - flow.finished
