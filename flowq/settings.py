@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import msgspec
+from msgspec import structs
 
 from flowq.errors import InvalidValue, masked
 from flowq.model.duration import Duration, shown_duration, to_ms
+from flowq.model.keep import MOST_MAX, Keep
 from flowq.model.names import check_name, check_namespace
 
 _PREFIX = "FLOWQ_"
@@ -73,6 +75,37 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     health_port: int | None = None
 
 
+class KeepSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of flows that have ended: `[keep]` in flowq.toml, `FLOWQ_KEEP_*` in the environment.
+
+    A pipeline may say otherwise for its flows.
+
+    Attributes:
+        completed_ms: how long completed flows are kept.
+        failed_ms: how long failed ones are.
+        cancelled_ms: how long cancelled ones are.
+        completed_most: how many completed flows are kept of each pipeline; None: no limit.
+        failed_most: how many failed ones are.
+        cancelled_most: how many cancelled ones are.
+        archive: whether a flow is written to the artifact storage, under `archive/`, before it is removed.
+        artifacts: whether artifacts stay when their flow is removed.
+    """
+
+    completed_ms: int = 3 * 86_400_000
+    failed_ms: int = 14 * 86_400_000
+    cancelled_ms: int = 14 * 86_400_000
+    completed_most: int | None = None
+    failed_most: int | None = None
+    cancelled_most: int | None = None
+    archive: bool = False
+    artifacts: bool = True
+
+    @property
+    def counts(self) -> Keep:
+        """How many are kept."""
+        return Keep(None, None, None, self.completed_most, self.failed_most, self.cancelled_most)
+
+
 class Origin(NamedTuple):
     """Where a setting's value came from, for `flowq config`.
 
@@ -96,12 +129,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         artifacts: where artifacts are kept: `s3://bucket/prefix` or `file:/directory`; empty: what the embedded server
             offers, or none.
         worker: how a worker process runs.
+        keep: what is kept of flows that have ended.
     """
 
     url: str = ""
     namespace: str = "flowq"
     artifacts: str = ""
     worker: WorkerSettings = WorkerSettings()
+    keep: KeepSettings = KeepSettings()
 
     @classmethod
     def load(cls, directory: Path | None = None, environment: Mapping[str, str] | None = None, **explicit: Any) -> Settings:
@@ -135,9 +170,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def shown(self) -> dict[str, str]:
         """The settings for people, by dotted name, passwords masked."""
-        client = {name: masked(getattr(self, name)) for name in self.__struct_fields__ if name != "worker"}
-        worker = {f"worker.{name}": getattr(self.worker, name) for name in self.worker.__struct_fields__}
-        return client | {name.removesuffix("_ms"): _as_text(name, value) for name, value in worker.items()}
+        client = {name: masked(getattr(self, name)) for name in self.__struct_fields__ if name not in _TABLES}
+        inner = {f"{table}.{name}": value for table in _TABLES for name, value in structs.asdict(getattr(self, table)).items()}
+        return client | {name.removesuffix("_ms"): _as_text(name, value) for name, value in inner.items()}
 
 
 class _Merged:
@@ -150,16 +185,16 @@ class _Merged:
         self._take_environment(environment)
         for name, value in explicit.items():
             if value is not None:
-                self._take(name.replace("worker_", "worker.", 1) if name.startswith("worker_") else name, value, "flag")
+                self._take(_dotted(name), value, "flag")
 
     def settings(self) -> Settings:
-        worker = {
-            _field_name(name.removeprefix("worker.")): _READ_WORKER[name](value)
-            for name, value in self._values.items()
-            if name in _READ_WORKER
-        }
-        client = {name: _text(name, value) for name, value in self._values.items() if name not in _READ_WORKER}
-        settings = Settings(**client, worker=WorkerSettings(**worker))
+        tables: dict[str, dict[str, Any]] = {table: {} for table in _TABLES}
+        for name, value in self._values.items():
+            if name in _READ:
+                table, _, inner = name.partition(".")
+                tables[table][_field_name(inner)] = _READ[name](value)
+        client = {name: _text(name, value) for name, value in self._values.items() if name not in _READ}
+        settings = Settings(**client, worker=WorkerSettings(**tables["worker"]), keep=KeepSettings(**tables["keep"]))
         check_namespace(settings.namespace)
         return settings
 
@@ -173,9 +208,9 @@ class _Merged:
         for file_name, table in (("flowq.toml", ()), ("pyproject.toml", ("tool", "flowq"))):
             content = _toml(directory / file_name, table)
             for name, value in content.items():
-                if name == "worker" and isinstance(value, dict):
+                if name in _TABLES and isinstance(value, dict):
                     for inner, inner_value in cast("dict[str, Any]", value).items():
-                        self._take(f"worker.{inner}", inner_value, file_name)
+                        self._take(f"{name}.{inner}", inner_value, file_name)
                 else:
                     self._take(name, value, file_name)
             if content:
@@ -268,24 +303,50 @@ def _count(name: str, most: int) -> Callable[[Any], int]:
     return lambda value: _whole(f"setting {name}", value, 1, most)
 
 
+def _most(name: str) -> Callable[[Any], int]:
+    return lambda value: _whole(f"setting {name}", value, 0, MOST_MAX)
+
+
+def _switch(name: str) -> Callable[[Any], bool]:
+    def read(value: Any) -> bool:
+        word = str(value).lower()
+        if word not in _SWITCH:
+            raise InvalidValue(f"setting {name}", value, "true or false")
+        return _SWITCH[word]
+
+    return read
+
+
 def _duration(name: str) -> Callable[[Any], int]:
     return lambda value: _ms(name, value)
 
 
-_READ_WORKER: dict[str, Callable[[Any], Any]] = {
+_SWITCH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_TABLES = ("worker", "keep")
+_OUTCOMES = ("completed", "failed", "cancelled")
+_READ: dict[str, Callable[[Any], Any]] = {
     "worker.concurrency": _count("worker.concurrency", CONCURRENCY_MAX),
     "worker.processes": _count("worker.processes", PROCESSES_MAX),
     "worker.queues": _queues,
     "worker.drain_timeout": _duration("worker.drain_timeout"),
     "worker.idle_timeout": _duration("worker.idle_timeout"),
     "worker.health_port": _count("worker.health_port", 65_535),
+    **{f"keep.{outcome}": _duration(f"keep.{outcome}") for outcome in _OUTCOMES},
+    **{f"keep.{outcome}_most": _most(f"keep.{outcome}_most") for outcome in _OUTCOMES},
+    "keep.archive": _switch("keep.archive"),
+    "keep.artifacts": _switch("keep.artifacts"),
 }
-_NAMES = ("url", "namespace", "artifacts", *_READ_WORKER)
+_NAMES = ("url", "namespace", "artifacts", *_READ)
 _VARIABLES = {_PREFIX + name.replace(".", "_").upper(): name for name in _NAMES}
 
 
 def _field_name(name: str) -> str:
-    return f"{name}_ms" if name.endswith("_timeout") else name
+    return f"{name}_ms" if name.endswith("_timeout") or name in _OUTCOMES else name
+
+
+def _dotted(name: str) -> str:
+    table, found, inner = name.partition("_")
+    return f"{table}.{inner}" if found and table in _TABLES else name
 
 
 def _as_text(name: str, value: Any) -> str:
@@ -293,6 +354,8 @@ def _as_text(name: str, value: Any) -> str:
         return ""
     if name.endswith("_ms"):
         return shown_duration(value / 1000)
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, dict):
         queues = cast("dict[str, int | None]", value)
         return ",".join(name if slots is None else f"{name}:{slots}" for name, slots in queues.items())

@@ -20,14 +20,17 @@ STATES = ("scheduled", "ready", "running", "suspended", "paused", "completed", "
 _WORDS = ("state", "pipeline", "tenant", "tag", "search", "cause")
 
 
-def add_filters(parser: argparse.ArgumentParser, states: tuple[str, ...] = STATES, *, cause: bool = True) -> None:
+def add_filters(
+    parser: argparse.ArgumentParser, states: tuple[str, ...] = STATES, *, cause: bool = True, until: bool = True
+) -> None:
     """Defines the options of a filter."""
     parser.add_argument("--state", choices=states, help="only flows in this state")
     parser.add_argument("--pipeline", metavar="NAME", help="only flows of this pipeline")
     parser.add_argument("--tenant", metavar="NAME", help="only flows of this tenant")
     parser.add_argument("--tag", metavar="WORD", help="only flows with this tag")
     parser.add_argument("--since", metavar="DURATION", help="only flows added in the last 90s, 5m, 2h, 7d")
-    parser.add_argument("--until", metavar="DURATION", help="only flows added before that")
+    if until:
+        parser.add_argument("--until", metavar="DURATION", help="only flows added before that")
     parser.add_argument("--search", metavar="TEXT", help="only flows whose id contains this")
     if cause:
         parser.add_argument("--cause", metavar="PATTERN", help="only flows that failed for this, such as 'NoSuchBucket*'")
@@ -85,7 +88,8 @@ async def act_on_many(arguments: argparse.Namespace, act: Callable[[bool], Await
 def _refuse_without_consent(preview: BulkReport) -> None:
     if not sys.stdin.isatty():
         raise UsageError(
-            f"this would {preview.verb} {preview.matched:,} flows, and there is no terminal to ask", "look at --dry-run, then give --yes"
+            f"this would {preview.verb} {preview.matched:,} flows, and there is no terminal to ask",
+            "look at --dry-run, then give --yes",
         )
     print(f"{preview.verb} {preview.matched:,} flows? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):

@@ -69,7 +69,7 @@ class Child:
     async def work(self) -> None:
         """Works until told to drain or until its lease is lost."""
         options = self._options
-        settings = Settings(url=options.url, namespace=options.namespace, artifacts=options.artifacts)
+        settings = Settings(url=options.url, namespace=options.namespace, artifacts=options.artifacts, keep=options.keep)
         backend = await Backend.open(
             settings, name=f"flowq:worker:{options.name}", connections=4, access=options.access, patience=WORKER_PATIENCE
         )

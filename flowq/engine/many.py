@@ -10,11 +10,15 @@ from msgspec import structs
 
 from flowq.engine.bulk import DeadLetters, Deed, Pages, do_to_each
 from flowq.engine.handle import FlowHandle, Opened
+from flowq.engine.removal import Remover
 from flowq.errors import InvalidValue
+from flowq.model.duration import Duration, to_ms
 from flowq.model.filter import FlowFilter
 from flowq.model.report import BulkReport, DeadGroup
 from flowq.model.snapshot import FlowSummary
+from flowq.model.states import FINAL
 from flowq.store.finder import Finder
+from flowq.store.outlived import Doomed
 from flowq.store.views import Views
 
 _RETRIABLE = ("failed", "cancelled")
@@ -104,6 +108,55 @@ class ManyFlows(ABC):
 
         return await self._act("cancel", structs.replace(wanted, is_live=True), deed, dry_run=dry_run)
 
+    async def prune(
+        self,
+        *,
+        older_than: Duration | None = None,
+        state: str | None = None,
+        pipeline: str | None = None,
+        tenant: str | None = None,
+        tag: str | None = None,
+        search: str | None = None,
+        cause: str | None = None,
+        since_ms: float | None = None,
+        dead: str | None = None,
+        dry_run: bool = False,
+    ) -> BulkReport:
+        """Removes ended flows that fit, before their retention is over; archives them first where the settings say so.
+
+        Args:
+            older_than: only those that ended so long ago.
+            state: `completed`, `failed` or `cancelled`; None: all of them.
+            pipeline, tenant, tag, search, cause, since_ms: as in `list`.
+            dead: only flows of this group of `dead()`, by its key.
+            dry_run: change nothing, and tell what would be removed.
+
+        Raises:
+            InvalidValue: no flow can be so; or nothing was given, which would mean every flow that has ended.
+        """
+        wanted = FlowFilter.checked(
+            state=state, pipeline=pipeline, tenant=tenant, tag=tag, search=search, cause=cause, since_ms=since_ms
+        )
+        if state is not None and state not in FINAL:
+            raise InvalidValue("state", state, "'completed', 'failed' or 'cancelled': other flows are needed")
+        if wanted.is_empty and older_than is None and dead is None:
+            raise InvalidValue("filter", None, "what the flows to remove have in common, such as older_than=… or state=…")
+        backend = self._while_open().backend
+        views = Views(backend.store)
+        before = await views.now() - (0 if older_than is None else to_ms(older_than, "older_than"))
+        remover = Remover(backend.store, lambda: backend.storage, backend.settings.keep)
+
+        async def deed(flow: FlowSummary) -> int | None:
+            (known,) = await views.heads([flow.id])
+            if known is None:
+                return None
+            entry = f"{known[0]}{flow.id}".encode()
+            return await remover.remove(Doomed(backend.store.keys.tag_of(flow.id), before + 1, [entry])) or None
+
+        return await self._act(
+            "prune", structs.replace(wanted, is_live=False, ended_before_ms=before + 1), deed, dead=dead, dry_run=dry_run
+        )
+
     async def dead(
         self, *, pipeline: str | None = None, tenant: str | None = None, tag: str | None = None, since_ms: float | None = None
     ) -> Sequence[DeadGroup]:
@@ -132,12 +185,16 @@ class ManyFlows(ABC):
         store = self._while_open().backend.store
         views = Views(store)
         pages: Pages = Finder(store, views).each(wanted) if dead is None else DeadLetters(store, views).members(dead, wanted)
-        undone = _failed_stages if verb == "retry" else _open_stages
+        undone = {"retry": _failed_stages, "cancel": _open_stages, "prune": _no_stages}[verb]
         return await do_to_each(BulkReport(verb=verb, is_dry_run=dry_run), pages, deed, undone)
 
 
 def _failed_stages(flow: FlowSummary) -> int:
     return flow.failed
+
+
+def _no_stages(_: FlowSummary) -> int:
+    return 0
 
 
 def _open_stages(flow: FlowSummary) -> int:

@@ -78,6 +78,7 @@ class FlowProducer(ManyFlows):
             namespace=base.namespace if namespace is None else namespace,
             artifacts=base.artifacts if artifacts is None else artifacts,
             worker=base.worker,
+            keep=base.keep,
         )
         self._durability = durability
         self._opened: Opened | None = None

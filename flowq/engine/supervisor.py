@@ -156,6 +156,7 @@ class Supervisor:
             queues=options.queues,
             drain_seconds=self._drain_seconds,
             pulse_fd=-1,
+            keep=settings.keep,
         )
         nurse = Nurse(self._backend.store, template, options.lease_ms, self._give_up)
         self._nurses.append(nurse)

@@ -16,6 +16,7 @@ from flowq.engine.duties import Closer, Pruner, Rescuer, Sweeper, WayMaker, resc
 from flowq.engine.every import run_every
 from flowq.engine.holder import Holder, new_holder_id
 from flowq.engine.lease import LEASE_MS, LeaseKeeper
+from flowq.engine.removal import Remover
 from flowq.engine.room import WorkerRoom
 from flowq.engine.slots import SLOTS_MAX, QueueSlots
 from flowq.errors import DefinitionError, FlowqError, InvalidValue, StageNameTaken
@@ -89,6 +90,7 @@ class Worker:
             namespace=base.namespace if namespace is None else namespace,
             artifacts=base.artifacts if artifacts is None else artifacts,
             worker=base.worker,
+            keep=base.keep,
         )
         if isinstance(concurrency, bool) or not 1 <= concurrency <= CONCURRENCY_MAX:
             raise InvalidValue("concurrency", concurrency, f"a whole number from 1 to {CONCURRENCY_MAX:,}")
@@ -247,11 +249,12 @@ def default_name() -> str:
 
 def background_duties(backend: Backend, over: asyncio.Event) -> list[Coroutine[Any, Any, None]]:
     """The duties of a process that keeps the house in order, as coroutines."""
-    store, views = backend.store, Views(backend.store)
+    store, views, keep = backend.store, Views(backend.store), backend.settings.keep
+    pruner = Pruner(store, views, Remover(store, lambda: backend.storage, keep), keep.counts)
     duties: list[Coroutine[Any, Any, None]] = [
         run_every(_RESCUE_SECONDS, Rescuer(store), stop=over, name="rescue"),
         run_every(_CLOSE_SECONDS, Closer(store, views), stop=over, name="finishing cancellations"),
-        run_every(_PRUNE_SECONDS, Pruner(store, views), stop=over, name="pruning"),
+        run_every(_PRUNE_SECONDS, pruner, stop=over, name="pruning"),
     ]
     if backend.storage is not None:
         sweeper = Sweeper(views, lambda: backend.storage)

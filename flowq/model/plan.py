@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from flowq.model.keep import Keep
 from flowq.model.retry import Backoff
 
 # A worker loads only the blocks it needs, so one stage of a flow of 100,000 costs it one block.
@@ -88,12 +89,14 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
         stages: all stages.
         output: how the flow's result is put together from stages' results; `into` of `()` takes one result whole.
         fail_fast: whether a stage's failure ends the flow at once.
+        keep: how long its flows are kept; None: as long as the namespace says.
     """
 
     pipeline: str
     stages: tuple[StagePlan, ...]
     output: tuple[Binding, ...] = ()
     fail_fast: bool = False
+    keep: Keep | None = None
 
     @cached_property
     def digest(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from flowq.errors import BodyFailed, DefinitionError, FlowqError
+from flowq.model.keep import Keep, KeepOptions
 from flowq.model.names import check_name
 from flowq.model.spec import FlowSpec
 from flowq.pipeline.compile import CompiledPlans
@@ -38,6 +39,7 @@ class Pipeline(Generic[P, R]):
         local_names: Mapping[str, Any] | None = None,
         *,
         fail_fast: bool = False,
+        keep: KeepOptions | None = None,
     ) -> None:
         """Use `@pipeline`.
 
@@ -49,7 +51,7 @@ class Pipeline(Generic[P, R]):
         self.fn = fn
         self.name = check_name(fn.__name__ if name is None else name, "pipeline name")
         self.signature = Signature(fn, self.name, local_names)
-        self._plans = CompiledPlans(self.name, fail_fast=fail_fast)
+        self._plans = CompiledPlans(self.name, fail_fast=fail_fast, keep=None if keep is None else Keep.checked(keep))
         functools.update_wrapper(self, fn)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec[R]:
@@ -107,8 +109,15 @@ class PipelineDecorator(Protocol):
 @overload
 def pipeline(fn: Callable[P, R], /) -> Pipeline[P, R]: ...
 @overload
-def pipeline(*, name: str | None = None, fail_fast: bool = False) -> PipelineDecorator: ...
-def pipeline(fn: Callable[..., Any] | None = None, /, *, name: str | None = None, fail_fast: bool = False) -> Any:
+def pipeline(*, name: str | None = None, fail_fast: bool = False, keep: KeepOptions | None = None) -> PipelineDecorator: ...
+def pipeline(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    fail_fast: bool = False,
+    keep: KeepOptions | None = None,
+) -> Any:
     """Makes a pipeline of a function whose body calls stages: `@pipeline`, or `@pipeline(name="short")`.
 
     The body runs once for each flow, when it is submitted: parameters are real values, results of stages are promises.
@@ -118,14 +127,16 @@ def pipeline(fn: Callable[..., Any] | None = None, /, *, name: str | None = None
         name: the pipeline's name; default: the function's.
         fail_fast: whether a stage that fails for good fails the flow at once, and what runs beside it is cancelled. Else what
             does not need its result goes on, and the flow fails when that has ended.
+        keep: how long its flows are kept when they have ended, such as `{"completed": "1d", "failed": "30d"}`, and how many of
+            them, such as `{"completed_most": 1000}`; what is not given is as for all flows: see the settings.
 
     Raises:
-        InvalidValue: the name can't be a pipeline's.
+        InvalidValue: the name can't be a pipeline's; a length or count in `keep` is out of range.
         DefinitionError: the function can't be a pipeline.
     """
 
     def decorated(fn: Callable[..., Any]) -> Pipeline[..., Any]:
-        return Pipeline(fn, name, surrounding_names(fn), fail_fast=fail_fast)
+        return Pipeline(fn, name, surrounding_names(fn), fail_fast=fail_fast, keep=keep)
 
     return decorated if fn is None else Pipeline(fn, name, surrounding_names(fn))
 

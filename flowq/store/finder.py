@@ -8,13 +8,13 @@ smallest index that holds all answers; what else it asks for is read off the flo
 from __future__ import annotations
 
 import heapq
-from collections.abc import AsyncIterator, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
 
 from flowq.model.filter import FlowFilter
 from flowq.model.snapshot import FlowSummary
 from flowq.model.states import FINAL
-from flowq.store.keys import BY, CANCELLED, FAILED, LIVE, PLANS
+from flowq.store.keys import BY, CANCELLED, FAILED, LIVE, PIPELINES
 from flowq.store.store import Store
 from flowq.store.views import Views, pairs
 
@@ -24,6 +24,9 @@ _SORTED_MAX = 2_000
 # Nothing is indexed by parts of ids.
 _SEARCHED_MAX = 100_000
 _OF_END = {"failed": FAILED, "cancelled": CANCELLED}
+
+
+Command = Callable[..., Awaitable[Any]]
 
 
 class Place(NamedTuple):
@@ -82,14 +85,10 @@ class Finder:
             if page:
                 yield page
 
-    async def pipelines(self) -> set[str]:
+    async def pipelines(self) -> list[str]:
         """The names of all pipelines that have flows."""
-        return set((await self.plans()).values())
-
-    async def plans(self) -> dict[str, str]:
-        """Plan digest → pipeline, of all plans that have flows."""
-        answers = await self._store.connection.commands(*(("HGETALL", tag + PLANS) for tag in self._store.partitions))
-        return {digest.decode(): name.decode() for answer in answers for digest, name in answer.items()}
+        answers = await self._store.connection.commands(*(("HKEYS", tag + PIPELINES) for tag in self._store.partitions))
+        return sorted({name.decode() for answer in answers for name in answer})
 
     async def newest_ids(self, pipeline: str, count: int) -> list[str]:
         """The newest flows of a pipeline, whatever their state."""
@@ -121,7 +120,7 @@ class Finder:
 
     async def _pages(self, index: _Index, wanted: FlowFilter) -> AsyncIterator[list[FlowSummary]]:
         for key in index.keys:
-            async for places in self._walk(key, None):
+            async for places in walk(self._command, key):
                 yield [flow for flow in await self._summaries(places) if wanted.fits(flow)]
 
     async def _newest(self, index: _Index, wanted: FlowFilter, after: Place | None) -> AsyncIterator[list[Place]]:
@@ -129,51 +128,30 @@ class Finder:
         start = after
         if start is None and wanted.until_ms is not None:
             start = Place(int(wanted.until_ms) + 1, "")
-        walks = [self._walk(key, start) for key in index.keys]
+        walks = [walk(self._command, key, start) for key in index.keys]
         waiting: list[tuple[Place, int]] = []
         ahead: dict[int, list[Place]] = {}
 
-        async def push(walk: int) -> None:
-            if not ahead.get(walk):
-                ahead[walk] = [*reversed(await anext(walks[walk], list[Place]()))]
-            if ahead[walk]:
-                heapq.heappush(waiting, (ahead[walk].pop(), walk))
+        async def push(of: int) -> None:
+            if not ahead.get(of):
+                ahead[of] = [*reversed(await anext(walks[of], list[Place]()))]
+            if ahead[of]:
+                heapq.heappush(waiting, (ahead[of].pop(), of))
 
-        for walk in range(len(walks)):
-            await push(walk)
+        for of in range(len(walks)):
+            await push(of)
         page: list[Place] = []
         while waiting:
-            place, walk = heapq.heappop(waiting)
+            place, of = heapq.heappop(waiting)
             if wanted.since_ms is not None and place.created_at < wanted.since_ms:
                 break
             page.append(place)
             if len(page) == _PAGE:
                 yield page
                 page = []
-            await push(walk)
+            await push(of)
         if page:
             yield page
-
-    async def _walk(self, key: str, after: Place | None) -> AsyncIterator[list[Place]]:
-        """A sorted set from its newest entry on, in pages; not by rank, which changes while it is read."""
-        highest: int | str = "+inf" if after is None else after.created_at
-        seen: set[str] = set()  # of the millisecond that the page before ended in
-        offset = 0
-        while True:
-            answer = await self._command("ZREVRANGEBYSCORE", key, highest, "-inf", "WITHSCORES", "LIMIT", offset, _PAGE)
-            places = [Place(at, name) for name, at in pairs(answer)]
-            fresh = [place for place in places if place.flow_id not in seen]
-            if not fresh:
-                if len(places) < _PAGE:
-                    return
-                offset += _PAGE  # more flows of one millisecond than a page holds
-                continue
-            last = fresh[-1].created_at
-            seen = {place.flow_id for place in fresh if place.created_at == last} | (seen if last == highest else set())
-            highest, offset = last, 0
-            behind = fresh if after is None else [place for place in fresh if after < place]
-            if behind:
-                yield behind
 
     async def _summaries(self, places: Sequence[Place]) -> list[FlowSummary]:
         return await self._views.summaries([place.flow_id for place in places])
@@ -181,3 +159,25 @@ class Finder:
 
 def _place(flow: FlowSummary) -> Place:
     return Place(flow.created_at, flow.id)
+
+
+async def walk(command: Command, key: str, after: Place | None = None) -> AsyncIterator[list[Place]]:
+    """A sorted set from its newest entry on, in pages; not by rank, which changes while it is read."""
+    highest: int | str = "+inf" if after is None else after.created_at
+    seen: set[str] = set()  # of the millisecond that the page before ended in
+    offset = 0
+    while True:
+        answer = await command("ZREVRANGEBYSCORE", key, highest, "-inf", "WITHSCORES", "LIMIT", offset, _PAGE)
+        places = [Place(at, name) for name, at in pairs(answer)]
+        fresh = [place for place in places if place.flow_id not in seen]
+        if not fresh:
+            if len(places) < _PAGE:
+                return
+            offset += _PAGE  # more flows of one millisecond than a page holds
+            continue
+        last = fresh[-1].created_at
+        seen = {place.flow_id for place in fresh if place.created_at == last} | (seen if last == highest else set())
+        highest, offset = last, 0
+        behind = fresh if after is None else [place for place in fresh if after < place]
+        if behind:
+            yield behind

@@ -28,7 +28,7 @@ FAILED: Final = ":failed"
 CANCELLED: Final = ":cancelled"
 CLOSING: Final = ":closing"
 BY: Final = ":by:"
-PLANS: Final = ":plans"
+PIPELINES: Final = ":pipelines"
 DAMAGED: Final = ":damaged"
 WAKE_CHANNEL: Final = ":wake:"
 ENDED_CHANNEL: Final = ":ended:"
@@ -37,7 +37,7 @@ _TAGGED: Final = {
     "FLOW": FLOW, "PLAN": PLAN, "LANES": LANES, "LANE": LANE, "PARKED": PARKED, "HOLDER": HOLDER, "RUNNING": RUNNING,
     "FINISHED": FINISHED, "DUE": DUE, "HOLDERS": HOLDERS, "EVENTS": EVENTS, "LIVE": LIVE,
     "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "DAMAGED": DAMAGED,
-    "BY": BY, "PLANS": PLANS,
+    "BY": BY, "PIPELINES": PIPELINES,
     "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
 }  # fmt: skip
 
@@ -58,7 +58,7 @@ PERMANENT: Final[dict[str, str]] = {
     CANCELLED: "cancelled flows, until pruned",
     CLOSING: "flows whose cancellation is under way",
     BY: "the flows of a pipeline, of a tenant, with a tag; until pruned",
-    PLANS: "the pipeline of each plan that has flows; until pruned",
+    PIPELINES: "the pipelines that have flows, and what they say of their retention",
 }
 
 

@@ -5,6 +5,7 @@ Every method may be repeated: an answer that was lost is asked for again by the 
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from flowq.model.outcome import Claim, Exchanged, Outcome, Progress, Token, Verd
 from flowq.model.spec import FlowSpec
 from flowq.store.connection import Connection
 from flowq.store.keys import HOLDERS, PLAN, WAKE_CHANNEL, Keys
+from flowq.store.retentions import OwnRetentions, Retention
 from flowq.store.stored_plan import StoredPlan
 from flowq.store.submissions import Submissions
 from flowq.store.wire import Again, HolderInfo, PlanHead, history_decoder
@@ -25,14 +27,6 @@ SCHEMA = 1
 _PLANS_CACHED = 256
 
 _pack = msgspec.msgpack.Encoder().encode
-
-
-class Retention(msgspec.Struct, frozen=True, array_like=True):
-    """How long ended flows are kept, in milliseconds: three days when completed, fourteen when failed or cancelled."""
-
-    completed_ms: int = 3 * 86_400_000
-    failed_ms: int = 14 * 86_400_000
-    cancelled_ms: int = 14 * 86_400_000
 
 
 class Wants(msgspec.Struct, frozen=True, array_like=True):
@@ -70,6 +64,7 @@ class Store:
         self.keys = Keys(namespace)
         self.retention = retention
         self._plans: OrderedDict[str, StoredPlan] = OrderedDict()
+        self._own_retentions = OwnRetentions()
         self._submissions = Submissions(connection)
 
     async def open(self, partitions: int = 1) -> str:
@@ -138,6 +133,7 @@ class Store:
             if head is None:
                 raise CorruptState(flow_id, f"plan {digest}", "it is missing")
             known = self._plans[digest] = StoredPlan(self.connection, key, msgspec.msgpack.decode(head, type=PlanHead))
+            self._own_retentions.note(digest, known.head.keep)
             if len(self._plans) > _PLANS_CACHED:
                 self._plans.popitem(last=False)
         return known
@@ -197,7 +193,7 @@ class Store:
 
         The same `seq` on a line again gets the same answer.
         """
-        payload = _pack((outcomes, progress, wants, capacity, parks, self.retention))
+        payload = _pack((outcomes, progress, wants, capacity, parks, self._own_retentions.beside(self.retention)))
         answer = await self.connection.run("exchange", tag, holder, line, seq, nonce, payload)
         if answer[0] != b"ok":
             return None
@@ -244,9 +240,13 @@ class Store:
 
     async def cancel(self, flow_id: str, reason: str, stages: int, cursor: int = 0) -> str:
         """Cancels a flow; returns `cancelled`, `unknown`, or the status letter of a flow that had ended."""
+        tag = self.keys.tag_of(flow_id)
+        if digest := await self.connection.command("HGET", self.keys.flow(flow_id), "p"):  # its plan may say how long it is kept
+            with contextlib.suppress(CorruptState):
+                await self.plan(flow_id, digest.decode())
+        retention = _pack(self._own_retentions.beside(self.retention))
         while True:
-            tag = self.keys.tag_of(flow_id)
-            answer = await self.connection.run("cancel", tag, flow_id, reason, cursor, stages, _pack(self.retention))
+            answer = await self.connection.run("cancel", tag, flow_id, reason, cursor, stages, retention)
             if answer[0] != b"closing":
                 return (answer[1] if answer[0] == b"ended" else answer[0]).decode()
             cursor = answer[1]

@@ -87,14 +87,15 @@ class Submissions:
         return Submission(
             flow_id, opaque(spec.fingerprint), plan.digest, opaque(_pack(header)), options.priority, len(plan.stages),
             sum(last - first + 1 for _, _, first, last in ranges), fields, ranges, staging, staged,
-            labels,
+            labels, opaque(_pack(plan.keep)) if plan.keep is not None else opaque(b""),
         )  # fmt: skip
 
     async def _put_plan(self, tag: str, digest: str, plan: Plan) -> None:
         for block, start in enumerate(range(0, len(plan.stages), BLOCK_STAGES)):
             await self._put_part(tag, digest, f"b{block}", _pack(plan.stages[start : start + BLOCK_STAGES]))
         # Last, because a plan with a head is taken for a whole one, also by others if this process dies here.
-        await self._put_part(tag, digest, "head", _pack(PlanHead(plan.pipeline, len(plan.stages), plan.output, plan.fail_fast)))
+        head = PlanHead(plan.pipeline, len(plan.stages), plan.output, plan.fail_fast, plan.keep)
+        await self._put_part(tag, digest, "head", _pack(head))
 
     async def _put_part(self, tag: str, digest: str, field: str, data: bytes) -> None:
         await self._connection.run("define", tag, digest, field, data, _PLAN_UNUSED_MS)

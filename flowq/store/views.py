@@ -10,8 +10,8 @@ import msgspec
 from flowq.errors import FlowNotFound
 from flowq.model.snapshot import FlowSummary, WorkerSnapshot
 from flowq.model.states import FlowState
-from flowq.store.keys import CANCELLED, CLOSING, DUE, EVENTS, FAILED, FINISHED, FLOW, HOLDER, HOLDERS, LANE, LANES, LIVE, RUNNING
-from flowq.store.store import Retention, Store
+from flowq.store.keys import CANCELLED, CLOSING, DUE, EVENTS, FAILED, FINISHED, HOLDER, HOLDERS, LANE, LANES, LIVE, RUNNING
+from flowq.store.store import Store
 from flowq.store.wire import Head, Header, HolderInfo, Record
 
 FLOW_STATES: dict[str, FlowState] = {
@@ -157,26 +157,6 @@ class Views:
         for tag in self._store.partitions:
             found += pairs(await self._connection.command("ZRANGE", tag + CLOSING, 0, _PAGE - 1, "WITHSCORES"))
         return found
-
-    async def outlived(self, tag: str, retention: Retention, hours: int) -> list[tuple[int, list[bytes]]]:
-        """Ended flows whose retention is over: (ended before, plan digest and id of each).
-
-        Args:
-            tag: the partition.
-            retention: how long which are kept.
-            hours: how far to look back behind the retention of completed flows.
-        """
-        now, outlived = await self.now(), list[tuple[int, list[bytes]]]()
-        for key, kept_ms in ((FAILED, retention.failed_ms), (CANCELLED, retention.cancelled_ms)):
-            before = now - kept_ms
-            ids = await self._connection.command("ZRANGEBYSCORE", tag + key, "-inf", before, "LIMIT", 0, _PAGE)
-            plans = await self._connection.commands(*(("HGET", tag + FLOW + flow_id.decode(), "p") for flow_id in ids))
-            outlived.append((before + 1, [(plan or b"?" * 16) + flow_id for plan, flow_id in zip(plans, ids, strict=True)]))
-        before = now - retention.completed_ms
-        for hour in range(before // _HOUR_MS - hours, before // _HOUR_MS):
-            while entries := await self._connection.command("LPOP", f"{tag}{FINISHED}{hour}", _PAGE):
-                outlived.append((before + 1, entries))
-        return outlived
 
     async def trim_events(self) -> None:
         """Bounds the event streams by length; their age is bounded at each write."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from flowq.model.keep import Keep
 from flowq.model.outcome import opaque
 from flowq.model.plan import Binding, Plan, StagePlan
 from flowq.model.restart import Restart
@@ -73,6 +74,7 @@ class Submission(msgspec.Struct, array_like=True, frozen=True):
     staging: str | bool = False
     staged: int = 0
     labels: tuple[str, ...] = ()
+    keep: msgspec.Raw = opaque(b"")
 
 
 class HistoryEntry(msgspec.Struct, array_like=True):
@@ -161,6 +163,7 @@ class PlanHead(msgspec.Struct, array_like=True, frozen=True):
     stages: int
     output: tuple[Binding, ...]
     fail_fast: bool = False
+    keep: Keep | None = None
 
 
 def needs_of(stage: StagePlan) -> list[int] | bool:

@@ -9,7 +9,7 @@ import pytest
 
 from flowq import Artifact, FlowProducer, Unrecoverable, context, pipeline, stage
 from flowq.errors import FlowNotFound, InvalidValue
-from flowq.store.keys import BY, PLANS
+from flowq.store.keys import BY, PIPELINES
 from tests.engine.work import outcome, working
 from tests.store.acting import in_one_partition
 
@@ -122,16 +122,14 @@ async def test_a_flow_that_is_pruned_leaves_all_indexes(producer: FlowProducer) 
         for text in ("good", "bad"):
             await outcome(await producer.add(fi_one(text), id=text, tenant="acme", tags=["eu"]))
     store = producer._open.store
-    for tag in store.partitions:
-        digests = await store.connection.command("HKEYS", tag + PLANS)
-        for digest in digests:
-            flows = [digest + name for name in (b"good", b"bad") if store.keys.tag_of(name.decode()) == tag]
-            await store.prune(tag, int(time.time() * 1000) + 60_000, flows)
+    digest = (await store.connection.command("HGET", store.keys.flow("good"), "p")).decode()
+    for flow_id in ("good", "bad"):
+        await store.prune(store.keys.tag_of(flow_id), int(time.time() * 1000) + 60_000, [(digest + flow_id).encode()])
     assert await producer.list() == []
     for tag in store.partitions:
         labels = ("pipeline:fi_one", "tenant:acme", "tag:eu")
         assert (
-            await store.connection.commands(*(("EXISTS", tag + BY + label) for label in labels), ("EXISTS", tag + PLANS))
+            await store.connection.commands(*(("EXISTS", tag + BY + label) for label in labels), ("EXISTS", tag + PIPELINES))
             == [0] * 4
         )
     with pytest.raises(FlowNotFound):

@@ -9,7 +9,7 @@ import pytest
 
 from flowq import Artifact, Backoff, FlowProducer, context, stage
 from flowq.engine.duties import Closer, Pruner, Rescuer, Sweeper, rescue
-from flowq.store.store import Retention
+from flowq.store.retentions import Retention
 from flowq.store.views import Views
 from tests.engine.processes import PATIENCE_SECONDS, running_python
 from tests.engine.work import outcome, until, working

@@ -30,9 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _cancel_many(arguments: argparse.Namespace) -> int:
     async with producer_of(arguments) as producer:
         wanted = filter_of(arguments)
-        return await act_on_many(
-            arguments, lambda dry_run: producer.cancel(**wanted, reason=arguments.reason, dry_run=dry_run)
-        )
+        return await act_on_many(arguments, lambda dry_run: producer.cancel(**wanted, reason=arguments.reason, dry_run=dry_run))
 
 
 async def _cancel(arguments: argparse.Namespace) -> int:

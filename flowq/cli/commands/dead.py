@@ -33,7 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     output_of(arguments)
     if (arguments.key is None) != (arguments.action == "list"):
         raise UsageError(
-            "`dead list` takes no KEY" if arguments.key else f"`dead {arguments.action}` needs a KEY", "`flowq dead list` shows the keys"
+            "`dead list` takes no KEY" if arguments.key else f"`dead {arguments.action}` needs a KEY",
+            "`flowq dead list` shows the keys",
         )
     return run_async(lambda: _list(arguments) if arguments.action == "list" else _act(arguments))
 
@@ -61,9 +62,7 @@ async def _act(arguments: argparse.Namespace) -> int:
             note(f"no failed flow is in group {arguments.key}: `flowq dead list` shows the keys")
             return exits.NOT_FOUND
         if arguments.action == "retry":
-            return await act_on_many(
-                arguments, lambda dry_run: producer.retry(**wanted, dead=arguments.key, dry_run=dry_run)
-            )
+            return await act_on_many(arguments, lambda dry_run: producer.retry(**wanted, dead=arguments.key, dry_run=dry_run))
         if arguments.action == "discard":
             return await act_on_many(
                 arguments, lambda dry_run: producer.prune(**wanted, state="failed", dead=arguments.key, dry_run=dry_run)

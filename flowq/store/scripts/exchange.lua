@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records shared fetch view emit lanes release history outcomes report promote claim claim_all flush
+-- Needs      records shared fetch view emit lanes release history outcomes report promote claim claim_all retain flush
 -- Called by  Store.exchange   KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention}
 -- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled} | {"expired"} | {"superseded"}
@@ -9,7 +9,7 @@
 local holder, line, seq, nonce = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local outcomes, reports, wants, capacity, parks, retention = unpack(cmsgpack.unpack(ARGV[5]))
 local holder_key, running_key = tag .. HOLDER_KEY .. holder, tag .. RUNNING_KEY .. holder
-retention_ms = {[COMPLETED] = retention[1], [FAILED] = retention[2], [CANCELLED] = retention[3]}
+retain(retention)
 
 local deadline = shared('ZSCORE', tag .. HOLDERS_KEY, holder)
 if not deadline or deadline == '0' then return {'expired'} end

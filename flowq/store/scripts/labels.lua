@@ -11,8 +11,12 @@ local function unlabel_from(key, id)
 end
 
 local function unlabel(id, plan, view)
-  local pipeline = shared('HGET', tag .. PLANS_KEY, plan)
-  if pipeline then unlabel_from(tag .. BY_KEY .. 'pipeline:' .. pipeline, id) end
+  local pipeline = redis.call('HGET', tag .. PLAN_KEY .. plan, 'pipeline')
+  if pipeline then
+    local key = tag .. BY_KEY .. 'pipeline:' .. pipeline
+    unlabel_from(key, id)
+    if redis.call('EXISTS', key) == 0 then shared('HDEL', tag .. PIPELINES_KEY, pipeline) end
+  end
   local packed = view and view.fields['l']
   for _, label in ipairs(packed and unpacked(packed) or {}) do unlabel_from(tag .. BY_KEY .. label, id) end
 end

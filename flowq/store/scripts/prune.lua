@@ -19,7 +19,6 @@ for position = 2, #ARGV do
     unlabel(id, plan, view)
     if is_removed and is_counted and redis.call('HINCRBY', plan_key, 'flows', -1) <= 0 then
       redis.call('UNLINK', plan_key)
-      shared('HDEL', tag .. PLANS_KEY, plan)
     end
     if is_removed then removed = removed + 1 end
   end

@@ -1,15 +1,15 @@
 #!lua
 -- submit: adds a batch of flows, each all or nothing and once only.
--- Needs      records shared fetch view emit lanes flush
+-- Needs      records shared fetch view emit lanes retain flush
 -- Called by  Submissions.submit   KEYS 1 the partition's tag
 --                             ARGV 1 packed {{id, fingerprint, plan digest, header, priority, stages, active, fields, ranges, staging or false, staged,
---                             labels}, …}
+--                             labels, what the pipeline says of its retention or ''}, …}
 --            fields: {name, bytes, …}; ranges: {{route, priority, first, last}, …}; staging: the key that holds more fields
 --            labels: what it is indexed by, `pipeline:NAME` first; the others are in its field `l` too
 -- Replies    one word per flow: "added" | "exists" | "conflict" | "no_plan" | "staging_lost"
 -- All flows are judged before the first is written; without allow-oom a full server refuses the whole batch up front.
 local submissions = cmsgpack.unpack(ARGV[1])
-local words, fingerprints, new_flows_of, pipeline_of, labelled = {}, {}, {}, {}, {}
+local words, fingerprints, new_flows_of, keep_of, labelled = {}, {}, {}, {}, {}
 
 local function judged(submission)
   local id, fingerprint, plan, staging, staged = submission[1], submission[2], submission[3], submission[10], submission[11]
@@ -23,7 +23,7 @@ local function judged(submission)
 end
 
 local function add(submission)
-  local id, fingerprint, plan, header, priority, stages, active, fields, ranges, staging, _, labels = unpack(submission)
+  local id, fingerprint, plan, header, priority, stages, active, fields, ranges, staging, _, labels, keep = unpack(submission)
   local key = tag .. FLOW_KEY .. id
   if staging then
     redis.call('RENAME', staging, key)
@@ -35,7 +35,7 @@ local function add(submission)
   emit(view, 'added', -1)
   redis.call('HSET', key, 'm', cmsgpack.pack(view.head), 'p', plan, 'f', fingerprint, 'o', header, unpack(fields))
   shared('ZADD', tag .. LIVE_KEY, now, id)
-  pipeline_of[plan] = string.match(labels[1], ':(.*)')
+  keep_of[plan] = {string.sub(labels[1], 10), keep}
   for _, label in ipairs(labels) do
     labelled[label] = labelled[label] or {}
     table.insert(labelled[label], now)
@@ -53,7 +53,9 @@ for position, submission in ipairs(submissions) do
 end
 for plan, count in pairs(new_flows_of) do
   if redis.call('HINCRBY', tag .. PLAN_KEY .. plan, 'flows', count) == count then
-    shared('HSET', tag .. PLANS_KEY, plan, pipeline_of[plan])
+    local pipeline, keep = unpack(keep_of[plan])
+    redis.call('HSET', tag .. PLAN_KEY .. plan, 'pipeline', pipeline)
+    shared('HSET', tag .. PIPELINES_KEY, pipeline, keep)
   end
   redis.call('PERSIST', tag .. PLAN_KEY .. plan)
 end
