@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "cancel": "cancel a flow, or many by a filter",
     "retry": "run again what failed in a flow, or in many by a filter",
     "dead": "failed flows by what made them fail",
+    "check": "what a release would strand of the flows in flight",
     "prune": "remove flows that have ended",
     "result": "wait for a flow and print its result",
     "artifact": "download what a stage made",

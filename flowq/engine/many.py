@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec import structs
@@ -14,9 +14,11 @@ from flowq.engine.removal import Remover
 from flowq.errors import InvalidValue
 from flowq.model.duration import Duration, to_ms
 from flowq.model.filter import FlowFilter
+from flowq.model.release import ReleaseReport
 from flowq.model.report import BulkReport, DeadGroup
 from flowq.model.snapshot import FlowSummary
 from flowq.model.states import FINAL
+from flowq.pipeline import Pipeline, Stage
 from flowq.store.finder import Finder
 from flowq.store.outlived import Doomed
 from flowq.store.views import Views
@@ -172,6 +174,24 @@ class ManyFlows(ABC):
         wanted = FlowFilter.checked(state="failed", pipeline=pipeline, tenant=tenant, tag=tag, since_ms=since_ms)
         store = self._while_open().backend.store
         return await DeadLetters(store, Views(store)).groups(wanted)
+
+    async def check(
+        self, *, pipelines: Iterable[Pipeline[..., Any]] = (), stages: Iterable[Stage[..., Any]] = (), queues: Sequence[str] = ()
+    ) -> ReleaseReport:
+        """Compares what a release has with the flows in flight, and tells what its workers could not run.
+
+        Args:
+            pipelines: pipelines whose stages the workers will serve.
+            stages: further stages.
+            queues: the queues they will serve, if not each stage's own.
+
+        Raises:
+            StageNameTaken, DefinitionError, InvalidValue: as for `Worker`.
+        """
+        from flowq.engine.release_check import check_release
+        from flowq.engine.worker import served_stages
+
+        return await check_release(self._while_open().backend.store, served_stages(pipelines, stages).values(), queues)
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -162,7 +162,7 @@ class Worker:
         store, holder_id = backend.store, new_holder_id(self._name)
         routes = routes_of(self._stages.values(), self._queues)
         room = WorkerRoom(routes, self._concurrency, slots=slots, limited=limited_queues(self._queues))
-        info = HolderInfo(self._name, tuple(routes), tuple(self._stages), room.routes, self._concurrency)
+        info = HolderInfo(self._name, tuple(routes), labels_of(self._stages), room.routes, self._concurrency)
         for tag in store.partitions:
             await store.register(tag, holder_id, self._lease_ms, info)
         self._holder = Holder(store, holder_id, room, self._stages, backend.storage, self._concurrency)
@@ -228,8 +228,13 @@ def routes_of(stages: Iterable[AnyStage], queues: Mapping[str, int | None] | Non
     routes: dict[str, list[str]] = {}
     for stage in stages:
         for queue in queues if queues else {stage.options.queue}:
-            routes.setdefault(queue, []).append(f"{queue}:{stage.name}")
+            routes.setdefault(queue, []).append(f"{queue}:{stage.label}")
     return routes
+
+
+def labels_of(stages: Mapping[str, AnyStage]) -> tuple[str, ...]:
+    """The stages as a worker announces them, with their versions."""
+    return tuple(stage.label for stage in stages.values())
 
 
 def host_slots(namespace: str, queues: Mapping[str, int | None]) -> QueueSlots | None:

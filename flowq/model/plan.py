@@ -60,6 +60,7 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
         children: indexes of all stages it waits for, ascending.
         parents: indexes of all stages that wait for it, ascending.
         tolerates: those of `children` whose failure does not keep it from running, ascending.
+        version: which version of the function it needs; "": one without versions.
     """
 
     name: str
@@ -74,11 +75,22 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
     children: tuple[int, ...] = ()
     parents: tuple[int, ...] = ()
     tolerates: tuple[int, ...] = ()
+    version: str = ""
+
+    @property
+    def label(self) -> str:
+        """What a worker must know to run it."""
+        return stage_label(self.stage, self.version)
 
     @property
     def route(self) -> str:
-        """What a claim asks for: the queue and the function, as one word."""
-        return f"{self.queue}:{self.stage}"
+        """What a claim asks for: the queue and the function in its version, as one word."""
+        return f"{self.queue}:{self.label}"
+
+
+def stage_label(stage: str, version: str) -> str:
+    """`encode`, or `encode@2` where it has a version."""
+    return f"{stage}@{version}" if version else stage
 
 
 class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):

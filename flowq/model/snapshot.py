@@ -78,6 +78,7 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         artifacts: the artifacts it committed.
         history: earlier runs that did not complete it.
         is_critical: whether it lies on the critical path.
+        version: which version of the function it needs; "": one without versions.
     """
 
     name: str
@@ -104,6 +105,7 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     artifacts: tuple[Artifact, ...] = ()
     history: tuple[AttemptSnapshot, ...] = ()
     is_critical: bool = False
+    version: str = ""
 
     @property
     def is_final(self) -> bool:
@@ -208,7 +210,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         id: its holder id.
         name: the worker's name: host, process, child.
         queues: the queues it serves.
-        stages: the stages it knows.
+        stages: the stages it knows, such as `encode`, or `encode@2` where they have a version.
         running: how many stages it holds.
         lease_seconds: how long its lease still lasts.
         is_alone: whether it is a child for single stages, beside the processes that its worker was asked for.

@@ -40,6 +40,7 @@ def stage(
     timeout: Duration | None = None,
     priority: int = 0,
     isolation: Isolation = "thread",
+    version: str | None = None,
 ) -> StageDecorator: ...
 def stage(
     fn: Callable[..., Any] | None = None,
@@ -52,6 +53,7 @@ def stage(
     timeout: Duration | None = None,
     priority: int = 0,
     isolation: Isolation = "thread",
+    version: str | None = None,
 ) -> Any:
     """Makes a stage of a function: `@stage`, or `@stage(queue="gpu", attempts=2)`.
 
@@ -65,6 +67,8 @@ def stage(
         priority: larger runs first, among the stages of one queue.
         isolation: `thread`: in a thread (`async def`: in the loop) of a shared process; `process`: in a process of its own,
             which can be killed.
+        version: which version of the function this is, such as `"2"`: only workers that have this very version run the stage.
+            Flows in flight keep the version that they were submitted with.
 
     Raises:
         InvalidValue: an option is out of range.
@@ -72,8 +76,9 @@ def stage(
         DefinitionError: the function can't be a stage.
     """
     options = StageOptions().changed(
-        queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation
-    )
+        queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
+        version=version,
+    )  # fmt: skip
 
     def decorated(fn: Callable[..., Any]) -> AnyStage:
         made = Stage(fn, _name_of(fn) if name is None else name, options, local_names=surrounding_names(fn))
@@ -98,6 +103,7 @@ def declare(
     timeout: Duration | None = None,
     priority: int = 0,
     isolation: Isolation = "thread",
+    version: str | None = None,
 ) -> Stage[P, R]: ...
 @overload
 def declare(
@@ -110,6 +116,7 @@ def declare(
     timeout: Duration | None = None,
     priority: int = 0,
     isolation: Isolation = "thread",
+    version: str | None = None,
 ) -> Stage[P, R]: ...
 def declare(
     name: str,
@@ -121,6 +128,7 @@ def declare(
     timeout: Duration | None = None,
     priority: int = 0,
     isolation: Isolation = "thread",
+    version: str | None = None,
 ) -> AnyStage:
     """A typed stage whose code is elsewhere, so that a web process need not import torch to submit it.
 
@@ -129,15 +137,16 @@ def declare(
     Args:
         name: the name under which workers know the stage.
         signature: a function whose annotations say what the stage takes and gives; its body is never run.
-        queue, attempts, backoff, timeout, priority, isolation: as in `@stage`.
+        queue, attempts, backoff, timeout, priority, isolation, version: as in `@stage`.
 
     Raises:
         InvalidValue: an option is out of range.
         DefinitionError: the signature can't be a stage's.
     """
     options = StageOptions().changed(
-        queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation
-    )
+        queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
+        version=version,
+    )  # fmt: skip
     declared = Stage(signature, name, options, local_names=surrounding_names(signature), is_declared=True)
     register(declared)
     return declared

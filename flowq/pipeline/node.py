@@ -17,7 +17,7 @@ from flowq.pipeline.options import StageOptions
 from flowq.pipeline.promise import Hole
 
 _NODE_KEYS = ("name", "stage", "queue", "data", "children", "options")
-_OPTION_KEYS = ("attempts", "backoff", "timeout", "priority", "isolation")
+_OPTION_KEYS = ("attempts", "backoff", "timeout", "priority", "isolation", "version")
 
 
 class Node(Hole):
@@ -45,19 +45,27 @@ class Node(Hole):
         backoff: Backoff | None = None,
         timeout: Duration | None = None,
         priority: int | None = None,
+        version: str | None = None,
     ) -> None:
         """
         Args:
             name: the stage's name in the flow.
             stage: the stage that does the work; default: the one called `name`.
-            queue, attempts, backoff, timeout, priority: as in `@stage`.
+            queue, attempts, backoff, timeout, priority, version: as in `@stage`.
             data: the arguments by name.
             children: what must complete first.
 
         Raises:
             InvalidValue: an option is out of range.
         """
-        given = {"queue": queue, "attempts": attempts, "backoff": backoff, "timeout": timeout, "priority": priority}
+        given = {
+            "queue": queue,
+            "attempts": attempts,
+            "backoff": backoff,
+            "timeout": timeout,
+            "priority": priority,
+            "version": version,
+        }
         self.name = check_name(name, "node name")
         self.stage = self.name if stage is None else check_name(stage, "stage name")
         self.options = {option: value for option, value in given.items() if value is not None}

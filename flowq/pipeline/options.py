@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, get_args
 
 import msgspec
@@ -14,6 +15,7 @@ from flowq.model.retry import Backoff
 from flowq.model.spec import PRIORITY_MAX
 
 ATTEMPTS_MAX = 100
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,31}")
 
 
 class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +28,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
         timeout_ms: how long one attempt may run; None: no limit.
         priority: larger runs first.
         isolation: `thread`: in a thread (or, for `async def`, the loop) of a shared process; `process`: in its own.
+        version: which version of the function this is; "": it has none.
     """
 
     queue: str = "default"
@@ -34,6 +37,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
     timeout_ms: int | None = None
     priority: int = 0
     isolation: Isolation = "thread"
+    version: str = ""
 
     def changed(self, **given: Any) -> StageOptions:
         """These options with those that were given as users write them; None counts as not given.
@@ -46,7 +50,10 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def template(self, name: str, stage: str) -> StagePlan:
         """A stage of a plan with these options that knows no neighbours yet."""
-        return StagePlan(name, stage, self.queue, self.attempts, self.backoff, self.timeout_ms, self.priority, self.isolation)
+        return StagePlan(
+            name, stage, self.queue, self.attempts, self.backoff, self.timeout_ms, self.priority, self.isolation,
+            version=self.version,
+        )  # fmt: skip
 
 
 def _attempts(value: object) -> int:
@@ -73,6 +80,12 @@ def _isolation(value: object) -> str:
     return str(value)
 
 
+def _version(value: object) -> str:
+    if not isinstance(value, str) or not _VERSION.fullmatch(value):
+        raise InvalidValue("version", value, "1 to 32 letters, digits, '_', '-' or '.', as text")
+    return value
+
+
 def _queue(value: object) -> str:
     return check_name(value, "queue")
 
@@ -89,4 +102,5 @@ _CHECKS = {
     "timeout": _timeout_ms,
     "priority": _priority,
     "isolation": _isolation,
+    "version": _version,
 }

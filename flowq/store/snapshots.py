@@ -155,6 +155,7 @@ class _Assembled:
         stage = StageSnapshot(
             name=plan.name,
             stage=plan.stage,
+            version=plan.version,
             queue=plan.queue,
             state=state,
             attempts=plan.attempts,

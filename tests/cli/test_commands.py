@@ -491,3 +491,17 @@ def test_a_flow_is_found_by_its_artifact_and_a_list_goes_on_behind_one(run: Run,
     assert found["id"] == finished
     first, *_ = json.loads(run("list", "--limit", "1", "--json").out)["data"]
     assert first["id"] not in run("list", "--after", first["id"], "--limit", "100").out.split()
+
+
+def test_a_release_is_held_against_the_flows_in_flight(run: Run, server: Mapping[str, str], tmp_path: Path) -> None:
+    assert run("submit", f"{FLOWS}:stuck", "--id", "in-flight").code == 0
+    assert run("check", FLOWS).code == 0
+    release = tmp_path / "release.py"
+    release.write_text("from flowq import stage\n\n@stage\ndef something() -> int:\n    return 1\n", "utf-8")
+    refused = flowq("check", str(release), env=server, cwd=tmp_path)
+    assert refused.code == 1
+    assert "the release has no stage orphan" in refused.out
+    document = json.loads(flowq("check", str(release), "--json", env=server, cwd=tmp_path).out)
+    assert document["kind"] == "check"
+    assert "in-flight" in document["data"]["strandings"][0]["examples"]
+    run("cancel", "in-flight")
