@@ -28,6 +28,8 @@ COMMANDS: Final = {
     "prune": "remove flows that have ended",
     "result": "wait for a flow and print its result",
     "artifact": "download what a stage made",
+    "logs": "what the stages of a flow have logged",
+    "usage": "what stages used up, by day, pipeline and tenant",
     "doctor": "check server, storage and workers; each finding with its fix",
     "config": "show every setting and where it came from",
     "version": "show versions",

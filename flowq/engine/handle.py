@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from flowq.engine.backend import Backend
+from flowq.engine.flow_logs import FlowLogs
 from flowq.engine.overrides import overridden
 from flowq.engine.results import read_result
 from flowq.errors import (
@@ -46,7 +47,7 @@ class Opened(NamedTuple):
     feed: Feed
 
 
-class FlowHandle(Generic[R]):
+class FlowHandle(FlowLogs, Generic[R]):
     """A flow. Get one from `producer.add` or `producer.flow`.
 
     Attributes:

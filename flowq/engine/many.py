@@ -18,8 +18,10 @@ from flowq.model.release import ReleaseReport
 from flowq.model.report import BulkReport, DeadGroup
 from flowq.model.snapshot import FlowSummary
 from flowq.model.states import FINAL
+from flowq.model.usage import Usage
 from flowq.pipeline import Pipeline, Stage
 from flowq.store.finder import Finder
+from flowq.store.meters import Meters
 from flowq.store.outlived import Doomed
 from flowq.store.views import Views
 
@@ -174,6 +176,24 @@ class ManyFlows(ABC):
         wanted = FlowFilter.checked(state="failed", pipeline=pipeline, tenant=tenant, tag=tag, since_ms=since_ms)
         store = self._while_open().backend.store
         return await DeadLetters(store, Views(store)).groups(wanted)
+
+    async def usage(self, *, days: int = 30, pipeline: str | None = None, tenant: str | None = None) -> Sequence[Usage]:
+        """What stages told with `context().usage(…)`, summed by day, pipeline and tenant, the latest day first.
+
+        Sums are kept for 400 days, also of flows that were removed.
+
+        Args:
+            days: how many days back, today included; at most 400.
+            pipeline, tenant: only what was used there.
+
+        Raises:
+            InvalidValue: a number or name is out of range.
+        """
+        if type(days) is not int or not 1 <= days <= 400:
+            raise InvalidValue("days", days, "a whole number from 1 to 400")
+        wanted = FlowFilter.checked(pipeline=pipeline, tenant=tenant)
+        found = await Meters(self._while_open().backend.store).usage(days)
+        return [one for one in found if wanted.pipeline in (None, one.pipeline) and wanted.tenant in (None, one.tenant)]
 
     async def check(
         self, *, pipelines: Iterable[Pipeline[..., Any]] = (), stages: Iterable[Stage[..., Any]] = (), queues: Sequence[str] = ()

@@ -16,6 +16,7 @@ from flowq.engine.handle import FlowHandle, Opened
 from flowq.engine.many import ManyFlows
 from flowq.errors import AmbiguousFlowId, DurabilityUnavailable, FlowConflict, FlowNotFound, InvalidValue, StorageNotConfigured
 from flowq.model.artifact import Artifact, bound_reader
+from flowq.model.dedup import Dedup
 from flowq.model.filter import FlowFilter
 from flowq.model.finding import Finding
 from flowq.model.names import check_flow_id
@@ -129,11 +130,12 @@ class FlowProducer(ManyFlows):
     @overload
     async def add(
         self, flow: FlowSpec[R], *, id: str | None = ..., tenant: str = ..., tags: Sequence[str] = ..., priority: int = ...,
+        dedup: Dedup | None = ...,
     ) -> FlowHandle[R]: ...  # fmt: skip
     @overload
     async def add(
         self, flow: Node | Mapping[str, Any], *, id: str | None = ..., tenant: str = ..., tags: Sequence[str] = ...,
-        priority: int = ...,
+        priority: int = ..., dedup: Dedup | None = ...,
     ) -> FlowHandle[Any]: ...  # fmt: skip
     async def add(
         self,
@@ -143,6 +145,7 @@ class FlowProducer(ManyFlows):
         tenant: str = "",
         tags: Sequence[str] = (),
         priority: int = 0,
+        dedup: Dedup | None = None,
     ) -> FlowHandle[Any]:
         """Adds a flow, all or nothing.
 
@@ -155,6 +158,8 @@ class FlowProducer(ManyFlows):
             tenant: whose it is.
             tags: words to find it by.
             priority: larger runs first; 0 by default.
+            dedup: `Dedup("user:7", window="10m")`: if a flow of this pipeline was added under the key within the window, or,
+                without a window, has not ended yet, nothing is added and its handle is returned; `is_new` tells.
 
         Raises:
             FlowConflict: the id is taken by a flow of another pipeline or with other inputs; says which.
@@ -162,8 +167,8 @@ class FlowProducer(ManyFlows):
             ServerError: the server can't be used.
         """
         spec: FlowSpec[Any] = to_spec(flow)
-        if id is not None or tenant or tags or priority:
-            options = FlowOptions.checked(id=id, tenant=tenant, tags=tags, priority=priority)
+        if id is not None or tenant or tags or priority or dedup is not None:
+            options = FlowOptions.checked(id=id, tenant=tenant, tags=tags, priority=priority, dedup=dedup)
             spec = FlowSpec(
                 spec.plan, spec.literals, spec.inputs,
                 output_literal=spec.output_literal, result_type=spec.result_type, options=options,
@@ -333,16 +338,23 @@ class FlowProducer(ManyFlows):
         return self._opened
 
     async def _submit(self, specs: Sequence[FlowSpec[Any]]) -> Sequence[FlowHandle[Any]]:
-        flows = [(spec.options.id or new_flow_id(), spec) for spec in specs]
+        flows = [(spec.options.id or self._new_id(spec), spec) for spec in specs]
         try:
             added = await self._open.store.submit(flows)
         except FlowConflict as conflict:
             header = await Views(self._open.store).header(conflict.flow_id)
             raise FlowConflict(conflict.flow_id, _difference(header, dict(flows)[conflict.flow_id])) from None
         return [
-            FlowHandle(self._while_open, flow_id, spec.result_type, is_new=one.is_new)
-            for (flow_id, spec), one in zip(flows, added, strict=True)
+            FlowHandle(self._while_open, one.flow_id, spec.result_type, is_new=one.is_new)
+            for (_, spec), one in zip(flows, added, strict=True)
         ]
+
+    def _new_id(self, spec: FlowSpec[Any]) -> str:
+        """One in the partition of the key under which the flow is the only one: both are looked at in one step."""
+        flow_id, dedup, tag_of = new_flow_id(), spec.options.dedup, self._open.store.keys.tag_of
+        while dedup is not None and tag_of(flow_id) != tag_of(dedup.name(spec.plan.pipeline)):
+            flow_id = new_flow_id()
+        return flow_id
 
 
 def _refuse_one_flow(flows: object) -> None:

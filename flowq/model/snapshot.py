@@ -79,6 +79,7 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         history: earlier runs that did not complete it.
         is_critical: whether it lies on the critical path.
         version: which version of the function it needs; "": one without versions.
+        usage: what it used up, by name, all attempts together.
     """
 
     name: str
@@ -106,6 +107,7 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     history: tuple[AttemptSnapshot, ...] = ()
     is_critical: bool = False
     version: str = ""
+    usage: dict[str, float] = {}
 
     @property
     def is_final(self) -> bool:
@@ -170,6 +172,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         critical_path: names of the stages that decide how long it takes.
         result: what the pipeline returns, as plain data; None until completed.
         graph: the stages, children before parents.
+        usage: what all stages used up together.
     """
 
     at: int
@@ -185,6 +188,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     critical_path: tuple[str, ...] = ()
     result: Any = None
     graph: tuple[StageSnapshot, ...] = ()
+    usage: dict[str, float] = {}
 
     def stage(self, name: str) -> StageSnapshot:
         """The stage of this name. Raises KeyError."""

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from flowq.errors import InvalidValue
+from flowq.model.dedup import Dedup, check_dedup
 from flowq.model.names import check_flow_id, check_name
 from flowq.model.plan import Plan
 
@@ -28,12 +29,14 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
         tenant: whose flow it is; "" for nobody's in particular.
         tags: words to find it by.
         priority: larger runs first.
+        dedup: under which key it is the only flow of its pipeline.
     """
 
     id: str | None = None
     tenant: str = ""
     tags: tuple[str, ...] = ()
     priority: int = 0
+    dedup: Dedup | None = None
 
     @classmethod
     def checked(
@@ -43,6 +46,7 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
         tenant: str = "",
         tags: Sequence[str] = (),
         priority: int = 0,
+        dedup: Dedup | None = None,
     ) -> FlowOptions:
         """The options as users write them, or InvalidValue."""
         if not isinstance(tags, list | tuple) or len(tags) > _TAGS_MAX:
@@ -54,6 +58,7 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
             tenant=check_name(tenant, "tenant") if tenant else "",
             tags=tuple(check_flow_id(tag, "tag") for tag in tags),
             priority=priority,
+            dedup=check_dedup(dedup, id),
         )
 
 
@@ -106,13 +111,14 @@ class FlowSpec(Generic[R_co]):
         tenant: str = "",
         tags: Sequence[str] = (),
         priority: int = 0,
+        dedup: Dedup | None = None,
     ) -> FlowSpec[R_co]:
         """The same flow with other options; what is not given goes back to its default.
 
         Raises:
             InvalidValue: an option is out of range.
         """
-        options = FlowOptions.checked(id=id, tenant=tenant, tags=tags, priority=priority)
+        options = FlowOptions.checked(id=id, tenant=tenant, tags=tags, priority=priority, dedup=dedup)
         return FlowSpec(
             self.plan, self.literals, self.inputs,
             output_literal=self.output_literal, result_type=self.result_type, options=options,

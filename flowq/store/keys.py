@@ -29,6 +29,8 @@ CANCELLED: Final = ":cancelled"
 CLOSING: Final = ":closing"
 BY: Final = ":by:"
 PIPELINES: Final = ":pipelines"
+ONCE: Final = ":once:"
+METERED: Final = ":metered:"
 DAMAGED: Final = ":damaged"
 WAKE_CHANNEL: Final = ":wake:"
 ENDED_CHANNEL: Final = ":ended:"
@@ -37,7 +39,7 @@ _TAGGED: Final = {
     "FLOW": FLOW, "PLAN": PLAN, "LANES": LANES, "LANE": LANE, "PARKED": PARKED, "HOLDER": HOLDER, "RUNNING": RUNNING,
     "FINISHED": FINISHED, "DUE": DUE, "HOLDERS": HOLDERS, "EVENTS": EVENTS, "LIVE": LIVE,
     "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "DAMAGED": DAMAGED,
-    "BY": BY, "PIPELINES": PIPELINES,
+    "BY": BY, "PIPELINES": PIPELINES, "ONCE": ONCE, "METERED": METERED,
     "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ from flowq.model.plan import Plan, StagePlan
 from flowq.model.reasons import reason_for
 from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, StageSnapshot, WorkerSnapshot
 from flowq.model.states import STATE_LETTER, StageState
+from flowq.model.usage import summed
 from flowq.model.values import SPILLED_CODE, fill
 from flowq.store.store import Store
 from flowq.store.views import FLOW_STATES, Views, cause_of, head_decoder, header_decoder, record_decoder
@@ -22,9 +23,10 @@ from flowq.store.wire import Head, Record, history_decoder
 # Larger flows are read in pages, so that no command holds the server up.
 _WHOLE_STAGES_MAX = 500
 _PAGE_STAGES = 250
-_OF_STAGE = ("", "r", "e", "h", "g", "a")
+_OF_STAGE = ("", "r", "e", "h", "g", "a", "u")
 
 _artifacts = msgspec.msgpack.Decoder(tuple[Artifact, ...])
+_amounts = msgspec.msgpack.Decoder(dict[str, float])
 _failure = msgspec.msgpack.Decoder(Failure)
 
 
@@ -134,6 +136,7 @@ class _Assembled:
             cause=cause_of(head)[1],
             run=head.run,
             critical_path=names,
+            usage=summed(stage.usage for stage in graph),
             result=self._result() if state == "completed" else None,
             graph=tuple(msgspec.structs.replace(stage, is_critical=True) if stage.name in on_path else stage for stage in graph),
         )
@@ -156,6 +159,7 @@ class _Assembled:
             name=plan.name,
             stage=plan.stage,
             version=plan.version,
+            usage=_amounts.decode(data) if (data := self._fields.get(f"u{index}")) else {},
             queue=plan.queue,
             state=state,
             attempts=plan.attempts,

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from flowq.errors import CorruptState, FlowConflict, SchemaNewer
-from flowq.model.outcome import Claim, Exchanged, Outcome, Progress, Token, Verdict
+from flowq.model.outcome import Claim, Exchanged, Note, Outcome, Progress, Token, Verdict
 from flowq.model.spec import FlowSpec
 from flowq.store.connection import Connection
 from flowq.store.keys import HOLDERS, PLAN, WAKE_CHANNEL, Keys
@@ -110,19 +110,20 @@ class Store:
         Raises:
             FlowConflict: an id is taken by a flow with other inputs; the others of the batch are added.
         """
-        added: dict[str, bool] = {}
+        added: dict[str, Added] = {}
         by_tag: dict[str, list[tuple[str, FlowSpec[Any]]]] = {}
         for flow_id, spec in flows:
             by_tag.setdefault(self.keys.tag_of(flow_id), []).append((flow_id, spec))
         conflict: str | None = None
         for tag, group in by_tag.items():
-            words = await self._submissions.submit(tag, group)
+            words: list[bytes | tuple[bytes, bytes]] = await self._submissions.submit(tag, group)
             for (flow_id, _), word in zip(group, words, strict=True):
-                added[flow_id] = word == b"added"
+                first = flow_id if isinstance(word, bytes) else word[1].decode()
+                added[flow_id] = Added(first, word == b"added")
                 conflict = flow_id if word == b"conflict" else conflict
         if conflict is not None:
             raise FlowConflict(conflict)
-        return [Added(flow_id, added[flow_id]) for flow_id, _ in flows]
+        return [added[flow_id] for flow_id, _ in flows]
 
     async def plan(self, flow_id: str, digest: str) -> StoredPlan:
         """A plan, read block by block as its stages are asked for; cached."""
@@ -188,12 +189,14 @@ class Store:
         wants: Sequence[Wants],
         capacity: int,
         parks: bool,
+        notes: Sequence[Note] = (),
     ) -> Exchanged | None:
         """The worker's one conversation, see scripts/exchange.lua; None: the holder is expired.
 
         The same `seq` on a line again gets the same answer.
         """
-        payload = _pack((outcomes, progress, wants, capacity, parks, self._own_retentions.beside(self.retention)))
+        said = (outcomes, progress, wants, capacity, parks, self._own_retentions.beside(self.retention))
+        payload = _pack((*said, notes) if notes else said)
         answer = await self.connection.run("exchange", tag, holder, line, seq, nonce, payload)
         if answer[0] != b"ok":
             return None

@@ -35,14 +35,15 @@ class Submissions:
         self._connection = connection
         self._ranges: dict[str, list[tuple[str, int, int, int]]] = {}
 
-    async def submit(self, tag: str, group: Sequence[tuple[str, FlowSpec[Any]]]) -> list[bytes]:
-        """Submits flows of one partition; the script's word for each: `added`, `exists` or `conflict`.
+    async def submit(self, tag: str, group: Sequence[tuple[str, FlowSpec[Any]]]) -> list[Any]:
+        """Submits flows of one partition; the script's word for each: `added`, `exists`, `conflict`, or `first` and the
+        id of the flow that stands in the way.
 
         Raises:
             CorruptState: what was written vanishes as soon as it is written.
         """
         submissions = [await self._submission(tag, flow_id, spec) for flow_id, spec in group]
-        words: list[bytes] = await self._connection.run("submit", tag, _pack(submissions))
+        words: list[Any] = await self._connection.run("submit", tag, _pack(submissions))
         submits = 1
         while missing := [position for position, word in enumerate(words) if word in (b"no_plan", b"staging_lost")]:
             if submits == _SUBMITS_MAX:
@@ -69,6 +70,10 @@ class Submissions:
         labels = labels_of(plan.pipeline, options.tenant, options.tags)
         if len(labels) > 1:
             fields += ("l", _pack(labels[1:]) if is_large else opaque(_pack(labels[1:])))
+        dedup = options.dedup
+        once = (dedup.name(plan.pipeline), dedup.window_ms) if dedup is not None else False
+        if once and not once[1]:
+            fields += ("u", once[0])
         staging: str | bool = False
         staged = len(fields) // 2
         if is_large:
@@ -87,7 +92,7 @@ class Submissions:
         return Submission(
             flow_id, opaque(spec.fingerprint), plan.digest, opaque(_pack(header)), options.priority, len(plan.stages),
             sum(last - first + 1 for _, _, first, last in ranges), fields, ranges, staging, staged,
-            labels, opaque(_pack(plan.keep)) if plan.keep is not None else opaque(b""),
+            labels, opaque(_pack(plan.keep)) if plan.keep is not None else opaque(b""), once,
         )  # fmt: skip
 
     async def _put_plan(self, tag: str, digest: str, plan: Plan) -> None:

@@ -75,6 +75,7 @@ class Submission(msgspec.Struct, array_like=True, frozen=True):
     staged: int = 0
     labels: tuple[str, ...] = ()
     keep: msgspec.Raw = opaque(b"")
+    once: tuple[str, int] | bool = False
 
 
 class HistoryEntry(msgspec.Struct, array_like=True):

@@ -505,3 +505,19 @@ def test_a_release_is_held_against_the_flows_in_flight(run: Run, server: Mapping
     assert document["kind"] == "check"
     assert "in-flight" in document["data"]["strandings"][0]["examples"]
     run("cancel", "in-flight")
+
+
+def test_logs_and_usage_are_shown(run: Run) -> None:
+    assert run("submit", f"{FLOWS}:talking", "-i", "name=you", "--id", "talked", "--tenant", "talkers", "--wait").code == 0
+    shown = run("logs", "talked")
+    assert re.search(r"talk +WARNING +talking to you\\x1b\[31m", shown.out)
+    assert run("logs", "talked", "--follow").out == shown.out
+    (line,) = json.loads(run("logs", "talked", "tal*", "--json").out)["data"]
+    assert (line["stage"], line["attempt"], line["level"]) == ("talk", 1, "WARNING")
+    assert run("logs", "talked", "nobody").code == 3
+    assert "tokens 7" in run("inspect", "talked").out
+    (used,) = json.loads(run("usage", "--tenant", "talkers", "--json").out)["data"]
+    assert (used["pipeline"], used["amounts"]) == ("talking", {"tokens": 7.0})
+    assert "tokens 7" in run("usage", "--pipeline", "talking").out
+    assert "nothing was metered" in run("usage", "--tenant", "nobody").err
+    assert run("usage", "--days", "0").code == 2

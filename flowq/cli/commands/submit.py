@@ -27,6 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tenant", default="", metavar="NAME", help="whose flow it is")
     parser.add_argument("--tag", action="append", default=[], metavar="WORD", help="a word to find it by; may be repeated")
     parser.add_argument("--priority", type=int, default=0, metavar="N", help="larger runs first (default: 0)")
+    parser.add_argument("--dedup", metavar="KEY", help="add nothing while another of this key has not ended; print its id")
+    parser.add_argument("--dedup-window", metavar="DURATION", help="with --dedup: for so long after it was added instead")
     parser.add_argument("--follow", action="store_true", help="show what happens, on stderr; the exit code tells how it ended")
     parser.add_argument("--wait", action="store_true", help="wait for the end and print the result as JSON on the next line")
     parser.add_argument("--timeout", metavar="DURATION", help="with --follow or --wait: give up after this long; exit code 124")
@@ -39,17 +41,21 @@ def run(arguments: argparse.Namespace) -> int:
         if not (arguments.follow or arguments.wait):
             raise UsageError("--timeout is given, but nothing is waited for", "add --follow or --wait")
         timeout_seconds(arguments)  # a wrong one must not be found after the flow was added
+    if arguments.dedup_window is not None and arguments.dedup is None:
+        raise UsageError("--dedup-window is given without --dedup", "give the key too")
     return run_async(lambda: _submit(arguments))
 
 
 async def _submit(arguments: argparse.Namespace) -> int:
     from flowq.cli.inputs import pipeline_arguments
     from flowq.engine.modules import load_pipeline
+    from flowq.model.dedup import Dedup
     from flowq.pipeline import Stage
 
     pipeline = load_pipeline(arguments.pipeline)
     values = pipeline_arguments(pipeline.fn, arguments.input, arguments.input_json)
     spec: FlowSpec[Any] = pipeline.flow(**values) if isinstance(pipeline, Stage) else pipeline(**values)
+    dedup = None if arguments.dedup is None else Dedup(arguments.dedup, arguments.dedup_window)
     async with producer_of(arguments) as producer:
         handle = await producer.add(
             spec,
@@ -57,6 +63,7 @@ async def _submit(arguments: argparse.Namespace) -> int:
             tenant=arguments.tenant,
             tags=tuple(arguments.tag),
             priority=arguments.priority,
+            dedup=dedup,
         )
         if output_of(arguments) == "text":
             print(handle.id, flush=True)

@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records shared fetch view emit lanes release history outcomes report promote claim claim_all retain flush
+-- Needs      records shared fetch view emit lanes release history outcomes report notes promote claim claim_all retain flush
 -- Called by  Store.exchange   KEYS 1 the partition's tag
---                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention}
+--                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention, notes or nothing}
 -- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled} | {"expired"} | {"superseded"}
 -- One script, because a stage that completes, its parent's release and the claim of that parent must be one step; and
 -- replay-safe, because clients repeat a call whose reply was lost: outcomes by their tokens, claims by line, seq and nonce.
 local holder, line, seq, nonce = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local outcomes, reports, wants, capacity, parks, retention = unpack(cmsgpack.unpack(ARGV[5]))
+local outcomes, reports, wants, capacity, parks, retention, notes = unpack(cmsgpack.unpack(ARGV[5]))
 local holder_key, running_key = tag .. HOLDER_KEY .. holder, tag .. RUNNING_KEY .. holder
 retain(retention)
 
@@ -44,11 +44,13 @@ if is_replay and known[3] then
 end
 local verdicts = report(outcomes)
 progress(reports)
+if notes then take_notes(notes, verdicts) end
 local due = promote()
 local claims, saw_all = {}, true
 if is_replay then claims = claimed_before() else claims, saw_all = claim_all(wants, capacity, holder, nonce) end
 
 flush()
+meter()
 if #left > 0 then shared('SREM', running_key, unpack(left)) end
 if #claims > 0 then
   local members = {}

@@ -7,7 +7,7 @@
 local before, removed = tonumber(ARGV[1]), 0
 for position = 2, #ARGV do
   local plan, id = string.sub(ARGV[position], 1, 16), string.sub(ARGV[position], 17)
-  local view = open_flow(id, {'l'})
+  local view = open_flow(id, {'l', 'u'})
   if not view or (not is_open(view) and view.head[STATUS] ~= CLOSING and view.head[STATUS] ~= FAILING and view.head[ENDED_AT] < before) then
     -- Counted down only by who removed the flow: two pruners may have been given the same one.
     plan = view and view.plan or plan

@@ -1,12 +1,12 @@
 #!lua
 -- submit: adds a batch of flows, each all or nothing and once only.
--- Needs      records shared fetch view emit lanes retain flush
+-- Needs      records shared fetch view emit lanes once retain flush
 -- Called by  Submissions.submit   KEYS 1 the partition's tag
 --                             ARGV 1 packed {{id, fingerprint, plan digest, header, priority, stages, active, fields, ranges, staging or false, staged,
---                             labels, what the pipeline says of its retention or ''}, …}
+--                             labels, what the pipeline says of its retention or '', {once, window_ms} or false}, …}
 --            fields: {name, bytes, …}; ranges: {{route, priority, first, last}, …}; staging: the key that holds more fields
 --            labels: what it is indexed by, `pipeline:NAME` first; the others are in its field `l` too
--- Replies    one word per flow: "added" | "exists" | "conflict" | "no_plan" | "staging_lost"
+-- Replies    one word per flow: "added" | "exists" | "conflict" | "no_plan" | "staging_lost", or {"first", id} where that flow stands in the way
 -- All flows are judged before the first is written; without allow-oom a full server refuses the whole batch up front.
 local submissions = cmsgpack.unpack(ARGV[1])
 local words, fingerprints, new_flows_of, keep_of, labelled = {}, {}, {}, {}, {}
@@ -15,15 +15,18 @@ local function judged(submission)
   local id, fingerprint, plan, staging, staged = submission[1], submission[2], submission[3], submission[10], submission[11]
   local known = fingerprints[id] or redis.call('HGET', tag .. FLOW_KEY .. id, 'f')
   if known then return known == fingerprint and 'exists' or 'conflict' end
+  local first = submission[14] and first_of(submission[14])
+  if first then return {'first', first} end
   if not new_flows_of[plan] and redis.call('HEXISTS', tag .. PLAN_KEY .. plan, 'head') == 0 then return 'no_plan' end
   if staging and redis.call('HLEN', staging) ~= staged then return 'staging_lost' end
   fingerprints[id] = fingerprint
+  if submission[14] then judge_first(submission[14], id) end
   new_flows_of[plan] = (new_flows_of[plan] or 0) + 1
   return 'added'
 end
 
 local function add(submission)
-  local id, fingerprint, plan, header, priority, stages, active, fields, ranges, staging, _, labels, keep = unpack(submission)
+  local id, fingerprint, plan, header, priority, stages, active, fields, ranges, staging, _, labels, keep, once = unpack(submission)
   local key = tag .. FLOW_KEY .. id
   if staging then
     redis.call('RENAME', staging, key)
@@ -35,6 +38,7 @@ local function add(submission)
   emit(view, 'added', -1)
   redis.call('HSET', key, 'm', cmsgpack.pack(view.head), 'p', plan, 'f', fingerprint, 'o', header, unpack(fields))
   shared('ZADD', tag .. LIVE_KEY, now, id)
+  if once then keep_first(once) end
   keep_of[plan] = {string.sub(labels[1], 10), keep}
   for _, label in ipairs(labels) do
     labelled[label] = labelled[label] or {}
