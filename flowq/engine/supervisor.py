@@ -240,7 +240,11 @@ class Supervisor:
     async def is_idle(self) -> bool:
         """Whether nothing runs here and nothing waits for this worker."""
         # None yet: it has only begun, and does not know what waits for it.
-        if not self._nurses or not all(nurse.is_working for nurse in self._nurses) or any(nurse.running for nurse in self._nurses):
+        if (
+            not self._nurses
+            or not all(nurse.is_working for nurse in self._nurses)
+            or any(nurse.running for nurse in self._nurses)
+        ):
             return False
         views = Views(self._backend.store)
         routes = {route for nurse in self._nurses for route in nurse.routes}

@@ -164,8 +164,8 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         started_at: when its first stage was claimed.
         inputs: the arguments the pipeline was called with, as plain data.
         priority: the flow's priority.
-        progress: 0…1 over all stages, each weighing the same.
-        eta_seconds: how long it will probably still take; None: unknown.
+        progress: 0…1 over all stages, each weighing what it took in earlier flows of the pipeline; without such, all the same.
+        eta_seconds: how long it will probably still take, waiting in queues left out; None: unknown.
         root_cause: the name of the stage that failed first, of those that keep the flow from completing.
         cancel_reason: why it was cancelled.
         run: 1 more than how often it was retried by hand.

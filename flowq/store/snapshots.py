@@ -16,6 +16,7 @@ from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, StageSnapshot, W
 from flowq.model.states import STATE_LETTER, StageState
 from flowq.model.usage import summed
 from flowq.model.values import SPILLED_CODE, fill
+from flowq.store.forecasts import forecast_of
 from flowq.store.store import Store
 from flowq.store.views import FLOW_STATES, Views, cause_of, head_decoder, header_decoder, record_decoder
 from flowq.store.wire import Head, Record, history_decoder
@@ -66,11 +67,16 @@ class Snapshots:
             fields.setdefault("m", head_data)
             head = head_decoder.decode(fields["m"])
             header = header_decoder.decode(header_data)
-            return _Assembled(flow_id, plan, head, fields, workers, now).snapshot(
+            snapshot = _Assembled(flow_id, plan, head, fields, workers, now).snapshot(
                 header.pipeline, header.inputs, header.tenant, header.tags
             )
         except (msgspec.DecodeError, LookupError, TypeError) as error:  # bytes that are no msgpack, or are no record of ours
             raise CorruptState(flow_id, key, f"{type(error).__name__}: {error}") from None
+        if snapshot.is_final:
+            return snapshot
+        forecast = await forecast_of(self._store, self._views, header.pipeline)
+        eta = forecast.eta_seconds(snapshot.graph, now) if snapshot.state == "running" else None
+        return msgspec.structs.replace(snapshot, progress=forecast.progress(snapshot.graph), eta_seconds=eta)
 
     async def _fields(self, key: str, stages: int) -> dict[str, bytes]:
         command = self._store.connection.command
@@ -130,7 +136,6 @@ class _Assembled:
             inputs=_unpack(inputs) if inputs else None,
             priority=head.priority,
             progress=sum(stage.progress or 0.0 for stage in graph) / len(graph),
-            eta_seconds=None if state not in ("running",) else _eta(graph),
             root_cause=min(failed, key=lambda stage: stage.ended_at or 0).name if failed else None,
             cancel_reason=head.reason if state == "cancelled" else "",
             cause=cause_of(head)[1],
@@ -234,13 +239,3 @@ def _seconds_of(stage: StageSnapshot, now: int) -> float:
         return 0.0
     began_at = stage.history[0].started_at if stage.history else stage.started_at
     return ((stage.ended_at or now) - began_at) / 1000
-
-
-def _eta(graph: tuple[StageSnapshot, ...]) -> float | None:
-    """How long the running stages will still take by their own progress; None if none has told any."""
-    ends = [
-        stage.run_seconds * (1 - stage.progress) / stage.progress
-        for stage in graph
-        if stage.state == "running" and stage.run_seconds and stage.progress and stage.progress > 0.02
-    ]
-    return max(ends) if ends else None
