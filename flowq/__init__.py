@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowq.errors import FlowqError, RetryAfter, Unrecoverable
 from flowq.model.artifact import Artifact
+from flowq.model.dedup import Dedup
 from flowq.model.failure import StageFailure
 from flowq.model.retry import Backoff
 from flowq.model.spec import FlowSpec
@@ -31,6 +32,7 @@ _LAZY = {
 __all__ = [
     "Artifact",
     "Backoff",
+    "Dedup",
     "FlowHandle",
     "FlowProducer",
     "FlowSpec",

@@ -15,18 +15,19 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import msgspec
+from msgspec import structs
 
 from flowq.errors import InvalidValue, masked
-from flowq.model.duration import Duration, shown_duration, to_ms
-from flowq.model.names import check_name, check_namespace
+from flowq.model import setting_values
+from flowq.model.duration import shown_duration
+from flowq.model.keep import Keep
+from flowq.model.names import check_namespace
+from flowq.model.setting_values import CONCURRENCY_MAX, PROCESSES_MAX
 
 _PREFIX = "FLOWQ_"
 # Variables that other parts of the project read: no typing mistakes, so no warning. FLOWQ_DEMO* belong to the example.
 _VARIABLES_OF_OTHERS = ("FLOWQ_SERVER_BIN", "FLOWQ_S3_BIN")
 _PREFIXES_OF_OTHERS = ("FLOWQ_DEMO", "FLOWQ_TEST", "FLOWQ_BENCH")
-
-CONCURRENCY_MAX = 10_000
-PROCESSES_MAX = 256
 
 
 class SettingsWarning(UserWarning):
@@ -73,6 +74,37 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     health_port: int | None = None
 
 
+class KeepSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of flows that have ended: `[keep]` in flowq.toml, `FLOWQ_KEEP_*` in the environment.
+
+    A pipeline may say otherwise for its flows.
+
+    Attributes:
+        completed_ms: how long completed flows are kept.
+        failed_ms: how long failed ones are.
+        cancelled_ms: how long cancelled ones are.
+        completed_most: how many completed flows are kept of each pipeline; None: no limit.
+        failed_most: how many failed ones are.
+        cancelled_most: how many cancelled ones are.
+        archive: whether a flow is written to the artifact storage, under `archive/`, before it is removed.
+        artifacts: whether artifacts stay when their flow is removed.
+    """
+
+    completed_ms: int = 3 * 86_400_000
+    failed_ms: int = 14 * 86_400_000
+    cancelled_ms: int = 14 * 86_400_000
+    completed_most: int | None = None
+    failed_most: int | None = None
+    cancelled_most: int | None = None
+    archive: bool = False
+    artifacts: bool = True
+
+    @property
+    def counts(self) -> Keep:
+        """How many are kept."""
+        return Keep(None, None, None, self.completed_most, self.failed_most, self.cancelled_most)
+
+
 class Origin(NamedTuple):
     """Where a setting's value came from, for `flowq config`.
 
@@ -96,12 +128,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         artifacts: where artifacts are kept: `s3://bucket/prefix` or `file:/directory`; empty: what the embedded server
             offers, or none.
         worker: how a worker process runs.
+        keep: what is kept of flows that have ended.
     """
 
     url: str = ""
     namespace: str = "flowq"
     artifacts: str = ""
     worker: WorkerSettings = WorkerSettings()
+    keep: KeepSettings = KeepSettings()
 
     @classmethod
     def load(cls, directory: Path | None = None, environment: Mapping[str, str] | None = None, **explicit: Any) -> Settings:
@@ -135,9 +169,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def shown(self) -> dict[str, str]:
         """The settings for people, by dotted name, passwords masked."""
-        client = {name: masked(getattr(self, name)) for name in self.__struct_fields__ if name != "worker"}
-        worker = {f"worker.{name}": getattr(self.worker, name) for name in self.worker.__struct_fields__}
-        return client | {name.removesuffix("_ms"): _as_text(name, value) for name, value in worker.items()}
+        client = {name: masked(getattr(self, name)) for name in self.__struct_fields__ if name not in _TABLES}
+        inner = {f"{table}.{name}": value for table in _TABLES for name, value in structs.asdict(getattr(self, table)).items()}
+        return client | {name.removesuffix("_ms"): _as_text(name, value) for name, value in inner.items()}
 
 
 class _Merged:
@@ -150,16 +184,16 @@ class _Merged:
         self._take_environment(environment)
         for name, value in explicit.items():
             if value is not None:
-                self._take(name.replace("worker_", "worker.", 1) if name.startswith("worker_") else name, value, "flag")
+                self._take(_dotted(name), value, "flag")
 
     def settings(self) -> Settings:
-        worker = {
-            _field_name(name.removeprefix("worker.")): _READ_WORKER[name](value)
-            for name, value in self._values.items()
-            if name in _READ_WORKER
-        }
-        client = {name: _text(name, value) for name, value in self._values.items() if name not in _READ_WORKER}
-        settings = Settings(**client, worker=WorkerSettings(**worker))
+        tables: dict[str, dict[str, Any]] = {table: {} for table in _TABLES}
+        for name, value in self._values.items():
+            if name in _READ:
+                table, _, inner = name.partition(".")
+                tables[table][_field_name(inner)] = _READ[name](value)
+        client = {name: setting_values.text(name, value) for name, value in self._values.items() if name not in _READ}
+        settings = Settings(**client, worker=WorkerSettings(**tables["worker"]), keep=KeepSettings(**tables["keep"]))
         check_namespace(settings.namespace)
         return settings
 
@@ -173,9 +207,9 @@ class _Merged:
         for file_name, table in (("flowq.toml", ()), ("pyproject.toml", ("tool", "flowq"))):
             content = _toml(directory / file_name, table)
             for name, value in content.items():
-                if name == "worker" and isinstance(value, dict):
+                if name in _TABLES and isinstance(value, dict):
                     for inner, inner_value in cast("dict[str, Any]", value).items():
-                        self._take(f"worker.{inner}", inner_value, file_name)
+                        self._take(f"{name}.{inner}", inner_value, file_name)
                 else:
                     self._take(name, value, file_name)
             if content:
@@ -199,17 +233,6 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     ]
 
 
-def queue_slots(text: str) -> tuple[str, int | None]:
-    """`gpu:1` → ("gpu", 1), `gpu` → ("gpu", None): a queue with the slots it has on this host.
-
-    Raises:
-        InvalidValue: not a queue's name, or slots below 1.
-    """
-    name, colon, slots = text.strip().partition(":")
-    check_name(name, "queue")
-    return name, _whole("slots of queue " + name, slots, 1, CONCURRENCY_MAX) if colon else None
-
-
 def _toml(path: Path, table: Iterable[str]) -> dict[str, Any]:
     if not path.is_file():
         return {}
@@ -230,62 +253,31 @@ def _advice(name: str, known: Iterable[str]) -> str:
     return f"{nearest[0]}?" if nearest else f"one of {', '.join(names)}"
 
 
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise InvalidValue(f"setting {name}", value, "text")
-    return value
-
-
-def _whole(field: str, value: Any, least: int, most: int) -> int:
-    expected = f"a whole number from {least} to {most}"
-    try:
-        number = int(value) if isinstance(value, str) else value
-    except ValueError:
-        raise InvalidValue(field, value, expected) from None
-    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
-        raise InvalidValue(field, value, expected)
-    return number
-
-
-def _queues(value: Any) -> dict[str, int | None]:
-    if isinstance(value, str):
-        return dict(queue_slots(part) for part in value.split(",") if part.strip())
-    if not isinstance(value, dict):
-        raise InvalidValue("setting worker.queues", value, "a table such as {gpu = 1, cpu = 2}, or gpu:1,cpu:2")
-    queues: dict[str, int | None] = {}
-    for name, slots in cast("dict[str, Any]", value).items():
-        queues[check_name(name, "queue")] = None if slots is None else _whole(f"slots of queue {name}", slots, 1, CONCURRENCY_MAX)
-    return queues
-
-
-def _ms(name: str, value: Any) -> int:
-    # The environment has only text: a bare number there means seconds, as everywhere.
-    duration: Duration = float(value) if isinstance(value, str) and value.replace(".", "", 1).isdigit() else value
-    return to_ms(duration, f"setting {name}")
-
-
-def _count(name: str, most: int) -> Callable[[Any], int]:
-    return lambda value: _whole(f"setting {name}", value, 1, most)
-
-
-def _duration(name: str) -> Callable[[Any], int]:
-    return lambda value: _ms(name, value)
-
-
-_READ_WORKER: dict[str, Callable[[Any], Any]] = {
-    "worker.concurrency": _count("worker.concurrency", CONCURRENCY_MAX),
-    "worker.processes": _count("worker.processes", PROCESSES_MAX),
-    "worker.queues": _queues,
-    "worker.drain_timeout": _duration("worker.drain_timeout"),
-    "worker.idle_timeout": _duration("worker.idle_timeout"),
-    "worker.health_port": _count("worker.health_port", 65_535),
+_TABLES = ("worker", "keep")
+_OUTCOMES = ("completed", "failed", "cancelled")
+_READ: dict[str, Callable[[Any], Any]] = {
+    "worker.concurrency": setting_values.count("worker.concurrency", CONCURRENCY_MAX),
+    "worker.processes": setting_values.count("worker.processes", PROCESSES_MAX),
+    "worker.queues": setting_values.queues,
+    "worker.drain_timeout": setting_values.duration("worker.drain_timeout"),
+    "worker.idle_timeout": setting_values.duration("worker.idle_timeout"),
+    "worker.health_port": setting_values.count("worker.health_port", 65_535),
+    **{f"keep.{outcome}": setting_values.duration(f"keep.{outcome}") for outcome in _OUTCOMES},
+    **{f"keep.{outcome}_most": setting_values.most(f"keep.{outcome}_most") for outcome in _OUTCOMES},
+    "keep.archive": setting_values.switch("keep.archive"),
+    "keep.artifacts": setting_values.switch("keep.artifacts"),
 }
-_NAMES = ("url", "namespace", "artifacts", *_READ_WORKER)
+_NAMES = ("url", "namespace", "artifacts", *_READ)
 _VARIABLES = {_PREFIX + name.replace(".", "_").upper(): name for name in _NAMES}
 
 
 def _field_name(name: str) -> str:
-    return f"{name}_ms" if name.endswith("_timeout") else name
+    return f"{name}_ms" if name.endswith("_timeout") or name in _OUTCOMES else name
+
+
+def _dotted(name: str) -> str:
+    table, found, inner = name.partition("_")
+    return f"{table}.{inner}" if found and table in _TABLES else name
 
 
 def _as_text(name: str, value: Any) -> str:
@@ -293,6 +285,8 @@ def _as_text(name: str, value: Any) -> str:
         return ""
     if name.endswith("_ms"):
         return shown_duration(value / 1000)
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, dict):
         queues = cast("dict[str, int | None]", value)
         return ",".join(name if slots is None else f"{name}:{slots}" for name, slots in queues.items())

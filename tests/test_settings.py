@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from flowq.errors import InvalidValue
-from flowq.settings import Settings, SettingsWarning, queue_slots, unknown_variables
+from flowq.model.setting_values import queue_slots
+from flowq.settings import Settings, SettingsWarning, unknown_variables
 
 
 def load(tmp_path: Path, environment: dict[str, str] | None = None, **explicit: object) -> Settings:

@@ -93,6 +93,18 @@ def parse(key: str, prefix: str = "") -> StageFolder | None:
     return folder if written == "/".join(parts[:3]) else None
 
 
+def flow_id_in(key: object) -> str:
+    """The id of the flow that wrote to a key, or to the URL of one.
+
+    Raises:
+        InvalidValue: it is not of the form `…/<flow>/<stage>/<token>/<name>`.
+    """
+    found = parse("/".join(key.partition("?")[0].split("/")[-4:])) if isinstance(key, str) else None
+    if found is None:
+        raise InvalidValue("artifact key", key, "the key or URL of an artifact that a stage has written: …/FLOW/STAGE/TOKEN/NAME")
+    return found.flow_id
+
+
 def check_artifact_name(name: object) -> str:
     """Returns the name, or raises ArtifactNameInvalid."""
     if isinstance(name, str) and _NAME.fullmatch(name):

@@ -102,10 +102,12 @@ def say(lines: Sequence[Line], screen: Screen) -> None:
     sys.stdout.write(painted(lines, screen.colour))
 
 
-def add_flow_id(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+def add_flow_id(parser: argparse.ArgumentParser, *, optional: bool = False, or_filter: bool = False) -> None:
     """The argument that names a flow."""
     text = "id of the flow, a unique beginning of it, or `latest`"
-    if optional:
+    if or_filter:
+        parser.add_argument("flow_id", metavar="FLOW_ID", nargs="?", help=text + "; none: give a filter")
+    elif optional:
         parser.add_argument("flow_id", metavar="FLOW_ID", nargs="?", default="latest", help=text + " (the default)")
     else:
         parser.add_argument("flow_id", metavar="FLOW_ID", help=text)

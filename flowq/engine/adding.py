@@ -24,7 +24,7 @@ async def added(store: Store, specs: Sequence[FlowSpec[Any]]) -> list[Added]:
     Raises:
         FlowConflict: ids are taken; says which, and by what the first. The others of the batch are added.
     """
-    flows = [(spec.options.id or _new_flow_id(), spec) for spec in specs]
+    flows = [(spec.options.id or _new_id(store, spec), spec) for spec in specs]
     try:
         return await store.submit(flows)
     except FlowConflict as conflict:
@@ -39,6 +39,14 @@ def _difference(known: Header, spec: FlowSpec[Any]) -> str:
         return f"of pipeline {known.pipeline!r}"
     was, now = _inputs.decode(known.inputs), _inputs.decode(spec.inputs)
     return f"with other inputs: {', '.join(name for name in sorted(was.keys() | now.keys()) if was.get(name) != now.get(name))}"
+
+
+def _new_id(store: Store, spec: FlowSpec[Any]) -> str:
+    """One in the partition of the key under which the flow is the only one: both are looked at in one step."""
+    flow_id, dedup, tag_of = _new_flow_id(), spec.options.dedup, store.keys.tag_of
+    while dedup is not None and tag_of(flow_id) != tag_of(dedup.name(spec.plan.pipeline)):
+        flow_id = _new_flow_id()
+    return flow_id
 
 
 def _new_flow_id() -> str:

@@ -13,10 +13,11 @@ from flowq.engine.every import run_every
 from flowq.errors import DurabilityUnavailable, InvalidValue, ServerNotConfigured, StorageNotConfigured
 from flowq.model.artifact import Artifact, LocalCopy
 from flowq.model.duration import Duration
-from flowq.settings import S3Access, Settings
+from flowq.settings import KeepSettings, S3Access, Settings
 from flowq.store.connection import Connection
 from flowq.store.ending import end
 from flowq.store.probe import ServerInfo, refuse_unfit
+from flowq.store.retentions import Retention
 from flowq.store.store import Store
 from flowq.store.wakeups import Wakeups
 
@@ -146,7 +147,7 @@ class Backend:
             connection = Connection(settings.url, name=name, size=connections, patience=_OPEN_SECONDS_MAX)
             try:
                 info = await refuse_unfit(connection)
-                store = Store(connection, settings.namespace)
+                store = Store(connection, settings.namespace, retention_of(settings.keep))
                 await store.open()
                 connection.patience = patience
                 backend = cls(settings, access, attachment, store, info)
@@ -228,6 +229,11 @@ class _StayAttached:
         await self._backend.stay_attached()
 
 
+def retention_of(keep: KeepSettings) -> Retention:
+    """How long ended flows are kept, as the store takes it."""
+    return Retention(keep.completed_ms, keep.failed_ms, keep.cancelled_ms)
+
+
 def _embedded_directory(url: str) -> Path | None:
     """The data directory of the embedded server that the URL means; None: it means another server."""
     if url and not url.startswith(EMBEDDED):
@@ -250,4 +256,4 @@ def _may_be_s3(artifacts: str) -> bool:
 
 
 def _replaced(settings: Settings, url: str, artifacts: str) -> Settings:
-    return Settings(url=url, namespace=settings.namespace, artifacts=artifacts, worker=settings.worker)
+    return Settings(url=url, namespace=settings.namespace, artifacts=artifacts, worker=settings.worker, keep=settings.keep)

@@ -31,7 +31,7 @@ from flowq.engine.pulse import Pulse
 from flowq.engine.room import WorkerRoom
 from flowq.engine.scheduler import SCHEDULE_SECONDS, Scheduler, makers_of
 from flowq.engine.stage_threads import STRAYS_MAX
-from flowq.engine.worker import host_slots, limited_queues, routes_of
+from flowq.engine.worker import host_slots, labels_of, limited_queues, routes_of
 from flowq.errors import FlowqError
 from flowq.model.outcome import Claim
 from flowq.pipeline.stage import AnyStage
@@ -69,12 +69,14 @@ class Child:
         routes, suspects = self._routes()
         names = tuple(name for routed in (routes, suspects) for names in routed.values() for name in names)
         alone = any(stage.options.isolation == "process" for stage in self._stages.values())
-        return Known(tuple({**routes, **suspects}), tuple(self._stages), tuple(dict.fromkeys(names)), alone, tuple(self._makers))
+        return Known(
+            tuple({**routes, **suspects}), labels_of(self._stages), tuple(dict.fromkeys(names)), alone, tuple(self._makers)
+        )
 
     async def work(self) -> None:
         """Works until told to drain or until its lease is lost."""
         options = self._options
-        settings = Settings(url=options.url, namespace=options.namespace, artifacts=options.artifacts)
+        settings = Settings(url=options.url, namespace=options.namespace, artifacts=options.artifacts, keep=options.keep)
         backend = await Backend.open(
             settings, name=f"flowq:worker:{options.name}", connections=4, access=options.access, patience=WORKER_PATIENCE
         )

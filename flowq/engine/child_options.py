@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from flowq.settings import S3Access
+from flowq.settings import KeepSettings, S3Access
 
 # What the supervisor says when the child's lease has begun.
 GO = "go"
@@ -26,6 +26,7 @@ class ChildOptions(msgspec.Struct, frozen=True, kw_only=True):
         queues: queue → slots on this host; empty: all queues of its stages.
         drain_seconds: how long running stages may go on when it is told to drain.
         pulse_fd: the shared page.
+        keep: how long ended flows are kept.
     """
 
     modules: tuple[str, ...]
@@ -40,6 +41,7 @@ class ChildOptions(msgspec.Struct, frozen=True, kw_only=True):
     queues: dict[str, int | None]
     drain_seconds: float
     pulse_fd: int
+    keep: KeepSettings = KeepSettings()
 
 
 class Known(msgspec.Struct, frozen=True):

@@ -12,11 +12,13 @@ from typing import Any
 from flowq.artifacts.sink import NewArtifact
 from flowq.artifacts.storage import Storage
 from flowq.engine.program import CompletedProgram, ProgramOptions, run_program, run_program_async
+from flowq.engine.stage_log import StageLog
 from flowq.errors import InvalidValue, NoStageContext, StorageNotConfigured
 from flowq.model.artifact import Artifact
 from flowq.model.duration import Duration, to_ms
 
 _MESSAGE_CHARS_MAX = 200
+_AMOUNTS_MAX = 20
 
 _current: ContextVar[StageContext | None] = ContextVar("flowq_stage_context", default=None)
 
@@ -35,7 +37,8 @@ class StageContext:
     """
 
     __slots__ = (
-        "_artifacts", "_cancelled", "_folder", "_is_given_back", "_on_group", "_on_progress", "_storage",
+        "_amounts", "_artifacts", "_cancelled", "_folder", "_is_given_back", "_log", "_on_group",
+        "_on_log", "_on_progress", "_storage",
         "attempt", "children", "deadline", "fence", "flow_id", "idempotency_key", "stage",
     )  # fmt: skip
 
@@ -52,6 +55,7 @@ class StageContext:
         storage: Storage | None = None,
         on_progress: Callable[[float, str], None] | None = None,
         on_group: Callable[[int, bool], None] | None = None,
+        on_log: Callable[[], None] | None = None,
     ) -> None:
         self.flow_id = flow_id
         self.stage = stage
@@ -65,6 +69,9 @@ class StageContext:
         self._on_progress = on_progress
         self._on_group = on_group
         self._artifacts: list[NewArtifact] = []
+        self._amounts: dict[str, float] = {}
+        self._on_log = on_log
+        self._log: StageLog | None = None
         self._is_given_back = False
         self._cancelled = False  # set once, read by polling, from any thread: no need for an Event, which costs 3 µs a stage
 
@@ -87,6 +94,27 @@ class StageContext:
             raise InvalidValue("progress", fraction, "a number from 0 to 1")
         if self._on_progress is not None:
             self._on_progress(min(1.0, max(0.0, float(fraction))), message[:_MESSAGE_CHARS_MAX])
+
+    def usage(self, **amounts: float) -> None:
+        """Meters what this run uses up: `context().usage(tokens=1_200, seconds=3.5)`; what is told again is added.
+
+        The sums are shown by `flowq inspect`, and summed per pipeline, tenant and day by `flowq usage`. They are committed with
+        the outcome of the run, whether it completed or failed: what a retried attempt used counts too; what a run used that
+        was lost with its process does not.
+
+        Args:
+            **amounts: name → number of at least 0; at most 20 names.
+
+        Raises:
+            InvalidValue: an amount is no such number, or there are too many names.
+        """
+        for name, amount in amounts.items():
+            if type(amount) not in (int, float) or not 0 <= amount < math.inf or len(name) > 64:
+                raise InvalidValue(f"usage {name[:64]}", amount, "a number of at least 0, under a name of at most 64 characters")
+        if len(self._amounts.keys() | amounts.keys()) > _AMOUNTS_MAX:
+            raise InvalidValue("usage", len(self._amounts.keys() | amounts.keys()), f"at most {_AMOUNTS_MAX} names in one run")
+        for name, amount in amounts.items():
+            self._amounts[name] = self._amounts.get(name, 0) + amount
 
     def new_artifact(self, name: str, *, content_type: str | None = None) -> NewArtifact:
         """A new artifact: `with context().new_artifact("video.mp4") as sink`, or `async with`.
@@ -147,6 +175,27 @@ class StageContext:
         """The artifacts this run has finished writing."""
         return tuple(new.written for new in self._artifacts if new.written is not None)
 
+    @property
+    def amounts(self) -> dict[str, float]:
+        """What this run has used up. Read by the worker."""
+        return self._amounts
+
+    @property
+    def log(self) -> StageLog | None:
+        """What it has logged; None: nothing. Read by the worker."""
+        return self._log
+
+    @property
+    def has_notes(self) -> bool:
+        """Whether there is more to tell of it than its outcome."""
+        return bool(self._amounts or self._log)
+
+    def opened_log(self) -> StageLog | None:
+        """Where what it logs is kept; None: nobody wants it. Called for each message."""
+        if self._log is None and self._on_log is not None:
+            self._log = StageLog(self.attempt, self._on_log)
+        return self._log
+
     def cancel(self) -> None:
         """Makes `cancelled` true and stops programs that `run` runs. Called by the worker."""
         self._cancelled = True
@@ -196,6 +245,12 @@ def context() -> StageContext:
     if current is None:
         raise NoStageContext
     return current
+
+
+def log_of_this_run() -> StageLog | None:
+    """The log of the run that the calling code belongs to; None: it belongs to none."""
+    current = _current.get()
+    return None if current is None else current.opened_log()
 
 
 def enter(stage_context: StageContext) -> Any:

@@ -17,9 +17,11 @@ from typing import Protocol
 
 import msgspec
 
+from flowq.engine.context import StageContext
+from flowq.engine.notes import Notes
 from flowq.engine.policy import failed_for_good
 from flowq.errors import CorruptState
-from flowq.model.outcome import Claim, Exchanged, Fail, Outcome, Progress, Release
+from flowq.model.outcome import Claim, Exchanged, Fail, Note, Outcome, Progress, Release
 from flowq.store.store import Store, Wants
 
 log = logging.getLogger("flowq.engine")
@@ -100,6 +102,7 @@ class Conversation:
         self._outcomes: list[Outcome] = []
         self._progress: dict[tuple[str, int], Progress] = {}
         self._progress_due_at = 0.0
+        self._notes = Notes()
         self._stirred = asyncio.Event()
         self._idle_until = 0.0
         self._news_due_at = 0.0
@@ -115,15 +118,21 @@ class Conversation:
 
     # ── called by the worker, in its loop ────────────────────────────────────────────────────────────────────────
 
-    def report(self, outcome: Outcome) -> None:
-        """Reports the outcome with the next call."""
+    def report(self, outcome: Outcome, note: Note | None = None) -> None:
+        """Reports the outcome with the next call, and what its run logged and used."""
         self._outcomes.append(outcome)
+        self._notes.take_last(outcome, note)
         self._progress.pop((outcome.flow_id, outcome.index), None)
         self._stirred.set()
 
     def report_progress(self, progress: Progress) -> None:
         """Keeps the latest progress of each stage; at most ten calls a second carry some."""
         self._progress[progress.flow_id, progress.index] = progress
+        self._stirred.set()
+
+    def hear_log(self, claim: Claim, context: StageContext) -> None:
+        """A run has logged something; at most one call a second carries such."""
+        self._notes.hear(claim, context)
         self._stirred.set()
 
     def wake(self) -> None:
@@ -144,8 +153,7 @@ class Conversation:
     def end(self) -> None:
         """Ends when all that was reported has been sent."""
         self._is_over = True
-        self._claims_on = False
-        self._stirred.set()
+        self.stop_claiming()
 
     async def hold(self) -> None:
         """Talks until `end`.
@@ -177,11 +185,12 @@ class Conversation:
             can_claim = self._claims_on and now >= self._idle_until
             if self._may_ask(line) and ((can_claim and self._room.admits(self._tag)) or now >= self._news_due_at):
                 return
-            waits = [_POLL_SECONDS]
-            if self._progress:
-                if now >= self._progress_due_at:
-                    return
-                waits.append(self._progress_due_at - now)
+            due_in = [self._progress_due_at - now] if self._progress else []
+            if (logs_due_in := self._notes.due_in) is not None:
+                due_in.append(logs_due_in)
+            if any(seconds <= 0 for seconds in due_in):
+                return
+            waits = [_POLL_SECONDS, *due_in]
             if line.number == 0:
                 waits += [due_at - now for due_at in (self._idle_until, self._news_due_at) if due_at > now]
             self._stirred.clear()
@@ -210,8 +219,9 @@ class Conversation:
             self._doubtful = max(0, self._doubtful - len(outcomes))
             answer = await self._store.exchange(
                 self._tag, self._holder, line.number, line.seq, secrets.token_urlsafe(8),
-                outcomes, progress, wants, capacity, parks=capacity > 0,
+                outcomes, progress, wants, capacity, parks=capacity > 0, notes=self._notes.beside(outcomes),
             )  # fmt: skip
+            self._notes.sent(outcomes)
         except CorruptState as damage:
             self._set_apart(outcomes, capacity, damage)
             return True

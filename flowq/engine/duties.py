@@ -6,23 +6,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable, Collection
-from concurrent.futures import Future
-from typing import TypeVar
 
 from flowq.artifacts.keys import FolderId
 from flowq.artifacts.storage import Storage
 from flowq.artifacts.sweep import sweep
 from flowq.engine.lease import LEASE_MS_MAX
+from flowq.engine.removal import Remover, abandonable
 from flowq.engine.room import WorkerRoom
 from flowq.errors import FlowNotFound
+from flowq.model.keep import Keep
+from flowq.store.outlived import Outlived
 from flowq.store.store import Store
 from flowq.store.views import Views
 
-T = TypeVar("T")
-
 log = logging.getLogger("flowq.engine")
+
+# Rules of pipelines are looked after at every tenth pass only: whatever they keep is counted then.
+_PASSES_PER_COUNT = 10
 
 
 async def rescue(
@@ -40,22 +41,6 @@ async def rescue(
     if rescued:
         log.warning("rescued %d stages of %s: %s", rescued, holder, cause)
     return rescued
-
-
-async def _abandonable(function: Callable[[], T]) -> T:
-    """Runs a blocking call in a thread that nobody waits for any more once the caller is cancelled, not even the process's end:
-    a storage that does not answer is asked again for minutes."""
-    outcome: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            outcome.set_result(function())
-        except BaseException as error:  # whatever it is, it is for who waits, not for the thread
-            outcome.set_exception(error)
-
-    outcome.set_running_or_notify_cancel()
-    threading.Thread(target=work, name="flowq-sweep", daemon=True).start()
-    return await asyncio.wrap_future(outcome)
 
 
 class Rescuer:
@@ -104,20 +89,32 @@ class Closer:
 
 
 class Pruner:
-    """Removes ended flows whose retention is over, and bounds the event streams."""
+    """Removes ended flows whose retention is over, and bounds the event streams.
 
-    def __init__(self, store: Store, views: Views) -> None:
-        self._store = store
+    Args:
+        store: where they are, and how long they are kept.
+        views: of the same.
+        remover: how flows are removed.
+        most: how many are kept of each pipeline.
+    """
+
+    def __init__(self, store: Store, views: Views, remover: Remover | None = None, most: Keep = Keep()) -> None:
         self._views = views
+        self._outlived = Outlived(store, views, most)
+        self._remover = remover or Remover(store)
         self._hours = 48
+        self._passes = 0
 
     async def run_once(self) -> int:
         """One pass; returns how many flows were removed."""
         removed = 0
-        for tag in self._store.partitions:
-            for before_ms, flows in await self._views.outlived(tag, self._store.retention, self._hours):
-                removed += await self._store.prune(tag, before_ms, flows)
+        async for doomed in self._outlived.by_age(self._hours):
+            removed += await self._remover.remove(doomed)
         self._hours = 2  # the first pass looks for what nobody pruned while no worker ran
+        if self._passes % _PASSES_PER_COUNT == 0:
+            async for doomed in self._outlived.by_pipeline():
+                removed += await self._remover.remove(doomed)
+        self._passes += 1
         await self._views.trim_events()
         return removed
 
@@ -139,6 +136,6 @@ class Sweeper:
 
         if (storage := self._storage()) is None:
             return
-        swept = await _abandonable(lambda: sweep(storage, committed, self._grace_seconds))
+        swept = await abandonable(lambda: sweep(storage, committed, self._grace_seconds))
         if swept.deleted:
             log.info("swept %s orphaned artifacts", swept.deleted)

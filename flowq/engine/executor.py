@@ -53,6 +53,7 @@ class Executor:
         threads: how many functions may run at once.
         on_progress: told each progress report of a stage, from any thread.
         on_group: told each process group that a stage starts and ends.
+        on_log: told that a stage has logged something, from any thread.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Executor:
         threads: int,
         on_progress: Callable[[Progress], None],
         on_group: Callable[[int, bool], None] | None = None,
+        on_log: Callable[[Claim], None] | None = None,
     ) -> None:
         self._store = store
         self._stages = stages
@@ -70,6 +72,7 @@ class Executor:
         self.threads = StageThreads(threads)
         self._on_progress = on_progress
         self._on_group = on_group
+        self._on_log = on_log
 
     async def run(self, claim: Claim, running: Callable[[StageContext, StageClock], None]) -> Outcome | None:
         """Runs a stage and returns what became of it; None: it was cancelled, and nobody waits for an answer.
@@ -138,6 +141,7 @@ class Executor:
             storage=self._storage,
             on_progress=progressed,
             on_group=self._on_group,
+            on_log=None if self._on_log is None else partial(self._on_log, claim),
         )
 
     async def _inputs(self, claim: Claim, stage: StagePlan) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from flowq.engine.backend import Backend
+from flowq.engine.flow_logs import FlowLogs
 from flowq.engine.overrides import overridden
 from flowq.engine.pausing import PausableFlow
 from flowq.engine.results import read_result
@@ -49,7 +50,7 @@ class Opened(NamedTuple):
     feed: Feed
 
 
-class FlowHandle(PausableFlow, Generic[R]):
+class FlowHandle(PausableFlow, FlowLogs, Generic[R]):
     """A flow. Get one from `producer.add` or `producer.flow`.
 
     Attributes:

@@ -16,11 +16,13 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from flowq.artifacts.storage import Storage
-from flowq.engine.context import StageContext
+from flowq.engine.context import StageContext, log_of_this_run
 from flowq.engine.conversation import Conversation
 from flowq.engine.executor import Executor, GivenBack
+from flowq.engine.notes import last_note
 from flowq.engine.room import WorkerRoom
 from flowq.engine.stage_clock import StageClock
+from flowq.engine.stage_log import capture
 from flowq.errors import FlowqError
 from flowq.model.outcome import Claim, Outcome, Progress
 from flowq.pipeline.stage import AnyStage
@@ -81,7 +83,10 @@ class Holder:
         self._on_deadline = on_deadline
         self._room = room
         self._loop = asyncio.get_running_loop()
-        self._executor = Executor(store, stages, storage, threads, self._progress_from_any_thread, on_group)
+        self._executor = Executor(
+            store, stages, storage, threads, self._progress_from_any_thread, on_group, self._log_from_any_thread
+        )
+        capture(log_of_this_run)
         # By token, because a stage may be claimed again here while its earlier run still winds down.
         self._running: dict[_RunKey, _Run] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -212,7 +217,8 @@ class Holder:
         if outcome is None:
             conversation.wake()
         else:
-            conversation.report(outcome)
+            has_notes = run.context is not None and run.context.has_notes
+            conversation.report(outcome, await last_note(self._store, claim, run.context) if has_notes else None)
 
     async def _close(self, flow_id: str, stages: int) -> None:
         with contextlib.suppress(FlowqError):
@@ -228,6 +234,13 @@ class Holder:
     def _progress_from_any_thread(self, progress: Progress) -> None:
         conversation = self._conversations[self._store.keys.tag_of(progress.flow_id)]
         self._loop.call_soon_threadsafe(conversation.report_progress, progress)
+
+    def _log_from_any_thread(self, claim: Claim) -> None:
+        run = self._running.get((claim.flow_id, claim.index, claim.token.fence))
+        if run is not None and run.context is not None:
+            conversation = self._conversations[self._store.keys.tag_of(claim.flow_id)]
+            with contextlib.suppress(RuntimeError):  # the loop has ended before a thread that did not stop
+                self._loop.call_soon_threadsafe(conversation.hear_log, claim, run.context)
 
     def _wake(self) -> None:
         for conversation in self._conversations.values():

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, Unpack, cast, overload
 from flowq.engine.adding import added
 from flowq.engine.backend import Backend, StorageReader
 from flowq.engine.handle import FlowHandle, Opened
+from flowq.engine.many import ManyFlows
 from flowq.engine.pausing import Pausing
 from flowq.engine.scheduling import Scheduling
-from flowq.engine.search import Wanted, found_id, listed
+from flowq.engine.search import Searching
 from flowq.errors import DurabilityUnavailable, InvalidValue, StorageNotConfigured
 from flowq.model.artifact import Artifact, bound_reader
 from flowq.model.finding import Finding
 from flowq.model.names import check_flow_id
-from flowq.model.snapshot import FlowSummary, WorkerSnapshot
+from flowq.model.snapshot import WorkerSnapshot
 from flowq.model.spec import AddOptions, FlowOptions, FlowSpec
 from flowq.pipeline import Node, Pipeline, to_spec
 from flowq.settings import Settings
@@ -36,7 +37,7 @@ BULK = 250
 _DURABILITIES = (None, "fsync")
 
 
-class FlowProducer(Pausing, Scheduling):
+class FlowProducer(Searching, ManyFlows, Pausing, Scheduling):
     """A client that adds flows to a server and steers them. Use it with `async with`; one per process is enough.
 
     Args:
@@ -72,6 +73,7 @@ class FlowProducer(Pausing, Scheduling):
             namespace=base.namespace if namespace is None else namespace,
             artifacts=base.artifacts if artifacts is None else artifacts,
             worker=base.worker,
+            keep=base.keep,
         )
         self._durability = durability
         self._opened: Opened | None = None
@@ -132,7 +134,7 @@ class FlowProducer(Pausing, Scheduling):
 
         Args:
             flow: what a pipeline call returns; a `Node`; or the same as a mapping.
-            options: its id, tenant, tags, priority, delay, start_at and deadline: see `AddOptions`.
+            options: its id, tenant, tags, priority, delay, start_at, deadline and dedup: see `AddOptions`.
 
         Raises:
             FlowConflict: the id is taken by a flow of another pipeline or with other inputs; says which.
@@ -198,43 +200,6 @@ class FlowProducer(Pausing, Scheduling):
             return FlowHandle(self._while_open, check_flow_id(id), Any)
         _refuse_no_pipeline(pipeline)
         return FlowHandle(self._while_open, check_flow_id(id), pipeline.signature.result, pipeline=pipeline.name)
-
-    async def find(self, name: str) -> str:
-        """The id that `name` means: itself, if there is such a flow; the newest flow's, for `latest`; or the only one that
-        begins with it.
-
-        Raises:
-            FlowNotFound, AmbiguousFlowId.
-        """
-        return await found_id(Views(self._open.store), name)
-
-    async def list(
-        self,
-        *,
-        state: str | None = None,
-        pipeline: str | None = None,
-        tenant: str | None = None,
-        tag: str | None = None,
-        since_ms: int | None = None,
-        search: str | None = None,
-        limit: int = 50,
-    ) -> Sequence[FlowSummary]:
-        """Flows, the newest first.
-
-        Args:
-            state: only those in this state.
-            pipeline: only those of this pipeline.
-            tenant: only this tenant's.
-            tag: only those with this tag.
-            since_ms: only those added since, milliseconds since 1970.
-            search: only those whose id holds this text.
-            limit: how many at most; at most the 20,000 newest of each state are looked at.
-
-        Raises:
-            InvalidValue: there is no such state, or a number is out of range.
-        """
-        wanted = Wanted(state, pipeline, tenant, tag, since_ms, search)
-        return await listed(Views(self._open.store), wanted, limit)
 
     async def workers(self) -> Sequence[WorkerSnapshot]:
         """The processes that hold a lease now."""

@@ -1,76 +1,113 @@
-"""Finds flows that are there: the one that people mean with what they typed, and those that fit what is asked for."""
+"""Finds flows that are there: the part of `FlowProducer` that tells which one people mean, and which fit what is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from flowq.engine.backend import Backend
 from flowq.errors import AmbiguousFlowId, FlowNotFound, InvalidValue
+from flowq.model.artifact import Artifact
+from flowq.model.filter import FlowFilter
 from flowq.model.names import check_flow_id
 from flowq.model.snapshot import FlowSummary
 from flowq.model.spec import LATEST
-from flowq.model.states import FlowState
+from flowq.store.finder import Finder, Place
 from flowq.store.views import Views
 
+if TYPE_CHECKING:
+    from flowq.engine.handle import FlowHandle
+
+# How many ids of each index are held against a beginning.
 _SEARCHED_MAX = 20_000
 
 
-class Wanted(msgspec.Struct, frozen=True):
-    """Which flows are asked for; see `FlowProducer.list`. None: all."""
+class Searching:
+    """Finds flows."""
 
-    state: str | None = None
-    pipeline: str | None = None
-    tenant: str | None = None
-    tag: str | None = None
-    since_ms: int | None = None
-    search: str | None = None
+    @property
+    def _open(self) -> Backend:
+        raise NotImplementedError
 
-    def fits(self, flow: FlowSummary) -> bool:
-        """Whether the flow is one of them."""
-        return (
-            (self.state is None or flow.state == self.state)
-            and (self.pipeline is None or flow.pipeline == self.pipeline)
-            and (self.tenant is None or flow.tenant == self.tenant)
-            and (self.tag is None or self.tag in flow.tags)
-            and (self.since_ms is None or flow.created_at >= self.since_ms)
-            and (self.search is None or self.search in flow.id)
-        )
+    def flow(self, id: str) -> FlowHandle[Any]:
+        """See `FlowProducer.flow`."""
+        raise NotImplementedError
+
+    async def find(self, name: str) -> str:
+        """The id that `name` means: itself, if there is such a flow; the newest flow's, for `latest`; or the only one that
+        begins with it.
+
+        Raises:
+            FlowNotFound, AmbiguousFlowId.
+        """
+        views = Views(self._open.store)
+        if name == LATEST:
+            newest = await self.list(limit=1)
+            if not newest:
+                raise FlowNotFound(name)
+            return newest[0].id
+        return name if await views.exists(check_flow_id(name)) else await _beginning_with(views, name)
+
+    async def list(
+        self,
+        *,
+        state: str | None = None,
+        pipeline: str | None = None,
+        tenant: str | None = None,
+        tag: str | None = None,
+        since_ms: float | None = None,
+        until_ms: float | None = None,
+        search: str | None = None,
+        cause: str | None = None,
+        limit: int = 50,
+        after: str | None = None,
+        artifact: str | Artifact | None = None,
+    ) -> Sequence[FlowSummary]:
+        """Flows, the newest first: the last to be added stands at the top. As fast with a million flows as with ten.
+
+        Args:
+            state: only those in this state.
+            pipeline: only those of this pipeline.
+            tenant: only this tenant's.
+            tag: only those with this tag.
+            since_ms: only those added since, milliseconds since 1970.
+            until_ms: only those added until then.
+            search: only those whose id holds this text, of the 100,000 newest.
+            cause: only failed ones whose root cause fits a pattern such as `NoSuchBucket*`: `ErrorType: first line of its text`.
+            limit: how many at most.
+            after: go on behind this flow: the id of the last one of the page before.
+            artifact: only the flow that wrote this artifact, given itself or by its key or URL.
+
+        Raises:
+            InvalidValue: no flow can be so, or a number is out of range.
+            FlowNotFound: the flow to go on behind is gone.
+        """
+        if type(limit) is not int or limit < 1:
+            raise InvalidValue("limit", limit, "a whole number from 1 on")
+        wanted = FlowFilter.checked(
+            state=state, pipeline=pipeline, tenant=tenant, tag=tag, since_ms=since_ms, until_ms=until_ms, search=search,
+            cause=cause,
+        )  # fmt: skip
+        views = Views(self._open.store)
+        place = None if after is None else Place((await views.head(check_flow_id(after, "after"))).created_at, after)
+        if artifact is not None:
+            return [flow for flow in await views.summaries([self.flow_of(artifact).id]) if wanted.fits(flow)]
+        return await Finder(self._open.store, views).list(wanted, limit, place)
+
+    def flow_of(self, artifact: str | Artifact) -> FlowHandle[Any]:
+        """The flow that wrote an artifact, by the artifact or its key or URL: both hold the flow's id. Asks nobody.
+
+        Raises:
+            InvalidValue: no stage of a flow has written to this key.
+        """
+        from flowq.artifacts.keys import flow_id_in
+
+        key = artifact.key if isinstance(artifact, Artifact) else artifact
+        return self.flow(flow_id_in(key))
 
 
-async def listed(views: Views, wanted: Wanted, limit: int) -> Sequence[FlowSummary]:
-    """The flows that are wanted, the newest first, at most `limit`.
-
-    Raises:
-        InvalidValue: there is no such state, or a number is out of range.
-    """
-    _refuse(wanted.state, wanted.since_ms, limit)
-    found: dict[str, FlowSummary] = {}
-    for pages in views.indexes(wanted.state):
-        fitting = searched = 0
-        async for page in pages:
-            new = {flow.id: flow for flow in await views.summaries(page) if wanted.fits(flow)}
-            found |= new
-            fitting, searched = fitting + len(new), searched + len(page)
-            if fitting >= limit or searched > _SEARCHED_MAX:
-                break
-    return sorted(found.values(), key=lambda flow: flow.created_at, reverse=True)[:limit]
-
-
-async def found_id(views: Views, name: str) -> str:
-    """The id that `name` means; see `FlowProducer.find`.
-
-    Raises:
-        FlowNotFound, AmbiguousFlowId.
-    """
-    if name == LATEST:
-        newest = await listed(views, Wanted(), limit=1)
-        if not newest:
-            raise FlowNotFound(name)
-        return newest[0].id
-    if await views.exists(check_flow_id(name)):
-        return name
+async def _beginning_with(views: Views, name: str) -> str:
+    """The only id that begins so."""
     found: list[str] = []
     searched = 0
     for pages in views.indexes():
@@ -84,12 +121,3 @@ async def found_id(views: Views, name: str) -> str:
     if len(set(found)) > 1:
         raise AmbiguousFlowId(name, sorted(set(found)))
     return found[0]
-
-
-def _refuse(state: object, since_ms: object, limit: object) -> None:
-    if state is not None and state not in get_args(FlowState):
-        raise InvalidValue("state", state, f"one of {', '.join(get_args(FlowState))}")
-    if since_ms is not None and type(since_ms) not in (int, float):
-        raise InvalidValue("since_ms", since_ms, "milliseconds since 1970")
-    if type(limit) is not int or limit < 1:
-        raise InvalidValue("limit", limit, "a whole number from 1 on")

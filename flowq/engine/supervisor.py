@@ -160,6 +160,7 @@ class Supervisor:
             queues=options.queues,
             drain_seconds=self._drain_seconds,
             pulse_fd=-1,
+            keep=settings.keep,
         )
         nurse = Nurse(self._backend.store, template, options.lease_ms, self._give_up)
         self._nurses.append(nurse)
@@ -242,7 +243,12 @@ class Supervisor:
 
     async def is_idle(self) -> bool:
         """Whether nothing runs here and nothing waits for this worker."""
-        if not all(nurse.is_working for nurse in self._nurses) or any(nurse.running for nurse in self._nurses):
+        # None yet: it has only begun, and does not know what waits for it.
+        if (
+            not self._nurses
+            or not all(nurse.is_working for nurse in self._nurses)
+            or any(nurse.running for nurse in self._nurses)
+        ):
             return False
         views = Views(self._backend.store)
         routes = {route for nurse in self._nurses for route in nurse.routes}

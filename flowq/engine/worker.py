@@ -16,15 +16,17 @@ from flowq.engine.duties import Closer, Pruner, Rescuer, Sweeper, WayMaker, resc
 from flowq.engine.every import run_every
 from flowq.engine.holder import Holder, new_holder_id
 from flowq.engine.lease import LEASE_MS, LeaseKeeper
+from flowq.engine.removal import Remover
 from flowq.engine.room import WorkerRoom
 from flowq.engine.scheduler import SCHEDULE_SECONDS, Makers, Scheduler, makers_of
 from flowq.engine.slots import SLOTS_MAX, QueueSlots
 from flowq.errors import DefinitionError, FlowqError, InvalidValue, StageNameTaken
 from flowq.model.duration import Duration, to_ms
 from flowq.model.names import check_name
+from flowq.model.setting_values import CONCURRENCY_MAX
 from flowq.pipeline import Pipeline, Stage
 from flowq.pipeline.stage import AnyStage
-from flowq.settings import CONCURRENCY_MAX, Settings
+from flowq.settings import Settings
 from flowq.store.ending import end
 from flowq.store.views import Views
 from flowq.store.wire import HolderInfo
@@ -90,6 +92,7 @@ class Worker:
             namespace=base.namespace if namespace is None else namespace,
             artifacts=base.artifacts if artifacts is None else artifacts,
             worker=base.worker,
+            keep=base.keep,
         )
         if isinstance(concurrency, bool) or not 1 <= concurrency <= CONCURRENCY_MAX:
             raise InvalidValue("concurrency", concurrency, f"a whole number from 1 to {CONCURRENCY_MAX:,}")
@@ -164,7 +167,7 @@ class Worker:
         routes = routes_of(self._stages.values(), self._queues)
         room = WorkerRoom(routes, self._concurrency, slots=slots, limited=limited_queues(self._queues))
         info = HolderInfo(
-            self._name, tuple(routes), tuple(self._stages), room.routes, self._concurrency, pipelines=tuple(self._makers)
+            self._name, tuple(routes), labels_of(self._stages), room.routes, self._concurrency, pipelines=tuple(self._makers)
         )
         for tag in store.partitions:
             await store.register(tag, holder_id, self._lease_ms, info)
@@ -231,8 +234,13 @@ def routes_of(stages: Iterable[AnyStage], queues: Mapping[str, int | None] | Non
     routes: dict[str, list[str]] = {}
     for stage in stages:
         for queue in queues if queues else {stage.options.queue}:
-            routes.setdefault(queue, []).append(f"{queue}:{stage.name}")
+            routes.setdefault(queue, []).append(f"{queue}:{stage.label}")
     return routes
+
+
+def labels_of(stages: Mapping[str, AnyStage]) -> tuple[str, ...]:
+    """The stages as a worker announces them, with their versions."""
+    return tuple(stage.label for stage in stages.values())
 
 
 def host_slots(namespace: str, queues: Mapping[str, int | None]) -> QueueSlots | None:
@@ -252,11 +260,12 @@ def default_name() -> str:
 
 def background_duties(backend: Backend, over: asyncio.Event, makers: Makers | None = None) -> list[Coroutine[Any, Any, None]]:
     """The duties of a process that keeps the house in order, as coroutines."""
-    store, views = backend.store, Views(backend.store)
+    store, views, keep = backend.store, Views(backend.store), backend.settings.keep
+    pruner = Pruner(store, views, Remover(store, lambda: backend.storage, keep), keep.counts)
     duties: list[Coroutine[Any, Any, None]] = [
         run_every(_RESCUE_SECONDS, Rescuer(store), stop=over, name="rescue"),
         run_every(_CLOSE_SECONDS, Closer(store, views), stop=over, name="finishing cancellations"),
-        run_every(_PRUNE_SECONDS, Pruner(store, views), stop=over, name="pruning"),
+        run_every(_PRUNE_SECONDS, pruner, stop=over, name="pruning"),
     ]
     if makers:
         duties.append(run_every(SCHEDULE_SECONDS, Scheduler(store, makers), stop=over, name="firing schedules"))

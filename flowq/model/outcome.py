@@ -155,6 +155,26 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     message: str
 
 
+class Note(msgspec.Struct, frozen=True, array_like=True):
+    """What a run logged and used, beside its outcome or before it; see scripts/notes.lua.
+
+    Attributes:
+        position: of its outcome in the batch, from 1; 0: there is none yet.
+        log: all that this run has to tell, `opaque`.
+        amounts: name, number, …; False: none.
+        whose: `pipeline|tenant`.
+    """
+
+    flow_id: str
+    index: int
+    fence: int
+    nonce: str
+    position: int = 0
+    log: msgspec.Raw = opaque(b"")
+    amounts: tuple[str | float, ...] | bool = False
+    whose: str = "|"
+
+
 class Verdict(msgspec.Struct, frozen=True):
     """Why an outcome was not applied.
 

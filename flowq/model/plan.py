@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from flowq.model.keep import Keep
 from flowq.model.retry import Backoff
 
 # A worker loads only the blocks it needs, so one stage of a flow of 100,000 costs it one block.
@@ -61,6 +62,7 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
         tolerates: those of `children` whose failure does not keep it from running, ascending.
         delay_ms: how long it waits after its release.
         stall_ms: how long one attempt may go without progress; None: no limit.
+        version: which version of the function it needs; "": one without versions.
     """
 
     name: str
@@ -77,11 +79,22 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
     tolerates: tuple[int, ...] = ()
     delay_ms: int = 0
     stall_ms: int | None = None
+    version: str = ""
+
+    @property
+    def label(self) -> str:
+        """What a worker must know to run it."""
+        return stage_label(self.stage, self.version)
 
     @property
     def route(self) -> str:
-        """What a claim asks for: the queue and the function, as one word."""
-        return f"{self.queue}:{self.stage}"
+        """What a claim asks for: the queue and the function in its version, as one word."""
+        return f"{self.queue}:{self.label}"
+
+
+def stage_label(stage: str, version: str) -> str:
+    """`encode`, or `encode@2` where it has a version."""
+    return f"{stage}@{version}" if version else stage
 
 
 class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
@@ -93,6 +106,7 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
         output: how the flow's result is put together from stages' results; `into` of `()` takes one result whole.
         fail_fast: whether a stage's failure ends the flow at once.
         finish_first: whether its later stages go before the first ones of other flows of the same priority.
+        keep: how long its flows are kept; None: as long as the namespace says.
     """
 
     pipeline: str
@@ -100,6 +114,7 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
     output: tuple[Binding, ...] = ()
     fail_fast: bool = False
     finish_first: bool = False
+    keep: Keep | None = None
 
     @cached_property
     def digest(self) -> str:

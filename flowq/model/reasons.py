@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from flowq.model.duration import shown_duration
 from flowq.model.pause import Pause
+from flowq.model.plan import stage_label
 from flowq.model.snapshot import Reason, StageSnapshot, WorkerSnapshot
 
 _NAMED_MAX = 3
@@ -76,8 +77,13 @@ def _blocked(states: Mapping[str, str], lost: Mapping[str, str], flow_state: str
 
 
 def _ready(stage: StageSnapshot, workers: Sequence[WorkerSnapshot], *, is_suspect: bool) -> Reason:
-    serving = [worker for worker in workers if stage.stage in worker.stages and stage.queue in worker.queues]
+    label = stage_label(stage.stage, stage.version)
+    serving = [worker for worker in workers if label in worker.stages and stage.queue in worker.queues]
     if not serving:
+        versions = _versions(stage.stage, [worker for worker in workers if stage.queue in worker.queues])
+        if versions:
+            wanted = f"version {stage.version} of {stage.stage}" if stage.version else f"{stage.stage} without a version"
+            return Reason("no_worker", f"no worker has {wanted}; there is {_listed(versions)}", (stage.queue,))
         if any(stage.queue in worker.queues for worker in workers):
             return Reason("no_worker", f"no worker of queue {stage.queue} knows stage {stage.stage}", (stage.queue,))
         return Reason("no_worker", f"no worker serves queue {stage.queue}", (stage.queue,))
@@ -88,6 +94,12 @@ def _ready(stage: StageSnapshot, workers: Sequence[WorkerSnapshot], *, is_suspec
         f"queue {stage.queue}: waits for a free slot of {_counted(serving)}",
         (stage.queue,),
     )
+
+
+def _versions(stage: str, workers: Sequence[WorkerSnapshot]) -> list[str]:
+    """The versions of a stage that workers have, as they are told to people."""
+    known = {label.partition("@")[2] for worker in workers for label in worker.stages if label.partition("@")[0] == stage}
+    return [f"version {version}" if version else "one without a version" for version in sorted(known)]
 
 
 def _counted(workers: Sequence[WorkerSnapshot]) -> str:

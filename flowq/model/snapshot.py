@@ -79,6 +79,8 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         artifacts: the artifacts it committed.
         history: earlier runs that did not complete it.
         is_critical: whether it lies on the critical path.
+        version: which version of the function it needs; "": one without versions.
+        usage: what it used up, by name, all attempts together.
     """
 
     name: str
@@ -105,6 +107,8 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     artifacts: tuple[Artifact, ...] = ()
     history: tuple[AttemptSnapshot, ...] = ()
     is_critical: bool = False
+    version: str = ""
+    usage: dict[str, float] = {}
 
     @property
     def is_final(self) -> bool:
@@ -131,6 +135,7 @@ class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
         failed: how many of them failed and keep the flow from completing; others are tolerated.
         tenant: whose it is.
         tags: its tags.
+        cause: of a failed flow: `ErrorType: first line` of the stage that failed first, of those that keep it from completing.
     """
 
     id: str
@@ -143,6 +148,7 @@ class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     tenant: str = ""
     tags: tuple[str, ...] = ()
+    cause: str = ""
 
     @property
     def done(self) -> int:
@@ -159,8 +165,8 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         started_at: when its first stage was claimed.
         inputs: the arguments the pipeline was called with, as plain data.
         priority: the flow's priority.
-        progress: 0…1 over all stages, each weighing the same.
-        eta_seconds: how long it will probably still take; None: unknown.
+        progress: 0…1 over all stages, each weighing what it took in earlier flows of the pipeline; without such, all the same.
+        eta_seconds: how long it will probably still take, waiting in queues left out; None: unknown.
         root_cause: the name of the stage that failed first, of those that keep the flow from completing.
         cancel_reason: why it was cancelled.
         run: 1 more than how often it was retried by hand.
@@ -171,6 +177,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         deadline_at: when it must have ended.
         pause: since when it is paused, and by whom, if it is.
         fail_reason: why it failed as a whole, if not for a stage: `its deadline passed`.
+        usage: what all stages used up together.
     """
 
     at: int
@@ -190,6 +197,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     deadline_at: int | None = None
     pause: Pause | None = None
     fail_reason: str = ""
+    usage: dict[str, float] = {}
 
     def stage(self, name: str) -> StageSnapshot:
         """The stage of this name. Raises KeyError."""
@@ -215,7 +223,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         id: its holder id.
         name: the worker's name: host, process, child.
         queues: the queues it serves.
-        stages: the stages it knows.
+        stages: the stages it knows, such as `encode`, or `encode@2` where they have a version.
         running: how many stages it holds.
         lease_seconds: how long its lease still lasts.
         is_alone: whether it is a child for single stages, beside the processes that its worker was asked for.

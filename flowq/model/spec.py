@@ -10,6 +10,7 @@ from typing import Any, Generic, TypedDict, TypeVar, Unpack
 import msgspec
 
 from flowq.errors import InvalidValue
+from flowq.model.dedup import Dedup, check_dedup
 from flowq.model.duration import Duration
 from flowq.model.names import check_flow_id, check_name
 from flowq.model.plan import Plan
@@ -34,6 +35,8 @@ class AddOptions(TypedDict, total=False):
         delay: it begins so long after it was added.
         start_at: it begins then, a datetime with a time zone; at once if that is over.
         deadline: so long after it was added, or then, what has not completed is cancelled, and the flow has failed.
+        dedup: `Dedup("user:7", window="10m")`: if a flow of this pipeline was added under the key within the window, or,
+            without a window, has not ended yet, nothing is added and its handle is returned; `is_new` tells.
     """
 
     id: str | None
@@ -43,6 +46,7 @@ class AddOptions(TypedDict, total=False):
     delay: Duration | None
     start_at: datetime | None
     deadline: Deadline | None
+    dedup: Dedup | None
 
 
 class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +58,7 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
         tags: words to find it by.
         priority: larger runs first.
         timing: when it begins, and when it must have ended.
+        dedup: under which key it is the only flow of its pipeline.
     """
 
     id: str | None = None
@@ -61,6 +66,7 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     priority: int = 0
     timing: Timing = Timing()
+    dedup: Dedup | None = None
 
     @classmethod
     def checked(
@@ -73,6 +79,7 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
         delay: Duration | None = None,
         start_at: datetime | None = None,
         deadline: Deadline | None = None,
+        dedup: Dedup | None = None,
     ) -> FlowOptions:
         """The options as users write them, or InvalidValue."""
         if not isinstance(tags, list | tuple) or len(tags) > _TAGS_MAX:
@@ -85,6 +92,7 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
             tags=tuple(check_flow_id(tag, "tag") for tag in tags),
             priority=priority,
             timing=Timing.checked(delay, start_at, deadline),
+            dedup=check_dedup(dedup, id),
         )
 
 

@@ -41,6 +41,7 @@ def stage(
     priority: int = 0,
     isolation: Isolation = "thread",
     stall: Duration | None = None,
+    version: str | None = None,
 ) -> StageDecorator: ...
 def stage(
     fn: Callable[..., Any] | None = None,
@@ -54,6 +55,7 @@ def stage(
     priority: int = 0,
     isolation: Isolation = "thread",
     stall: Duration | None = None,
+    version: str | None = None,
 ) -> Any:
     """Makes a stage of a function: `@stage`, or `@stage(queue="gpu", attempts=2)`.
 
@@ -68,6 +70,8 @@ def stage(
         isolation: `thread`: in a thread (`async def`: in the loop) of a shared process; `process`: in a process of its own,
             which can be killed.
         stall: how long one attempt may go without a `context().progress(…)`; default: no limit.
+        version: which version of the function this is, such as `"2"`: only workers that have this very version run the stage.
+            Flows in flight keep the version that they were submitted with.
 
     Raises:
         InvalidValue: an option is out of range.
@@ -75,8 +79,9 @@ def stage(
         DefinitionError: the function can't be a stage.
     """
     options = StageOptions().changed(
-        queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation, stall=stall
-    )
+        queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
+        stall=stall, version=version,
+    )  # fmt: skip
 
     def decorated(fn: Callable[..., Any]) -> AnyStage:
         made = Stage(fn, _name_of(fn) if name is None else name, options, local_names=surrounding_names(fn))
@@ -102,6 +107,7 @@ def declare(
     priority: int = 0,
     isolation: Isolation = "thread",
     stall: Duration | None = None,
+    version: str | None = None,
 ) -> Stage[P, R]: ...
 @overload
 def declare(
@@ -115,6 +121,7 @@ def declare(
     priority: int = 0,
     isolation: Isolation = "thread",
     stall: Duration | None = None,
+    version: str | None = None,
 ) -> Stage[P, R]: ...
 def declare(
     name: str,
@@ -127,6 +134,7 @@ def declare(
     priority: int = 0,
     isolation: Isolation = "thread",
     stall: Duration | None = None,
+    version: str | None = None,
 ) -> AnyStage:
     """A typed stage whose code is elsewhere, so that a web process need not import torch to submit it.
 
@@ -135,15 +143,16 @@ def declare(
     Args:
         name: the name under which workers know the stage.
         signature: a function whose annotations say what the stage takes and gives; its body is never run.
-        queue, attempts, backoff, timeout, priority, isolation, stall: as in `@stage`.
+        queue, attempts, backoff, timeout, priority, isolation, stall, version: as in `@stage`.
 
     Raises:
         InvalidValue: an option is out of range.
         DefinitionError: the signature can't be a stage's.
     """
     options = StageOptions().changed(
-        queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation, stall=stall
-    )
+        queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
+        stall=stall, version=version,
+    )  # fmt: skip
     declared = Stage(signature, name, options, local_names=surrounding_names(signature), is_declared=True)
     register(declared)
     return declared

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from flowq.errors import BodyFailed, DefinitionError, FlowqError
+from flowq.model.keep import Keep, KeepOptions
 from flowq.model.names import check_name
 from flowq.model.spec import FlowSpec
 from flowq.pipeline.compile import CompiledPlans
@@ -39,6 +40,7 @@ class Pipeline(Generic[P, R]):
         *,
         fail_fast: bool = False,
         finish_first: bool = False,
+        keep: KeepOptions | None = None,
     ) -> None:
         """Use `@pipeline`.
 
@@ -50,7 +52,8 @@ class Pipeline(Generic[P, R]):
         self.fn = fn
         self.name = check_name(fn.__name__ if name is None else name, "pipeline name")
         self.signature = Signature(fn, self.name, local_names)
-        self._plans = CompiledPlans(self.name, fail_fast=fail_fast, finish_first=finish_first)
+        kept = None if keep is None else Keep.checked(keep)
+        self._plans = CompiledPlans(self.name, fail_fast=fail_fast, finish_first=finish_first, keep=kept)
         functools.update_wrapper(self, fn)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec[R]:
@@ -108,9 +111,17 @@ class PipelineDecorator(Protocol):
 @overload
 def pipeline(fn: Callable[P, R], /) -> Pipeline[P, R]: ...
 @overload
-def pipeline(*, name: str | None = None, fail_fast: bool = False, finish_first: bool = False) -> PipelineDecorator: ...
 def pipeline(
-    fn: Callable[..., Any] | None = None, /, *, name: str | None = None, fail_fast: bool = False, finish_first: bool = False
+    *, name: str | None = None, fail_fast: bool = False, finish_first: bool = False, keep: KeepOptions | None = None
+) -> PipelineDecorator: ...
+def pipeline(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    fail_fast: bool = False,
+    finish_first: bool = False,
+    keep: KeepOptions | None = None,
 ) -> Any:
     """Makes a pipeline of a function whose body calls stages: `@pipeline`, or `@pipeline(name="short")`.
 
@@ -123,14 +134,16 @@ def pipeline(
             does not need its result goes on, and the flow fails when that has ended.
         finish_first: whether stages that its flows release go before the first stages of flows of the same priority that have not
             begun: fewer flows are under way at once, and each is done sooner. A larger priority still goes before.
+        keep: how long its flows are kept when they have ended, such as `{"completed": "1d", "failed": "30d"}`, and how many of
+            them, such as `{"completed_most": 1000}`; what is not given is as for all flows: see the settings.
 
     Raises:
-        InvalidValue: the name can't be a pipeline's.
+        InvalidValue: the name can't be a pipeline's; a length or count in `keep` is out of range.
         DefinitionError: the function can't be a pipeline.
     """
 
     def decorated(fn: Callable[..., Any]) -> Pipeline[..., Any]:
-        return Pipeline(fn, name, surrounding_names(fn), fail_fast=fail_fast, finish_first=finish_first)
+        return Pipeline(fn, name, surrounding_names(fn), fail_fast=fail_fast, finish_first=finish_first, keep=keep)
 
     return decorated if fn is None else Pipeline(fn, name, surrounding_names(fn))
 

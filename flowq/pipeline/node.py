@@ -17,7 +17,7 @@ from flowq.pipeline.options import StageOptions
 from flowq.pipeline.promise import Hole
 
 _NODE_KEYS = ("name", "stage", "queue", "data", "children", "options")
-_OPTION_KEYS = ("attempts", "backoff", "timeout", "priority", "isolation", "delay", "stall")
+_OPTION_KEYS = ("attempts", "backoff", "timeout", "priority", "isolation", "delay", "stall", "version")
 
 
 class Node(Hole):
@@ -47,12 +47,13 @@ class Node(Hole):
         priority: int | None = None,
         delay: Duration | None = None,
         stall: Duration | None = None,
+        version: str | None = None,
     ) -> None:
         """
         Args:
             name: the stage's name in the flow.
             stage: the stage that does the work; default: the one called `name`.
-            queue, attempts, backoff, timeout, priority, stall: as in `@stage`.
+            queue, attempts, backoff, timeout, priority, stall, version: as in `@stage`.
             delay: how long it waits after its release.
             data: the arguments by name.
             children: what must complete first.
@@ -62,7 +63,7 @@ class Node(Hole):
         """
         given: dict[str, object] = {
             "queue": queue, "attempts": attempts, "backoff": backoff, "timeout": timeout, "priority": priority,
-            "delay": delay, "stall": stall,
+            "delay": delay, "stall": stall, "version": version,
         }  # fmt: skip
         self.name = check_name(name, "node name")
         self.stage = self.name if stage is None else check_name(stage, "stage name")

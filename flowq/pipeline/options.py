@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, get_args
 
 import msgspec
@@ -14,6 +15,7 @@ from flowq.model.retry import Backoff
 from flowq.model.spec import PRIORITY_MAX
 
 ATTEMPTS_MAX = 100
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,31}")
 
 
 class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +30,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
         isolation: `thread`: in a thread (or, for `async def`, the loop) of a shared process; `process`: in its own.
         delay_ms: how long it waits after all its children have completed.
         stall_ms: how long one attempt may go without progress; None: no limit.
+        version: which version of the function this is; "": it has none.
     """
 
     queue: str = "default"
@@ -38,6 +41,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
     isolation: Isolation = "thread"
     delay_ms: int = 0
     stall_ms: int | None = None
+    version: str = ""
 
     def changed(self, **given: Any) -> StageOptions:
         """These options with those that were given as users write them; None counts as not given.
@@ -50,8 +54,10 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def template(self, name: str, stage: str) -> StagePlan:
         """A stage of a plan with these options that knows no neighbours yet."""
-        return StagePlan(name, stage, self.queue, self.attempts, self.backoff, self.timeout_ms, self.priority, self.isolation,
-                         delay_ms=self.delay_ms, stall_ms=self.stall_ms)  # fmt: skip
+        return StagePlan(
+            name, stage, self.queue, self.attempts, self.backoff, self.timeout_ms, self.priority, self.isolation,
+            delay_ms=self.delay_ms, stall_ms=self.stall_ms, version=self.version,
+        )  # fmt: skip
 
 
 def _attempts(value: object) -> int:
@@ -76,6 +82,12 @@ def _isolation(value: object) -> str:
     if value not in get_args(Isolation):
         raise InvalidValue("isolation", value, "'thread' or 'process'")
     return str(value)
+
+
+def _version(value: object) -> str:
+    if not isinstance(value, str) or not _VERSION.fullmatch(value):
+        raise InvalidValue("version", value, "1 to 32 letters, digits, '_', '-' or '.', as text")
+    return value
 
 
 def _queue(value: object) -> str:
@@ -104,4 +116,5 @@ _CHECKS = {
     "isolation": _isolation,
     "delay": _delay_ms,
     "stall": _stall_ms,
+    "version": _version,
 }

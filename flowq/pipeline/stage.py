@@ -10,6 +10,7 @@ from typing import Any, Generic, NoReturn, ParamSpec, TypeAlias, TypeVar, cast
 from flowq.errors import DefinitionError, InvalidValue
 from flowq.model.duration import Duration
 from flowq.model.names import check_name
+from flowq.model.plan import stage_label
 from flowq.model.retry import Backoff
 from flowq.model.spec import FlowSpec
 from flowq.pipeline.compile import CompiledPlans
@@ -61,6 +62,11 @@ class Stage(Generic[P, R]):
         self._after: tuple[Any, ...] = ()
         self._condition: Any = True
         functools.update_wrapper(self, fn)
+
+    @property
+    def label(self) -> str:
+        """What a plan and a worker must agree on: `encode`, or `encode@2` where it has a version."""
+        return stage_label(self.name, self.options.version)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """In a pipeline's body: records the call and returns a promise of the result. Elsewhere: runs the function.

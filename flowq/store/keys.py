@@ -28,6 +28,10 @@ LIVE: Final = ":live"
 FAILED: Final = ":failed"
 CANCELLED: Final = ":cancelled"
 CLOSING: Final = ":closing"
+BY: Final = ":by:"
+PIPELINES: Final = ":pipelines"
+ONCE: Final = ":once:"
+METERED: Final = ":metered:"
 DAMAGED: Final = ":damaged"
 PAUSED: Final = ":paused"
 ASIDE: Final = ":o:"
@@ -42,6 +46,7 @@ _TAGGED: Final = {
     "FINISHED": FINISHED, "DUE": DUE, "HOLDERS": HOLDERS, "EVENTS": EVENTS, "LIVE": LIVE,
     "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "DAMAGED": DAMAGED, "PROBE": PROBE, "PAUSED": PAUSED,
     "ASIDE": ASIDE, "SCHEDULES": SCHEDULES, "FIRED": FIRED, "FIRINGS": FIRINGS,
+    "BY": BY, "PIPELINES": PIPELINES, "ONCE": ONCE, "METERED": METERED,
     "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
 }  # fmt: skip
 
@@ -66,6 +71,8 @@ PERMANENT: Final[dict[str, str]] = {
     SCHEDULES: "schedules, until they are removed",
     FIRED: "what became of the latest firing of each schedule",
     FIRINGS: "when each schedule fires next",
+    BY: "the flows of a pipeline, of a tenant, with a tag; until pruned",
+    PIPELINES: "the pipelines that have flows, and what they say of their retention",
 }
 
 

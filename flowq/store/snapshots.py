@@ -17,19 +17,22 @@ from flowq.model.plan import Plan, StagePlan
 from flowq.model.reasons import lost_below, reason_for
 from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, StageSnapshot, WorkerSnapshot
 from flowq.model.states import STATE_LETTER, StageState
+from flowq.model.usage import summed
 from flowq.model.values import SPILLED_CODE, fill
+from flowq.store.forecasts import forecast_of
 from flowq.store.pauses import Pauses, pause_of
 from flowq.store.store import Store
-from flowq.store.views import FLOW_STATES, Views, head_decoder, header_decoder, record_decoder
+from flowq.store.views import FLOW_STATES, Views, cause_of, head_decoder, header_decoder, record_decoder
 from flowq.store.wire import Head, Record, history_decoder
 
 # Larger flows are read in pages, so that no command holds the server up.
 _WHOLE_STAGES_MAX = 500
 _PAGE_STAGES = 250
-_OF_STAGE = ("", "r", "e", "h", "g", "a")
+_OF_STAGE = ("", "r", "e", "h", "g", "a", "u")
 _OF_FLOW = ("out", "b", "w")
 
 _artifacts = msgspec.msgpack.Decoder(tuple[Artifact, ...])
+_amounts = msgspec.msgpack.Decoder(dict[str, float])
 _failure = msgspec.msgpack.Decoder(Failure)
 
 
@@ -71,11 +74,16 @@ class Snapshots:
             head = head_decoder.decode(fields["m"])
             header = header_decoder.decode(header_data)
             pauses = await self._pauses.of_partition(self._store.keys.tag_of(flow_id))
-            return _Assembled(flow_id, plan, head, fields, workers, now, pauses).snapshot(
+            snapshot = _Assembled(flow_id, plan, head, fields, workers, now, pauses).snapshot(
                 header.pipeline, header.inputs, header.tenant, header.tags
             )
         except (msgspec.DecodeError, LookupError, TypeError) as error:  # bytes that are no msgpack, or are no record of ours
             raise CorruptState(flow_id, key, f"{type(error).__name__}: {error}") from None
+        if snapshot.is_final:
+            return snapshot
+        forecast = await forecast_of(self._store, self._views, header.pipeline)
+        eta = forecast.eta_seconds(snapshot.graph, now) if snapshot.state == "running" else None
+        return msgspec.structs.replace(snapshot, progress=forecast.progress(snapshot.graph), eta_seconds=eta)
 
     async def _fields(self, key: str, stages: int) -> dict[str, bytes]:
         command = self._store.connection.command
@@ -127,6 +135,7 @@ class _Assembled:
         names = tuple(self._plan.stages[index].name for index in path) if any(stage.run_seconds for stage in graph) else ()
         on_path = frozenset(names)
         state = FLOW_STATES[head.status]
+        root, cause = cause_of(head)
         failed = [stage for stage in graph if stage.state == "failed" and not stage.is_tolerated]
         return FlowSnapshot(
             id=self._flow_id,
@@ -145,17 +154,18 @@ class _Assembled:
             inputs=_unpack(inputs) if inputs else None,
             priority=head.priority,
             progress=sum(stage.progress or 0.0 for stage in graph) / len(graph),
-            eta_seconds=None if state not in ("running",) else _eta(graph),
             root_cause=min(failed, key=lambda stage: stage.ended_at or 0).name if failed else None,
             cancel_reason=head.reason if state == "cancelled" else "",
+            cause=cause,
             run=head.run,
             critical_path=names,
+            usage=summed(stage.usage for stage in graph),
             result=self._result() if state == "completed" else None,
             graph=tuple(msgspec.structs.replace(stage, is_critical=True) if stage.name in on_path else stage for stage in graph),
             begins_at=self._begins_at or None,
             deadline_at=head.deadline_at or None,
             pause=self._pause,
-            fail_reason=head.reason if state == "failed" else "",
+            fail_reason=cause if root is None else "",
         )
 
     def _all_states(self) -> list[StageState]:
@@ -181,6 +191,8 @@ class _Assembled:
         stage = StageSnapshot(
             name=plan.name,
             stage=plan.stage,
+            version=plan.version,
+            usage=_amounts.decode(data) if (data := self._fields.get(f"u{index}")) else {},
             queue=plan.queue,
             state=state,
             attempts=plan.attempts,
@@ -259,13 +271,3 @@ def _seconds_of(stage: StageSnapshot, now: int) -> float:
         return 0.0
     began_at = stage.history[0].started_at if stage.history else stage.started_at
     return ((stage.ended_at or now) - began_at) / 1000
-
-
-def _eta(graph: tuple[StageSnapshot, ...]) -> float | None:
-    """How long the running stages will still take by their own progress; None if none has told any."""
-    ends = [
-        stage.run_seconds * (1 - stage.progress) / stage.progress
-        for stage in graph
-        if stage.state == "running" and stage.run_seconds and stage.progress and stage.progress > 0.02
-    ]
-    return max(ends) if ends else None

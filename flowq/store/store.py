@@ -5,6 +5,7 @@ Every method may be repeated: an answer that was lost is asked for again by the 
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,11 +14,12 @@ from typing import Any
 import msgspec
 
 from flowq.errors import CorruptState, FlowConflict, SchemaNewer
-from flowq.model.outcome import Exchanged, Outcome, Progress
+from flowq.model.outcome import Exchanged, Note, Outcome, Progress
 from flowq.model.spec import FlowSpec
 from flowq.store.connection import Connection
 from flowq.store.exchanged import exchanged_of
 from flowq.store.keys import HOLDERS, PLAN, RUNNING, Keys
+from flowq.store.retentions import OwnRetentions, Retention
 from flowq.store.stored_plan import StoredPlan
 from flowq.store.submissions import Submissions
 from flowq.store.wire import Again, HolderInfo, PlanHead, history_decoder
@@ -26,14 +28,6 @@ SCHEMA = 1
 _PLANS_CACHED = 256
 
 _pack = msgspec.msgpack.Encoder().encode
-
-
-class Retention(msgspec.Struct, frozen=True, array_like=True):
-    """How long ended flows are kept, in milliseconds: three days when completed, fourteen when failed or cancelled."""
-
-    completed_ms: int = 3 * 86_400_000
-    failed_ms: int = 14 * 86_400_000
-    cancelled_ms: int = 14 * 86_400_000
 
 
 class Wants(msgspec.Struct, frozen=True, array_like=True):
@@ -71,6 +65,7 @@ class Store:
         self.keys = Keys(namespace)
         self.retention = retention
         self._plans: OrderedDict[str, StoredPlan] = OrderedDict()
+        self._own_retentions = OwnRetentions()
         self._submissions = Submissions(connection)
 
     async def open(self, partitions: int = 1) -> str:
@@ -109,21 +104,22 @@ class Store:
         Raises:
             FlowConflict: ids are taken by flows with other inputs; the others of the batch are added.
         """
-        added: dict[str, bool] = {}
+        added: dict[str, Added] = {}
         by_tag: dict[str, list[tuple[str, FlowSpec[Any]]]] = {}
         for flow_id, spec in flows:
             by_tag.setdefault(self.keys.tag_of(flow_id), []).append((flow_id, spec))
         conflicts: set[str] = set()
         for tag, group in by_tag.items():
-            words = await self._submissions.submit(tag, group)
+            words: list[bytes | tuple[bytes, bytes]] = await self._submissions.submit(tag, group)
             for (flow_id, _), word in zip(group, words, strict=True):
-                added[flow_id] = word == b"added"
+                first = flow_id if isinstance(word, bytes) else word[1].decode()
+                added[flow_id] = Added(first, word == b"added")
                 if word == b"conflict":
                     conflicts.add(flow_id)
         if conflicts:
             first, *others = (flow_id for flow_id in dict(flows) if flow_id in conflicts)
             raise FlowConflict(first, others=others)
-        return [Added(flow_id, added[flow_id]) for flow_id, _ in flows]
+        return [added[flow_id] for flow_id, _ in flows]
 
     async def plan(self, flow_id: str, digest: str) -> StoredPlan:
         """A plan, read block by block as its stages are asked for; cached."""
@@ -134,6 +130,7 @@ class Store:
             if head is None:
                 raise CorruptState(flow_id, f"plan {digest}", "it is missing")
             known = self._plans[digest] = StoredPlan(self.connection, key, msgspec.msgpack.decode(head, type=PlanHead))
+            self._own_retentions.note(digest, known.head.keep)
             if len(self._plans) > _PLANS_CACHED:
                 self._plans.popitem(last=False)
         return known
@@ -200,12 +197,14 @@ class Store:
         wants: Sequence[Wants],
         capacity: int,
         parks: bool,
+        notes: Sequence[Note] = (),
     ) -> Exchanged | None:
         """The worker's one conversation, see scripts/exchange.lua; None: the holder is expired.
 
         The same `seq` on a line again gets the same answer.
         """
-        payload = _pack((outcomes, progress, wants, capacity, parks, self.retention))
+        said = (outcomes, progress, wants, capacity, parks, self._own_retentions.beside(self.retention))
+        payload = _pack((*said, notes) if notes else said)
         answer = await self.connection.run("exchange", tag, holder, line, seq, nonce, payload)
         return exchanged_of(answer, nonce) if answer[0] == b"ok" else None
 
@@ -243,9 +242,13 @@ class Store:
 
     async def cancel(self, flow_id: str, reason: str, stages: int, cursor: int = 0) -> str:
         """Cancels a flow; returns `cancelled`, `unknown`, or the status letter of a flow that had ended."""
+        tag = self.keys.tag_of(flow_id)
+        if digest := await self.connection.command("HGET", self.keys.flow(flow_id), "p"):  # its plan may say how long it is kept
+            with contextlib.suppress(CorruptState):
+                await self.plan(flow_id, digest.decode())
+        retention = _pack(self._own_retentions.beside(self.retention))
         while True:
-            tag = self.keys.tag_of(flow_id)
-            answer = await self.connection.run("cancel", tag, flow_id, reason, cursor, stages, _pack(self.retention))
+            answer = await self.connection.run("cancel", tag, flow_id, reason, cursor, stages, retention)
             if answer[0] != b"closing":
                 return (answer[1] if answer[0] == b"ended" else answer[0]).decode()
             cursor = answer[1]

@@ -44,7 +44,8 @@ class StoredPlan:
         """The whole plan."""
         await self._load_blocks(set(range((self.head.stages + BLOCK_STAGES - 1) // BLOCK_STAGES)))
         stages = tuple(stage for block in sorted(self._blocks) for stage in self._blocks[block])
-        return Plan(self.head.pipeline, stages, self.head.output, self.head.fail_fast, self.head.finish_first)
+        head = self.head
+        return Plan(head.pipeline, stages, head.output, head.fail_fast, head.finish_first, head.keep)
 
     def stage(self, index: int) -> StagePlan:
         """A stage that was loaded."""

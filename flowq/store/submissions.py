@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from flowq.errors import CorruptState
+from flowq.model.filter import labels_of
 from flowq.model.outcome import opaque
 from flowq.model.plan import BLOCK_STAGES, Plan
 from flowq.model.spec import FlowSpec
@@ -34,14 +35,15 @@ class Submissions:
         self._connection = connection
         self._ranges: dict[str, tuple[Ranges, list[tuple[int, Ranges]]]] = {}
 
-    async def submit(self, tag: str, group: Sequence[tuple[str, FlowSpec[Any]]]) -> list[bytes]:
-        """Submits flows of one partition; the script's word for each: `added`, `exists` or `conflict`.
+    async def submit(self, tag: str, group: Sequence[tuple[str, FlowSpec[Any]]]) -> list[Any]:
+        """Submits flows of one partition; the script's word for each: `added`, `exists`, `conflict`, or `first` and the
+        id of the flow that stands in the way.
 
         Raises:
             CorruptState: what was written vanishes as soon as it is written.
         """
         submissions = [await self._submission(tag, flow_id, spec) for flow_id, spec in group]
-        words: list[bytes] = await self._connection.run("submit", tag, _pack(submissions))
+        words: list[Any] = await self._connection.run("submit", tag, _pack(submissions))
         submits = 1
         while missing := [position for position, word in enumerate(words) if word in (b"no_plan", b"staging_lost")]:
             if submits == _SUBMITS_MAX:
@@ -65,6 +67,13 @@ class Submissions:
             fields += (f"i{index}", literals if is_large else opaque(literals))
         if spec.output_literal is not None:
             fields += ("out", spec.output_literal if is_large else opaque(spec.output_literal))
+        labels = labels_of(plan.pipeline, options.tenant, options.tags)
+        if len(labels) > 1:
+            fields += ("l", _pack(labels[1:]) if is_large else opaque(_pack(labels[1:])))
+        dedup = options.dedup
+        once = (dedup.name(plan.pipeline), dedup.window_ms) if dedup is not None else False
+        if once and not once[1]:
+            fields += ("u", once[0])
         staging: str | bool = False
         staged = len(fields) // 2
         if is_large:
@@ -82,6 +91,7 @@ class Submissions:
             sum(last - first + 1 for part in (ranges, *(part for _, part in later)) for _, _, first, last in part),
             fields, ranges, staging, staged,
             (*msgspec.structs.astuple(options.timing), later) if later or options.timing.is_given else False,
+            labels, opaque(_pack(plan.keep)) if plan.keep is not None else opaque(b""), once,
         )  # fmt: skip
 
     def _roots_of(self, plan: Plan) -> tuple[Ranges, list[tuple[int, Ranges]]]:
@@ -97,7 +107,7 @@ class Submissions:
             part = _pack(plan.stages[start : start + BLOCK_STAGES])
             await self._put_part(tag, digest, plan, f"b{block}", part)
         # Last, because a plan with a head is taken for a whole one, also by others if this process dies here.
-        head = PlanHead(plan.pipeline, len(plan.stages), plan.output, plan.fail_fast, plan.finish_first)
+        head = PlanHead(plan.pipeline, len(plan.stages), plan.output, plan.fail_fast, plan.finish_first, plan.keep)
         await self._put_part(tag, digest, plan, "head", _pack(head))
 
     async def _put_part(self, tag: str, digest: str, plan: Plan, field: str, data: bytes) -> None:

@@ -12,7 +12,7 @@ from flowq.errors import CorruptState, FlowNotFound
 from flowq.model.snapshot import FlowSummary, WorkerSnapshot
 from flowq.model.states import FlowState
 from flowq.store.keys import CANCELLED, CLOSING, DUE, EVENTS, FAILED, FINISHED, FLOW, HOLDER, HOLDERS, LANE, LANES, LIVE, RUNNING
-from flowq.store.store import Retention, Store
+from flowq.store.store import Store
 from flowq.store.wire import Head, Header, HolderInfo, Record
 
 FLOW_STATES: dict[str, FlowState] = {
@@ -67,6 +67,14 @@ class Views:
             raise FlowNotFound(flow_id)
         return head_decoder.decode(data)
 
+    async def heads(self, flow_ids: list[str]) -> list[tuple[str, Head] | None]:
+        """Plan digest and head of each flow; None for those that are gone."""
+        values = await self._connection.commands(*(("HMGET", self._store.keys.flow(flow_id), "p", "m") for flow_id in flow_ids))
+        return [
+            (digest.decode(), head_decoder.decode(data)) if digest is not None and data is not None else None
+            for digest, data in values
+        ]
+
     async def exists(self, flow_id: str) -> bool:
         """Whether there is such a flow."""
         return bool(await self._connection.command("EXISTS", self._store.keys.flow(flow_id)))
@@ -106,6 +114,7 @@ class Views:
                     failed=head.failures,
                     tenant=header.tenant,
                     tags=header.tags,
+                    cause=cause_of(head)[1],
                 )
             )
         return found
@@ -116,7 +125,7 @@ class Views:
         by_id: dict[str, WorkerSnapshot] = {}
         for tag in self._store.partitions:
             scored = await self._connection.command("ZRANGE", tag + HOLDERS, 0, -1, "WITHSCORES")
-            leases = _pairs(scored)
+            leases = pairs(scored)
             asked: list[tuple[Any, ...]] = []
             for holder, _ in leases:
                 asked += [("HGET", tag + HOLDER + holder, "info"), ("SCARD", tag + RUNNING + holder)]
@@ -148,29 +157,8 @@ class Views:
         """Flows whose cancellation is under way, with the stage it has come to."""
         found: list[tuple[str, int]] = []
         for tag in self._store.partitions:
-            found += _pairs(await self._connection.command("ZRANGE", tag + CLOSING, 0, _PAGE - 1, "WITHSCORES"))
+            found += pairs(await self._connection.command("ZRANGE", tag + CLOSING, 0, _PAGE - 1, "WITHSCORES"))
         return found
-
-    async def outlived(self, tag: str, retention: Retention, hours: int) -> list[tuple[int, list[bytes]]]:
-        """Ended flows whose retention is over: (ended before, plan digest and id of each).
-
-        Args:
-            tag: the partition.
-            retention: how long which are kept.
-            hours: how far to look back behind the retention of completed flows.
-        """
-        await self._store.refuse_without_rights()
-        now, outlived = await self.now(), list[tuple[int, list[bytes]]]()
-        for key, kept_ms in ((FAILED, retention.failed_ms), (CANCELLED, retention.cancelled_ms)):
-            before = now - kept_ms
-            ids = await self._connection.command("ZRANGEBYSCORE", tag + key, "-inf", before, "LIMIT", 0, _PAGE)
-            plans = await self._connection.commands(*(("HGET", tag + FLOW + flow_id.decode(), "p") for flow_id in ids))
-            outlived.append((before + 1, [(plan or b"?" * 16) + flow_id for plan, flow_id in zip(plans, ids, strict=True)]))
-        before = now - retention.completed_ms
-        for hour in range(before // _HOUR_MS - hours, before // _HOUR_MS):
-            while entries := await self._connection.command("LPOP", f"{tag}{FINISHED}{hour}", _PAGE):
-                outlived.append((before + 1, entries))
-        return outlived
 
     async def trim_events(self) -> None:
         """Bounds the event streams by length; their age is bounded at each write."""
@@ -250,8 +238,16 @@ class Views:
                     break
 
 
-def _pairs(flat: list[Any]) -> list[tuple[str, int]]:
+def pairs(flat: list[Any]) -> list[tuple[str, int]]:
     """Members and scores, however this version of the client library gives them."""
     if flat and isinstance(flat[0], list | tuple):
         return [(member.decode(), int(score)) for member, score in flat]
     return [(flat[position].decode(), int(flat[position + 1])) for position in range(0, len(flat), 2)]
+
+
+def cause_of(head: Head) -> tuple[int | None, str]:
+    """Of a failed flow: the index of the stage that failed first and `ErrorType: first line`; (None, "") for others."""
+    if FLOW_STATES[head.status] != "failed":
+        return None, ""
+    index, found, cause = head.reason.partition(" ")
+    return (int(index), cause) if found and index.isdecimal() else (None, head.reason)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from flowq.model.keep import Keep
 from flowq.model.outcome import opaque
 from flowq.model.plan import Binding, Plan, StagePlan
 from flowq.model.restart import Restart
@@ -79,6 +80,9 @@ class Submission(msgspec.Struct, array_like=True, frozen=True):
     staging: str | bool = False
     staged: int = 0
     timing: tuple[Any, ...] | bool = False
+    labels: tuple[str, ...] = ()
+    keep: msgspec.Raw = opaque(b"")
+    once: tuple[str, int] | bool = False
 
 
 class HistoryEntry(msgspec.Struct, array_like=True):
@@ -170,6 +174,7 @@ class PlanHead(msgspec.Struct, array_like=True, frozen=True):
     output: tuple[Binding, ...]
     fail_fast: bool = False
     finish_first: bool = False
+    keep: Keep | None = None
 
 
 def needs_of(stage: StagePlan) -> list[int] | bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from flowq import Artifact, Backoff, StageFailure, Unrecoverable, context, pipeline, stage, tolerate
 
@@ -96,3 +97,15 @@ async def assess(name: str | StageFailure, length: int | None) -> str:
 @pipeline
 def forgiving(name: str = "x") -> str:
     return assess(tolerate(watch_video(name)), measure.when(False)(name))
+
+
+@stage
+async def talk(name: str) -> str:
+    logging.getLogger("talk").warning("talking to %s\x1b[31m", name)
+    context().usage(tokens=7)
+    return name
+
+
+@pipeline
+def talking(name: str) -> str:
+    return talk(name)

@@ -85,6 +85,16 @@ def test_the_same_id_and_inputs_give_the_same_flow_and_others_a_conflict(run: Ru
         (["list", "--limit", "0"], 2, "--limit"),
         (["list", "--state", "runing"], 2, "--state is 'runing'\n  → did you mean 'running'?\n"),
         (["list", "--since", "yesterday"], 2, "--since"),
+        (["list", "--after", "nobody"], 3, "nobody"),
+        (["list", "--artifact", "a/b"], 2, "artifact key"),
+        (["retry"], 2, "no flow was given"),
+        (["retry", "finished", "--tag", "x"], 2, "a flow and a filter"),
+        (["retry", "--tag", "x", "--from", "measure"], 2, "--from and --set"),
+        (["cancel", "--state", "failed"], 2, "--state"),
+        (["dead", "show"], 2, "needs a KEY"),
+        (["dead", "burn"], 2, "burn"),
+        (["prune", "--yes"], 2, "in common"),
+        (["prune", "--older-than", "soon", "--yes"], 2, "older_than"),
         (["result", "finished", "--timeout", "never"], 2, "--timeout"),
         (["worker", FLOWS, "-c", "0"], 2, "concurrency"),
         (["worker", FLOWS, "-q", "gpu:none"], 2, "gpu"),
@@ -447,3 +457,76 @@ def test_the_view_has_the_terminal_s_width(server: Mapping[str, str], finished: 
     ran = in_terminal("inspect", finished, width=width, env={**server, "NO_COLOR": "1"})
     widest = max(len(line) for line in ran.out.splitlines())
     assert width - 20 < widest <= width
+
+
+def test_many_flows_are_retried_cancelled_and_removed_by_a_filter(run: Run) -> None:
+    for number in range(2):
+        assert run("submit", f"{FLOWS}:hopeless", "--id", f"bulk-{number}", "--tag", "bulk", "--wait").code == 5
+    preview = run("retry", "--tag", "bulk", "--cause", "Unrecoverable: no video*", "--dry-run")
+    assert preview.code == 0
+    assert "bulk-0" in preview.out
+    assert "Unrecoverable: no video stream" in preview.out
+    assert "2 flows would be retried, 2 stages to run again" in preview.err
+    refused = run("retry", "--tag", "bulk")
+    assert (refused.code, "--yes" in refused.err) == (2, True)
+    report = json.loads(run("retry", "--tag", "bulk", "--yes", "--json").out)
+    assert (report["kind"], report["data"]["done"], report["data"]["errors"]) == ("report", 2, [])
+    for number in range(2):
+        assert run("watch", f"bulk-{number}").code == 5
+    assert "no flow would be cancelled" in run("cancel", "--tag", "bulk", "--dry-run").err
+    assert "2 flows removed" in run("prune", "--tag", "bulk", "--state", "failed", "--yes").err
+    assert run("inspect", "bulk-0").code == 3
+
+
+def test_dead_letters_are_listed_shown_and_discarded(run: Run) -> None:
+    for number in range(2):
+        assert run("submit", f"{FLOWS}:hopeless", "--id", f"dead-{number}", "--tenant", "dead", "--wait").code == 5
+    (group,) = json.loads(run("dead", "list", "--tenant", "dead", "--json").out)["data"]
+    assert (group["pipeline"], group["stage"], group["count"]) == ("hopeless", "watch_video", 2)
+    listed = run("dead", "list", "--tenant", "dead").out
+    assert group["key"] in listed
+    assert "Unrecoverable: no video stream" in listed
+    assert "dead-1" in run("dead", "show", group["key"]).out
+    assert "--yes" in run("dead", "discard", group["key"], "--tenant", "dead").err
+    assert "would be retried" in run("dead", "retry", group["key"], "--tenant", "dead", "--dry-run").err
+    assert "2 flows removed" in run("dead", "discard", group["key"], "--tenant", "dead", "--yes").err
+    assert "no failed flows" in run("dead", "list", "--tenant", "dead").err
+    assert run("dead", "show", "00000000").code == 3
+
+
+def test_a_flow_is_found_by_its_artifact_and_a_list_goes_on_behind_one(run: Run, finished: str) -> None:
+    key = json.loads(run("result", finished).out)["key"]
+    (found,) = json.loads(run("list", "--artifact", key, "--json").out)["data"]
+    assert found["id"] == finished
+    first, *_ = json.loads(run("list", "--limit", "1", "--json").out)["data"]
+    assert first["id"] not in run("list", "--after", first["id"], "--limit", "100").out.split()
+
+
+def test_a_release_is_held_against_the_flows_in_flight(run: Run, server: Mapping[str, str], tmp_path: Path) -> None:
+    assert run("submit", f"{FLOWS}:stuck", "--id", "in-flight").code == 0
+    assert run("check", FLOWS).code == 0
+    release = tmp_path / "release.py"
+    release.write_text("from flowq import stage\n\n@stage\ndef something() -> int:\n    return 1\n", "utf-8")
+    refused = flowq("check", str(release), env=server, cwd=tmp_path)
+    assert refused.code == 1
+    assert "the release has no stage orphan" in refused.out
+    document = json.loads(flowq("check", str(release), "--json", env=server, cwd=tmp_path).out)
+    assert document["kind"] == "check"
+    assert "in-flight" in document["data"]["strandings"][0]["examples"]
+    run("cancel", "in-flight")
+
+
+def test_logs_and_usage_are_shown(run: Run) -> None:
+    assert run("submit", f"{FLOWS}:talking", "-i", "name=you", "--id", "talked", "--tenant", "talkers", "--wait").code == 0
+    shown = run("logs", "talked")
+    assert re.search(r"talk +WARNING +talking to you\\x1b\[31m", shown.out)
+    assert run("logs", "talked", "--follow").out == shown.out
+    (line,) = json.loads(run("logs", "talked", "tal*", "--json").out)["data"]
+    assert (line["stage"], line["attempt"], line["level"]) == ("talk", 1, "WARNING")
+    assert run("logs", "talked", "nobody").code == 3
+    assert "tokens 7" in run("inspect", "talked").out
+    (used,) = json.loads(run("usage", "--tenant", "talkers", "--json").out)["data"]
+    assert (used["pipeline"], used["amounts"]) == ("talking", {"tokens": 7.0})
+    assert "tokens 7" in run("usage", "--pipeline", "talking").out
+    assert "nothing was metered" in run("usage", "--tenant", "nobody").err
+    assert run("usage", "--days", "0").code == 2

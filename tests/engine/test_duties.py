@@ -12,7 +12,8 @@ from flowq import Artifact, Backoff, FlowProducer, context, stage
 from flowq.engine.duties import Closer, Pruner, Rescuer, Sweeper, WayMaker, rescue
 from flowq.engine.room import WorkerRoom
 from flowq.store.connection import Connection
-from flowq.store.store import Retention, Store
+from flowq.store.retentions import Retention
+from flowq.store.store import Store
 from flowq.store.views import Views
 from tests.engine.processes import PATIENCE_SECONDS, running_python
 from tests.engine.work import outcome, until, working

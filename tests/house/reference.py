@@ -18,7 +18,7 @@ from flowq import errors
 from flowq.cli import exits
 from flowq.cli.parser import COMMANDS
 from flowq.model import event, states
-from flowq.settings import Settings, WorkerSettings
+from flowq.settings import KeepSettings, Settings, WorkerSettings
 from flowq.store import keys
 from tests.house.project import ROOT
 
@@ -88,6 +88,11 @@ def settings() -> str:
 def worker_settings() -> str:
     """How a worker runs."""
     return _settings_table(WorkerSettings, "worker.")
+
+
+def keep_settings() -> str:
+    """What is kept of flows that have ended."""
+    return _settings_table(KeepSettings, "keep.")
 
 
 def _settings_table(kind: Any, prefix: str) -> str:
@@ -178,8 +183,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
-        transitions, state_diagram, exit_codes, error_tree, error_codes, settings, worker_settings, event_fields, gap_fields,
-        verbs, permanent_keys, command_list, command_options,
+        transitions, state_diagram, exit_codes, error_tree, error_codes, settings, worker_settings,
+        keep_settings, event_fields, gap_fields, verbs, permanent_keys, command_list, command_options,
     )
 }  # fmt: skip
 

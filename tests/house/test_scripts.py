@@ -91,7 +91,10 @@ def _commands(tree: ast.Module) -> Iterator[str]:
         match node:
             case (
                 ast.Tuple(elts=[ast.Constant(str(verb)), *_])
-                | ast.Call(func=ast.Attribute(attr="command") | ast.Name("command"), args=[ast.Constant(str(verb)), *_])
+                | ast.Call(
+                    func=ast.Attribute(attr="command" | "_command") | ast.Name("command"),
+                    args=[ast.Constant(str(verb)), *_],
+                )
             ) if verb.isalpha() and verb.isupper():
                 yield verb
             case _:

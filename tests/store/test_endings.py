@@ -9,7 +9,8 @@ import pytest
 
 from flowq.engine.duties import Closer, Pruner
 from flowq.model.plan import Plan
-from flowq.store.store import Retention, Store
+from flowq.store.retentions import Retention
+from flowq.store.store import Store
 from flowq.store.views import Views
 from tests.store.acting import Actor, again, everything, failed, in_one_partition, retried, snapshots, states
 from tests.store.graphs import chain, diamond, drawn, one_stage, wide

@@ -20,7 +20,8 @@ from flowq.cli.report import note
 from flowq.cli.session import run_async, settings_of
 from flowq.cli.source_watch import SourceWatch
 from flowq.cli.usage import UsageError
-from flowq.settings import Settings, queue_slots
+from flowq.model.setting_values import queue_slots
+from flowq.settings import Settings
 
 if TYPE_CHECKING:
     from flowq.embedded import Attachment

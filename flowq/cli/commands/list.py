@@ -6,22 +6,19 @@ import argparse
 import time
 
 from flowq.cli import exits
+from flowq.cli.filters import add_filters, filter_of
 from flowq.cli.report import note
 from flowq.cli.session import output_of, producer_of, run_async, say, say_json, screen_for
 from flowq.cli.usage import UsageError
 
-_STATES = ("scheduled", "ready", "running", "suspended", "paused", "completed", "failed", "cancelled")
 _LIMIT_MAX = 10_000
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Defines the options."""
-    parser.add_argument("--state", choices=_STATES, metavar="STATE", help=f"only flows in this state: {', '.join(_STATES)}")
-    parser.add_argument("--pipeline", metavar="NAME", help="only flows of this pipeline")
-    parser.add_argument("--tenant", metavar="NAME", help="only flows of this tenant")
-    parser.add_argument("--tag", metavar="WORD", help="only flows with this tag")
-    parser.add_argument("--since", metavar="DURATION", help="only flows added in the last 90s, 5m, 2h, 7d")
-    parser.add_argument("--search", metavar="TEXT", help="only flows whose id contains this")
+    add_filters(parser)
+    parser.add_argument("--artifact", metavar="KEY", help="only the flow that wrote the artifact of this key or URL")
+    parser.add_argument("--after", metavar="FLOW_ID", help="go on behind this flow, the last of the page before")
     parser.add_argument("--limit", type=int, default=50, metavar="N", help="at most this many, newest first (default: 50)")
 
 
@@ -34,21 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _list(arguments: argparse.Namespace) -> int:
-    from flowq.model.duration import to_ms
-
-    since_ms = None
-    if arguments.since is not None:
-        since_ms = int(time.time() * 1000) - to_ms(arguments.since, "--since", least_ms=1)
+    wanted = filter_of(arguments)
     async with producer_of(arguments) as producer:
-        flows = await producer.list(
-            state=arguments.state,
-            pipeline=arguments.pipeline,
-            tenant=arguments.tenant,
-            tag=arguments.tag,
-            since_ms=since_ms,
-            search=arguments.search,
-            limit=arguments.limit,
-        )
+        flows = await producer.list(**wanted, limit=arguments.limit, after=arguments.after, artifact=arguments.artifact)
     match output_of(arguments):
         case "json":
             say_json(arguments, "flows", flows)
@@ -62,6 +47,6 @@ async def _list(arguments: argparse.Namespace) -> int:
             say(listing(flows, int(time.time() * 1000), screen), screen)
         case _:
             note("no flows")
-    if len(flows) == arguments.limit:
-        note(f"the newest {arguments.limit}: --limit shows more")
+    if len(flows) == arguments.limit and arguments.artifact is None:
+        note(f"the newest {arguments.limit}: --limit shows more, or --after {flows[-1].id}")
     return exits.OK

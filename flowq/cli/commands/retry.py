@@ -1,18 +1,22 @@
-"""`flowq retry FLOW_ID`."""
+"""`flowq retry FLOW_ID`, and of many flows by a filter."""
 
 from __future__ import annotations
 
 import argparse
 
 from flowq.cli import exits
+from flowq.cli.filters import act_on_many, add_dry_run, add_filters, filter_of, refuse_flow_and_filter
 from flowq.cli.inputs import arguments_typed
 from flowq.cli.report import note
 from flowq.cli.session import add_flow_id, add_yes, found, output_of, producer_of, run_async, say_json
+from flowq.cli.usage import UsageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Defines the options."""
-    add_flow_id(parser)
+    add_flow_id(parser, or_filter=True)
+    add_filters(parser, ("failed", "cancelled"))
+    add_dry_run(parser)
     add_yes(parser)
     parser.add_argument(
         "--from", dest="from_stage", metavar="STAGE", help="run this one again too, though it completed; `encode*` fits several"
@@ -30,7 +34,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs again what failed or was cancelled, and all that uses its results; what else has completed stays."""
     output_of(arguments)
+    if refuse_flow_and_filter(arguments):
+        if arguments.from_stage is not None or arguments.overrides:
+            raise UsageError("--from and --set go with one flow", "give FLOW_ID instead of a filter")
+        return run_async(lambda: _retry_many(arguments))
     return run_async(lambda: _retry(arguments))
+
+
+async def _retry_many(arguments: argparse.Namespace) -> int:
+    async with producer_of(arguments) as producer:
+        wanted = filter_of(arguments)
+        return await act_on_many(arguments, lambda dry_run: producer.retry(**wanted, dry_run=dry_run))
 
 
 async def _retry(arguments: argparse.Namespace) -> int:

@@ -34,6 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deadline", metavar="DURATION|MOMENT", help="what has not completed by then is cancelled: the flow failed"
     )
+    parser.add_argument("--dedup", metavar="KEY", help="add nothing while another of this key has not ended; print its id")
+    parser.add_argument("--dedup-window", metavar="DURATION", help="with --dedup: for so long after it was added instead")
     parser.add_argument("--follow", action="store_true", help="show what happens, on stderr; the exit code tells how it ended")
     parser.add_argument("--wait", action="store_true", help="wait for the end and print the result as JSON on the next line")
     parser.add_argument("--timeout", metavar="DURATION", help="with --follow or --wait: give up after this long; exit code 124")
@@ -46,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
         if not (arguments.follow or arguments.wait):
             raise UsageError("--timeout is given, but nothing is waited for", "add --follow or --wait")
         timeout_seconds(arguments)  # a wrong one must not be found after the flow was added
+    if arguments.dedup_window is not None and arguments.dedup is None:
+        raise UsageError("--dedup-window is given without --dedup", "give the key too")
     return run_async(lambda: _submit(arguments))
 
 
@@ -53,11 +57,13 @@ async def _submit(arguments: argparse.Namespace) -> int:
     from flowq.cli.inputs import pipeline_arguments
     from flowq.cli.moments import duration_or_moment, moment
     from flowq.engine.modules import load_pipeline
+    from flowq.model.dedup import Dedup
     from flowq.pipeline import Stage
 
     pipeline = load_pipeline(arguments.pipeline)
     values = pipeline_arguments(pipeline.fn, arguments.input, arguments.input_json)
     spec: FlowSpec[Any] = pipeline.flow(**values) if isinstance(pipeline, Stage) else pipeline(**values)
+    dedup = None if arguments.dedup is None else Dedup(arguments.dedup, arguments.dedup_window)
     async with producer_of(arguments) as producer:
         handle = await producer.add(
             spec,
@@ -68,6 +74,7 @@ async def _submit(arguments: argparse.Namespace) -> int:
             delay=arguments.delay,
             start_at=None if arguments.start_at is None else moment(arguments.start_at, "--start-at"),
             deadline=duration_or_moment(arguments.deadline, "--deadline"),
+            dedup=dedup,
         )
         if output_of(arguments) == "text":
             print(handle.id, flush=True)

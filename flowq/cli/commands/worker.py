@@ -12,7 +12,8 @@ import threading
 from flowq.cli import exits
 from flowq.cli.modules import refuse_missing_module
 from flowq.cli.session import run_async, settings_of
-from flowq.settings import Settings, queue_slots
+from flowq.model.setting_values import queue_slots
+from flowq.settings import Settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from flowq.cli.documents import json_text
 from flowq.cli.render import palette
 from flowq.cli.render.clean import clean, clean_lines
 from flowq.cli.render.ink import Line, Span, cells, crop, flowing, line, span, width_of, wrap
+from flowq.cli.render.logs import shown_usage
 from flowq.cli.render.notes import Notes
 from flowq.cli.render.screen import Screen
 from flowq.cli.render.sizes import shown_done, shown_moment, shown_percent, shown_seconds, shown_stages
@@ -37,6 +38,7 @@ def flow_view(snapshot: FlowSnapshot, screen: Screen, *, rows_max: int | None = 
         table = stage_table(snapshot, screen, notes, rows_max)
         lines += [(), *table, ()]
         lines += _critical_path(snapshot, screen)
+        lines += _labelled("used", _text(shown_usage(snapshot.usage), "", screen)) if snapshot.usage else []
         lines += _labelled("outputs", [line(span("in " + notes.folder, "dim"))]) if notes.folder else []
         lines += [] if live else _labelled("bars", _legend(screen, table[0]))
     if not live:

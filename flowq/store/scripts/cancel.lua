@@ -1,14 +1,13 @@
 #!lua flags=allow-oom
 -- cancel: ends a flow, or finishes one that fails at once or ran out of time; at most 500 stages a call, from `cursor` on, so that a flow of
 -- 100,000 can't stall the server.
--- Needs      records shared fetch view emit lanes due flush
+-- Needs      records shared fetch view emit lanes due retain flush
 -- Called by  Store.cancel     KEYS 1 the partition's tag    ARGV 1 flow  2 reason  3 cursor  4 how many stages it has  5 packed retention
 -- Replies    {"cancelled"} | {"failed"} | {"closing", next cursor} | {"ended", status} | {"unknown"}
 -- The first call closes the flow: from then on nothing of it is claimed. Who runs one of its stages is told at its next exchange.
 local CANCELLED_MAX = 500
 local id, reason, cursor, stages = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local retention = cmsgpack.unpack(ARGV[5])
-retention_ms = {[COMPLETED] = retention[1], [FAILED] = retention[2], [CANCELLED] = retention[3]}
+retain(cmsgpack.unpack(ARGV[5]))
 
 local last = math.min(cursor + CANCELLED_MAX, stages) - 1
 local names = {'w'}
@@ -22,6 +21,8 @@ local head = view.head
 local is_closing = head[STATUS] == CLOSING or head[STATUS] == FAILING
 if has_ended(view) then return {'ended', head[STATUS]} end
 if is_closing then reason = head[REASON] end
+-- For a stage's failure: the stage itself tells it.
+if head[STATUS] == FAILING and string.find(reason, '^%d+ ') then reason = '' end
 if cursor == 0 then forget_parts(view) end
 if not is_closing then
   head[STATUS], head[REASON] = CLOSING, reason

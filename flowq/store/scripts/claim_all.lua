@@ -1,4 +1,4 @@
--- claim_all: chooses among the lanes of the routes that a worker serves.
+-- claim_all: chooses among the lanes of the routes that a worker serves; and finds what the same call has claimed before.
 -- `wants`: {{queue capacity or -1, {route, …}, {route of suspects, …}}, …}; `capacity` bounds all of them together.
 local LANES_PER_ROUTE, ROUTES, SUSPECTS = 8, 2, 3
 
@@ -59,4 +59,21 @@ local function claim_all(wants, capacity, holder, nonce)
   if #claims > 0 or capacity == 0 then return claims, saw_all end
   local suspects, saw_all_suspects = claim_kind(wants, SUSPECTS, 1, holder, nonce)
   return suspects, saw_all and saw_all_suspects
+end
+
+-- The same call again: what it claimed then is what this holder runs under this call's nonce.
+local function claimed_before(running_key, nonce)
+  local claims = {}
+  for _, member in ipairs(shared('SMEMBERS', running_key)) do
+    local index, flow = string.match(member, '^(%d+):(.+)$')
+    index = tonumber(index)
+    local view = open_flow(flow, {field('', index)})
+    local record = view and record_of(view, index)
+    if record and record[STATE] == RUNNING and record[NONCE] == nonce then
+      claims[#claims + 1] = {flow, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES],
+        view.head[FLOW_PRIORITY], view.head[CREATED_AT], read(view, field('i', index)) or '',
+        inputs_of(view, index, record[NEEDS]), record[ROUTE], view.head[DEADLINE_AT]}
+    end
+  end
+  return claims
 end

@@ -1,15 +1,15 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records shared fetch view emit lanes due paused release history outcomes report promote claim claim_all flush
+-- Needs      records shared fetch view emit lanes due paused release history outcomes report notes promote claim claim_all retain flush
 -- Called by  Store.exchange   KEYS 1 the partition's tag
---                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention}
+--                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention, notes or nothing}
 -- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, flows out of time} | {"expired"} | {"superseded"}
--- One script, because a stage that completes, its parent's release and the claim of that parent must be one step; and
--- replay-safe, because clients repeat a call whose reply was lost: outcomes by their tokens, claims by line, seq and nonce.
+-- One script, because a stage that completes, its parent's release and the claim of that parent must be one step; and replay-safe,
+-- because clients repeat a call whose reply was lost: outcomes by their tokens, claims by line, seq and nonce.
 local holder, line, seq, nonce = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local outcomes, reports, wants, capacity, parks, retention = unpack(cmsgpack.unpack(ARGV[5]))
+local outcomes, reports, wants, capacity, parks, retention, notes = unpack(cmsgpack.unpack(ARGV[5]))
 local holder_key, running_key = tag .. HOLDER_KEY .. holder, tag .. RUNNING_KEY .. holder
-retention_ms = {[COMPLETED] = retention[1], [FAILED] = retention[2], [CANCELLED] = retention[3]}
+retain(retention)
 
 local deadline = shared('ZSCORE', tag .. HOLDERS_KEY, holder)
 if not deadline or deadline == '0' then return {'expired'} end
@@ -17,23 +17,6 @@ if not deadline or deadline == '0' then return {'expired'} end
 local known = shared('HMGET', holder_key, 'line' .. line, 'told', 'told' .. line)
 local last_seq, told = tonumber(known[1]) or 0, known[2]
 if seq < last_seq then return {'superseded'} end
-
--- The same call again: what it claimed then is what this holder runs under this call's nonce.
-local function claimed_before()
-  local claims = {}
-  for _, member in ipairs(shared('SMEMBERS', running_key)) do
-    local index, flow = string.match(member, '^(%d+):(.+)$')
-    index = tonumber(index)
-    local view = open_flow(flow, {field('', index)})
-    local record = view and record_of(view, index)
-    if record and record[STATE] == RUNNING and record[NONCE] == nonce then
-      claims[#claims + 1] = {flow, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES],
-        view.head[FLOW_PRIORITY], view.head[CREATED_AT], read(view, field('i', index)) or '',
-        inputs_of(view, index, record[NEEDS]), record[ROUTE], view.head[DEADLINE_AT]}
-    end
-  end
-  return claims
-end
 
 local is_replay = seq == last_seq
 if is_replay and known[3] then
@@ -44,12 +27,14 @@ if is_replay and known[3] then
 end
 local verdicts = report(outcomes)
 progress(reports)
+if notes then take_notes(notes, verdicts) end
 local due = promote()
 local claims, saw_all = {}, true
 if capacity > 0 then read_paused() end
-if is_replay then claims = claimed_before() else claims, saw_all = claim_all(wants, capacity, holder, nonce) end
+if is_replay then claims = claimed_before(running_key, nonce) else claims, saw_all = claim_all(wants, capacity, holder, nonce) end
 
 flush()
+meter()
 if #left > 0 then shared('SREM', running_key, unpack(left)) end
 if #claims > 0 then
   local members = {}

@@ -1,7 +1,6 @@
 -- flush: writes what the script decided: each flow in one command, the lanes, the indexes, one event entry; wakes workers.
 -- Until here nothing was written; from here on nothing can be refused.
 local EVENTS_KEPT_MS, WAKES_MAX = 3600000, 4
-local retention_ms = {c = 0, f = 0, k = 0}
 
 local function flush_flow(view)
   local flat = view.written
@@ -40,7 +39,7 @@ local function index_end(view)
     shared('ZADD', tag .. (status == FAILED and FAILED_KEY or CANCELLED_KEY), now, view.id)
   end
   -- The pruner deletes earlier; the time to live is for when no pruner runs.
-  redis.call('PEXPIRE', view.key, retention_ms[status] + 86400000)
+  redis.call('PEXPIRE', view.key, (retention_of[view.plan] or retention_ms)[status] + 86400000)
   if view.head[DEADLINE_AT] > 0 then shared('ZREM', tag .. DUE_KEY, 'e:' .. view.id) end
   if view.was_paused then redis.call('UNLINK', tag .. ASIDE_KEY .. 'flow:' .. view.id) end
   publish(tag .. ENDED_CHANNEL_KEY .. view.id, status)

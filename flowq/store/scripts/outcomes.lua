@@ -54,6 +54,7 @@ function apply.fail(view, index, record, outcome)
   keep(view, index, record)
   head[ACTIVE] = head[ACTIVE] - 1
   if is_tolerated then head[UNFINISHED] = head[UNFINISHED] - 1 else head[FAILURES] = head[FAILURES] + 1 end
+  if not is_tolerated and head[REASON] == '' then head[REASON] = index .. ' ' .. cause end
   emit(view, 'failed', index, record[ATTEMPT], cause)
   if result ~= '' then
     write(view, field('r', index), result)

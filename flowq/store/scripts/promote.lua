@@ -36,8 +36,11 @@ end
 function promote_kind.e(flow)
   local view = open_flow(flow)
   if not view or has_ended(view) or view.head[STATUS] == CLOSING or view.head[DEADLINE_AT] == 0 or view.head[DEADLINE_AT] > now then return 1 end
-  if view.head[STATUS] ~= FAILING then closing[#closing + 1], closing[#closing + 2] = 0, flow end
-  view.head[STATUS], view.head[REASON], view.is_changed = FAILING, OUT_OF_TIME, true
+  -- One that fails at once already keeps the failure that it fails for.
+  if view.head[STATUS] ~= FAILING then
+    closing[#closing + 1], closing[#closing + 2] = 0, flow
+    view.head[STATUS], view.head[REASON], view.is_changed = FAILING, OUT_OF_TIME, true
+  end
   late_flows[#late_flows + 1] = flow
   return 1
 end

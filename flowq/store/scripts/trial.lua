@@ -5,24 +5,25 @@
 -- Scripts do not roll back: a command refused in the middle of another script would leave half a transition.
 local tag = KEYS[1]
 local scratch = tag .. PROBE_KEY
-local hash, list, set, sorted, stream, renamed =
-  scratch .. 'hash', scratch .. 'list', scratch .. 'set', scratch .. 'sorted', scratch .. 'stream', scratch .. 'renamed'
+local hash, list, set, sorted, stream, text, renamed =
+  scratch .. 'hash', scratch .. 'list', scratch .. 'set', scratch .. 'sorted', scratch .. 'stream', scratch .. 'text', scratch .. 'renamed'
 local calls = {
   {'TIME'}, {'PUBLISH', tag .. WAKE_CHANNEL_KEY, ''}, {'PUBLISH', tag .. ENDED_CHANNEL_KEY, ''},
-  {'HSET', hash, 'a', 1}, {'HSETNX', hash, 'b', 1}, {'HINCRBY', hash, 'a', 1}, {'HGET', hash, 'a'}, {'HMGET', hash, 'a', 'b'},
+  {'HSET', hash, 'a', 1}, {'HSETNX', hash, 'b', 1}, {'HINCRBY', hash, 'a', 1}, {'HINCRBYFLOAT', hash, 'a', 1}, {'HGET', hash, 'a'}, {'HMGET', hash, 'a', 'b'},
   {'HGETALL', hash}, {'HEXISTS', hash, 'a'}, {'HLEN', hash}, {'HKEYS', hash}, {'HDEL', hash, 'b'},
-  {'RPUSH', list, 'a', 'b', 'c'}, {'LRANGE', list, 0, 0}, {'LTRIM', list, 1, -1}, {'LPOP', list, 1},
+  {'RPUSH', list, 'a', 'b', 'c'}, {'LRANGE', list, 0, 0}, {'LTRIM', list, 1, -1},
   {'SADD', set, 'a', 'b', 'c'}, {'SCARD', set}, {'SMEMBERS', set}, {'SRANDMEMBER', set, 1}, {'SREM', set, 'a'}, {'SPOP', set},
   {'ZADD', sorted, 1, 'a', 2, 'b'}, {'ZCARD', sorted}, {'ZSCORE', sorted, 'a'}, {'ZRANGE', sorted, 0, 0}, {'ZREVRANGE', sorted, 0, 0},
-  {'ZRANGEBYSCORE', sorted, '-inf', '+inf', 'LIMIT', 0, 1}, {'ZREM', sorted, 'a'},
+  {'ZRANGEBYSCORE', sorted, '-inf', '+inf', 'LIMIT', 0, 1}, {'ZREVRANGEBYSCORE', sorted, '+inf', '-inf', 'LIMIT', 0, 1},
+  {'ZREM', sorted, 'a'}, {'SET', text, 'a'}, {'GET', text},
   {'XADD', stream, 'MINID', '~', 0, '*', 'b', ''}, {'XRANGE', stream, '-', '+', 'COUNT', 1}, {'XREVRANGE', stream, '+', '-', 'COUNT', 1},
   {'XREAD', 'COUNT', 1, 'STREAMS', stream, '0-0'}, {'XTRIM', stream, 'MAXLEN', '~', 1},
   {'EXISTS', hash}, {'RENAME', hash, renamed}, {'EXPIRE', renamed, 1}, {'PERSIST', renamed},
 }
 -- Whoever may not delete leaves keys that expire.
-for _, key in ipairs({hash, list, set, sorted, stream, renamed}) do calls[#calls + 1] = {'PEXPIRE', key, 1000} end
-calls[#calls + 1] = {'UNLINK', hash, list, set, sorted, stream, renamed}
-calls[#calls + 1] = {'DEL', hash, list, set, sorted, stream, renamed}
+for _, key in ipairs({hash, list, set, sorted, stream, text, renamed}) do calls[#calls + 1] = {'PEXPIRE', key, 1000} end
+calls[#calls + 1] = {'UNLINK', hash, list, set, sorted, stream, text, renamed}
+calls[#calls + 1] = {'DEL', hash, list, set, sorted, stream, text, renamed}
 
 local refused = {}
 for _, call in ipairs(calls) do

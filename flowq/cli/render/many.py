@@ -1,0 +1,66 @@
+"""What is, or would be, done to many flows; and failed flows by cause."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flowq.cli.render import palette
+from flowq.cli.render.ink import Line, Span, line, span
+from flowq.cli.render.listing import listing
+from flowq.cli.render.screen import Screen
+from flowq.cli.render.sizes import shown_moment, shown_stages
+from flowq.cli.render.table import table
+from flowq.model.report import BulkReport, DeadGroup
+
+_ROWS_MAX = 20
+_DONE = {"retry": "retried", "cancel": "cancelled", "prune": "removed"}
+_STAGES = {"retry": "to run again", "cancel": "that had not ended", "prune": ""}
+
+
+def bulk_table(report: BulkReport, now_ms: int, screen: Screen) -> list[Line]:
+    """The first of the flows that are meant, and how many there are of each cause."""
+    lines = listing(report.flows[:_ROWS_MAX], now_ms, screen)
+    if report.matched > _ROWS_MAX:
+        lines.append(line(span(f"and {report.matched - _ROWS_MAX:,} more", "dim")))
+    if report.by_cause:
+        counts = sorted(report.by_cause.items(), key=lambda item: (-item[1], item[0]))[:_ROWS_MAX]
+        rows = [[Span(f"{count:,}"), span(cause, "bad")] for cause, count in counts]
+        lines += [(), *table(["flows", "cause"], rows, screen)]
+    return lines
+
+
+def bulk_line(report: BulkReport) -> str:
+    """The outcome in one sentence."""
+    done = _DONE[report.verb]
+    stages = f", {shown_stages(report.stages)} {_STAGES[report.verb]}" if report.stages and _STAGES[report.verb] else ""
+    if report.is_dry_run:
+        return f"{_flows(report.matched)} would be {done}{stages}" if report.matched else f"no flow would be {done}"
+    more = f"; {report.unchanged:,} had changed meanwhile" if report.unchanged else ""
+    wrong = f"; {len(report.errors):,} could not be" if report.errors else ""
+    return f"{_flows(report.done)} {done}{stages}{more}{wrong}"
+
+
+def bulk_errors(report: BulkReport, screen: Screen) -> list[Line]:
+    """Where it failed."""
+    rows = [[span(error.id), span(error.error, "bad")] for error in report.errors[:_ROWS_MAX]]
+    return table(["id", "error"], rows, screen) if rows else []
+
+
+def dead_table(groups: Sequence[DeadGroup], screen: Screen) -> list[Line]:
+    """Groups of failed flows, a row each."""
+    rows = [
+        [
+            span(group.key),
+            Span(f"{group.count:,}"),
+            span(group.pipeline),
+            span(group.stage),
+            span(shown_moment(group.last_at), "dim"),
+            Span(("quarantined: " if group.is_poisoned else "") + span(group.cause).text, palette.style("failed")),
+        ]
+        for group in groups
+    ]
+    return table(["key", "flows", "pipeline", "stage", "latest", "cause"], rows, screen)
+
+
+def _flows(count: int) -> str:
+    return "1 flow" if count == 1 else f"{count:,} flows"

@@ -1,0 +1,64 @@
+"""Holds a release against the flows in flight, before it is rolled out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from flowq.model.filter import FlowFilter
+from flowq.model.release import ReleaseCheck, ReleaseReport, Served
+from flowq.model.states import FINAL, STATE_LETTER
+from flowq.pipeline.stage import AnyStage
+from flowq.store.finder import Finder
+from flowq.store.store import Store
+from flowq.store.views import Views, record_decoder
+
+_PAGE_STAGES = 500
+
+_arguments = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+
+
+async def check_release(store: Store, stages: Iterable[AnyStage], queues: Sequence[str] = ()) -> ReleaseReport:
+    """What of the flows in flight workers with these stages could not run.
+
+    Args:
+        store: where the flows are.
+        stages: what the release has.
+        queues: the queues that its workers serve; empty: each stage's own.
+    """
+    views = Views(store)
+    check = ReleaseCheck(_served(stages, queues))
+    async for page in Finder(store, views).each(FlowFilter(is_live=True)):
+        heads = await views.heads([flow.id for flow in page])
+        for flow, known in zip(page, heads, strict=True):
+            if known is not None:
+                check.take(flow.id, flow.pipeline, await _pending(store, flow.id, known[0]))
+    return check.report
+
+
+def _served(stages: Iterable[AnyStage], queues: Sequence[str]) -> Mapping[str, Served]:
+    return {
+        stage.name: Served(
+            stage.options.version,
+            frozenset(queues or [stage.options.queue]),
+            {name: parameter.required for name, parameter in stage.signature.parameters.items()},
+        )
+        for stage in stages
+        if not stage.is_declared
+    }
+
+
+async def _pending(store: Store, flow_id: str, digest: str) -> list[Any]:
+    """The stages of a flow that have not ended, with the names of their literal arguments."""
+    plan = await (await store.plan(flow_id, digest)).whole()
+    pending: list[Any] = []
+    for start in range(0, len(plan.stages), _PAGE_STAGES):
+        stages = plan.stages[start : start + _PAGE_STAGES]
+        names = [f"{kind}{start + offset}" for kind in ("", "i") for offset in range(len(stages))]
+        values = await store.connection.command("HMGET", store.keys.flow(flow_id), *names)
+        for stage, record, literals in zip(stages, values[: len(stages)], values[len(stages) :], strict=True):
+            if record is None or STATE_LETTER[record_decoder.decode(record).state] not in FINAL:
+                pending.append((stage, _arguments.decode(literals).keys() if literals else ()))
+    return pending

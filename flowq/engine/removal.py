@@ -1,0 +1,114 @@
+"""Removes ended flows: archives them first where that was asked for, and their artifacts with them where that was.
+
+Who removes is a duty, `flowq prune`, or somebody who discards dead letters; all come through here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from flowq.artifacts.storage import Storage
+from flowq.errors import CorruptState, FlowNotFound, StorageNotConfigured
+from flowq.model.plain import plain
+from flowq.settings import KeepSettings
+from flowq.store.outlived import Doomed
+from flowq.store.snapshots import Snapshots
+from flowq.store.store import Store
+from flowq.store.views import Views
+
+T = TypeVar("T")
+
+log = logging.getLogger("flowq.engine")
+
+# A file of the archive is closed when it is larger, so that a crowd of large flows does not fill the memory.
+_ARCHIVE_BYTES = 4_000_000
+
+
+async def abandonable(function: Callable[[], T]) -> T:
+    """Runs a blocking call in a thread that nobody waits for any more once the caller is cancelled, not even the process's end:
+    a storage that does not answer is asked again for minutes."""
+    outcome: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(function())
+        except BaseException as error:  # whatever it is, it is for who waits, not for the thread
+            outcome.set_exception(error)
+
+    outcome.set_running_or_notify_cancel()
+    threading.Thread(target=work, name="flowq-storage", daemon=True).start()
+    return await asyncio.wrap_future(outcome)
+
+
+class Remover:
+    """Removes flows.
+
+    Args:
+        store: where they are.
+        storage: where their artifacts are, and the archive is written; gives None where there is none.
+        keep: whether to archive, and whether artifacts stay.
+    """
+
+    def __init__(
+        self, store: Store, storage: Callable[[], Storage | None] = lambda: None, keep: KeepSettings = KeepSettings()
+    ) -> None:
+        self._store = store
+        self._storage = storage
+        self._keep = keep
+
+    async def remove(self, doomed: Doomed) -> int:
+        """Removes flows; returns how many.
+
+        Raises:
+            StorageNotConfigured, StorageError: they could not be archived; then none of them is removed.
+        """
+        flow_ids = [entry[16:].decode() for entry in doomed.entries]
+        if self._keep.archive:
+            await self._archive(flow_ids)
+        removed = await self._store.prune(doomed.tag, doomed.before_ms, doomed.entries)
+        if not self._keep.artifacts and (storage := self._storage()) is not None:
+            views = Views(self._store)
+            gone = [flow_id for flow_id in flow_ids if not await views.exists(flow_id)]
+            await abandonable(lambda: _delete_artifacts(storage, gone))
+        return removed
+
+    async def _archive(self, flow_ids: Sequence[str]) -> None:
+        storage = self._storage()
+        if storage is None:
+            raise StorageNotConfigured("finished flows are to be archived before they are removed")
+        snapshots = Snapshots(self._store, Views(self._store))
+        lines: list[bytes] = []
+        for flow_id in flow_ids:
+            try:
+                lines.append(msgspec.json.encode(plain(await snapshots.snapshot(flow_id)), enc_hook=repr))
+            except FlowNotFound:
+                continue
+            except CorruptState as damage:
+                log.error("flow %s can't be archived: %s", flow_id, damage)
+                lines.append(msgspec.json.encode({"id": flow_id, "error": damage.problem}))
+            if sum(map(len, lines)) > _ARCHIVE_BYTES:
+                await _write(storage, lines)
+                lines = []
+        if lines:
+            await _write(storage, lines)
+
+
+async def _write(storage: Storage, lines: list[bytes]) -> None:
+    folder = time.strftime("archive/%Y-%m-%d", time.gmtime())
+    name = f"{time.time_ns() // 1_000_000}-{secrets.token_hex(4)}.jsonl"
+    await abandonable(lambda: storage.put_bytes(folder, name, b"\n".join([*lines, b""]), "application/jsonl"))
+
+
+def _delete_artifacts(storage: Storage, flow_ids: Sequence[str]) -> None:
+    for flow_id in flow_ids:
+        storage.delete(found.key for found in storage.objects(quote(flow_id, safe="") + "/"))

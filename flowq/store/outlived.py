@@ -1,0 +1,146 @@
+"""Finds ended flows that need not be kept any longer. Changes nothing but lists of those that were handled."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import msgspec
+
+from flowq.model.keep import Keep
+from flowq.model.states import FINAL
+from flowq.store.finder import walk
+from flowq.store.keys import BY, CANCELLED, FAILED, FINISHED, FLOW, PIPELINES, PLAN
+from flowq.store.store import Store
+from flowq.store.views import FLOW_STATES, Views
+
+_PAGE = 200
+# A pass over one index stops here and the next one goes on, so that no pass is endless.
+_PAGES_MAX = 500
+_HOUR_MS = 3_600_000
+_PIPELINES_KNOWN_MAX = 10_000
+
+_keep = msgspec.msgpack.Decoder(Keep)
+
+
+class Doomed(NamedTuple):
+    """Flows of one partition to be removed, if they ended before `before_ms` and still stand so.
+
+    Attributes:
+        tag: the partition.
+        before_ms: milliseconds since 1970.
+        entries: each flow as its plan's digest and its id in one word.
+    """
+
+    tag: str
+    before_ms: int
+    entries: list[bytes]
+
+
+class Outlived:
+    """The flows whose retention is over.
+
+    Args:
+        store: whose `retention` says how long flows are kept.
+        views: of the same.
+        most: how many are kept of each pipeline, where it does not say so itself.
+    """
+
+    def __init__(self, store: Store, views: Views, most: Keep = Keep()) -> None:
+        self._store = store
+        self._views = views
+        self._most = most
+        self._command = store.connection.command
+        self._pipelines: dict[bytes, str] = {}
+
+    async def by_age(self, hours: int) -> AsyncIterator[Doomed]:
+        """Flows that are older than flows are kept, but those of pipelines that say themselves how long.
+
+        Args:
+            hours: how far to look back behind the retention of completed flows.
+        """
+        await self._store.refuse_without_rights()
+        now, retention = await self._views.now(), self._store.retention
+        for tag in self._store.partitions:
+            own = {name for name, keep in (await self._own(tag)).items() if keep.has_ages}
+            for key, kept_ms in ((FAILED, retention.failed_ms), (CANCELLED, retention.cancelled_ms)):
+                async for doomed in self._indexed(tag, tag + key, now - kept_ms, own):
+                    yield doomed
+            before = now - retention.completed_ms
+            for hour in range(before // _HOUR_MS - hours, before // _HOUR_MS):
+                async for doomed in self._finished(tag, f"{tag}{FINISHED}{hour}", before, own):
+                    yield doomed
+
+    async def by_pipeline(self) -> AsyncIterator[Doomed]:
+        """Flows beyond what their pipeline says of ages, and it or the namespace of counts."""
+        now = await self._views.now()
+        retention = self._store.retention
+        usual = self._most.or_else(Keep(retention.completed_ms, retention.failed_ms, retention.cancelled_ms))
+        for tag in self._store.partitions:
+            for pipeline in await self._command("HKEYS", tag + PIPELINES) if self._most.has_counts else await self._own(tag):
+                name = pipeline if isinstance(pipeline, str) else pipeline.decode()
+                keep = (await self._own(tag)).get(name, Keep()).or_else(usual)
+                async for doomed in self._beyond(tag, name, keep, now):
+                    yield doomed
+
+    # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _own(self, tag: str) -> dict[str, Keep]:
+        """What pipelines say themselves."""
+        found: dict[bytes, bytes] = await self._command("HGETALL", tag + PIPELINES)
+        return {name.decode(): _keep.decode(data) for name, data in found.items() if data}
+
+    async def _indexed(self, tag: str, key: str, before: int, own: set[str]) -> AsyncIterator[Doomed]:
+        passed_over = 0
+        for _ in range(_PAGES_MAX):
+            ids: list[bytes] = await self._command("ZRANGEBYSCORE", key, "-inf", before, "LIMIT", passed_over, _PAGE)
+            plans = await self._store.connection.commands(*(("HGET", tag + FLOW + flow_id.decode(), "p") for flow_id in ids))
+            entries = [(plan or b"?" * 16) + flow_id for plan, flow_id in zip(plans, ids, strict=True)]
+            doomed = await self._without(tag, entries, own)
+            passed_over += len(entries) - len(doomed)
+            if doomed:
+                yield Doomed(tag, before + 1, doomed)
+            if len(ids) < _PAGE:
+                return
+
+    async def _finished(self, tag: str, key: str, before: int, own: set[str]) -> AsyncIterator[Doomed]:
+        """Completed flows of an hour that is over. The list goes when all that it holds were handled."""
+        start = 0
+        while entries := await self._command("LRANGE", key, start, start + _PAGE - 1):
+            if doomed := await self._without(tag, entries, own):
+                yield Doomed(tag, before + 1, doomed)
+            start += _PAGE
+        if start:
+            await self._command("UNLINK", key)
+
+    async def _without(self, tag: str, entries: list[bytes], own: set[str]) -> list[bytes]:
+        """Those of other pipelines than these."""
+        if not own:
+            return entries
+        unknown = list({entry[:16] for entry in entries if entry[:16] not in self._pipelines})
+        names = await self._store.connection.commands(*(("HGET", tag + PLAN + digest.decode(), "pipeline") for digest in unknown))
+        if len(self._pipelines) > _PIPELINES_KNOWN_MAX:
+            self._pipelines.clear()
+        self._pipelines |= {digest: name.decode() for digest, name in zip(unknown, names, strict=True) if name}
+        return [entry for entry in entries if self._pipelines.get(entry[:16]) not in own]
+
+    async def _beyond(self, tag: str, pipeline: str, keep: Keep, now: int) -> AsyncIterator[Doomed]:
+        newer: Counter[str] = Counter()
+        async for places in walk(self._command, f"{tag}{BY}pipeline:{pipeline}"):
+            entries: list[bytes] = []
+            latest = 0
+            heads = await self._views.heads([place.flow_id for place in places])
+            for place, known in zip(places, heads, strict=True):
+                if known is None:
+                    continue
+                digest, head = known
+                state = FLOW_STATES[head.status]
+                if state not in FINAL or not head.ended_at:
+                    continue
+                if keep.is_over(state, now - head.ended_at, newer[state], len(self._store.partitions)):
+                    entries.append(f"{digest}{place.flow_id}".encode())
+                    latest = max(latest, head.ended_at)
+                newer[state] += 1
+            if entries:
+                yield Doomed(tag, latest + 1, entries)
