@@ -18,7 +18,7 @@ import msgspec
 
 from flowq.errors import InvalidValue, masked
 from flowq.model.duration import Duration, shown_duration, to_ms
-from flowq.model.names import check_name, check_namespace
+from flowq.model.names import check_location, check_name, check_namespace
 
 _PREFIX = "FLOWQ_"
 # Variables that other parts of the project read: no typing mistakes, so no warning. FLOWQ_DEMO* belong to the example.
@@ -103,6 +103,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     artifacts: str = ""
     worker: WorkerSettings = WorkerSettings()
 
+    def __post_init__(self) -> None:
+        """Refuses what no setting can be, whoever made it."""
+        for name in ("url", "artifacts"):
+            if not isinstance(value := getattr(self, name), str):
+                raise InvalidValue(f"setting {name}", value, "text")
+        check_namespace(self.namespace)
+        if self.artifacts:
+            check_location(self.artifacts)
+
     @classmethod
     def load(cls, directory: Path | None = None, environment: Mapping[str, str] | None = None, **explicit: Any) -> Settings:
         """Puts the sources together.
@@ -158,10 +167,8 @@ class _Merged:
             for name, value in self._values.items()
             if name in _READ_WORKER
         }
-        client = {name: _text(name, value) for name, value in self._values.items() if name not in _READ_WORKER}
-        settings = Settings(**client, worker=WorkerSettings(**worker))
-        check_namespace(settings.namespace)
-        return settings
+        client = {name: value for name, value in self._values.items() if name not in _READ_WORKER}
+        return Settings(**client, worker=WorkerSettings(**worker))
 
     def _take(self, name: str, value: Any, source: str) -> None:
         if name not in _NAMES:
@@ -218,7 +225,7 @@ def _toml(path: Path, table: Iterable[str]) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidValue(str(path), "not TOML", str(error)) from None
     for step in table:
-        content = content.get(step, {})
+        content = content.get(step, {}) if hasattr(content, "get") else content
     if not isinstance(content, dict):
         raise InvalidValue(f"[{'.'.join(table)}] in {path}", content, "a table of settings")
     return cast("dict[str, Any]", content)
@@ -228,12 +235,6 @@ def _advice(name: str, known: Iterable[str]) -> str:
     names = list(known)
     nearest = difflib.get_close_matches(name, names, 1)
     return f"{nearest[0]}?" if nearest else f"one of {', '.join(names)}"
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise InvalidValue(f"setting {name}", value, "text")
-    return value
 
 
 def _whole(field: str, value: Any, least: int, most: int) -> int:

@@ -50,9 +50,11 @@ class Known(msgspec.Struct, frozen=True):
         stages: the stages it knows.
         routes: the routes it asks for.
         has_isolated: whether some of the stages want a process of their own.
+        own_queues: the queues that the stages are on where no call moves them.
     """
 
     queues: tuple[str, ...]
     stages: tuple[str, ...]
     routes: tuple[str, ...]
     has_isolated: bool
+    own_queues: tuple[str, ...] = ()

@@ -106,6 +106,8 @@ class Conversation:
         self._claims_on = True
         self._is_over = False
         self._in_flight = 0
+        self._claims_are_in = asyncio.Event()
+        self._claims_are_in.set()
         self._wakes = 0
         # How many outcomes at the front were part of a call that met damaged data; and when to claim again after one did.
         self._doubtful = 0
@@ -140,6 +142,10 @@ class Conversation:
         """Only reports from now on."""
         self._claims_on = False
         self._stirred.set()
+
+    async def until_claims_are_in(self) -> None:
+        """Waits for the calls under way that may bring claims."""
+        await self._claims_are_in.wait()
 
     def end(self) -> None:
         """Ends when all that was reported has been sent."""
@@ -204,6 +210,7 @@ class Conversation:
         capacity, wants = self._room.take(BATCH, self._tag) if may_claim else (0, [])
         line.seq += 1
         self._in_flight += 1
+        self._claims_are_in.clear()
         wakes = self._wakes
         answer: Exchanged | None = None
         try:
@@ -220,6 +227,7 @@ class Conversation:
             self._room.give_back(capacity, wants, answer.claims if answer else [])
             if self._in_flight == 0:
                 self._stirred.set()
+                self._claims_are_in.set()
         if answer is None:
             self._on_expired()
             return False
@@ -279,7 +287,10 @@ class Conversation:
             if isinstance(outcome, Fail) and outcome.closes:
                 self._listener.close(outcome.flow_id, outcome.closes)
         for claim in answer.claims:
-            self._listener.start(claim)
+            if self._is_over:  # it came after the time in which what runs may end
+                self.report(Release(*claim.run))
+            else:
+                self._listener.start(claim)
         self._idle_until = 0.0
         if is_idle:
             until_due = (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else _POLL_SECONDS

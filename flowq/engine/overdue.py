@@ -11,7 +11,7 @@ import secrets
 import msgspec
 
 from flowq.engine.executor import after_run_error
-from flowq.errors import StageTimedOut
+from flowq.errors import CorruptState, StageTimedOut
 from flowq.model.outcome import Claim
 from flowq.store.store import Store
 
@@ -34,11 +34,18 @@ async def time_out(store: Store, holder: str, description: bytes) -> bool:
 
     Returns:
         Whether it was reported; False: it can't be told what to report.
+
+    Raises:
+        ServerError: the server can't be used.
     """
     try:
-        claim = msgspec.msgpack.decode(description, type=Claim)
-    except msgspec.DecodeError:
+        return await _reported(store, holder, msgspec.msgpack.decode(description, type=Claim))
+    # Rubbish may be no msgpack, or nested without end, or name a plan or a stage that there is not.
+    except (CorruptState, ValueError, LookupError, RecursionError):
         return False
+
+
+async def _reported(store: Store, holder: str, claim: Claim) -> bool:
     plan = await store.plan(claim.flow_id, claim.plan)
     await plan.load(claim.index)
     stage = plan.stage(claim.index)

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,6 +38,8 @@ _CLOSE_SECONDS = 5.0
 _MAKE_WAY_SECONDS = 3.0
 _PRUNE_SECONDS = 60.0
 _SWEEP_SECONDS = 600.0
+# More stages than these are counted, not named.
+_NAMED_MAX = 10
 
 
 class Worker:
@@ -90,7 +92,7 @@ class Worker:
             artifacts=base.artifacts if artifacts is None else artifacts,
             worker=base.worker,
         )
-        if isinstance(concurrency, bool) or not 1 <= concurrency <= CONCURRENCY_MAX:
+        if type(cast("object", concurrency)) is not int or not 1 <= concurrency <= CONCURRENCY_MAX:
             raise InvalidValue("concurrency", concurrency, f"a whole number from 1 to {CONCURRENCY_MAX:,}")
         self._concurrency = concurrency
         self._stages = served_stages(pipelines, stages)
@@ -103,7 +105,7 @@ class Worker:
         self._queues = queues
         self._lease_ms = to_ms(lease, "lease", least_ms=LEASE_MS_MIN)
         self._drain_seconds = to_ms(drain_timeout, "drain_timeout") / 1000
-        self._name = name or default_name()
+        self._name = check_name(name, "name") if name else default_name()
         self._stopping = asyncio.Event()
         self._backend: Backend | None = None
         self._holder: Holder | None = None
@@ -131,6 +133,7 @@ class Worker:
             for duty in background_duties(backend, over := asyncio.Event()):
                 house.push_async_callback(end, asyncio.create_task(duty))
             house.callback(over.set)
+            announce(self._name, self._stages, routes_of(self._stages.values(), self._queues), own_queues(self._stages.values()))
             while not self._stopping.is_set():
                 await self._one_life(backend, slots)
 
@@ -204,12 +207,8 @@ def served_stages(pipelines: Iterable[Pipeline[..., Any]], stages: Iterable[Stag
         StageNameTaken: two of them have one name.
         DefinitionError: there is none.
     """
-    pipelines, stages = list(pipelines), list(stages)
+    pipelines, stages = _listed("pipelines", pipelines, Pipeline), _listed("stages", stages, Stage)
     served: dict[str, AnyStage] = {}
-    for given, kind in ((pipelines, Pipeline), (stages, Stage)):
-        for one in cast("list[object]", given):
-            if not isinstance(one, kind):
-                raise InvalidValue(f"{kind.__name__.lower()}s", one, f"functions decorated with @{kind.__name__.lower()}")
     for stage in (*(stage for pipeline in pipelines for stage in pipeline.stages()), *stages):
         if stage.is_declared:
             continue
@@ -219,6 +218,33 @@ def served_stages(pipelines: Iterable[Pipeline[..., Any]], stages: Iterable[Stag
     if not served:
         raise DefinitionError("the worker has no stage to run", "give it pipelines=[…] or stages=[…] whose code is here")
     return served
+
+
+def _listed(field: str, given: object, kind: type[Any]) -> list[Any]:
+    listed = list(cast("Iterable[object]", given)) if isinstance(given, Iterable) else [given]
+    wrong = [one for one in listed if not isinstance(one, kind)]
+    if wrong or not isinstance(given, Iterable):
+        raise InvalidValue(
+            field, wrong[0] if wrong else cast("object", given), f"a list of functions decorated with @{kind.__name__.lower()}"
+        )
+    return listed
+
+
+def own_queues(stages: Iterable[AnyStage]) -> tuple[str, ...]:
+    """The queues that stages are on where no call moves them."""
+    return tuple(sorted({stage.options.queue for stage in stages}))
+
+
+def announce(name: str, stages: Collection[str], queues: Iterable[str], own: Collection[str]) -> None:
+    """Logs what a worker serves. A queue that none of its stages is on (`own`) may be misspelt; or calls move stages there."""
+    queues = sorted(queues)
+    named = ", ".join(sorted(stages)) if len(stages) <= _NAMED_MAX else f"{len(stages)} stages"
+    log.info("worker %s serves %s; queues: %s", name, named, ", ".join(queues))
+    if unused := [queue for queue in queues if queue not in own]:
+        log.warning(
+            "no stage is on queue %s but by with_options(queue=…) in a call; the stages are on: %s",
+            ", ".join(unused), ", ".join(own),
+        )  # fmt: skip
 
 
 def routes_of(stages: Iterable[AnyStage], queues: Mapping[str, int | None] | None) -> dict[str, list[str]]:

@@ -241,14 +241,20 @@ class Store:
 
     # ── steering ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def cancel(self, flow_id: str, reason: str, stages: int, cursor: int = 0) -> str:
+    async def cancel(self, flow_id: str, reason: str, stages: int) -> str:
         """Cancels a flow; returns `cancelled`, `unknown`, or the status letter of a flow that had ended."""
+        return await self._close(flow_id, reason, secrets.token_hex(8), stages)
+
+    async def finish_closing(self, flow_id: str, stages: int) -> str:
+        """Finishes what `cancel`, or a failure that ends its flow at once, began; nothing if it is finished."""
+        return await self._close(flow_id, "", "", stages)
+
+    async def _close(self, flow_id: str, reason: str, nonce: str, stages: int) -> str:
         while True:
             tag = self.keys.tag_of(flow_id)
-            answer = await self.connection.run("cancel", tag, flow_id, reason, cursor, stages, _pack(self.retention))
+            answer = await self.connection.run("cancel", tag, flow_id, reason, nonce, stages, _pack(self.retention))
             if answer[0] != b"closing":
                 return (answer[1] if answer[0] == b"ended" else answer[0]).decode()
-            cursor = answer[1]
 
     async def retry(self, flow_id: str, seq: int, again: Again) -> bool:
         """Makes stages of an ended flow ready again; False: somebody else has changed the flow since `seq`.
@@ -268,9 +274,13 @@ class Store:
         entries = history_decoder.decode(data) if data else []
         return entries[-1].cause if entries else ""
 
-    async def prune(self, tag: str, before_ms: int, flows: Sequence[bytes]) -> int:
-        """Removes ended flows, each given as its plan's digest and its id in one word; returns how many."""
-        return await self.connection.run("prune", tag, before_ms, *flows) if flows else 0
+    async def prune(self, tag: str, before_ms: int, flows: Sequence[bytes] = (), hour: int | str = "") -> int:
+        """Removes ended flows, given as plan's digest and id, or all that completed in an hour since 1970; returns how many."""
+        removed, is_more = 0, bool(flows) or hour != ""
+        while is_more:
+            count, is_more = await self.connection.run("prune", tag, before_ms, hour, *flows)
+            removed += count
+        return removed
 
     async def lease_of(self, tag: str, holder: str) -> int | None:
         """The deadline of a holder's lease, milliseconds since 1970."""

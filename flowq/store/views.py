@@ -38,6 +38,20 @@ record_decoder = msgspec.msgpack.Decoder(Record)
 info_decoder = msgspec.msgpack.Decoder(HolderInfo)
 
 
+class Outlived(msgspec.Struct, frozen=True):
+    """Ended flows whose retention is over.
+
+    Attributes:
+        before_ms: those that ended earlier.
+        flows: the plan digest and id of each, in one word.
+        hour: in place of them: all that completed in this hour since 1970.
+    """
+
+    before_ms: int
+    flows: list[bytes] = []
+    hour: int | str = ""
+
+
 class Views:
     """Questions about many flows, and about workers."""
 
@@ -140,15 +154,15 @@ class Views:
         counts = await self._connection.commands(*(("ZCARD", tag + DUE) for tag in self._store.partitions))
         return sum(counts)
 
-    async def closing(self) -> list[tuple[str, int]]:
-        """Flows whose cancellation is under way, with the stage it has come to."""
-        found: list[tuple[str, int]] = []
+    async def closing(self) -> list[str]:
+        """Flows whose cancellation is under way."""
+        found: list[str] = []
         for tag in self._store.partitions:
-            found += _pairs(await self._connection.command("ZRANGE", tag + CLOSING, 0, _PAGE - 1, "WITHSCORES"))
+            found += [member.decode() for member in await self._connection.command("ZRANGE", tag + CLOSING, 0, _PAGE - 1)]
         return found
 
-    async def outlived(self, tag: str, retention: Retention, hours: int) -> list[tuple[int, list[bytes]]]:
-        """Ended flows whose retention is over: (ended before, plan digest and id of each).
+    async def outlived(self, tag: str, retention: Retention, hours: int) -> list[Outlived]:
+        """What can be removed; completed flows only by the hour, because there may be millions.
 
         Args:
             tag: the partition.
@@ -156,17 +170,16 @@ class Views:
             hours: how far to look back behind the retention of completed flows.
         """
         await self._store.refuse_without_rights()
-        now, outlived = await self.now(), list[tuple[int, list[bytes]]]()
+        now, outlived = await self.now(), list[Outlived]()
         for key, kept_ms in ((FAILED, retention.failed_ms), (CANCELLED, retention.cancelled_ms)):
             before = now - kept_ms
             ids = await self._connection.command("ZRANGEBYSCORE", tag + key, "-inf", before, "LIMIT", 0, _PAGE)
             plans = await self._connection.commands(*(("HGET", tag + FLOW + flow_id.decode(), "p") for flow_id in ids))
-            outlived.append((before + 1, [(plan or b"?" * 16) + flow_id for plan, flow_id in zip(plans, ids, strict=True)]))
+            flows = [(plan or b"?" * 16) + flow_id for plan, flow_id in zip(plans, ids, strict=True)]
+            outlived.append(Outlived(before + 1, flows))
         before = now - retention.completed_ms
-        for hour in range(before // _HOUR_MS - hours, before // _HOUR_MS):
-            while entries := await self._connection.command("LPOP", f"{tag}{FINISHED}{hour}", _PAGE):
-                outlived.append((before + 1, entries))
-        return outlived
+        this_hour = before // _HOUR_MS
+        return outlived + [Outlived(before + 1, hour=hour) for hour in range(this_hour - hours, this_hour)]
 
     async def trim_events(self) -> None:
         """Bounds the event streams by length; their age is bounded at each write."""
@@ -184,17 +197,17 @@ class Views:
         lanes = await self._connection.commands(*(("ZRANGE", tag + LANES + route, 0, -1) for route in routes))
         for route, priorities in zip(routes, lanes, strict=True):
             for priority in priorities:
-                lane, end = f"{tag}{LANE}{route}:{priority.decode()}", -1
+                lane, end = f"{tag}{LANE}{route}:{priority.decode('utf-8', 'replace')}", -1
                 # From its end, where nobody takes entries off between two pages.
                 while page := await self._connection.command("LRANGE", lane, end - _PAGE + 1, end):
                     for entry in page:
-                        if await self._is_ready(tag, entry.decode("utf-8", "replace")):
+                        if await self._is_ready(tag, route, entry.decode("utf-8", "replace")):
                             return True
                     end -= _PAGE
         return False
 
-    async def _is_ready(self, tag: str, entry: str) -> bool:
-        """Whether a claim would take this entry of a lane (scripts/claim.lua); of a range, whether the flow is open."""
+    async def _is_ready(self, tag: str, route: str, entry: str) -> bool:
+        """Whether a claim would take this entry of a route's lane (scripts/claim.lua); of a range, whether the flow is open."""
         parts = _ENTRY.fullmatch(entry)
         if parts is None:
             return False
@@ -203,11 +216,12 @@ class Views:
             head_data, record_data = await self._connection.command("HMGET", tag + FLOW + flow_id, "m", index)
             head = head_decoder.decode(head_data or b"")
             record = record_decoder.decode(record_data) if record_data else None
-        except (CorruptState, msgspec.DecodeError):
+        except (CorruptState, ValueError):  # no msgpack, or texts that are none
             return False
-        is_open = head.status in ("r", "x") and (created_at is None or int(created_at) == head.created_at)
+        is_open = head.status in ("r", "x") and created_at in (None, str(head.created_at))
         is_first = record is None and created_at is not None
-        return is_open and (bool(is_range) or is_first or (record is not None and record.state == "r"))
+        is_ready = record is not None and (record.state, record.route) == ("r", route)
+        return is_open and (bool(is_range) or is_first or is_ready)
 
     async def _is_needed(self, folder: Any) -> bool:
         key = self._store.keys.flow(folder.flow_id)

@@ -10,7 +10,7 @@ from flowq.cli.report import note
 from flowq.cli.session import output_of, producer_of, run_async, say, say_json, screen_for
 from flowq.cli.usage import UsageError
 
-_STATES = ("scheduled", "ready", "running", "suspended", "paused", "completed", "failed", "cancelled")
+_STATES = ("ready", "running", "completed", "failed", "cancelled")
 _LIMIT_MAX = 10_000
 
 

@@ -62,11 +62,7 @@ if #closing > 0 then shared('ZADD', tag .. CLOSING_KEY, unpack(closing)) end
 if redis.call('HSET', holder_key, 'line' .. line, seq) == 1 then redis.call('PEXPIRE', holder_key, INFO_KEPT_MS) end
 local next_due_at = 0
 if #claims < capacity and parks then
-  for _, want in ipairs(wants) do
-    for kind = ROUTES, SUSPECTS do
-      for _, route in ipairs(want[kind]) do shared('SADD', tag .. PARKED_KEY .. route, holder) end
-    end
-  end
+  park(wants, holder)
   -- Not all lanes were looked at, or not to their end: ask again.
   local is_cut_short = dropped >= DROPPED_MAX or not saw_all
   next_due_at = is_cut_short and now or tonumber(redis.call('ZRANGE', tag .. DUE_KEY, 0, 0, 'WITHSCORES')[2]) or 0

@@ -1,12 +1,17 @@
 #!lua flags=allow-oom
 -- prune: removes ended flows whose retention is over, and plans that no flow uses any more.
 -- Needs      records shared fetch view
--- Called by  Store.prune      KEYS 1 the partition's tag    ARGV 1 ended before, ms  2… plan digest (16 bytes) and flow id
--- Replies    how many flows were removed
+-- Called by  Store.prune      KEYS 1 the partition's tag    ARGV 1 ended before, ms  2 hour since 1970 whose completed flows are
+--                             taken, 200 a call; or ''  3… then: plan digest (16 bytes) and flow id
+-- Replies    {how many flows were removed, 1: the hour has more | 0}
+-- One script, because an entry that is off its hour's list while its flow still stands is found by nobody again.
 -- A flow that was retried since, or ended later, stays: retention never changes control flow.
-local before, removed = tonumber(ARGV[1]), 0
-for position = 2, #ARGV do
-  local plan, id = string.sub(ARGV[position], 1, 16), string.sub(ARGV[position], 17)
+local PRUNED_MAX = 200
+local before, hour, removed = tonumber(ARGV[1]), ARGV[2], 0
+local list = tag .. FINISHED_KEY .. hour
+local entries = hour == '' and {unpack(ARGV, 3)} or shared('LRANGE', list, 0, PRUNED_MAX - 1)
+for _, entry in ipairs(entries) do
+  local plan, id = string.sub(entry, 1, 16), string.sub(entry, 17)
   local view = open_flow(id)
   if not view or (not is_open(view) and view.head[STATUS] ~= CLOSING and view.head[STATUS] ~= FAILING and view.head[ENDED_AT] < before) then
     -- Counted down only by who removed the flow: two pruners may have been given the same one.
@@ -21,4 +26,6 @@ for position = 2, #ARGV do
     if is_removed then removed = removed + 1 end
   end
 end
-return removed
+if hour == '' or #entries == 0 then return {removed, 0} end
+shared('LTRIM', list, #entries, -1)
+return {removed, #entries == PRUNED_MAX and 1 or 0}
