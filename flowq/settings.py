@@ -21,7 +21,7 @@ from flowq.errors import InvalidValue, masked
 from flowq.model import setting_values
 from flowq.model.duration import shown_duration
 from flowq.model.keep import Keep
-from flowq.model.names import check_namespace
+from flowq.model.names import check_location, check_namespace
 from flowq.model.setting_values import CONCURRENCY_MAX, PROCESSES_MAX
 
 _PREFIX = "FLOWQ_"
@@ -137,6 +137,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker: WorkerSettings = WorkerSettings()
     keep: KeepSettings = KeepSettings()
 
+    def __post_init__(self) -> None:
+        """Refuses what no setting can be, whoever made it."""
+        for name in ("url", "artifacts"):
+            if not isinstance(value := getattr(self, name), str):
+                raise InvalidValue(f"setting {name}", value, "text")
+        check_namespace(self.namespace)
+        if self.artifacts:
+            check_location(self.artifacts)
+
     @classmethod
     def load(cls, directory: Path | None = None, environment: Mapping[str, str] | None = None, **explicit: Any) -> Settings:
         """Puts the sources together.
@@ -193,9 +202,7 @@ class _Merged:
                 table, _, inner = name.partition(".")
                 tables[table][_field_name(inner)] = _READ[name](value)
         client = {name: setting_values.text(name, value) for name, value in self._values.items() if name not in _READ}
-        settings = Settings(**client, worker=WorkerSettings(**tables["worker"]), keep=KeepSettings(**tables["keep"]))
-        check_namespace(settings.namespace)
-        return settings
+        return Settings(**client, worker=WorkerSettings(**tables["worker"]), keep=KeepSettings(**tables["keep"]))
 
     def _take(self, name: str, value: Any, source: str) -> None:
         if name not in _NAMES:
@@ -241,7 +248,7 @@ def _toml(path: Path, table: Iterable[str]) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidValue(str(path), "not TOML", str(error)) from None
     for step in table:
-        content = content.get(step, {})
+        content = content.get(step, {}) if hasattr(content, "get") else content
     if not isinstance(content, dict):
         raise InvalidValue(f"[{'.'.join(table)}] in {path}", content, "a table of settings")
     return cast("dict[str, Any]", content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,3 +108,18 @@ def test_origins_say_where_each_value_came_from(tmp_path: Path) -> None:
     assert (origins["url"].value, origins["url"].source) == ("redis://u:***@h:1", "FLOWQ_URL")
     assert (origins["worker.concurrency"].value, origins["worker.concurrency"].source) == ("3", "flag")
     assert origins["artifacts"].source == "default"
+
+
+@pytest.mark.parametrize(
+    "location", ["gs://bucket", "s3://", "s3:///prefix", "file:relative", "file://host/directory", "/directory", 5]
+)
+def test_artifacts_that_can_be_nowhere_are_refused_when_settings_are_made(location: Any) -> None:
+    with pytest.raises(InvalidValue, match="artifacts"):
+        Settings(artifacts=location)
+
+
+@pytest.mark.parametrize("content", ["tool = 1", "[tool]\nflowq = 1", "tool = [1]"])
+def test_a_pyproject_without_the_table_is_refused_by_its_name(tmp_path: Path, content: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(content)
+    with pytest.raises(InvalidValue, match=r"\[tool\.flowq\]"):
+        load(tmp_path)

@@ -31,30 +31,24 @@ def pipeline_arguments(function: Callable[..., Any], pairs: Sequence[str], json_
     parameters = inspect.signature(function).parameters
     types = _annotations(function)
     values = _decoded(json_source)
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise UsageError(f"-i {shown(pair)} has no '='", "write -i key=value")
-        if name in parameters:
-            values[name] = typed(name, text, types.get(name, Any))
-        else:
-            values[name] = text
+    for name, text in pairs_of(pairs, "-i").items():
+        values[name] = typed(name, text, types.get(name, Any)) if name in parameters else text
     _check_names(values, parameters)
     return values
 
 
-def arguments_typed(pairs: Sequence[str], option: str) -> dict[str, Any]:
-    """`key=value` as typed, of arguments whose types are not known here: JSON where it is some, else text.
+def pairs_of(pairs: Sequence[str], option: str) -> dict[str, str]:
+    """`key=value` as typed, taken apart.
 
     Raises:
         UsageError: one has no '='.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, str] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
             raise UsageError(f"{option} {shown(pair)} has no '='", f"write {option} key=value")
-        values[name] = typed(name, text, Any)
+        values[name] = text
     return values
 
 

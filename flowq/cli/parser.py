@@ -78,14 +78,15 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     _add_common(parser)
     parser.add_argument("--version", action="store_true", help="show versions")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=_Parser)
-    asked = next((word for word in words if word in COMMANDS), None)
+    asked = _asked(parser, words)
+    if asked is not None and asked not in COMMANDS:
+        raise UsageError(f"unknown command {asked!r}", nearest(asked, COMMANDS, "see `flowq --help`"))
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=_sentence(summary), **_STYLE)
         if name == asked:
             # Only this one's module is loaded: thirteen of them would cost more than the work of most.
             _module(name).configure(command)
             _add_common(command)
-    _refuse_unknown_command(words)
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
         known = [option for some in (parser, *commands.choices.values()) for option in some._option_string_actions]
@@ -134,10 +135,16 @@ def _nearest_option(word: str, known: Sequence[str], otherwise: str) -> str:
     return f"did you mean '--{close[0]}'?" if close else otherwise
 
 
-def _refuse_unknown_command(words: Sequence[str]) -> None:
-    first = words[0] if words else ""
-    if first and not first.startswith("-") and first not in COMMANDS:
-        raise UsageError(f"unknown command {first!r}", nearest(first, COMMANDS, "see `flowq --help`"))
+def _asked(parser: argparse.ArgumentParser, words: Sequence[str]) -> str | None:
+    """The command's name: the first word that is neither an option nor the value of one."""
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-"):
+            return word
+        option = parser._option_string_actions.get(word)
+        if option is not None and option.nargs is None:
+            next(rest, None)
+    return None
 
 
 def _sentence(summary: str) -> str:

@@ -25,13 +25,16 @@ def timeout_seconds(arguments: argparse.Namespace) -> float | None:
     return to_ms(value, "--timeout") / 1000
 
 
-async def result_of(handle: FlowHandle[Any], timeout: float | None) -> Any:
-    """The flow's result as plain data.
+async def result_of(handle: FlowHandle[Any], timeout: float | None, run: int | None = None) -> Any:
+    """The flow's result as plain data; with `run` that of an earlier run, without waiting.
 
     Raises:
         FlowFailed, FlowCancelled: how it ended instead.
         FlowTimedOut: it has not ended in time.
+        InvalidValue: no such run completed.
     """
+    if run is not None:
+        return await handle.result(run=run)
     snapshot = await handle.inspect()
     # A look first: with `--timeout 0` the answer of a finished flow must not depend on who is faster.
     if not snapshot.is_final and timeout == 0:

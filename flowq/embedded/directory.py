@@ -24,6 +24,7 @@ from flowq.errors import DataDirectoryUnusable
 
 LOCK_NAME = "lock"
 EPHEMERAL_PREFIX = "flowq-ephemeral-"
+_LOGS = ("keeper.log", "valkey.log", "s3.log")
 _HARMLESS_NAMES = {LOCK_NAME, ".gitignore", ".gitkeep", ".DS_Store"}
 # sun_path holds 108 bytes on Linux and 104 on macOS, the final zero included; 100 leaves room for `.tmp` suffixes.
 _SOCKET_PATH_BYTES_MAX = 100
@@ -82,7 +83,10 @@ class DataDirectory:
             shown_path = os.fsencode(place.path).decode("utf-8", "backslashreplace")
             raise DataDirectoryUnusable(shown_path, "has a name that is no UTF-8 text", _ELSEWHERE)
         try:
-            place._make()
+            try:
+                place._make()
+            except FileNotFoundError:  # an ephemeral keeper that ended took it along
+                place._make()
         except OSError as error:
             raise DataDirectoryUnusable(str(place.path), _reason(error), _ELSEWHERE) from None
         return place
@@ -119,10 +123,13 @@ class DataDirectory:
         """The descriptor that now holds the lock, or None: someone has it.
 
         Raises:
-            DataDirectoryUnusable: the file system has no locks, or the directory has gone.
+            DataDirectoryUnusable: the file system has no locks, or the directory can't be used any more.
         """
         try:
             descriptor = self._open_lock()
+        except FileNotFoundError:  # an ephemeral keeper took it along
+            DataDirectory.prepare(self.path)
+            return None
         except OSError as error:
             raise DataDirectoryUnusable(str(self.path), _reason(error), _ELSEWHERE) from None
         try:
@@ -137,6 +144,14 @@ class DataDirectory:
             os.close(descriptor)
             return None
         return descriptor
+
+    def remove_without_data(self) -> None:
+        """Removes the directory if it keeps no data, only what each keeper makes; whoever waits for its lock makes it again."""
+        with contextlib.suppress(OSError):
+            if set(os.listdir(self.path)) <= {LOCK_NAME, ".gitignore", *_LOGS}:
+                for name in (*_LOGS, ".gitignore", LOCK_NAME):
+                    (self.path / name).unlink(missing_ok=True)
+                self.path.rmdir()
 
     def is_locked_by(self, descriptor: int) -> bool:
         """Whether this descriptor's lock is still the lock of this directory, or the directory was wiped under it."""

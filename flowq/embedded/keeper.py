@@ -148,8 +148,10 @@ class Keeper:
         self._control.close()
         if self._order.is_ephemeral:
             shutil.rmtree(self._data, ignore_errors=True)
-        if Path(self._endpoint.runtime).parent != self._place.path:
+        if self._order.is_ephemeral or Path(self._endpoint.runtime).parent != self._place.path:
             shutil.rmtree(self._endpoint.runtime, ignore_errors=True)
+        if self._order.is_ephemeral:
+            self._place.remove_without_data()
 
     def _stop_wiped(self) -> None:
         # At once: nothing more may be acknowledged into files that have no names. And nothing is tidied up: whatever has

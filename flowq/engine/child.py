@@ -30,8 +30,9 @@ from flowq.engine.parent_link import Note, ParentLink, Ready, Retire
 from flowq.engine.pulse import Pulse
 from flowq.engine.room import WorkerRoom
 from flowq.engine.scheduler import SCHEDULE_SECONDS, Scheduler, makers_of
+from flowq.engine.serving import labels_of, limited_queues, own_queues, routes_of
 from flowq.engine.stage_threads import STRAYS_MAX
-from flowq.engine.worker import host_slots, labels_of, limited_queues, routes_of
+from flowq.engine.worker import host_slots
 from flowq.errors import FlowqError
 from flowq.model.outcome import Claim
 from flowq.pipeline.stage import AnyStage
@@ -69,8 +70,9 @@ class Child:
         routes, suspects = self._routes()
         names = tuple(name for routed in (routes, suspects) for names in routed.values() for name in names)
         alone = any(stage.options.isolation == "process" for stage in self._stages.values())
+        own = own_queues(self._stages.values())
         return Known(
-            tuple({**routes, **suspects}), labels_of(self._stages), tuple(dict.fromkeys(names)), alone, tuple(self._makers)
+            tuple({**routes, **suspects}), labels_of(self._stages), tuple(dict.fromkeys(names)), alone, tuple(self._makers), own
         )
 
     async def work(self) -> None:
@@ -198,7 +200,7 @@ def _live(link: ParentLink) -> None:
     try:
         child = Child(link, options, load_stages(options.modules), load_pipelines(options.modules))
     except FlowqError as error:
-        link.say(Note("refused", msgspec.to_builtins((error.code, error.problem, error.remedy))))
+        link.say(Note("refused", msgspec.to_builtins((error.problem, error.remedy))))
         return
     link.say(Note("known", msgspec.to_builtins(child.known)))
     _run(_work_and_leave(child, link))

@@ -53,6 +53,7 @@ class Known(msgspec.Struct, frozen=True):
         routes: the routes it asks for.
         has_isolated: whether some of the stages want a process of their own.
         pipelines: the pipelines whose schedules it fires.
+        own_queues: the queues that the stages are on where no call moves them.
     """
 
     queues: tuple[str, ...]
@@ -60,3 +61,4 @@ class Known(msgspec.Struct, frozen=True):
     routes: tuple[str, ...]
     has_isolated: bool
     pipelines: tuple[str, ...] = ()
+    own_queues: tuple[str, ...] = ()

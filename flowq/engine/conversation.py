@@ -18,6 +18,7 @@ from typing import Protocol
 import msgspec
 
 from flowq.engine.context import StageContext
+from flowq.engine.listener import Listener
 from flowq.engine.notes import Notes
 from flowq.engine.policy import failed_for_good
 from flowq.errors import CorruptState
@@ -50,26 +51,6 @@ class Room(Protocol):
 
     def leave(self, partition: str) -> None:
         """It does not wait for room any more: others need not wait for its turn."""
-        ...
-
-
-class Listener(Protocol):
-    """Who runs what the conversation claims."""
-
-    def start(self, claim: Claim) -> None:
-        """Runs the stage."""
-        ...
-
-    def cancel(self, flow_id: str, index: int, fence: int) -> None:
-        """Ends a stage that runs here and whose flow was cancelled."""
-        ...
-
-    def close(self, flow_id: str, stages: int = 0) -> None:
-        """Ends what else runs of a flow that has failed at once, or ran out of time; `stages`: how many it has, 0: not known."""
-        ...
-
-    def refused(self, outcome: Outcome, word: str, holder: str) -> None:
-        """An outcome was not accepted: another run holds the stage."""
         ...
 
 
@@ -109,6 +90,8 @@ class Conversation:
         self._claims_on = True
         self._is_over = False
         self._in_flight = 0
+        self._claims_are_in = asyncio.Event()
+        self._claims_are_in.set()
         self._wakes = 0
         # How many outcomes at the front were part of a call that met damaged data; and when to claim again after one did.
         self._doubtful = 0
@@ -149,6 +132,10 @@ class Conversation:
         """Only reports from now on."""
         self._claims_on = False
         self._stirred.set()
+
+    async def until_claims_are_in(self) -> None:
+        """Waits for the calls under way that may bring claims."""
+        await self._claims_are_in.wait()
 
     def end(self) -> None:
         """Ends when all that was reported has been sent."""
@@ -213,6 +200,7 @@ class Conversation:
         capacity, wants = self._room.take(BATCH, self._tag) if may_claim else (0, [])
         line.seq += 1
         self._in_flight += 1
+        self._claims_are_in.clear()
         wakes = self._wakes
         answer: Exchanged | None = None
         try:
@@ -230,6 +218,7 @@ class Conversation:
             self._room.give_back(capacity, wants, answer.claims if answer else [])
             if self._in_flight == 0:
                 self._stirred.set()
+                self._claims_are_in.set()
         if answer is None:
             self._on_expired()
             return False
@@ -291,7 +280,10 @@ class Conversation:
         for flow_id in answer.late:
             self._listener.close(flow_id)
         for claim in answer.claims:
-            self._listener.start(claim)
+            if self._is_over:  # it came after the time in which what runs may end
+                self.report(Release(*claim.run))
+            else:
+                self._listener.start(claim)
         self._idle_until = 0.0
         if is_idle:
             until_due = (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else _POLL_SECONDS

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection
 
 from flowq.artifacts.keys import FolderId
@@ -24,6 +25,8 @@ log = logging.getLogger("flowq.engine")
 
 # Rules of pipelines are looked after at every tenth pass only: whatever they keep is counted then.
 _PASSES_PER_COUNT = 10
+# For how long way is made for suspects the first time, and how much longer the time is from one such time to the next.
+_WAY_SECONDS, _WAY_EVERY = 10.0, 6
 
 
 async def rescue(
@@ -59,16 +62,37 @@ class Rescuer:
 class WayMaker:
     """Lets a busy process make way for suspects, which run only where nothing else does.
 
-    `flowq worker` has a child for them; an embedded worker has nobody but itself.
+    `flowq worker` has a child for them; an embedded worker has nobody but itself. So that a suspect does not shut it for as long
+    as its longest stage runs, way is made for a sixth of the time only, each time twice as long as before.
+
+    Args:
+        views: where suspects are seen.
+        room: the process's.
+        clock: gives seconds.
     """
 
-    def __init__(self, views: Views, room: WorkerRoom) -> None:
+    def __init__(self, views: Views, room: WorkerRoom, clock: Callable[[], float] = time.monotonic) -> None:
         self._views = views
         self._room = room
+        self._clock = clock
+        self._began_at: float | None = None
+        self._seconds = _WAY_SECONDS
 
     async def run_once(self) -> None:
         """One look at the lanes of suspects: where one waits, or waits no longer because somebody else has taken it."""
-        self._room.make_way(await self._views.waiting(self._room.suspect_routes))
+        waiting = await self._views.waiting(self._room.suspect_routes)
+        self._room.make_way(waiting if self._is_time(bool(waiting)) else ())
+
+    def _is_time(self, is_needed: bool) -> bool:
+        if not is_needed:
+            self._began_at, self._seconds = None, _WAY_SECONDS
+            return False
+        now = self._clock()
+        if self._began_at is None:
+            self._began_at = now
+        elif now >= self._began_at + _WAY_EVERY * self._seconds:
+            self._began_at, self._seconds = now, 2 * self._seconds
+        return now < self._began_at + self._seconds
 
 
 class Closer:
@@ -80,12 +104,12 @@ class Closer:
 
     async def run_once(self) -> None:
         """One pass over the flows that are being cancelled."""
-        for flow_id, cursor in await self._views.closing():
+        for flow_id in await self._views.closing():
             try:
                 stages = (await self._views.header(flow_id)).stages
             except FlowNotFound:
                 stages = 0  # deleted by hand: the store then forgets that it was to be cancelled
-            await self._store.cancel(flow_id, "", stages, cursor)
+            await self._store.finish_closing(flow_id, stages)
 
 
 class Pruner:

@@ -11,7 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from flowq.engine.backend import Backend
 from flowq.engine.flow_logs import FlowLogs
-from flowq.engine.overrides import overridden
+from flowq.engine.overrides import checked_overrides, overridden, refuse_unused
 from flowq.engine.pausing import PausableFlow
 from flowq.engine.results import read_result
 from flowq.errors import (
@@ -112,7 +112,8 @@ class FlowHandle(PausableFlow, FlowLogs, Generic[R]):
 
         Raises:
             FlowNotFound: it does not exist (any more).
-            InvalidValue: no event has the number `after`.
+            InvalidValue: `after` is no whole number from 0 on.
+            ServerError: the server can't be used.
         """
         if type(after) is not int or after < 0:
             raise InvalidValue("after", after, "the number of an event, or 0")
@@ -173,9 +174,11 @@ class FlowHandle(PausableFlow, FlowLogs, Generic[R]):
         Raises:
             FlowNotFound: it does not exist (any more).
             StageNotFound: no stage is called so.
-            InvalidValue: no such stage has this argument, or it is a child's result; or the value does not fit.
+            InvalidValue: no such stage has this argument, or it is a child's result; the value does not fit; or nothing
+                runs again that `overrides` could be for.
             ValueNotStorable, ValueTooLarge: the value can't be stored.
         """
+        changes = checked_overrides(overrides)
         plan = await self._plan()
         # The store refuses when the flow has changed since the snapshot, say because somebody else retries it.
         while await self._state() in ("failed", "cancelled", "completed"):
@@ -183,11 +186,12 @@ class FlowHandle(PausableFlow, FlowLogs, Generic[R]):
             wanted = [] if from_stage is None else _indexes(snapshot, from_stage)
             chosen = wanted + [index for index, stage in enumerate(snapshot.graph) if stage.state in ("failed", "cancelled")]
             if not chosen:
-                return 0
-            literals = await overridden(self._backend.store, self.id, plan, wanted or chosen, overrides or {})
+                break
+            literals = await overridden(self._backend.store, self.id, plan, wanted or chosen, changes)
             again = restart(plan, [stage.state for stage in snapshot.graph], chosen)
             if await self._backend.store.retry(self.id, snapshot.seq, again_of(plan, again, literals)):
                 return sum(snapshot.graph[stage.index].state != "blocked" for stage in again.stages)
+        refuse_unused(changes)
         return 0
 
     async def artifact(self, stage: str, name: str | None = None) -> Artifact:

@@ -150,6 +150,8 @@ class Holder:
             conversation.stop_claiming()
         try:
             async with asyncio.timeout(seconds):
+                for conversation in self._conversations.values():
+                    await conversation.until_claims_are_in()
                 await self._ended.wait()
         except TimeoutError:
             for run in list(self._running.values()):
@@ -222,7 +224,7 @@ class Holder:
 
     async def _close(self, flow_id: str, stages: int) -> None:
         with contextlib.suppress(FlowqError):
-            await self._store.cancel(flow_id, "", stages or (await Views(self._store).header(flow_id)).stages)
+            await self._store.finish_closing(flow_id, stages or (await Views(self._store).header(flow_id)).stages)
 
     def _leave(self, key: _RunKey) -> None:
         run = self._running.pop(key, None)

@@ -209,7 +209,7 @@ class ManyFlows(ABC):
             StageNameTaken, DefinitionError, InvalidValue: as for `Worker`.
         """
         from flowq.engine.release_check import check_release
-        from flowq.engine.worker import served_stages
+        from flowq.engine.serving import served_stages
 
         return await check_release(self._while_open().backend.store, served_stages(pipelines, stages).values(), queues)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from flowq.errors import ModuleNotLoaded
+from flowq.errors import FlowqError, ModuleNotLoaded
 from flowq.pipeline import Pipeline, Stage
 from flowq.pipeline.lines import line_of
 from flowq.pipeline.registry import all_stages
@@ -27,6 +27,7 @@ def load_module(target: str) -> ModuleType:
 
     Raises:
         ModuleNotLoaded: it does not exist, or its own code failed; names the line.
+        FlowqError: what flowq refused in it; its problem names the line.
     """
     path = Path(target)
     try:
@@ -38,6 +39,9 @@ def load_module(target: str) -> ModuleType:
             sys.path.insert(0, str(Path.cwd()))
         return importlib.import_module(target)
     except ModuleNotLoaded:
+        raise
+    except FlowqError as error:
+        error.problem = f"{error.problem} ({line_of(error, error.__traceback__)})"
         raise
     except ModuleNotFoundError as error:
         if error.name and (target == error.name or target.startswith(error.name + ".")):

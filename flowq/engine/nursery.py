@@ -28,7 +28,6 @@ log = logging.getLogger("flowq.engine")
 _BLOCKED_SECONDS = 5.0
 _RESTART_SECONDS_MAX = 10.0
 _LIVED_SECONDS = 5.0
-_OF_MODULES = ("module_not_loaded", "stage_name_taken", "definition_error")
 
 
 class Nurse:
@@ -165,10 +164,16 @@ class Nurse:
         pulse.close()
         if ended.exit_code != 0 and not self._told_to_drain.is_set() and self._refused is None:
             log.warning("child %s (pid %d) was lost: %s", self._template.name, ended.pid, cause)
+        await self._take_back(holder, cause, overdue)
+
+    async def _take_back(self, holder: str, cause: str, overdue: bytes) -> None:
         try:
             # The culprit is known, or was over already and only would not go: nobody else is to blame.
             if self._is_overdue and (not overdue or await time_out(self._store, holder, overdue)):
                 self._is_expected = True
+        except (FlowqError, OSError) as error:
+            log.warning("that a stage of child %s timed out could not be reported: %s", self._template.name, error)
+        try:
             await rescue(self._store, holder, cause, is_crash=not self._is_expected)
         except (FlowqError, OSError) as error:  # the rescuers find them when the lease is over
             log.warning("the stages of child %s could not be rescued: %s", self._template.name, error)
@@ -213,14 +218,9 @@ class Nurse:
         if isinstance(message, Note) and message.topic == "known":
             told.put_nowait(msgspec.convert(message.body, Known))
         elif isinstance(message, Note) and message.topic == "refused":
-            code, problem, remedy = message.body
-            self._refused = _as_error(code, problem, remedy)
+            problem, remedy = message.body
+            self._refused = ModuleNotLoaded(problem, remedy)  # whatever the child met, it met it in the modules
         elif isinstance(message, Retire):
             self._is_expected = True
             with contextlib.suppress(Exception):
                 log.warning("child %s begins again: %s", self._template.name, message.reason)
-
-
-def _as_error(code: str, problem: str, remedy: str) -> FlowqError:
-    """The error that the child had, of a class that gives the same exit code."""
-    return ModuleNotLoaded(problem, remedy) if code in _OF_MODULES else FlowqError(problem, remedy)

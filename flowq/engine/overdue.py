@@ -12,6 +12,7 @@ import msgspec
 
 from flowq.engine.executor import after_run_error
 from flowq.engine.stage_clock import out_of_time
+from flowq.errors import CorruptState
 from flowq.model.outcome import Claim
 from flowq.store.store import Store
 
@@ -39,11 +40,19 @@ async def time_out(store: Store, holder: str, description: bytes) -> bool:
 
     Returns:
         Whether it was reported; False: it can't be told what to report.
+
+    Raises:
+        ServerError: the server can't be used.
     """
     try:
         claim, has_stalled = msgspec.msgpack.decode(description, type=tuple[Claim, bool])
-    except msgspec.DecodeError:
+        return await _reported(store, holder, claim, has_stalled=has_stalled)
+    # Rubbish may be no msgpack, or nested without end, or name a plan or a stage that there is not.
+    except (CorruptState, ValueError, LookupError, RecursionError):
         return False
+
+
+async def _reported(store: Store, holder: str, claim: Claim, *, has_stalled: bool) -> bool:
     plan = await store.plan(claim.flow_id, claim.plan)
     await plan.load(claim.index)
     stage = plan.stage(claim.index)

@@ -27,7 +27,7 @@ import msgspec
 
 from flowq.engine.process_groups import group_guard, has_exited, kill_group
 from flowq.engine.program_output import LineSplitter, Tail
-from flowq.errors import ProgramFailed, ProgramNotStarted, ProgramStalled, ProgramStopped, ProgramTimedOut, shown
+from flowq.errors import InvalidValue, ProgramFailed, ProgramNotStarted, ProgramStalled, ProgramStopped, ProgramTimedOut, shown
 
 STDOUT_TAIL_BYTES = 65_536
 STDERR_TAIL_BYTES = 8_192
@@ -88,12 +88,13 @@ def run_program(argv: Sequence[str | os.PathLike[str]], **options: Unpack[Progra
     When it ends, what it left running in its process group is killed.
 
     Raises:
-        ProgramNotStarted: it is missing or not executable.
+        InvalidValue, ProgramNotStarted: the command is one text, no list; the program is missing or not executable.
         ProgramFailed: its exit code was not 0; carries the end of its stderr.
         ProgramStalled, ProgramTimedOut, ProgramStopped: it was stopped for that reason, with all its group.
     """
-    command = [os.fspath(part) for part in argv]
-    return _Run(command, options).to_its_end()
+    if isinstance(argv, str | bytes | os.PathLike):
+        raise InvalidValue("the program to run", argv, "a list such as ['ls', '-l']: no shell takes it apart")
+    return _Run([os.fspath(part) for part in argv], options).to_its_end()
 
 
 async def run_program_async(argv: Sequence[str | os.PathLike[str]], **options: Unpack[ProgramOptions]) -> CompletedProgram:
@@ -261,8 +262,7 @@ class _Run:
         self._announce(process.pid, alive=False)
 
     def _announce(self, pgid: int, *, alive: bool) -> None:
-        on_group = self._options.get("on_group")
-        if on_group is not None:
+        if (on_group := self._options.get("on_group")) is not None:
             on_group(pgid, alive)
 
 

@@ -21,6 +21,7 @@ from flowq.engine.every import run_every
 from flowq.engine.health import Health
 from flowq.engine.lease import LEASE_MS, RENEWALS_PER_LEASE, SAFE_SHARE
 from flowq.engine.nursery import Nurse
+from flowq.engine.serving import announce
 from flowq.engine.worker import background_duties, default_name
 from flowq.errors import FlowqError
 from flowq.settings import Settings
@@ -141,6 +142,8 @@ class Supervisor:
         # One that runs single stages is always there, warm, for the suspects of the others.
         first = self._hire(f"{self._name}.a0", is_alone=True)
         known = await first.known()
+        if known is not None:
+            announce(self._name, known.stages, known.queues, known.own_queues)
         if known is not None and known.has_isolated:
             for number in range(1, self._options.alone):
                 self._hire(f"{self._name}.a{number}", is_alone=True)

@@ -19,13 +19,13 @@ from flowq.engine.lease import LEASE_MS, LeaseKeeper
 from flowq.engine.removal import Remover
 from flowq.engine.room import WorkerRoom
 from flowq.engine.scheduler import SCHEDULE_SECONDS, Makers, Scheduler, makers_of
+from flowq.engine.serving import announce, labels_of, limited_queues, listed, own_queues, routes_of, served_stages
 from flowq.engine.slots import SLOTS_MAX, QueueSlots
-from flowq.errors import DefinitionError, FlowqError, InvalidValue, StageNameTaken
+from flowq.errors import FlowqError, InvalidValue
 from flowq.model.duration import Duration, to_ms
 from flowq.model.names import check_name
 from flowq.model.setting_values import CONCURRENCY_MAX
 from flowq.pipeline import Pipeline, Stage
-from flowq.pipeline.stage import AnyStage
 from flowq.settings import Settings
 from flowq.store.ending import end
 from flowq.store.views import Views
@@ -41,6 +41,7 @@ _CLOSE_SECONDS = 5.0
 _MAKE_WAY_SECONDS = 3.0
 _PRUNE_SECONDS = 60.0
 _SWEEP_SECONDS = 600.0
+# More stages than these are counted, not named.
 
 
 class Worker:
@@ -94,10 +95,10 @@ class Worker:
             worker=base.worker,
             keep=base.keep,
         )
-        if isinstance(concurrency, bool) or not 1 <= concurrency <= CONCURRENCY_MAX:
+        if type(cast("object", concurrency)) is not int or not 1 <= concurrency <= CONCURRENCY_MAX:
             raise InvalidValue("concurrency", concurrency, f"a whole number from 1 to {CONCURRENCY_MAX:,}")
         self._concurrency = concurrency
-        pipelines, stages = list(pipelines), list(stages)
+        pipelines, stages = listed("pipelines", pipelines, Pipeline), listed("stages", stages, Stage)
         self._stages = served_stages(pipelines, stages)
         self._makers = makers_of(pipelines, self._stages.values())
         if queues is not None and not isinstance(cast("object", queues), Mapping):
@@ -109,7 +110,7 @@ class Worker:
         self._queues = queues
         self._lease_ms = to_ms(lease, "lease", least_ms=LEASE_MS_MIN)
         self._drain_seconds = to_ms(drain_timeout, "drain_timeout") / 1000
-        self._name = name or default_name()
+        self._name = check_name(name, "name") if name else default_name()
         self._stopping = asyncio.Event()
         self._backend: Backend | None = None
         self._holder: Holder | None = None
@@ -137,6 +138,7 @@ class Worker:
             for duty in background_duties(backend, over := asyncio.Event(), self._makers):
                 house.push_async_callback(end, asyncio.create_task(duty))
             house.callback(over.set)
+            announce(self._name, self._stages, routes_of(self._stages.values(), self._queues), own_queues(self._stages.values()))
             while not self._stopping.is_set():
                 await self._one_life(backend, slots)
 
@@ -205,44 +207,6 @@ class Worker:
         await rescue(store, holder_id, self._holder.lost_because or "its worker has stopped", is_crash=False)
 
 
-def served_stages(pipelines: Iterable[Pipeline[..., Any]], stages: Iterable[Stage[..., Any]]) -> dict[str, AnyStage]:
-    """The stages of pipelines, and single ones, by name; those whose code is elsewhere are left out.
-
-    Raises:
-        StageNameTaken: two of them have one name.
-        DefinitionError: there is none.
-    """
-    pipelines, stages = list(pipelines), list(stages)
-    served: dict[str, AnyStage] = {}
-    for given, kind in ((pipelines, Pipeline), (stages, Stage)):
-        for one in cast("list[object]", given):
-            if not isinstance(one, kind):
-                raise InvalidValue(f"{kind.__name__.lower()}s", one, f"functions decorated with @{kind.__name__.lower()}")
-    for stage in (*(stage for pipeline in pipelines for stage in pipeline.stages()), *stages):
-        if stage.is_declared:
-            continue
-        known = served.setdefault(stage.name, stage)
-        if known.fn is not stage.fn:
-            raise StageNameTaken(stage.name, known.signature.where, stage.signature.where)
-    if not served:
-        raise DefinitionError("the worker has no stage to run", "give it pipelines=[…] or stages=[…] whose code is here")
-    return served
-
-
-def routes_of(stages: Iterable[AnyStage], queues: Mapping[str, int | None] | None) -> dict[str, list[str]]:
-    """Queue → the routes a worker serves: every stage on its own queue, or on each of `queues`, because a call may move it."""
-    routes: dict[str, list[str]] = {}
-    for stage in stages:
-        for queue in queues if queues else {stage.options.queue}:
-            routes.setdefault(queue, []).append(f"{queue}:{stage.label}")
-    return routes
-
-
-def labels_of(stages: Mapping[str, AnyStage]) -> tuple[str, ...]:
-    """The stages as a worker announces them, with their versions."""
-    return tuple(stage.label for stage in stages.values())
-
-
 def host_slots(namespace: str, queues: Mapping[str, int | None]) -> QueueSlots | None:
     """The slots of this host for the queues that have a limit; None if none has."""
     limits = {queue: count for queue, count in queues.items() if count is not None}
@@ -273,8 +237,3 @@ def background_duties(backend: Backend, over: asyncio.Event, makers: Makers | No
         sweeper = Sweeper(views, lambda: backend.storage)
         duties.append(run_every(_SWEEP_SECONDS, sweeper, stop=over, name="sweeping"))
     return duties
-
-
-def limited_queues(queues: Mapping[str, int | None] | None) -> list[str]:
-    """The queues that have a limit of their own."""
-    return [queue for queue, count in (queues or {}).items() if count is not None]

@@ -1,4 +1,4 @@
-"""Every exception that flowq raises, and the three a stage may raise to steer its own retry.
+"""Every exception that flowq raises, and the two a stage may raise to steer its own retry.
 
     FlowqError
     ├── InvalidValue              an argument, option, id, name, URL or setting is out of range

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 
-from flowq.errors import InvalidValue
+from flowq.errors import InvalidValue, masked
 
 # Braces would break the hash tag that keeps a flow's keys in one cluster slot; control characters, spaces and
 # backslashes break logs, shells and object keys. URLs are allowed, because people use them as ids.
 _FLOW_ID = re.compile(r"[A-Za-z0-9][!-\[\]-z|~]{0,255}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,127}")
+# file:///directory and file:/directory are the same place; file://host/ is another machine's.
+_LOCATION = re.compile(r"s3://[A-Za-z0-9._\-]{3,63}(/.*)?|file:(//)?/(?!/).+")
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 
 
@@ -36,6 +38,13 @@ def check_namespace(value: object) -> str:
     if isinstance(value, str) and _NAMESPACE.fullmatch(value):
         return value
     raise InvalidValue("namespace", value, "1 to 64 letters, digits, '_', '-' or '.', beginning with a letter or digit")
+
+
+def check_location(value: str) -> str:
+    """Returns the location of artifacts, or raises InvalidValue for its form: whether it can be used is seen when it is."""
+    if _LOCATION.fullmatch(value):
+        return value
+    raise InvalidValue("artifacts", masked(value), "s3://bucket, s3://bucket/prefix or file:/a/directory")
 
 
 def worker_of(holder: str) -> str:

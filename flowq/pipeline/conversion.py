@@ -14,6 +14,8 @@ from flowq.pipeline.fields import is_union, plain, shown_type
 
 # How msgspec names the part that does not fit: "Expected `int`, got `str` - at `$.frames[0]`".
 _PLACE = re.compile(r" - at `\$\.?(.+)`$")
+# Says no more than the value and the declared type do.
+_PLAIN = re.compile(r"Expected `[^`]+`, got `[^`]+`")
 # A value of exactly one of these types can't be wrong inside, so it needs no conversion.
 _LEAVES = (str, int, float, bool, bytes, NoneType)
 # Fields of msgspec's descriptions of types that hold classes and values, not further descriptions.
@@ -31,7 +33,8 @@ def convert(value: Any, annotation: Any, field: str) -> Any:
         return convert_around_failures(value, annotation) if allows_failure(annotation) else msgspec.convert(value, annotation)
     except msgspec.ValidationError as error:
         reason = _PLACE.sub(r" at \1", str(error))
-        raise InvalidValue(field, value, f"{shown_type(annotation)} ({reason})") from None
+        expected = shown_type(annotation)
+        raise InvalidValue(field, value, expected if _PLAIN.fullmatch(reason) else f"{expected} ({reason})") from None
     except TypeError as error:
         raise DefinitionError(f"{field} has type {shown_type(annotation)}, which can't be decoded: {error}") from None
 

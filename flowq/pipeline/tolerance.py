@@ -40,9 +40,11 @@ def succeeded(results: Iterable[T], /) -> list[T]:
     Raises:
         InvalidValue: one of them is no stage's result.
     """
-    if current_trace.get() is None:
-        return list(results)
+    if not isinstance(cast("object", results), Iterable):
+        raise InvalidValue("succeeded(…)", results, "a list of results of stages")
     listed = list(results)
+    if current_trace.get() is None:
+        return listed
     for result in listed:
         if type(result) is not Promise:
             raise InvalidValue("succeeded(…)", result, "a list of results of stages")

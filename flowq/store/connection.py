@@ -235,6 +235,8 @@ def checked_url(url: str) -> str:
 
 def typed(url: str, error: Exception) -> FlowqError:
     """The error of flowq for an error of the client library. ServerUnreachable means: asking again may help."""
+    if isinstance(error, refused.ConnectionError) and isinstance(error.__cause__, refused.ResponseError):
+        return typed(url, error.__cause__)  # what the server refused while the connection was set up
     text = str(error)
     if isinstance(error, refused.AuthenticationError) or any(word in text.lower() for word in _OF_LOGIN):
         return ServerRefusedLogin(url)

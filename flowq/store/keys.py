@@ -57,7 +57,6 @@ PERMANENT: Final[dict[str, str]] = {
     PLAN: "one per definition, counted by its flows, deleted with the last",
     LANES: "one per queue and stage with ready stages; deleted when empty",
     LANE: "ready stages; deleted when empty",
-    PARKED: "one per queue and stage: idle processes, at most one entry each",
     RUNNING: "one per process that holds stages; deleted with the process",
     DUE: "stages and flows that wait for a time, and deadlines",
     HOLDERS: "live processes and their leases",

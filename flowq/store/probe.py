@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from flowq.errors import FlowqError, NotARedisServer, ServerEvicts, ServerForbids, ServerIsReplica, ServerTooOld, masked
+from flowq.errors import NotARedisServer, ServerEvicts, ServerForbids, ServerIsReplica, ServerTooOld, masked
 from flowq.store.connection import Connection
 
 OLDEST_REDIS = (7, 0)
@@ -95,10 +95,8 @@ async def refuse_unfit(connection: Connection) -> ServerInfo:
 async def _fsync(connection: Connection) -> str:
     try:
         answer = await connection.command("CONFIG", "GET", "appendfsync")
-    except FlowqError as error:
-        if isinstance(error, ServerForbids):
-            return ""
-        raise
+    except (ServerForbids, NotARedisServer):  # the latter: hosted servers may have no such command; INFO told what they are
+        return ""
     found = {_text(name): _text(value) for name, value in answer.items()} if isinstance(answer, dict) else {}  # pyright: ignore
     if not found and isinstance(answer, list) and len(answer) == 2:  # pyright: ignore[reportUnknownArgumentType]
         return _text(answer[1])  # pyright: ignore[reportUnknownArgumentType]

@@ -240,18 +240,23 @@ class Store:
 
     # ── steering ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def cancel(self, flow_id: str, reason: str, stages: int, cursor: int = 0) -> str:
+    async def cancel(self, flow_id: str, reason: str, stages: int) -> str:
         """Cancels a flow; returns `cancelled`, `unknown`, or the status letter of a flow that had ended."""
-        tag = self.keys.tag_of(flow_id)
+        return await self._close(flow_id, reason, secrets.token_hex(8), stages)
+
+    async def finish_closing(self, flow_id: str, stages: int) -> str:
+        """Finishes what `cancel`, or a failure that ends its flow at once, began; nothing if it is finished."""
+        return await self._close(flow_id, "", "", stages)
+
+    async def _close(self, flow_id: str, reason: str, nonce: str, stages: int) -> str:
         if digest := await self.connection.command("HGET", self.keys.flow(flow_id), "p"):  # its plan may say how long it is kept
             with contextlib.suppress(CorruptState):
                 await self.plan(flow_id, digest.decode())
-        retention = _pack(self._own_retentions.beside(self.retention))
+        tag, retention = self.keys.tag_of(flow_id), _pack(self._own_retentions.beside(self.retention))
         while True:
-            answer = await self.connection.run("cancel", tag, flow_id, reason, cursor, stages, retention)
+            answer = await self.connection.run("cancel", tag, flow_id, reason, nonce, stages, retention)
             if answer[0] != b"closing":
                 return (answer[1] if answer[0] == b"ended" else answer[0]).decode()
-            cursor = answer[1]
 
     async def retry(self, flow_id: str, seq: int, again: Again) -> bool:
         """Makes stages of an ended flow ready again; False: somebody else has changed the flow since `seq`.

@@ -41,6 +41,20 @@ record_decoder = msgspec.msgpack.Decoder(Record)
 info_decoder = msgspec.msgpack.Decoder(HolderInfo)
 
 
+class Outlived(msgspec.Struct, frozen=True):
+    """Ended flows whose retention is over.
+
+    Attributes:
+        before_ms: those that ended earlier.
+        flows: the plan digest and id of each, in one word.
+        hour: in place of them: all that completed in this hour since 1970.
+    """
+
+    before_ms: int
+    flows: list[bytes] = []
+    hour: int | str = ""
+
+
 class Views:
     """Questions about many flows, and about workers."""
 
@@ -153,11 +167,11 @@ class Views:
         counts = await self._connection.commands(*(("ZCARD", tag + DUE) for tag in self._store.partitions))
         return sum(counts)
 
-    async def closing(self) -> list[tuple[str, int]]:
-        """Flows whose cancellation is under way, with the stage it has come to."""
-        found: list[tuple[str, int]] = []
+    async def closing(self) -> list[str]:
+        """Flows whose cancellation is under way."""
+        found: list[str] = []
         for tag in self._store.partitions:
-            found += pairs(await self._connection.command("ZRANGE", tag + CLOSING, 0, _PAGE - 1, "WITHSCORES"))
+            found += [member.decode() for member in await self._connection.command("ZRANGE", tag + CLOSING, 0, _PAGE - 1)]
         return found
 
     async def trim_events(self) -> None:
@@ -176,17 +190,17 @@ class Views:
         lanes = await self._connection.commands(*(("ZRANGE", tag + LANES + route, 0, -1) for route in routes))
         for route, priorities in zip(routes, lanes, strict=True):
             for priority in priorities:
-                lane, end = f"{tag}{LANE}{route}:{priority.decode()}", -1
+                lane, end = f"{tag}{LANE}{route}:{priority.decode('utf-8', 'replace')}", -1
                 # From its end, where nobody takes entries off between two pages.
                 while page := await self._connection.command("LRANGE", lane, end - _PAGE + 1, end):
                     for entry in page:
-                        if await self._is_ready(tag, entry.decode("utf-8", "replace")):
+                        if await self._is_ready(tag, route, entry.decode("utf-8", "replace")):
                             return True
                     end -= _PAGE
         return False
 
-    async def _is_ready(self, tag: str, entry: str) -> bool:
-        """Whether a claim would take this entry of a lane (scripts/claim.lua); of a range, whether the flow is open."""
+    async def _is_ready(self, tag: str, route: str, entry: str) -> bool:
+        """Whether a claim would take this entry of a route's lane (scripts/claim.lua); of a range, whether the flow is open."""
         parts = _ENTRY.fullmatch(entry)
         if parts is None:
             return False
@@ -195,11 +209,12 @@ class Views:
             head_data, record_data = await self._connection.command("HMGET", tag + FLOW + flow_id, "m", index)
             head = head_decoder.decode(head_data or b"")
             record = record_decoder.decode(record_data) if record_data else None
-        except (CorruptState, msgspec.DecodeError):
+        except (CorruptState, ValueError):  # no msgpack, or texts that are none
             return False
-        is_open = head.status in ("r", "x") and (created_at is None or int(created_at) == head.created_at)
+        is_open = head.status in ("r", "x") and created_at in (None, str(head.created_at))
         is_first = record is None and created_at is not None
-        return is_open and (bool(is_range) or is_first or (record is not None and record.state == "r"))
+        is_ready = record is not None and (record.state, record.route) == ("r", route)
+        return is_open and (bool(is_range) or is_first or is_ready)
 
     async def _is_needed(self, folder: Any) -> bool:
         key = self._store.keys.flow(folder.flow_id)

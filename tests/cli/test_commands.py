@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flowq.cli.parser import parse
 from tests.cli.conftest import FLOWS
 from tests.cli.gate import Gate
 from tests.cli.terminal import ROOT, Ran, Terminal, environment, flowq, in_terminal
@@ -98,6 +99,10 @@ def test_the_same_id_and_inputs_give_the_same_flow_and_others_a_conflict(run: Ru
         (["result", "finished", "--timeout", "never"], 2, "--timeout"),
         (["worker", FLOWS, "-c", "0"], 2, "concurrency"),
         (["worker", FLOWS, "-q", "gpu:none"], 2, "gpu"),
+        (["worker", FLOWS, "--name", "two words"], 2, "--name is 'two words'"),
+        (["worker", FLOWS, "-o", "json"], 2, "output format 'json'"),
+        (["list", "--artifacts", "gs://bucket"], 2, "artifacts is 'gs://bucket'"),
+        (["-n", "dev", "lst"], 2, "unknown command 'lst'\n  → did you mean 'list'?"),
         (["worker", "no_such_module"], 2, "no_such_module"),
         (["dev", "no_such_file.py"], 2, "there is no file no_such_file.py"),
         (["dev", "no_such_module"], 2, "there is no module 'no_such_module'"),
@@ -221,6 +226,27 @@ def test_a_completed_flow_runs_again_from_a_stage_with_other_arguments(run: Run)
 def test_a_retry_that_makes_no_sense_is_refused(run: Run, finished: str, words: list[str], code: int, message: str) -> None:
     refused = run("retry", finished, *words)
     assert (refused.code, message in refused.err) == (code, True), refused
+
+
+def test_text_stays_text_in_a_retry_and_each_run_has_its_result(server: Mapping[str, str], run: Run) -> None:
+    run("submit", f"{FLOWS}:measure", "-i", "text=hello", "--id", "years", "--wait")
+    # A process of its own, which does not know the code.
+    assert flowq("retry", "years", "--from", "measure", "--set", "text=2024", "--yes", env=server).code == 0
+    assert (run("result", "years").out, run("result", "years", "--run", "1").out) == ("4\n", "5\n")
+    assert run("retry", "years", "--from", "measure", "--set", "text=null", "--set", "times=2").code == 0
+    assert run("result", "years").out == "8\n"
+    assert run("result", "years", "--run", "7").code == 2
+
+
+def test_where_the_code_is_not_known_a_retry_changes_no_kind_of_value(server: Mapping[str, str], run: Run, finished: str) -> None:
+    for value, code in (("many", 2), ("[1]", 2), ("true", 2)):
+        refused = flowq("retry", finished, "--from", "measure", "--set", f"times={value}", env=server)
+        assert (refused.code, "expected a number, as it is stored" in refused.err) == (code, True), refused
+
+
+def test_arguments_that_no_stage_could_have_are_refused(run: Run, finished: str) -> None:
+    refused = run("retry", finished, "--set", "times=2")
+    assert (refused.code, "--from" in refused.err) == (2, True)
 
 
 def test_inspect_takes_a_unique_beginning(run: Run, finished: str) -> None:
@@ -366,6 +392,7 @@ def test_without_a_terminal_a_guessed_id_changes_nothing(run: Run, failed: str) 
 def test_doctor_finds_a_healthy_server_well_and_a_missing_one_not(run: Run) -> None:
     document = json.loads(run("doctor", "--json").out)
     assert {finding["level"] for finding in document["data"]} <= {"ok", "warn", "fail"}
+    assert run("doctor").code == 1, "the server of the tests keeps no append-only file"
     ran = run("doctor", env={"FLOWQ_URL": "redis://127.0.0.1:1"})
     assert ran.code == 1
     assert "does not answer" in ran.out
@@ -387,6 +414,12 @@ def test_config_tells_where_values_came_from(run: Run) -> None:
     assert settings["url"] == {"value": "redis://me:***@h:1", "source": "flag"}
     assert settings["namespace"]["source"] == "FLOWQ_NAMESPACE"
     assert "FLOWQ_NAMSPACE" in ran.err
+
+
+@pytest.mark.parametrize("words", [["-n", "dev"], ["--namespace", "retry"], ["--artifacts=file:/x", "-u", "list"]])
+def test_the_value_of_an_option_may_be_called_like_a_command(words: list[str]) -> None:
+    parsed = parse([*words, "list", "--limit", "7"])
+    assert (parsed.command, parsed.limit) == ("list", 7)
 
 
 def test_options_work_before_and_behind_the_command(run: Run, finished: str) -> None:

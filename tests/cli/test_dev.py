@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shlex
 import signal
 from pathlib import Path
 
@@ -102,6 +103,20 @@ def test_dev_serves_the_namespace_it_was_given(project: Path) -> None:
     with Terminal(["dev", "--ephemeral", "--no-reload", "-n", "other"], env=ENV, cwd=project, width=120) as terminal:
         terminal.until("was submitted")
         assert flowq("watch", "latest", "-n", "other", env=ENV, cwd=project).code == 0
+
+
+def test_the_commands_that_dev_tells_to_try_find_its_servers_wherever_they_are(project: Path) -> None:
+    words = ["dev", "greetings.py", "--ephemeral", "--no-reload", "--data-dir", "else where", "-n", "other"]
+    elsewhere = {**ENV, "FLOWQ_URL": "redis://127.0.0.1:1"}
+    for env, namespace in ((ENV, "other"), (elsewhere, "other")):
+        with Terminal(words, env=env, cwd=project, width=200) as terminal:
+            terminal.until("Ctrl-C stops all of this")
+            line = next(line for line in terminal.out.splitlines() if line.startswith("try "))
+            told = shlex.split(line.removeprefix("try").replace("PIPELINE", "greeting").replace("key=value", "name=you"))
+            assert told[:5] == ["flowq", "-u", f"embedded:{project}/else where", "-n", namespace]
+            assert flowq(*told[1:], env=env, cwd=project).code == 0
+            terminal.press("\x03")
+            assert terminal.end().code == 0
 
 
 def test_a_second_ctrl_c_does_not_wait_for_running_stages(project: Path, gate: Gate) -> None:

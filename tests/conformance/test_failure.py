@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -328,6 +328,11 @@ async def test_what_can_not_be_retried_so_is_refused_before_anything_changes(pro
             await flow.retry(from_stage="cf_part", overrides={"factor": "much"})
         with pytest.raises(InvalidValue):
             await flow.retry(from_stage="cf_sum", overrides={"parts": [1]})
+        with pytest.raises(InvalidValue, match="nothing here has failed; name one with from_stage"):
+            await flow.retry(overrides={"factor": 2})
+        for overrides in ([1], "factor", {1: 2}):
+            with pytest.raises(InvalidValue, match="overrides"):
+                await flow.retry(from_stage="cf_part", overrides=overrides)  # type: ignore[arg-type]
         for run in (0, 1, 2, "1"):
             with pytest.raises(InvalidValue, match="run"):
                 await flow.result(run=run)  # type: ignore[arg-type]
@@ -372,3 +377,13 @@ def test_only_results_of_stages_can_be_tolerated() -> None:
 
 def test_outside_a_pipeline_both_are_transparent() -> None:
     assert (tolerate(3), succeeded([1, 2])) == (3, [1, 2])
+
+
+def test_what_is_no_list_of_results_is_refused() -> None:
+    @pipeline
+    def wrong() -> int:
+        return cf_sum(succeeded(cast("list[int]", 5)))
+
+    for call in (wrong, lambda: succeeded(cast("list[int]", 5))):
+        with pytest.raises(InvalidValue, match=r"succeeded\(…\) is 5"):
+            call()

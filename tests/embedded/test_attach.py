@@ -122,11 +122,27 @@ def test_ephemeral_data_are_elsewhere_and_gone_at_the_end(directory: Path) -> No
         assert attachment.artifacts == f"file:{data}/artifacts"
         with attach(directory, s3=False) as joined:
             assert joined.is_ephemeral
-    eventually(lambda: is_unlocked(directory))
+    eventually(lambda: not directory.exists())
     assert not data.exists()
 
-    with attach(directory, s3=False) as lasting, client_of(lasting.url) as client:
+    with attach(directory, s3=False, linger_seconds=LINGER_SECONDS) as lasting, client_of(lasting.url) as client:
         assert client.get("kept") is None
+        client.set("kept", "yes")
+    eventually(lambda: is_unlocked(directory))
+    with attach(directory, ephemeral=True, s3=False, linger_seconds=LINGER_SECONDS):
+        pass
+    eventually(lambda: is_unlocked(directory))
+    with attach(directory, s3=False) as lasting, client_of(lasting.url) as client:
+        assert client.get("kept") == "yes"
+
+
+def test_who_comes_while_an_ephemeral_keeper_ends_gets_one_of_its_own(directory: Path) -> None:
+    for _ in range(3):
+        with attach(directory, ephemeral=True, s3=False, linger_seconds=LINGER_SECONDS) as attachment:
+            with client_of(attachment.url) as client:
+                assert client.ping()
+            endpoint = directory / "endpoint.json"
+        eventually(lambda endpoint=endpoint: not endpoint.exists())
 
 
 def test_ephemeral_is_refused_while_lasting_data_are_served(directory: Path) -> None:

@@ -60,7 +60,8 @@ async def test_a_module_that_started_a_thread_before_it_failed_does_not_keep_the
     one = await raised(producer, written(tmp_path, ENDLESS_THREAD + "raise RuntimeError('no licence')"))
     refusal = await one.heard()
     assert isinstance(refusal, Note)
-    assert (refusal.topic, refusal.body[0]) == ("refused", "module_not_loaded")
+    assert refusal.topic == "refused"
+    assert "no licence" in refusal.body[0]
     assert (await one.exited()).reason == "ended with exit code 1"
 
 

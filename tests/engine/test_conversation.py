@@ -203,3 +203,44 @@ async def test_an_entry_that_is_none_is_passed_over(valkey_url: str, namespace: 
     await store.submit([("f1", one_stage())])
     assert (await (await Actor(store).begin()).claim_one()).flow_id == "f1"
     await store.close()
+
+
+async def test_who_stops_claiming_can_wait_for_what_was_asked_before(valkey_url: str, namespace: str) -> None:
+    """Else a worker that is told to stop would end while a claim is under way, and kill what it brings."""
+    store, idler = HeldStore(Connection(valkey_url, name="test"), namespace), Idler()
+    await store.open()
+    actor = await Actor(store).begin()
+    await store.submit([("f1", one_stage())])
+    room = WorkerRoom({"default": ["default:a"]}, 10)
+    conversation = Conversation(store, store.partitions[0], actor.id, room, idler, lambda: None)
+    async with asyncio.timeout(30):
+        holding = asyncio.create_task(conversation.hold())
+        await store.asked.wait()
+        conversation.stop_claiming()
+        waiting = asyncio.create_task(conversation.until_claims_are_in())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        store.let_on.set()
+        await waiting
+        assert (await idler.claimed.get()).flow_id == "f1"
+        conversation.end()
+        await holding
+    await store.close()
+
+
+async def test_what_is_claimed_after_the_end_is_given_back(valkey_url: str, namespace: str) -> None:
+    store, idler = HeldStore(Connection(valkey_url, name="test"), namespace), Idler()
+    await store.open()
+    actor = await Actor(store).begin()
+    await store.submit([("f1", one_stage())])
+    room = WorkerRoom({"default": ["default:a"]}, 10)
+    conversation = Conversation(store, store.partitions[0], actor.id, room, idler, lambda: None)
+    async with asyncio.timeout(30):
+        holding = asyncio.create_task(conversation.hold())
+        await store.asked.wait()
+        conversation.end()
+        store.let_on.set()
+        await holding
+    stage = (await snapshots(store).snapshot("f1")).stage("a")
+    assert (idler.claimed.empty(), stage.state, stage.attempt, stage.history[0].outcome) == (True, "ready", 0, "released")
+    await store.close()

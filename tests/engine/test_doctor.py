@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +72,13 @@ async def test_a_worker_and_a_storage_are_found(producer: FlowProducer) -> None:
         await (await producer.add(examined.flow())).result(30)
         findings = {finding.name: finding for finding in await examine(producer._open)}
     assert {findings[name].level for name in ("workers", "artifacts")} == {"ok"}
+
+
+@pytest.mark.parametrize("spelling", ['rename-command CONFIG ""', "user default on nopass ~* &* +@all -config"])
+async def test_a_server_that_tells_no_settings_can_be_used_and_is_said_so(
+    spelling: str, tmp_path: Path, anyio_backend: str
+) -> None:
+    (tmp_path / "hosted.conf").write_text(f"appendonly yes\n{spelling}\n")
+    with running_valkey({"include": str(tmp_path / "hosted.conf"), "dir": str(tmp_path), "appendonly": "yes"}) as url:
+        persistence = (await found(url))["persistence"]
+    assert (persistence.level, "not told" in persistence.problem) == ("warn", True)

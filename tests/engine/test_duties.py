@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -17,8 +19,8 @@ from flowq.store.store import Store
 from flowq.store.views import Views
 from tests.engine.processes import PATIENCE_SECONDS, running_python
 from tests.engine.work import outcome, until, working
-from tests.store.acting import Actor
-from tests.store.graphs import one_stage, wide
+from tests.store.acting import Actor, everything
+from tests.store.graphs import drawn, one_stage, wide
 from tests.store.test_leases import lease_ran_out, suspected_for_long
 
 pytestmark = pytest.mark.anyio
@@ -81,11 +83,28 @@ async def test_way_is_made_in_the_partitions_where_a_suspect_can_still_be_claime
     assert (taken, [want.routes for want in wants]) == (5, [("default:a",)])
 
 
+async def test_way_is_made_for_a_sixth_of_the_time_and_longer_each_time(producer: FlowProducer) -> None:
+    """Else one suspect would shut a worker for as long as its longest stage runs; or, never long enough, wait for ever."""
+    store = producer._open.store
+    actor = await Actor(store).begin()
+    await store.submit([("f1", one_stage()), ("f2", one_stage())])
+    await actor.claim(2)
+    await rescue(store, actor.id, "killed by SIGKILL")
+    room, now = WorkerRoom({"default": ["default:a"]}, 5), 1_000
+    way_maker = WayMaker(Views(store), room, lambda: now)
+    made: list[int] = []
+    for now in range(1_000, 1_240, 5):
+        await way_maker.run_once()
+        made += [] if room.admits("elsewhere") else [now - 1_000]
+        room.leave("elsewhere")
+    assert made == [0, 5, 60, 65, 70, 75, 180, 185, 190, 195, 200, 205, 210, 215]
+
+
 async def test_two_closers_at_once_end_a_flow_once(producer: FlowProducer) -> None:
     store = producer._open.store
     await store.submit([("f1", wide(1_600))])
     retention = b"\x93\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00"
-    await store.connection.run("cancel", store.partitions[0], "f1", "", 0, 1_601, retention)
+    await store.connection.run("cancel", store.partitions[0], "f1", "", "n", 1_601, retention)
     await asyncio.gather(*(Closer(store, Views(store)).run_once() for _ in range(3)))
     snapshot = await until(producer.flow("f1"), lambda snapshot: snapshot.is_final)
     assert {known.state for known in snapshot.graph} == {"cancelled"}
@@ -101,6 +120,37 @@ async def test_two_pruners_at_once_remove_each_flow_once(producer: FlowProducer)
     assert sum(removed) == 20
     # The plan is still there for the one that lives.
     assert await (await Actor(store).begin()).finish() == 1
+
+
+async def is_done(duty: Pruner, connection: Connection, answers: int) -> bool:
+    """Whether the duty is done with so many answers of the server; else it is cancelled when it asks again."""
+    real, asked = connection._patiently, itertools.count()
+
+    async def patiently(*words: Any) -> Any:
+        if next(asked) >= answers:
+            raise asyncio.CancelledError
+        return await real(*words)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(connection, "_patiently", patiently)
+        try:
+            await duty.run_once()
+        except asyncio.CancelledError:
+            return False
+    return True
+
+
+async def test_a_pruner_may_be_stopped_anywhere_and_another_goes_on(producer: FlowProducer) -> None:
+    store = producer._open.store
+    store.retention = Retention(completed_ms=-3_600_000)
+    await store.submit([(f"f{number}", drawn({f"a-{number}": []})) for number in range(250)])  # each of a plan of its own
+    assert await (await Actor(store).begin()).finish() == 250
+    pruner, answers = Pruner(store, Views(store)), itertools.count()
+    pruner._hours = 2
+    while not await is_done(pruner, store.connection, next(answers)):
+        pass
+    left = {key.partition(b"}")[2][:3] for key in await everything(store)}
+    assert left.isdisjoint({b":f:", b":p:"})
 
 
 async def test_sweeping_takes_what_no_run_has_committed_and_leaves_the_rest(producer: FlowProducer) -> None:

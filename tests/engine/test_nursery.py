@@ -18,7 +18,9 @@ from flowq import FlowProducer
 from flowq.engine.child_options import ChildOptions
 from flowq.engine.child_process import ChildProcess
 from flowq.engine.nursery import Nurse
-from flowq.errors import FlowqError, ModuleNotLoaded
+from flowq.engine.overdue import described
+from flowq.errors import FlowqError, ModuleNotLoaded, ServerUnreachable
+from flowq.model.outcome import Claim, Token
 from tests.engine.supervised import SOURCE, begun, locked, supervised_quick, supervised_while_locked, written
 from tests.engine.waiting import PATIENCE_SECONDS, in_the_end
 from tests.engine.work import count_open
@@ -165,6 +167,33 @@ async def test_a_child_whose_stages_can_not_be_rescued_for_want_of_descriptors_i
     os.kill(nursery.pid, signal.SIGKILL)
     assert await nursery.working(but=first)
     assert "could not be rescued: [Errno 24] Too many open files" in caplog.text
+
+
+@pytest.mark.parametrize("fault", ["of the page", "of the server"])
+async def test_what_a_child_ran_is_taken_back_also_if_it_can_not_be_told_which_of_it_was_overdue(
+    raised: Callable[[], Nursery], producer: FlowProducer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    async def unreachable(*_: Any) -> Any:
+        raise ServerUnreachable("redis://elsewhere", "silence")
+
+    written(tmp_path)
+    nursery = raised()
+    first = await nursery.working()
+    with locked(tmp_path / "busy") as path:
+        spec = supervised_while_locked.flow(path)
+        flow = await producer.add(spec)
+        await begun(tmp_path / "busy")
+        os.kill(nursery.pid, signal.SIGSTOP)
+        assert nursery.nurse._pulse is not None
+        wild = Claim(flow.id, 77, spec.plan.digest, Token(1, "n"), 1, 0, 0, 0, b"", None, "default:a")
+        nursery.nurse._pulse.beat(running=1, earliest_deadline=0.0, first=described(wild))
+        if fault == "of the server":
+            monkeypatch.setattr(producer._open.store, "plan", unreachable)
+        nursery.nurse.watch()
+        assert await nursery.working(but=first)
+        monkeypatch.undo()
+        (run,) = (await flow.inspect()).stage("supervised_while_locked").history
+        assert (run.outcome, run.cause) == ("rescued", "a stage did not stop at its timeout")
 
 
 async def test_what_a_stopped_child_ran_goes_on_when_it_is_killed_and_costs_no_attempt_if_nothing_crashed(

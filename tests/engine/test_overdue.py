@@ -38,7 +38,32 @@ async def test_a_described_run_is_reported_as_timed_out(valkey_url: str, namespa
     await store.close()
 
 
-@pytest.mark.parametrize("rubbish", [b"", b"\xc1", b"\xff" * 1_024, msgspec.msgpack.encode({"flow_id": 1})])
+@pytest.mark.parametrize(
+    "wild",
+    [
+        {"index": 77}, {"index": -1}, {"index": 2**63}, {"plan": "no-such-digest00"}, {"flow_id": "nobody's"},
+        {"token": ["1", "n"]}, {"token": [2**63, "n"]},
+    ],
+)  # fmt: skip
+async def test_a_description_of_what_there_is_not_reports_nothing(
+    valkey_url: str, namespace: str, wild: dict[str, object]
+) -> None:
+    store = Store(Connection(valkey_url, name="test"), namespace)
+    await store.open()
+    actor = await Actor(store).begin()
+    await store.submit([("f1", one_stage())])
+    claim = await actor.claim_one()
+    fields, has_stalled = msgspec.msgpack.decode(described(claim))
+    assert not await time_out(store, actor.id, msgspec.msgpack.encode((fields | wild, has_stalled)))
+    assert not await time_out(store, actor.id, described(claim).replace(b"default", b"d\xfffault"))
+    assert await actor.complete(claim) == ""
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [b"", b"\xc1", b"\xff" * 1_024, b"\x81\xa1x" + b"\x91" * 1_020, msgspec.msgpack.encode({"flow_id": 1})],
+)
 async def test_rubbish_of_a_dying_process_is_no_description(valkey_url: str, namespace: str, rubbish: bytes) -> None:
     store = Store(Connection(valkey_url, name="test"), namespace)
     await store.open()

@@ -290,6 +290,12 @@ async def test_a_url_that_can_not_be_one_is_refused(
             pass
 
 
+@pytest.mark.parametrize("given", [{"url": 5}, {"artifacts": 5}, {"artifacts": "gs://bucket"}, {"namespace": "a b"}])
+def test_a_producer_that_can_not_be_is_refused_when_it_is_made(given: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValue, match=next(iter(given))):
+        FlowProducer(**given)
+
+
 async def test_no_error_shows_a_password(anyio_backend: str) -> None:
     with pytest.raises(FlowqError) as refusal:
         async with FlowProducer("redis://user:s3cr:e@t@127.0.0.1:1/0"):

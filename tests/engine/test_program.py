@@ -5,15 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import re
 import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flowq.engine.program import STDERR_TAIL_BYTES, STDOUT_TAIL_BYTES, run_program, run_program_async
-from flowq.errors import FlowqError, ProgramFailed, ProgramNotStarted, ProgramStalled, ProgramStopped, ProgramTimedOut
+from flowq.errors import (
+    FlowqError,
+    InvalidValue,
+    ProgramFailed,
+    ProgramNotStarted,
+    ProgramStalled,
+    ProgramStopped,
+    ProgramTimedOut,
+)
 from tests.engine.processes import is_running, running_python, said, wait_until_gone
 
 # Prints the pid of a child of its own, then waits for ever; both are in one process group.
@@ -266,3 +276,11 @@ def test_cancelling_the_task_stops_the_program_before_the_task_ends() -> None:
 def test_the_async_twin_raises_what_the_program_did_wrong() -> None:
     with pytest.raises(ProgramFailed):
         asyncio.run(run_program_async(["false"]))
+
+
+@pytest.mark.parametrize("command", ["ls -l", b"ls", Path("/bin/ls")])
+async def test_a_command_that_is_no_list_is_refused(command: Any, anyio_backend: str) -> None:
+    with pytest.raises(InvalidValue, match=re.escape("['ls', '-l']")):
+        run_program(command)
+    with pytest.raises(InvalidValue):
+        await run_program_async(command)

@@ -237,3 +237,11 @@ async def test_a_message_that_is_refused_in_the_middle_leaves_nothing_by_halves(
 async def test_a_database_that_the_server_has_not_is_a_wrong_url(url: str) -> None:
     with pytest.raises(InvalidValue, match="database number"):
         await FlowProducer(f"{url}?db=99").__aenter__()
+
+
+@pytest.mark.parametrize("name", ["two words", "ends\n"])
+async def test_a_refusal_while_a_connection_is_set_up_is_told_at_once(url: str, name: str) -> None:
+    connection = Connection(url, name=name, patience=600)
+    with pytest.raises(ServerForbids, match="Client names"):
+        await connection.command("PING")
+    await connection.close()

@@ -141,3 +141,16 @@ async def test_told_to_stop_before_its_children_work_it_ends(producer: FlowProdu
     async with asyncio.timeout(PATIENCE_SECONDS):
         await running
     await closed_connections_of(f"flowq:worker:{supervisor._name}", producer._open.store.connection.command)
+
+
+async def test_it_says_at_its_start_what_it_serves_and_which_queue_no_stage_is_on(
+    producer: FlowProducer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def has_told() -> bool:
+        return "no stage is on queue gpo" in caplog.text
+
+    with caplog.at_level("INFO", logger="flowq.engine"):
+        async with supervised(producer, written(tmp_path), queues={"default": None, "gpo": None}) as supervisor:
+            await in_the_end(has_told)
+    assert f"worker {supervisor._name} serves " in caplog.text
+    assert "queues: default, gpo" in caplog.text

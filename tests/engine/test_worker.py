@@ -8,7 +8,7 @@ import threading
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -542,7 +542,14 @@ async def test_a_worker_that_can_not_be_is_refused_when_it_is_made() -> None:
 
     with pytest.raises(DefinitionError):
         Worker("redis://localhost")
-    for concurrency in (0, -1, True, 10**9):
+    given: Any = quick
+    for field in ("pipelines", "stages"):
+        for wrong in (given, 5, [5]):
+            with pytest.raises(InvalidValue, match=f"{field} is .*expected a list of functions"):
+                Worker("redis://localhost", **cast("dict[str, Any]", {field: wrong}))
+    with pytest.raises(InvalidValue, match="name"):
+        Worker("redis://localhost", stages=[quick], name="two words")
+    for concurrency in (0, -1, True, 10**9, cast("int", "x")):
         with pytest.raises(InvalidValue, match="concurrency"):
             Worker("redis://localhost", stages=[quick], concurrency=concurrency)
     with pytest.raises(InvalidValue, match="lease"):
@@ -553,3 +560,18 @@ async def test_a_worker_that_can_not_be_is_refused_when_it_is_made() -> None:
     other: Any = Stage(another, "quick", quick.options)
     with pytest.raises(StageNameTaken):
         Worker("redis://localhost", stages=[quick, other])
+
+
+async def test_a_worker_says_at_its_start_what_it_serves_and_which_queue_no_stage_is_on(
+    producer: FlowProducer, caplog: pytest.LogCaptureFixture
+) -> None:
+    @stage(queue="gpu")
+    async def announced() -> int:
+        return 1
+
+    with caplog.at_level("INFO", logger="flowq.engine"):
+        async with working(producer, announced, queues={"gpu": None, "gpo": None}):
+            moved = announced.with_options(queue="gpo")
+            assert await (await producer.add(moved.flow())).result(30) == 1
+    assert "serves announced; queues: gpo, gpu" in caplog.text
+    assert "no stage is on queue gpo but by with_options(queue=…) in a call; the stages are on: gpu" in caplog.text

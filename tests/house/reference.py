@@ -43,14 +43,13 @@ def transitions() -> str:
 
 
 def state_diagram() -> str:
-    """The same as a picture; `retry` of an ended stage and `cancel` are left out of it, or they would hide the rest."""
+    """The same as a picture, without what nothing leads to yet."""
     drawn = [
         f"    {source} --> {target} : {verb}"
         for verb, (origin, target) in states.TRANSITIONS.items()
-        if verb != "cancel"
-        for source in sorted(origin - states.FINAL)
+        for source in sorted(origin - {"suspended"})
     ]
-    ends = [f"    {state} --> [*]" for state in ("completed", "failed", "skipped")]
+    ends = [f"    {state} --> [*]" for state in sorted(states.FINAL)]
     begins = [f"    [*] --> {state} : add" for state in ("blocked", "ready")]
     return "\n".join(["```mermaid", "stateDiagram-v2", *begins, *drawn, *ends, "```"])
 

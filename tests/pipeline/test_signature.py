@@ -204,3 +204,11 @@ def test_a_signature_is_shown_as_it_was_written() -> None:
     assert str(finalize.signature) == "(video: Artifact, captions: Artifact) -> Published"
     with pytest.raises(WrongArguments, match=r"it takes \(source: Artifact, height: int = 720\) -> Artifact"):
         encode.flow()  # type: ignore[call-arg]
+
+
+def test_what_is_expected_is_said_once() -> None:
+    @stage
+    def encode_once(height: int) -> None: ...
+
+    with pytest.raises(InvalidValue, match=r"encode_once\.height is 'tall'; expected int$"):
+        encode_once.signature.check({"height": "tall"})

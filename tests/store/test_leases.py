@@ -8,7 +8,7 @@ from flowq.engine.duties import rescue
 from flowq.errors import CorruptState
 from flowq.store.store import Store, Wants
 from flowq.store.views import Views
-from tests.store.acting import LEASE_MS, Actor, in_one_partition, snapshots, states
+from tests.store.acting import LEASE_MS, Actor, again, in_one_partition, snapshots, states
 from tests.store.graphs import diamond, one_stage, wide
 
 pytestmark = pytest.mark.anyio
@@ -235,6 +235,22 @@ async def test_a_suspect_is_claimed_alone_and_only_where_there_is_nothing_else(s
 
     assert sorted(await claimed(1)) == sorted(others)
     assert [len(await claimed(seq)) for seq in (2, 3, 4, 5)] == [1, 1, 1, 0]
+
+
+async def test_an_old_entry_of_a_suspect_gets_it_neither_claimed_beside_others_nor_waited_for(store: Store, actor: Actor) -> None:
+    suspect, other = in_one_partition(store, 2)
+    spec = one_stage()
+    await store.submit([(suspect, spec)])
+    await store.cancel(suspect, "", 1)
+    snapshot = await snapshots(store).snapshot(suspect)
+    assert await store.retry(suspect, snapshot.seq, again(snapshot, spec.plan)), "its stage now waits twice"
+    assert len(await actor.exchange_claims(store.partitions[0], 1)) == 1
+    await crash(store, actor)
+    assert await Views(store).waiting(["default:a"]) == []
+    await store.submit([(other, one_stage())])
+    heir = await Actor(store).begin()
+    assert [claim.flow_id for claim in await heir.claim(5, ["default:a"])] == [other]
+    assert [claim.flow_id for claim in await heir.claim(5, ["default:a!"])] == [suspect]
 
 
 async def test_a_lease_that_ran_out_counts_as_a_crash_from_the_second_time_on(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from flowq.store.store import Store
@@ -72,14 +73,18 @@ async def test_a_flow_that_was_added_again_under_its_id_waits_by_its_new_entry_o
 
 
 async def test_rubbish_in_a_lane_or_behind_it_does_not_wait(store: Store) -> None:
-    words, head, record = in_one_partition(store, 3)
+    words, head, record, text = in_one_partition(store, 4)
     tag = store.partitions[0]
-    await store.submit([(flow_id, one_stage()) for flow_id in (words, head, record)])
-    await store.connection.command("RPUSH", f"{tag}:q:default:a:0", "scribbled by hand", b"\xff\xff", "7:nothing", "0:" + words)
+    await store.submit([(flow_id, one_stage()) for flow_id in (words, head, record, text)])
+    scribbled = "scribbled by hand", b"\xff\xff", "7:nothing", "0:" + words, f"0@{'9' * 5_000}:{text}"
+    await store.connection.command("RPUSH", f"{tag}:q:default:a:0", *scribbled)
+    no_text = msgspec.msgpack.encode(["r", 0, 0, 0, "", 0, 0, 0, "", "????????", 0, []]).replace(b"????????", b"\xff" * 8)
     await store.connection.commands(
         ("DEL", store.keys.flow(words)),
         ("SET", store.keys.flow(words), "rubbish", "EX", 60),
         ("HSET", store.keys.flow(head), "m", "rubbish"),
         ("HSET", store.keys.flow(record), "0", "rubbish"),
+        ("HSET", store.keys.flow(text), "0", no_text),
+        ("ZADD", f"{tag}:z:default:a", 0, b"\xff"),
     )
     assert await Views(store).waiting(["default:a"]) == []

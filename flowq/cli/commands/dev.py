@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from flowq.cli import exits
 from flowq.cli.modules import refuse_missing_module
 from flowq.cli.report import note
-from flowq.cli.session import run_async, settings_of
+from flowq.cli.session import output_of, run_async, settings_of
 from flowq.cli.source_watch import SourceWatch
 from flowq.cli.usage import UsageError
 from flowq.model.setting_values import queue_slots
@@ -47,6 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs everything until Ctrl-C. What was typed wrong is refused before anything starts."""
+    output_of(arguments, ("text",))
     _refuse_other_servers(arguments)
     settings = settings_of(
         arguments,
@@ -55,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if arguments.module is not None:
         refuse_missing_module(arguments.module)
-    return run_async(lambda: _dev(arguments, settings.namespace))
+    return run_async(lambda: _dev(arguments, settings))
 
 
 def _refuse_other_servers(arguments: argparse.Namespace) -> None:
@@ -64,11 +66,11 @@ def _refuse_other_servers(arguments: argparse.Namespace) -> None:
             raise UsageError(f"`flowq dev` runs servers of its own and takes no --{option}", "for other servers: `flowq worker`")
 
 
-async def _dev(arguments: argparse.Namespace, namespace: str) -> int:
+async def _dev(arguments: argparse.Namespace, settings: Settings) -> int:
     stop = asyncio.Event()
     _on_signals(stop.set)
     servers = await _Servers.start(arguments)
-    worker = _Worker(arguments, servers.url, namespace)
+    worker = _Worker(arguments, servers.url, settings.namespace)
 
     def stop_or_hurry() -> None:
         if stop.is_set():
@@ -79,9 +81,9 @@ async def _dev(arguments: argparse.Namespace, namespace: str) -> int:
     try:
         if not stop.is_set():
             worker.start()
-            _tell(arguments, servers)
+            _tell(arguments, servers, settings)
             if arguments.module is None:
-                await _submit_sample(servers.url, namespace)
+                await _submit_sample(servers.url, settings.namespace)
         return await _keep(arguments, servers, worker, stop)
     finally:
         await worker.stop()
@@ -230,16 +232,29 @@ def _data_directory(named: str | None) -> Path:
     return find_project(Path.cwd()) or Path.cwd() / ".flowq"
 
 
-def _tell(arguments: argparse.Namespace, servers: _Servers) -> None:
+def _tell(arguments: argparse.Namespace, servers: _Servers, settings: Settings) -> None:
     attachment = servers.attachment
     kept = "gone when the last user leaves" if attachment.is_ephemeral else f"kept in {servers.directory}"
     reloads = "" if arguments.no_reload else ", reloads when a .py file changes"
     print(f"server     {attachment.url} ({kept})")
     print(f"artifacts  {attachment.artifacts}")
     print(f"worker     {arguments.module or _SAMPLE}{reloads}")
-    target = f"{arguments.module}:PIPELINE -i key=value" if arguments.module else f"{_SAMPLE}:tour"
-    print(f"try        flowq submit {target} --follow")
-    print("           flowq list, flowq inspect latest, flowq watch; Ctrl-C stops all of this", flush=True)
+    target = f"{shlex.quote(arguments.module)}:PIPELINE -i key=value" if arguments.module else f"{_SAMPLE}:tour"
+    flowq = _flowq(arguments, servers, settings)
+    print(f"try        {flowq} submit {target} --follow")
+    print(f"           {flowq} list, {flowq} inspect latest, {flowq} watch; Ctrl-C stops all of this", flush=True)
+
+
+def _flowq(arguments: argparse.Namespace, servers: _Servers, settings: Settings) -> str:
+    """How to call `flowq` here so that it finds these servers: with options where it would look elsewhere by itself."""
+    from flowq.embedded import find_project
+
+    words = ["flowq"]
+    if settings.url or find_project(Path.cwd()) != servers.directory:
+        words += ["-u", servers.url]
+    if getattr(arguments, "namespace", None) is not None:
+        words += ["-n", settings.namespace]
+    return shlex.join(words)
 
 
 async def _submit_sample(url: str, namespace: str) -> None:

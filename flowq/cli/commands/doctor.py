@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Checks server, storage and workers; exit code 1 if anything fails."""
+    """Checks server, storage and workers; exit code 1 if there is anything to mend."""
     output_of(arguments)
     return run_async(lambda: _doctor(arguments))
 
@@ -28,7 +28,7 @@ async def _doctor(arguments: argparse.Namespace) -> int:
         _show(arguments, findings)
     else:
         say_json(arguments, "findings", findings)
-    return exits.ERROR if any(finding.level == "fail" for finding in findings) else exits.OK
+    return exits.ERROR if any(finding.level != "ok" for finding in findings) else exits.OK
 
 
 async def _findings(arguments: argparse.Namespace) -> list[Finding]:

@@ -14,6 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", metavar="DURATION", help="how long to wait for the end, such as 90s; 0: not at all (default: for ever)"
     )
+    parser.add_argument("--run", type=int, metavar="N", help="the result of an earlier run, before a retry; 1 is the first")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -27,7 +28,7 @@ async def _result(arguments: argparse.Namespace) -> int:
 
     async with producer_of(arguments) as producer:
         flow_id = await found(producer, arguments)
-        result = await result_of(producer.flow(flow_id), timeout_seconds(arguments))
+        result = await result_of(producer.flow(flow_id), timeout_seconds(arguments), arguments.run)
     if output_of(arguments) == "text":
         from flowq.cli.documents import json_text
 

@@ -6,7 +6,7 @@ import argparse
 
 from flowq.cli import exits
 from flowq.cli.filters import act_on_many, add_dry_run, add_filters, filter_of, refuse_flow_and_filter
-from flowq.cli.inputs import arguments_typed
+from flowq.cli.inputs import pairs_of
 from flowq.cli.report import note
 from flowq.cli.session import add_flow_id, add_yes, found, output_of, producer_of, run_async, say_json
 from flowq.cli.usage import UsageError
@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="ARG=VALUE",
         action="append",
         default=[],
-        help="another argument for these stages, as text or JSON",
+        help="another argument for these stages: text where it was text, else JSON",
     )
 
 
@@ -48,9 +48,11 @@ async def _retry_many(arguments: argparse.Namespace) -> int:
 
 
 async def _retry(arguments: argparse.Namespace) -> int:
+    from flowq.engine.overrides import AsTyped
+
     async with producer_of(arguments) as producer:
         flow_id = await found(producer, arguments, changes=True)
-        overrides = arguments_typed(arguments.overrides, "--set")
+        overrides = {name: AsTyped(text) for name, text in pairs_of(arguments.overrides, "--set").items()}
         stages = await producer.flow(flow_id).retry(from_stage=arguments.from_stage, overrides=overrides)
     if output_of(arguments) == "text":
         from flowq.cli.render.sizes import shown_stages

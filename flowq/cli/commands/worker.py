@@ -11,7 +11,8 @@ import threading
 
 from flowq.cli import exits
 from flowq.cli.modules import refuse_missing_module
-from flowq.cli.session import run_async, settings_of
+from flowq.cli.session import output_of, run_async, settings_of
+from flowq.model.names import check_name
 from flowq.model.setting_values import queue_slots
 from flowq.settings import Settings
 
@@ -42,7 +43,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs stages until SIGTERM or Ctrl-C; running stages may finish first."""
+    output_of(arguments, ("text",))
     settings = worker_settings(arguments)
+    if arguments.name:
+        check_name(arguments.name, "--name")
     for module in arguments.modules:
         refuse_missing_module(module)
     level = logging.DEBUG if getattr(arguments, "debug", False) else logging.INFO

@@ -1,34 +1,40 @@
 #!lua flags=allow-oom
--- cancel: ends a flow, or finishes one that fails at once or ran out of time; at most 500 stages a call, from `cursor` on, so that a flow of
--- 100,000 can't stall the server.
+-- cancel: ends a flow, or finishes one that fails at once or ran out of time; at most 500 stages a call: 100,000 can't stall the server.
 -- Needs      records shared fetch view emit lanes due retain flush
--- Called by  Store.cancel     KEYS 1 the partition's tag    ARGV 1 flow  2 reason  3 cursor  4 how many stages it has  5 packed retention
--- Replies    {"cancelled"} | {"failed"} | {"closing", next cursor} | {"ended", status} | {"unknown"}
+-- Called by  Store.cancel     KEYS 1 the partition's tag    ARGV 1 flow  2 reason  3 nonce, or '' to finish only  4 how many stages it has  5 packed retention
+-- Replies    {"cancelled"} | {"failed"} | {"closing"}: call again | {"ended", status} | {"unknown"}
 -- The first call closes the flow: from then on nothing of it is claimed. Who runs one of its stages is told at its next exchange.
+-- How far it has come stands with the flows that close, and the flow keeps the nonce of who closed it: no call that is repeated,
+-- or late, cancels a flow that was retried meanwhile.
 local CANCELLED_MAX = 500
-local id, reason, cursor, stages = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local id, reason, nonce, stages = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 retain(cmsgpack.unpack(ARGV[5]))
 
-local last = math.min(cursor + CANCELLED_MAX, stages) - 1
-local names = {'w'}
-for index = cursor, last do names[#names + 1] = field('', index) end
-local view = open_flow(id, names)
+local view = open_flow(id, {'k', 'w'})
 if not view then
   shared('ZREM', tag .. CLOSING_KEY, id)
   return {'unknown'}
 end
 local head = view.head
 local is_closing = head[STATUS] == CLOSING or head[STATUS] == FAILING
-if has_ended(view) then return {'ended', head[STATUS]} end
-if is_closing then reason = head[REASON] end
+if not is_closing then
+  if nonce ~= '' and view.fields.k == nonce then return {'cancelled'} end
+  if nonce == '' or has_ended(view) then
+    shared('ZREM', tag .. CLOSING_KEY, id)
+    return {'ended', head[STATUS]}
+  end
+  head[STATUS], head[REASON] = CLOSING, reason
+  write(view, 'k', nonce)
+end
+reason = head[REASON]
 -- For a stage's failure: the stage itself tells it.
 if head[STATUS] == FAILING and string.find(reason, '^%d+ ') then reason = '' end
+local cursor = is_closing and tonumber(shared('ZSCORE', tag .. CLOSING_KEY, id)) or 0
+local last = math.min(cursor + CANCELLED_MAX, stages) - 1
+local names = {}
+for index = cursor, last do names[#names + 1] = field('', index) end
+open_flow(id, names)
 if cursor == 0 then forget_parts(view) end
-if not is_closing then
-  head[STATUS], head[REASON] = CLOSING, reason
-  view.is_changed = true
-  shared('ZADD', tag .. CLOSING_KEY, cursor, id)
-end
 
 local told = {}
 for index = cursor, last do
@@ -71,4 +77,4 @@ else
   shared('ZADD', tag .. CLOSING_KEY, last + 1, id)
 end
 flush()
-return is_over and {is_failing and 'failed' or 'cancelled'} or {'closing', last + 1}
+return {is_over and (is_failing and 'failed' or 'cancelled') or 'closing'}

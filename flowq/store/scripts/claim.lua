@@ -2,6 +2,7 @@
 -- A claim: {flow, index, plan digest, fence, attempt, crashes, flow priority, created_at, literals or '', results or false, route, deadline_at}
 -- `results`: {child, packed}, …; false: they are above 64 kB, or many, and the worker pages them.
 -- Entries of flows that have ended are dropped in passing; so many a call, so that a cancelled crowd can't stall the server.
+-- So is what a retry by hand left of an earlier run: a suspect's old entry must not get it claimed beside others.
 local INLINE_BYTES_MAX, DROPPED_MAX = 65536, 500
 local dropped = 0
 
@@ -21,7 +22,7 @@ end
 local function claim_one(view, index, lane, holder, nonce, late)
   local record = record_of(view, index)
   if record == false and late then record = new_record(view.head[CREATED_AT] + (tonumber(late) or 0), lane.route, lane.priority - view.head[FLOW_PRIORITY], {}) end
-  if not record or record[STATE] ~= READY then return end
+  if not record or record[STATE] ~= READY or record[ROUTE] ~= lane.route then return end
   record[STATE], record[ATTEMPT], record[FENCE], record[NONCE] = RUNNING, record[ATTEMPT] + 1, record[FENCE] + 1, nonce
   record[WAITED], record[HOLDER] = math.max(0, now - record[READY_AT]), holder
   keep(view, index, record)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records shared fetch view emit lanes due paused release history outcomes report notes promote claim claim_all retain flush
+-- Needs      records shared fetch view emit lanes due paused release history outcomes report notes promote claim claim_all park retain flush
 -- Called by  Store.exchange   KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention, notes or nothing}
 -- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, flows out of time} | {"expired"} | {"superseded"}
@@ -48,11 +48,7 @@ if #closing > 0 then shared('ZADD', tag .. CLOSING_KEY, unpack(closing)) end
 if redis.call('HSET', holder_key, 'line' .. line, seq) == 1 then redis.call('PEXPIRE', holder_key, INFO_KEPT_MS) end
 local next_due_at = 0
 if #claims < capacity and parks then
-  for _, want in ipairs(wants) do
-    for kind = ROUTES, SUSPECTS do
-      for _, route in ipairs(want[kind]) do shared('SADD', tag .. PARKED_KEY .. route, holder) end
-    end
-  end
+  park(wants, holder)
   -- Not all lanes were looked at, or not to their end: ask again.
   local is_cut_short = dropped >= DROPPED_MAX or not saw_all
   next_due_at = is_cut_short and now or tonumber(redis.call('ZRANGE', tag .. DUE_KEY, 0, 0, 'WITHSCORES')[2]) or 0

@@ -1,6 +1,6 @@
 -- flush: writes what the script decided: each flow in one command, the lanes, the indexes, one event entry; wakes workers.
 -- Until here nothing was written; from here on nothing can be refused.
-local EVENTS_KEPT_MS, WAKES_MAX = 3600000, 4
+local EVENTS_KEPT_MS, WAKES_MAX, ASKED_MAX = 3600000, 4, 100
 
 local function flush_flow(view)
   local flat = view.written
@@ -45,13 +45,14 @@ local function index_end(view)
   publish(tag .. ENDED_CHANNEL_KEY .. view.id, status)
 end
 
--- A wake-up is only a hint: a holder that is gone receives nothing, so the next one is asked.
+-- A wake-up is only a hint: a holder that is gone receives nothing, so the next one is asked. Not for ever: after a host with
+-- many processes was lost, a push must not take longer for each of them, and who is not woken asks by itself within a second.
 local function wake(route, count)
-  local woken = 0
-  while woken < math.min(count, WAKES_MAX) do
-    local holder = shared('SPOP', tag .. PARKED_KEY .. route)
+  local left = math.min(count, WAKES_MAX)
+  for _ = 1, ASKED_MAX do
+    local holder = left > 0 and shared('SPOP', tag .. PARKED_KEY .. route)
     if not holder then return end
-    if publish(tag .. WAKE_CHANNEL_KEY .. holder, route) > 0 then woken = woken + 1 end
+    if publish(tag .. WAKE_CHANNEL_KEY .. holder, route) > 0 then left = left - 1 end
   end
 end
 

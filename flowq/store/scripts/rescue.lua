@@ -9,7 +9,10 @@
 -- suspects. Either way they go on under the suspect route (`queue:stage!`), which is run one at a time, so that the next crash
 -- names its culprit. A process whose lease ran out may also have lost its host: that counts from the second time on. No attempt is
 -- used up: crashes are counted apart, and who claims a stage that has crashed too often fails it instead of running it.
+-- A holder is forgotten with its last stage, also where it waited for work: else it would be woken in place of one that lives.
 local RESCUED_MAX = 500
+-- Where `HolderInfo` (flowq/store/wire.py) has the routes.
+local ROUTES_OF_INFO = 4
 local holder, deadline, cause, blame = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local running_key = tag .. RUNNING_KEY .. holder
 local found = shared('ZSCORE', tag .. HOLDERS_KEY, holder)
@@ -21,6 +24,17 @@ local held = redis.call('SCARD', running_key)
 local is_lost = deadline ~= ''
 -- The last one left of a rescue in several calls was not alone.
 local was_alone = blame == 'culprit' and found ~= '0'
+
+local function leave_parked()
+  local bytes = shared('HGET', tag .. HOLDER_KEY .. holder, 'info')
+  local routes = ((bytes and unpacked(bytes)) or {})[ROUTES_OF_INFO]
+  for _, route in ipairs(type(routes) == 'table' and routes or {}) do
+    if type(route) == 'string' then
+      shared('SREM', tag .. PARKED_KEY .. route, holder)
+      shared('SREM', tag .. PARKED_KEY .. route .. '!', holder)
+    end
+  end
+end
 
 local function take_back(view, index, record)
   local was_suspect = string.sub(record[ROUTE], -1) == '!'
@@ -47,6 +61,7 @@ end
 flush()
 if #members > 0 then redis.call('SREM', running_key, unpack(members)) end
 if held == #members then
+  leave_parked()
   shared('ZREM', tag .. HOLDERS_KEY, holder)
   redis.call('DEL', tag .. HOLDER_KEY .. holder)
 else
