@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 
 from flowq.errors import CorruptState
-from flowq.model.outcome import Claim, Exchanged, Fail, Outcome, Progress
+from flowq.model.outcome import Claim, Exchanged, Outcome, Progress
 from flowq.store.store import Store, Wants
 
 log = logging.getLogger("flowq.engine")
@@ -57,8 +57,8 @@ class Listener(Protocol):
         """Ends a stage that runs here and whose flow was cancelled."""
         ...
 
-    def close(self, flow_id: str, stages: int) -> None:
-        """Ends what else runs of a flow that has failed at once."""
+    def close(self, member: str) -> None:
+        """Ends what else runs of a flow that has failed at once, or of a map that has ended."""
         ...
 
     def refused(self, outcome: Outcome, word: str, holder: str) -> None:
@@ -245,13 +245,12 @@ class Conversation:
 
     def _heard(self, answer: Exchanged, outcomes: list[Outcome], *, is_idle: bool) -> None:
         for verdict in answer.verdicts:
-            if verdict.word != "replayed":
+            if verdict.word not in ("replayed", "late"):
                 self._listener.refused(outcomes[verdict.position], verdict.word, verdict.holder)
         for flow_id, index, fence in answer.cancelled:
             self._listener.cancel(flow_id, index, fence)
-        for outcome in outcomes:
-            if isinstance(outcome, Fail) and outcome.closes:
-                self._listener.close(outcome.flow_id, outcome.closes)
+        for member in answer.closing:
+            self._listener.close(member)
         for claim in answer.claims:
             self._listener.start(claim)
         self._idle_until = 0.0

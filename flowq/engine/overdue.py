@@ -10,7 +10,7 @@ import secrets
 
 import msgspec
 
-from flowq.engine.executor import after_run_error
+from flowq.engine.executor import after_run_error, loaded
 from flowq.errors import StageTimedOut
 from flowq.model.outcome import Claim, Token
 from flowq.store.store import Store
@@ -52,8 +52,7 @@ async def time_out(store: Store, holder: str, description: bytes) -> bool:
         return False
     claim = Claim(run.flow_id, run.index, run.plan, Token(run.fence, run.nonce), run.attempt, 0, 0, 0, b"", None, "")
     plan = await store.plan(claim.flow_id, claim.plan)
-    await plan.load(claim.index)
-    stage = plan.stage(claim.index)
+    stage = await loaded(plan, claim.index)
     outcome = after_run_error(StageTimedOut(stage.name, (stage.timeout_ms or 0) / 1000), stage, claim, plan)
     tag = store.keys.tag_of(claim.flow_id)
     answer = await store.exchange(tag, holder, _LINE, 1, secrets.token_urlsafe(8), [outcome], [], [], 0, parks=False)

@@ -201,13 +201,14 @@ class Store:
         answer = await self.connection.run("exchange", tag, holder, line, seq, nonce, payload)
         if answer[0] != b"ok":
             return None
-        _, now, next_due_at, verdicts, claims, cancelled = answer
+        _, now, next_due_at, verdicts, claims, cancelled, closing = answer
         return Exchanged(
             now,
             next_due_at,
             [Verdict(position, word.decode(), by.decode()) for position, word, by in verdicts],
             [_claim(parts, nonce) for parts in claims],
             [(flow_id.decode(), index, fence) for flow_id, index, fence in cancelled],
+            [member.decode() for member in closing[1::2]],
         )
 
     async def results(self, flow_id: str, indexes: Iterable[int]) -> dict[int, bytes]:
@@ -221,11 +222,14 @@ class Store:
     async def earlier_results(self, flow_id: str, indexes: Iterable[int], run: int, latest: int) -> dict[int, bytes]:
         """The packed results that stages had in an earlier run: what the first retry since put aside, else what stands still."""
         found: dict[int, bytes] = {}
-        for index in indexes:
-            names = [*(f"r{index}.{earlier}" for earlier in range(run, latest)), f"r{index}"]
+        runs = [*(f".{earlier}" for earlier in range(run, latest)), ""]
+        for page in _pages(list(indexes), max(1, 1_000 // len(runs))):
+            names = [f"r{index}{of_run}" for index in page for of_run in runs]
             values = await self.connection.command("HMGET", self.keys.flow(flow_id), *names)
-            if (value := next((value for value in values if value is not None), None)) is not None:
-                found[index] = value
+            for position, index in enumerate(page):
+                of_index = values[position * len(runs) : (position + 1) * len(runs)]
+                if (value := next((value for value in of_index if value is not None), None)) is not None:
+                    found[index] = value
         return found
 
     async def completed_in(self, flow_id: str, run: int) -> bool:
@@ -242,11 +246,11 @@ class Store:
 
     # ── steering ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def cancel(self, flow_id: str, reason: str, stages: int, cursor: int = 0) -> str:
-        """Cancels a flow; returns `cancelled`, `unknown`, or the status letter of a flow that had ended."""
+    async def cancel(self, flow_id: str, reason: str, stages: int, cursor: int = 0, *, finish: bool = False) -> str:
+        """Cancels a flow, or only goes on with it (`finish`); returns `cancelled`, `unknown`, or the status letter of another."""
+        tag, word = self.keys.tag_of(flow_id), "finish" if finish else ""
         while True:
-            tag = self.keys.tag_of(flow_id)
-            answer = await self.connection.run("cancel", tag, flow_id, reason, cursor, stages, _pack(self.retention))
+            answer = await self.connection.run("cancel", tag, flow_id, reason, cursor, stages, _pack(self.retention), word)
             if answer[0] != b"closing":
                 return (answer[1] if answer[0] == b"ended" else answer[0]).decode()
             cursor = answer[1]
@@ -283,10 +287,10 @@ class Store:
 
 
 def _claim(parts: Sequence[Any], nonce: str) -> Claim:
-    flow_id, index, plan, fence, attempt, crashes, priority, created_at, literals, results, route = parts
+    flow_id, index, plan, fence, attempt, crashes, priority, created_at, literals, results, route, *opened_at = parts
     return Claim(
         flow_id.decode(), index, plan.decode(), Token(fence, nonce), attempt, crashes, priority, created_at, literals,
-        None if results is None else dict(results), route.decode(),
+        None if results is None else dict(results), route.decode(), *opened_at,
     )  # fmt: skip
 
 

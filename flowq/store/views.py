@@ -143,7 +143,7 @@ class Views:
         return sum(counts)
 
     async def closing(self) -> list[tuple[str, int]]:
-        """Flows whose cancellation is under way, with the stage it has come to."""
+        """What is being closed, see `finish_closing`, with the cursor that it has come to."""
         found: list[tuple[str, int]] = []
         for tag in self._store.partitions:
             found += _pairs(await self._connection.command("ZRANGE", tag + CLOSING, 0, _PAGE - 1, "WITHSCORES"))

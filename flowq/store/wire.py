@@ -48,6 +48,20 @@ class Head(msgspec.Struct, array_like=True):
     run: int = 1
 
 
+class Group(msgspec.Struct, array_like=True):
+    """The items of a map: see scripts/groups.lua."""
+
+    count: int
+    handed_out: int
+    done: int
+    failed: int
+    running: int
+    need: int
+    at_once: int
+    opened_at: int
+    first_failed: list[int]
+
+
 class Header(msgspec.Struct, array_like=True, frozen=True):
     """What was said of a flow when it was added; never changes, never read by scripts."""
 
@@ -105,6 +119,15 @@ class AgainStage(msgspec.Struct, array_like=True, frozen=True):
     done: int
 
 
+class AgainMap(msgspec.Struct, array_like=True, frozen=True):
+    """A map whose items that have not completed run again, and those of these numbers; see scripts/reopen.lua."""
+
+    index: int
+    route: str
+    priority: int
+    numbers: list[int]
+
+
 class Again(msgspec.Struct, array_like=True, frozen=True):
     """What `Store.retry` changes.
 
@@ -113,12 +136,14 @@ class Again(msgspec.Struct, array_like=True, frozen=True):
         unfinished: how many stages then keep the flow from completing.
         failures: how many then still count as failed.
         literals: (index, `opaque` packed arguments) of stages that get other ones.
+        maps: those that go on.
     """
 
     stages: list[AgainStage]
     unfinished: int
     failures: int
     literals: list[tuple[int, msgspec.Raw]] = []
+    maps: list[AgainMap] = []
 
 
 class WireEvent(msgspec.Struct, array_like=True):
@@ -194,7 +219,8 @@ def again_of(plan: Plan, restart: Restart, literals: Mapping[int, bytes] = {}) -
     for one in restart.stages:
         stage = plan.stages[one.index]
         stages.append(AgainStage(one.index, stage.route, stage.priority, needs_of(stage), one.is_ready, one.done))
-    return Again(stages, restart.unfinished, restart.failures, [(index, opaque(data)) for index, data in literals.items()])
+    maps = [AgainMap(index, plan.stages[index].route, plan.stages[index].priority, numbers) for index, numbers in restart.maps]
+    return Again(stages, restart.unfinished, restart.failures, [(index, opaque(data)) for index, data in literals.items()], maps)
 
 
 def bearers_of(index: int, stage: StagePlan, stage_at: Any) -> msgspec.Raw:

@@ -1,5 +1,5 @@
 -- claim: hands out ready stages, highest priority first, the lanes of one priority in turns.
--- A claim: {flow, index, plan digest, fence, attempt, crashes, flow priority, created_at, literals or '', results or false, route}
+-- A claim: {flow, index, plan, fence, attempt, crashes, flow priority, created_at, literals or '', results or false, route, map's stamp}
 -- `results`: {child, packed}, …; false: they are above 64 kB, or many, and the worker pages them.
 -- Entries of flows that have ended are dropped in passing; so many a call, so that a cancelled crowd can't stall the server.
 local INLINE_BYTES_MAX, DROPPED_MAX = 65536, 500
@@ -18,18 +18,40 @@ local function inputs_of(view, index, needs)
   return bytes <= INLINE_BYTES_MAX and results
 end
 
-local function claim_one(view, index, lane, holder, nonce, is_first)
+local function claim_of(view, index, record)
+  return {view.id, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES], view.head[FLOW_PRIORITY], view.head[CREATED_AT],
+    read(view, field('i', index)) or '', inputs_of(view, index, record[NEEDS]), record[ROUTE], opened_at(view, index)}
+end
+
+local function claim_one(view, index, lane, holder, nonce, is_first, map)
   local record = record_of(view, index)
-  if record == false and is_first then record = new_record(view.head[CREATED_AT], lane.route, lane.priority - view.head[FLOW_PRIORITY], {}) end
+  if is_first and map then
+    record = item_in_turn(view, index, record, map)
+  elseif is_first and record == false then
+    record = new_record(view.head[CREATED_AT], lane.route, lane.priority - view.head[FLOW_PRIORITY], {})
+  end
   if not record or record[STATE] ~= READY then return end
   record[STATE], record[ATTEMPT], record[FENCE], record[NONCE] = RUNNING, record[ATTEMPT] + 1, record[FENCE] + 1, nonce
   record[WAITED], record[HOLDER] = math.max(0, now - record[READY_AT]), holder
   keep(view, index, record)
+  if map then item_began(view, map) end
   if view.head[STATUS] == READY then view.head[STATUS], view.head[STARTED_AT] = RUNNING, now end
   emit(view, 'claimed', index, record[ATTEMPT], holder)
-  local results = inputs_of(view, index, record[NEEDS])
-  return {view.id, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES], view.head[FLOW_PRIORITY], view.head[CREATED_AT],
-    read(view, field('i', index)) or '', results, record[ROUTE]}
+  return claim_of(view, index, record)
+end
+
+-- Whether the entry's flow goes on and is still the one that it was made for; of an item also its map.
+local function is_current(view, first, stamp)
+  if not view or not is_open(view) then return end
+  local map = first >= ITEMS and map_of(view, first) or nil
+  local born = first < ITEMS and view.head[CREATED_AT] or map and map.group[STAMP]
+  return born and (stamp == '' or stamp == '@' .. born), map
+end
+
+local function records_and_literals(first, last)
+  local names = {field('', first), field('i', first)}
+  for index = first + 1, last do names[#names + 1], names[#names + 2] = field('', index), field('i', index) end
+  return names
 end
 
 -- Claims up to `quantum` stages of one lane; gives how many, and whether there is no more to be had from it now.
@@ -41,12 +63,12 @@ local function claim_from(lane, quantum, holder, nonce, claims)
     if not entry then return count, true end
     local first, last, stamp, flow = string.match(entry, '^(%d+)%-?(%d*)(@?%d*):(.+)$')
     first, last = tonumber(first), tonumber(last) or tonumber(first)
-    local view = first and open_flow(flow, {field('', first), field('i', first)})
-    if view and is_open(view) and (stamp == '' or stamp == '@' .. view.head[CREATED_AT]) then
-      local upto = math.min(last, first + quantum - count - 1)
+    local upto = first and math.min(last, first + quantum - count - 1)
+    local view = first and open_flow(flow, records_and_literals(first, upto))
+    local is_wanted, map = is_current(view, first, stamp)
+    if is_wanted then
       for index = first, upto do
-        if index > first then open_flow(flow, {field('', index), field('i', index)}) end
-        local claim = claim_one(view, index, lane, holder, nonce, stamp ~= '')
+        local claim = claim_one(view, index, lane, holder, nonce, stamp ~= '', map)
         if claim then claims[#claims + 1], count = claim, count + 1 else dropped = dropped + 1 end
       end
       if upto < last then lane.tail[#lane.tail + 1] = (upto + 1) .. '-' .. last .. stamp .. ':' .. flow end

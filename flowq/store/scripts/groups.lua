@@ -1,0 +1,79 @@
+-- groups: the items of a map: a stage that runs once for each element of a list that is known only at run time.
+-- Item `i` of stage `k` has the index (k + 1) · ITEMS + i, and what a stage has: record, result, history, events. Its stage is
+-- suspended while they run and keeps their group in field `G<k>`; the flow's head counts the stage alone. Items are handed to the
+-- lanes in order, all at once or CAP of them and then one for each that ends; their first entries carry the group's STAMP, when it
+-- was opened, so that those of an earlier run mean nothing. A map: {stage, record, group}.
+local ITEMS = 1000000
+-- NEXT: how many have been handed out; AT_WORK: how many run; FAILED_ITEMS: the numbers of the first that failed.
+local COUNT, NEXT, DONE, LOST, AT_WORK, NEED, CAP, STAMP, FAILED_ITEMS = 1, 2, 3, 4, 5, 6, 7, 8, 9
+
+local function keep_group(view, map) keep(view, field('G', map.stage), map.group) end
+
+-- The map that an item or, as `index`, a stage belongs to, if it is open: what ends later does not count.
+local function map_of(view, index)
+  local stage = index < ITEMS and index or math.floor(index / ITEMS) - 1
+  view.maps = view.maps or {}
+  local map = view.maps[stage]
+  if not map then
+    open_flow(view.id, {field('', stage), field('G', stage)})
+    local packed = read(view, field('G', stage))
+    map = {stage = stage, record = record_of(view, stage), group = packed and unpacked(packed)}
+    view.maps[stage] = map
+  end
+  if map.group and map.record and map.record[STATE] == SUSPENDED then return map end
+end
+
+-- Of an item; of any other stage nil, which adds nothing to a list.
+local function opened_at(view, index)
+  local map = index >= ITEMS and map_of(view, index)
+  return map and map.group[STAMP] or nil
+end
+
+local function hand_out(view, map, upto)
+  local group, base = map.group, (map.stage + 1) * ITEMS
+  local first, last = base + group[NEXT], base + math.min(upto, group[COUNT]) - 1
+  if last < first then return end
+  group[NEXT] = last - base + 1
+  push(view, map.record[ROUTE], map.record[PRIORITY], (first == last and first or first .. '-' .. last) .. '@' .. group[STAMP] .. ':' .. view.id)
+end
+
+local function hand_out_next(view, map)
+  if map.group[CAP] > 0 then hand_out(view, map, map.group[NEXT] + 1) end
+end
+
+-- Its stage is suspended already.
+local function open_map(view, stage, record, group)
+  local map = {stage = stage, record = record, group = group}
+  view.maps = view.maps or {}
+  view.maps[stage] = map
+  hand_out(view, map, group[CAP] > 0 and group[CAP] or group[COUNT])
+  keep_group(view, map)
+end
+
+-- The record of an item whose turn has come: a new one if it never ran, or ended without a result before the map was opened again.
+local function item_in_turn(view, index, record, map)
+  if record and record[STATE] == COMPLETED then hand_out_next(view, map) end
+  local is_over = record and (record[STATE] == FAILED or record[STATE] == CANCELLED) and record[READY_AT] < map.group[STAMP]
+  if record ~= false and not is_over then return record end
+  local fresh = new_record(map.group[STAMP], map.record[ROUTE], map.record[PRIORITY], {})
+  if is_over then
+    fresh[FENCE] = record[FENCE]
+    for _, kind in ipairs({'r', 'e'}) do drop(view, field(kind, index)) end
+    -- In the run before it had no result: not the one that it may have now. (0: it was reset, with what it had put aside.)
+    if record[READY_AT] > 0 then write(view, field('r', index) .. '.' .. (view.head[RUN] - 1), '') end
+  end
+  return fresh
+end
+
+local function item_began(view, map)
+  map.group[AT_WORK] = map.group[AT_WORK] + 1
+  keep_group(view, map)
+end
+
+-- It runs no more, whether it ended or waits for another try; of other stages and closed maps there is nothing to count.
+local function item_stopped(view, index)
+  local map = index >= ITEMS and map_of(view, index)
+  if not map then return end
+  map.group[AT_WORK] = math.max(0, map.group[AT_WORK] - 1)
+  keep_group(view, map)
+end
