@@ -1,4 +1,4 @@
-"""Finishes what scripts only begin, because it takes as long as a flow is large: closing flows, and maps that have ended early."""
+"""Finishes what scripts only begin, because it takes as long as a flow is large: closing flows, and maps that ended early."""
 
 from __future__ import annotations
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fnmatch
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from flowq.engine.again import chosen_again, every_item, runs_again, stages_named
 from flowq.engine.backend import Backend
 from flowq.engine.overrides import overridden
 from flowq.engine.results import read_result
@@ -25,9 +25,10 @@ from flowq.model.artifact import Artifact
 from flowq.model.duration import Duration, to_ms
 from flowq.model.event import Event, Gap
 from flowq.model.failure import Failure
+from flowq.model.items import item_named
 from flowq.model.plan import Plan
 from flowq.model.restart import restart
-from flowq.model.snapshot import FlowSnapshot
+from flowq.model.snapshot import FlowSnapshot, StageSnapshot
 from flowq.store.feed import Feed, named
 from flowq.store.snapshots import Snapshots
 from flowq.store.views import FLOW_STATES, Views
@@ -64,13 +65,41 @@ class FlowHandle(Generic[R]):
         self._result_type = result_type
         self._pipeline = pipeline
 
-    async def inspect(self) -> FlowSnapshot:
+    async def inspect(self, *, items: bool = False) -> FlowSnapshot:
         """The flow as it stands: graph, states, attempts, timings, reasons.
+
+        Args:
+            items: list all items of maps, however many; else only those that failed first.
 
         Raises:
             FlowNotFound: it does not exist (any more).
         """
-        return await Snapshots(self._backend.store, Views(self._backend.store)).snapshot(self.id)
+        snapshots = Snapshots(self._backend.store, Views(self._backend.store))
+        return await (snapshots.snapshot(self.id, every_item) if items else snapshots.snapshot(self.id))
+
+    async def items(self, stage: str, start: int = 0, limit: int = 100) -> tuple[StageSnapshot, ...]:
+        """A page of the items of a map as they stand; empty: there are no more, or the list is not known yet.
+
+        Args:
+            stage: the map's name.
+            start: the number of the first.
+            limit: how many at most, 1 to 10,000.
+
+        Raises:
+            FlowNotFound: it does not exist (any more).
+            StageNotFound: no stage is called so.
+            InvalidValue: `start` or `limit` is out of range.
+        """
+        if type(start) is not int or start < 0:
+            raise InvalidValue("start", start, "a number from 0 on")
+        if type(limit) is not int or not 1 <= limit <= 10_000:
+            raise InvalidValue("limit", limit, "a number from 1 to 10,000")
+        snapshots = Snapshots(self._backend.store, Views(self._backend.store))
+        snapshot = await snapshots.snapshot(self.id, lambda name, _: range(start, start + limit) if name == stage else ())
+        known = next((known for known in snapshot.graph if known.name == stage), None)
+        if known is None:
+            raise StageNotFound(self.id, stage, [known.name for known in snapshot.graph])
+        return known.items.listed if known.items is not None else ()
 
     async def result(self, timeout: Duration | None = None, *, run: int | None = None) -> R:
         """Waits until the flow has ended and returns what its pipeline returns.
@@ -111,7 +140,7 @@ class FlowHandle(Generic[R]):
         """
         if type(after) is not int or after < 0:
             raise InvalidValue("after", after, "the number of an event, or 0")
-        stages = (await self._plan()).stages
+        name = (await self._plan()).name_of
         queue: asyncio.Queue[WireEvent] = asyncio.Queue()
         stop_following = await self._opened().feed.follow(self.id, queue.put_nowait)
         try:
@@ -123,7 +152,7 @@ class FlowHandle(Generic[R]):
                 if event.seq > seq + 1:
                     yield Gap(flow_id=self.id, after=seq, before=event.seq, snapshot=snapshot)
                 seq = event.seq
-                told = named(event, lambda index: stages[index].name)
+                told = named(event, name)
                 has_ended = told.ends_the_flow
                 yield told
             # It may have ended after the snapshot was taken; that event then stood in the stream, and comes no more.
@@ -135,7 +164,7 @@ class FlowHandle(Generic[R]):
                 seq = snapshot.seq
                 if snapshot.is_final:
                     return
-            async for event in self._live(queue, seq, lambda index: stages[index].name):
+            async for event in self._live(queue, seq, name):
                 yield event
         finally:
             stop_following()
@@ -158,12 +187,14 @@ class FlowHandle(Generic[R]):
         What else has completed stays. Results that are replaced are kept: see `result`.
 
         Args:
-            from_stage: a stage, or a pattern such as `encode*`, to run again as well, though it completed.
+            from_stage: a stage, a pattern such as `encode*`, or an item such as `encode[17]`, to run again as well, though it
+                completed. Of a map that failed only the items run again that have not completed; all do if it is named.
             overrides: argument → value: other values for literal arguments of the stages of `from_stage`, or, without it, of
                 those that failed.
 
         Returns:
-            How many stages run again that had begun; 0: it has not ended, or there is nothing to run again.
+            How many stages run again that had begun, and items that had not completed; 0: it has not ended, or there is nothing to
+            run again.
 
         Raises:
             FlowNotFound: it does not exist (any more).
@@ -175,14 +206,13 @@ class FlowHandle(Generic[R]):
         # The store refuses when the flow has changed since the snapshot, say because somebody else retries it.
         while await self._state() in ("failed", "cancelled", "completed"):
             snapshot = await self.inspect()
-            wanted = [] if from_stage is None else _indexes(snapshot, from_stage)
-            chosen = wanted + [index for index, stage in enumerate(snapshot.graph) if stage.state in ("failed", "cancelled")]
-            if not chosen:
+            again = chosen_again(snapshot, plan, from_stage, overrides or {})
+            if not again.stages and not again.maps:
                 return 0
-            literals = await overridden(self._backend.store, self.id, plan, wanted or chosen, overrides or {})
-            again = restart(plan, [stage.state for stage in snapshot.graph], chosen)
-            if await self._backend.store.retry(self.id, snapshot.seq, again_of(plan, again, literals)):
-                return sum(snapshot.graph[stage.index].state != "blocked" for stage in again.stages)
+            literals = await overridden(self._backend.store, self.id, plan, again.overridable, overrides or {})
+            restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps)
+            if await self._backend.store.retry(self.id, snapshot.seq, again_of(plan, restarted, literals)):
+                return runs_again(snapshot, restarted)
         return 0
 
     async def artifact(self, stage: str, name: str | None = None) -> Artifact:
@@ -196,8 +226,10 @@ class FlowHandle(Generic[R]):
             StageNotFound: no such stage.
             InvalidValue: it has no such artifact, or several and none was named.
         """
-        snapshot = await self.inspect()
-        found = [snapshot.graph[index] for index in _indexes(snapshot, stage)]
+        named = item_named(stage)
+        found = list(await self.items(named[0], named[1], 1)) if named is not None else []
+        if not found:
+            found = stages_named(await self.inspect(), stage)
         artifacts = [artifact for known in found for artifact in known.artifacts if name is None or artifact.name == name]
         if len(artifacts) != 1:
             names = sorted({artifact.name for known in found for artifact in known.artifacts})
@@ -277,11 +309,3 @@ class FlowHandle(Generic[R]):
                 yield told
                 if told.ends_the_flow and queue.empty():  # else it was retried at once
                     return
-
-
-def _indexes(snapshot: FlowSnapshot, pattern: str) -> list[int]:
-    """The stages that a name or pattern means."""
-    found = [index for index, stage in enumerate(snapshot.graph) if fnmatch.fnmatchcase(stage.name, pattern)]
-    if not found:
-        raise StageNotFound(snapshot.id, pattern, [stage.name for stage in snapshot.graph])
-    return found

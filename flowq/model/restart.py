@@ -66,7 +66,8 @@ def restart(
         stage = plan.stages[index]
         bears = frozenset(stage.tolerates)
         done = sum(
-            child not in waited_for and (states[child] in ("completed", "skipped") or (states[child] == "failed" and child in bears))
+            child not in waited_for
+            and (states[child] in ("completed", "skipped") or (states[child] == "failed" and child in bears))
             for child in stage.children
         )
         stages.append(RestartedStage(index, done == len(stage.children), done))

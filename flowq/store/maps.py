@@ -1,4 +1,4 @@
-"""Maps in the store: the items of a stage that runs once for each element of a list. Beside `Store`, for who has to do with them."""
+"""Maps in the store: the items of a stage that runs once for each element of a list. Functions beside `Store`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from flowq.model.failure import is_failure
 from flowq.model.items import item_index
 from flowq.model.outcome import Claim
 from flowq.store.store import Store
-from flowq.store.wire import Group
-
-_group = msgspec.msgpack.Decoder(Group)
+from flowq.store.wire import Group, group_decoder
 
 
 async def put_items(store: Store, claim: Claim, number: int, literals: Sequence[bytes]) -> bool:
@@ -46,7 +44,7 @@ async def group_of(store: Store, flow_id: str, stage: int, runs: Sequence[int] =
     values = await store.connection.command("HMGET", store.keys.flow(flow_id), *names)
     data = next((value for value in values if value is not None), None)
     try:
-        return None if data is None else _group.decode(data)
+        return None if data is None else group_decoder.decode(data)
     except msgspec.DecodeError as error:
         raise CorruptState(flow_id, f"items of stage {stage}", str(error)) from None
 

@@ -1,7 +1,7 @@
 """Lua scripts: an entry script names the fragments it needs; this puts them together, and the key words before them.
 
-`-- Needs  records view …` in the entry's header lists fragments in the order they are put before it. Constants (`local A, B = 1, 2`
-in capitals, on a line of their own) are written where they are used: Lua allows a script 200 local names, and looks up none faster.
+`-- Needs  records view …` in the entry's header lists fragments in the order they are put before it. Constants, which are lines
+such as `local A, B = 1, 2` in capitals, are written where they are used: Lua allows a script 200 local names at most.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -10,19 +11,23 @@ from flowq.errors import CorruptState, FlowNotFound
 from flowq.model.artifact import Artifact
 from flowq.model.failure import FAILURE_CODE, Failure, StageFailure
 from flowq.model.graph import critical_path
+from flowq.model.items import ITEMS, LIST_CODE, is_item, item_index, stage_of
 from flowq.model.plan import Plan, StagePlan
 from flowq.model.reasons import reason_for
-from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, StageSnapshot, WorkerSnapshot
+from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, Reason, StageSnapshot, WorkerSnapshot
 from flowq.model.states import STATE_LETTER, StageState
 from flowq.model.values import SPILLED_CODE, fill
+from flowq.store.item_snapshots import cause_of, item_state, with_items
 from flowq.store.store import Store
 from flowq.store.views import FLOW_STATES, Views, head_decoder, header_decoder, record_decoder
-from flowq.store.wire import Head, Record, history_decoder
+from flowq.store.wire import Group, Head, Record, group_decoder, history_decoder
 
 # Larger flows are read in pages, so that no command holds the server up.
 _WHOLE_STAGES_MAX = 500
-_PAGE_STAGES = 250
+_PAGE_FIELDS = 1_500
 _OF_STAGE = ("", "r", "e", "h", "g", "a")
+# Which items of a map to list: asked with its name and its group.
+Listed = Callable[[str, Group], Iterable[int]]
 
 _artifacts = msgspec.msgpack.Decoder(tuple[Artifact, ...])
 _failure = msgspec.msgpack.Decoder(Failure)
@@ -32,6 +37,8 @@ def _reference(code: int, data: memoryview) -> Any:
     """A result that was spilled is shown as the artifact that holds it: a snapshot reads no storage."""
     if code == FAILURE_CODE:
         return msgspec.msgpack.decode(data, type=StageFailure)
+    if code == LIST_CODE:
+        return "the results of its items"
     return msgspec.msgpack.decode(data) if code == SPILLED_CODE else f"extension {code}"
 
 
@@ -45,8 +52,8 @@ class Snapshots:
         self._store = store
         self._views = views
 
-    async def snapshot(self, flow_id: str) -> FlowSnapshot:
-        """The flow as it stands.
+    async def snapshot(self, flow_id: str, listed: Listed = lambda _, group: group.first_failed) -> FlowSnapshot:
+        """The flow as it stands; of its maps those items are listed that `listed` names.
 
         Raises:
             FlowNotFound: there is none of this id.
@@ -57,38 +64,64 @@ class Snapshots:
         if head_data is None or header_data is None or digest is None:
             raise FlowNotFound(flow_id)
         plan = await (await self._store.plan(flow_id, digest.decode())).whole()
-        fields = await self._fields(key, len(plan.stages))
+        fields = await self._fields(key, plan)
+        items = await self._items(key, plan, fields, listed)
         workers = await self._views.workers()
         now = await self._views.now()
         try:
             fields.setdefault("m", head_data)
             head = head_decoder.decode(fields["m"])
             header = header_decoder.decode(header_data)
-            return _Assembled(flow_id, plan, head, fields, workers, now).snapshot(
+            return _Assembled(flow_id, plan, head, fields, items, workers, now).snapshot(
                 header.pipeline, header.inputs, header.tenant, header.tags
             )
         except (msgspec.DecodeError, LookupError, TypeError) as error:  # bytes that are no msgpack, or are no record of ours
             raise CorruptState(flow_id, key, f"{type(error).__name__}: {error}") from None
 
-    async def _fields(self, key: str, stages: int) -> dict[str, bytes]:
+    async def _fields(self, key: str, plan: Plan) -> dict[str, bytes]:
         command = self._store.connection.command
-        if stages <= _WHOLE_STAGES_MAX:
+        maps = [index for index, stage in enumerate(plan.stages) if stage.mapping is not None]
+        if len(plan.stages) <= _WHOLE_STAGES_MAX and not maps:
             found: dict[bytes, bytes] = await command("HGETALL", key)
             return {name.decode(): value for name, value in found.items()}
+        more = ("m", "out", *(f"G{index}" for index in maps))
+        return await self._of_stages(key, range(len(plan.stages)), more)
+
+    async def _items(
+        self, key: str, plan: Plan, fields: dict[str, bytes], listed: Listed
+    ) -> dict[int, tuple[Group, tuple[int, ...]]]:
+        """Map → its group and the indexes of the items to list, whose fields are added to `fields`."""
+        found: dict[int, tuple[Group, tuple[int, ...]]] = {}
+        for index, stage in enumerate(plan.stages):
+            if stage.mapping is not None and (data := fields.get(f"G{index}")) is not None:
+                group = group_decoder.decode(data)
+                numbers = (number for number in listed(stage.name, group) if number < group.count)
+                found[index] = (group, tuple(item_index(index, number) for number in numbers))
+                fields |= await self._of_stages(key, found[index][1])
+        return found
+
+    async def _of_stages(self, key: str, indexes: Sequence[int], more: Sequence[str] = ()) -> dict[str, bytes]:
+        names = [*more, *(f"{kind}{index}" for index in indexes for kind in _OF_STAGE)]
         fields: dict[str, bytes] = {}
-        for start in range(0, stages, _PAGE_STAGES):
-            names = [f"{kind}{index}" for index in range(start, min(start + _PAGE_STAGES, stages)) for kind in _OF_STAGE]
-            values = await command("HMGET", key, *names)
-            fields |= {name: value for name, value in zip(names, values, strict=True) if value is not None}
-        out = await command("HGET", key, "out")
-        return fields | ({"out": out} if out is not None else {})
+        for start in range(0, len(names), _PAGE_FIELDS):
+            page = names[start : start + _PAGE_FIELDS]
+            values = await self._store.connection.command("HMGET", key, *page)
+            fields |= {name: value for name, value in zip(page, values, strict=True) if value is not None}
+        return fields
 
 
 class _Assembled:
     """One reading of a flow, put together."""
 
     def __init__(
-        self, flow_id: str, plan: Plan, head: Head, fields: dict[str, bytes], workers: list[WorkerSnapshot], now: int
+        self,
+        flow_id: str,
+        plan: Plan,
+        head: Head,
+        fields: dict[str, bytes],
+        items: dict[int, tuple[Group, tuple[int, ...]]],
+        workers: list[WorkerSnapshot],
+        now: int,
     ) -> None:
         self._flow_id = flow_id
         self._plan = plan
@@ -97,11 +130,11 @@ class _Assembled:
         self._workers = workers
         self._worker_names = {worker.id: worker.name for worker in workers}
         self._now = now
-        self._records: list[Record | None] = [
-            record_decoder.decode(data) if (data := fields.get(str(index))) is not None else None
-            for index in range(len(plan.stages))
-        ]
-        self._states = self._all_states()
+        self._groups = {index: group for index, (group, _) in items.items()}
+        self._listed = {index: listed for index, (_, listed) in items.items()}
+        indexes = (*range(len(plan.stages)), *(index for listed in self._listed.values() for index in listed))
+        self._records = {index: record_decoder.decode(data) for index in indexes if (data := fields.get(str(index)))}
+        self._states = {index: self._state(index) for index in range(len(plan.stages))}
 
     def snapshot(self, pipeline: str, inputs: bytes, tenant: str, tags: tuple[str, ...]) -> FlowSnapshot:
         head = self._head
@@ -129,7 +162,7 @@ class _Assembled:
             priority=head.priority,
             progress=sum(stage.progress or 0.0 for stage in graph) / len(graph),
             eta_seconds=None if state not in ("running",) else _eta(graph),
-            root_cause=min(failed, key=lambda stage: stage.ended_at or 0).name if failed else None,
+            root_cause=cause_of(min(failed, key=lambda stage: stage.ended_at or 0)) if failed else None,
             cancel_reason=head.reason,
             run=head.run,
             critical_path=names,
@@ -137,29 +170,29 @@ class _Assembled:
             graph=tuple(msgspec.structs.replace(stage, is_critical=True) if stage.name in on_path else stage for stage in graph),
         )
 
-    def _all_states(self) -> list[StageState]:
-        states: list[StageState] = []
-        for stage, record in zip(self._plan.stages, self._records, strict=True):
-            if record is not None:
-                states.append(STATE_LETTER[record.state])
-            else:
-                states.append("blocked" if stage.children else "ready")
-        return states
+    def _state(self, index: int) -> StageState:
+        record = self._records.get(index)
+        if is_item(index):
+            is_open = self._states[stage_of(index)] == "suspended"
+            return item_state(record, self._groups[stage_of(index)], is_open=is_open)
+        if record is not None:
+            return STATE_LETTER[record.state]
+        return "blocked" if self._plan.stages[index].children else "ready"
 
     def _stage(self, index: int) -> StageSnapshot:
-        plan, record, state = self._plan.stages[index], self._records[index], self._states[index]
-        children = tuple(self._plan.stages[child].name for child in plan.children)
+        plan, record, state = self._plan.stages[stage_of(index)], self._records.get(index), self._state(index)
+        children = () if is_item(index) else tuple(self._plan.stages[child].name for child in plan.children)
         failure = _failure.decode(data) if (data := self._fields.get(f"e{index}")) else None
         fraction, message = _unpack(data) if (data := self._fields.get(f"g{index}")) else (None, "")
         stage = StageSnapshot(
-            name=plan.name,
+            name=self._plan.name_of(index),
             stage=plan.stage,
             queue=plan.queue,
             state=state,
             attempts=plan.attempts,
             children=children,
             failure=failure,
-            is_tolerated=state == "failed" and self._plan.is_tolerated(index),
+            is_tolerated=state == "failed" and not is_item(index) and self._plan.is_tolerated(index),
             progress=1.0 if state in ("completed", "skipped") else fraction,
             message=message,
             ready_at=self._head.created_at if state == "ready" else None,
@@ -169,12 +202,19 @@ class _Assembled:
         )
         if record is not None:
             stage = self._with_times(stage, record)
-        waited_for = [child for child in plan.children if not self._is_done_for(child, plan)]
+        if index in self._groups:
+            stage = with_items(stage, self._groups[index], tuple(self._stage(item) for item in self._listed[index]))
+        return msgspec.structs.replace(stage, reason=self._reason(index, stage, record))
+
+    def _reason(self, index: int, stage: StageSnapshot, record: Record | None) -> Reason | None:
+        if is_item(index) and stage.state == "ready" and index % ITEMS >= self._groups[stage_of(index)].handed_out:
+            at_once = self._groups[stage_of(index)].at_once
+            return Reason("at_once", f"at most {at_once:,} of its items run at once")
+        plan = self._plan.stages[stage_of(index)]
+        waited_for = [] if is_item(index) else [child for child in plan.children if not self._is_done_for(child, plan)]
         states = {self._plan.stages[child].name: self._states[child] for child in waited_for}
         is_suspect = record is not None and record.route.endswith("!")
-        flow_state = FLOW_STATES[self._head.status]
-        reason = reason_for(stage, states, self._workers, flow_state, self._now, is_suspect=is_suspect)
-        return msgspec.structs.replace(stage, reason=reason)
+        return reason_for(stage, states, self._workers, FLOW_STATES[self._head.status], self._now, is_suspect=is_suspect)
 
     def _is_done_for(self, child: int, parent: StagePlan) -> bool:
         state = self._states[child]
@@ -183,7 +223,7 @@ class _Assembled:
     def _with_times(self, stage: StageSnapshot, record: Record) -> StageSnapshot:
         has_begun = record.state not in ("r", "s") and bool(record.holder)
         started_at = record.ready_at + record.waited if has_begun else None
-        ran = self._now - started_at if record.state == "x" and started_at is not None else record.ran
+        ran = self._now - started_at if record.state in ("x", "u") and started_at is not None else record.ran
         return msgspec.structs.replace(
             stage,
             attempt=record.attempt,
@@ -235,6 +275,6 @@ def _eta(graph: tuple[StageSnapshot, ...]) -> float | None:
     ends = [
         stage.run_seconds * (1 - stage.progress) / stage.progress
         for stage in graph
-        if stage.state == "running" and stage.run_seconds and stage.progress and stage.progress > 0.02
+        if stage.state in ("running", "suspended") and stage.run_seconds and stage.progress and stage.progress > 0.02
     ]
     return max(ends) if ends else None

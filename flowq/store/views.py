@@ -187,7 +187,7 @@ class Views:
         if digest is None or head_data is None:
             return True
         plan = await (await self._store.plan(folder.flow_id, digest.decode())).whole()
-        index = plan.index_of.get(folder.stage)
+        index = plan.find(folder.stage)
         if index is None:
             return False
         # What earlier runs of the flow left, before it was retried by hand, is kept beside the latest.

@@ -62,6 +62,9 @@ class Group(msgspec.Struct, array_like=True):
     first_failed: list[int]
 
 
+group_decoder = msgspec.msgpack.Decoder(Group)
+
+
 class Header(msgspec.Struct, array_like=True, frozen=True):
     """What was said of a flow when it was added; never changes, never read by scripts."""
 
