@@ -193,8 +193,8 @@ class FlowHandle(Generic[R]):
                 those that failed.
 
         Returns:
-            How many stages run again that had begun, and items that had not completed; 0: it has not ended, or there is nothing to
-            run again.
+            How many stages run again that had begun, and items that had not completed; 0: it has not ended, or nothing is to run
+            again.
 
         Raises:
             FlowNotFound: it does not exist (any more).

@@ -11,7 +11,7 @@ from flowq.errors import CorruptState, FlowNotFound
 from flowq.model.artifact import Artifact
 from flowq.model.failure import FAILURE_CODE, Failure, StageFailure
 from flowq.model.graph import critical_path
-from flowq.model.items import ITEMS, LIST_CODE, is_item, item_index, stage_of
+from flowq.model.items import ITEMS, LIST, is_item, item_index, stage_of
 from flowq.model.plan import Plan, StagePlan
 from flowq.model.reasons import reason_for
 from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, Reason, StageSnapshot, WorkerSnapshot
@@ -37,8 +37,6 @@ def _reference(code: int, data: memoryview) -> Any:
     """A result that was spilled is shown as the artifact that holds it: a snapshot reads no storage."""
     if code == FAILURE_CODE:
         return msgspec.msgpack.decode(data, type=StageFailure)
-    if code == LIST_CODE:
-        return "the results of its items"
     return msgspec.msgpack.decode(data) if code == SPILLED_CODE else f"extension {code}"
 
 
@@ -133,7 +131,7 @@ class _Assembled:
         self._groups = {index: group for index, (group, _) in items.items()}
         self._listed = {index: listed for index, (_, listed) in items.items()}
         indexes = (*range(len(plan.stages)), *(index for listed in self._listed.values() for index in listed))
-        self._records = {index: record_decoder.decode(data) for index in indexes if (data := fields.get(str(index)))}
+        self._records = {index: record_decoder.decode(data) for index in indexes if (data := fields.get(str(index))) is not None}
         self._states = {index: self._state(index) for index in range(len(plan.stages))}
 
     def snapshot(self, pipeline: str, inputs: bytes, tenant: str, tags: tuple[str, ...]) -> FlowSnapshot:
@@ -196,7 +194,7 @@ class _Assembled:
             progress=1.0 if state in ("completed", "skipped") else fraction,
             message=message,
             ready_at=self._head.created_at if state == "ready" else None,
-            result=_unpack(data) if state == "completed" and (data := self._fields.get(f"r{index}")) else None,
+            result=self._value(index) if state == "completed" and f"r{index}" in self._fields else None,
             artifacts=_artifacts.decode(data) if (data := self._fields.get(f"a{index}")) else (),
             history=self._history(index),
         )
@@ -253,11 +251,19 @@ class _Assembled:
             for entry in history_decoder.decode(data)
         )
 
+    def _value(self, index: int) -> Any:
+        """A stage's result; of a map only how many its items gave: those may be many."""
+        data = self._fields[f"r{index}"]
+        if data != LIST:
+            return _unpack(data)
+        return {"items": self._groups[index].done if index in self._groups else 0}
+
     def _result(self) -> Any:
         literal = _unpack(self._fields["out"]) if "out" in self._fields else None
         wanted = {binding.child for binding in self._plan.output}
         try:
-            return fill(literal, self._plan.output, {child: _unpack(self._fields[f"r{child}"]) for child in wanted})
+            lists = {child: {"items": group.done} for child, group in self._groups.items()}
+            return fill(literal, self._plan.output, {child: self._value(child) for child in wanted}, lists)
         except CorruptState:  # the part that the result takes lies in a spilled value
             return None
 

@@ -23,9 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Defines the options."""
     add_flow_id(parser)
     parser.add_argument("--events", action="store_true", help="add the flow's events")
-    parser.add_argument(
-        "--all", action="store_true", help="a row for every stage and every item: fold nothing, however large the flow"
-    )
+    parser.add_argument("--all", action="store_true", help="a row for every stage and item: fold nothing, however large it is")
     parser.epilog = "formats: text, json, jsonl, mermaid, dot, svg"
 
 

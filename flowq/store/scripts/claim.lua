@@ -34,7 +34,7 @@ local function claim_one(view, index, lane, holder, nonce, is_first, map)
   record[STATE], record[ATTEMPT], record[FENCE], record[NONCE] = RUNNING, record[ATTEMPT] + 1, record[FENCE] + 1, nonce
   record[WAITED], record[HOLDER] = math.max(0, now - record[READY_AT]), holder
   keep(view, index, record)
-  if map then item_began(view, map) end
+  if map then count_at_work(view, map, 1) end
   if view.head[STATUS] == READY then view.head[STATUS], view.head[STARTED_AT] = RUNNING, now end
   emit(view, 'claimed', index, record[ATTEMPT], holder)
   return claim_of(view, index, record)

@@ -7,6 +7,15 @@ local ITEMS = 1000000
 -- NEXT: how many have been handed out; AT_WORK: how many run; FAILED_ITEMS: the numbers of the first that failed.
 local COUNT, NEXT, DONE, LOST, AT_WORK, NEED, CAP, STAMP, FAILED_ITEMS = 1, 2, 3, 4, 5, 6, 7, 8, 9
 
+local GROUP_NUMBERS = {COUNT, NEXT, DONE, LOST, AT_WORK, NEED, CAP, STAMP}
+
+-- nil: the stage has no items, or what is there is no group.
+local function group_of(view, stage)
+  local packed = read(view, field('G', stage))
+  local group = packed and unpacked(packed)
+  return group and are(group, GROUP_NUMBERS, 'number') and type(group[FAILED_ITEMS]) == 'table' and group or nil
+end
+
 local function keep_group(view, map) keep(view, field('G', map.stage), map.group) end
 
 -- The map that an item or, as `index`, a stage belongs to, if it is open: what ends later does not count.
@@ -16,8 +25,7 @@ local function map_of(view, index)
   local map = view.maps[stage]
   if not map then
     open_flow(view.id, {field('', stage), field('G', stage)})
-    local packed = read(view, field('G', stage))
-    map = {stage = stage, record = record_of(view, stage), group = packed and unpacked(packed)}
+    map = {stage = stage, record = record_of(view, stage), group = group_of(view, stage)}
     view.maps[stage] = map
   end
   if map.group and map.record and map.record[STATE] == SUSPENDED then return map end
@@ -37,9 +45,7 @@ local function hand_out(view, map, upto)
   push(view, map.record[ROUTE], map.record[PRIORITY], (first == last and first or first .. '-' .. last) .. '@' .. group[STAMP] .. ':' .. view.id)
 end
 
-local function hand_out_next(view, map)
-  if map.group[CAP] > 0 then hand_out(view, map, map.group[NEXT] + 1) end
-end
+local function hand_out_next(view, map) if map.group[CAP] > 0 then hand_out(view, map, map.group[NEXT] + 1) end end
 
 -- Its stage is suspended already.
 local function open_map(view, stage, record, group)
@@ -65,15 +71,13 @@ local function item_in_turn(view, index, record, map)
   return fresh
 end
 
-local function item_began(view, map)
-  map.group[AT_WORK] = map.group[AT_WORK] + 1
+local function count_at_work(view, map, change)
+  map.group[AT_WORK] = math.max(0, map.group[AT_WORK] + change)
   keep_group(view, map)
 end
 
 -- It runs no more, whether it ended or waits for another try; of other stages and closed maps there is nothing to count.
 local function item_stopped(view, index)
   local map = index >= ITEMS and map_of(view, index)
-  if not map then return end
-  map.group[AT_WORK] = math.max(0, map.group[AT_WORK] - 1)
-  keep_group(view, map)
+  if map then count_at_work(view, map, -1) end
 end

@@ -2,8 +2,7 @@
 -- A map here: {stage, route, priority, numbers of items that run again though they completed}
 local function reopen(view, map)
   local stage, route, priority, numbers = unpack(map)
-  local record, packed = record_of(view, stage), read(view, field('G', stage))
-  local group = packed and unpacked(packed)
+  local record, group = record_of(view, stage), group_of(view, stage)
   if not record or not group then return end
   put_aside(view, stage, record, view.head[RUN])
   for _, kind in ipairs({'r', 'e'}) do drop(view, field(kind, stage)) end

@@ -37,8 +37,7 @@ end
 -- Stops those of a map's items that have begun, from the one with the index `from` on, at most `most`; the others never will begin.
 -- Gives the index to go on with; nil: there are no more.
 local function stop_items(view, stage, from, most, reason)
-  local packed = read(view, field('G', stage))
-  local group = packed and unpacked(packed)
+  local group = group_of(view, stage)
   local beyond = group and (stage + 1) * ITEMS + group[COUNT] or from
   local last, names = math.min(from + most, beyond) - 1, {}
   for index = from, last do names[#names + 1] = field('', index) end
