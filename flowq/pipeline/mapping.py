@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
@@ -11,6 +11,19 @@ from flowq.errors import DefinitionError, InvalidValue
 from flowq.model.items import ITEMS, Mapped
 from flowq.model.plan import StagePlan
 from flowq.pipeline.signature import Signature
+
+T_contra = TypeVar("T_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+Q = ParamSpec("Q")
+
+
+class TakesElement(Protocol[T_contra, Q, R_co]):
+    """A stage whose first argument takes an element: how type checkers see one whose `map` is called. (mypy does not
+    bind T where a method's self is declared as `Stage[Concatenate[T, Q], R]`.)"""
+
+    def __call__(self, element: T_contra, /, *args: Q.args, **kwargs: Q.kwargs) -> R_co:
+        """Runs for one element."""
+        ...
 
 
 class Bounds(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Concatenate, Generic, Literal, NoReturn, ParamSpec, TypeAlias, TypeVar, cast
+from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeAlias, TypeVar, cast
 
 from flowq.errors import DefinitionError, InvalidValue
 from flowq.model.duration import Duration
@@ -14,7 +14,7 @@ from flowq.model.retry import Backoff
 from flowq.model.spec import FlowSpec
 from flowq.pipeline.compile import CompiledPlans
 from flowq.pipeline.failures import union
-from flowq.pipeline.mapping import Bounds, mapped, refuse_bounds
+from flowq.pipeline.mapping import Bounds, TakesElement, mapped, refuse_bounds
 from flowq.pipeline.options import StageOptions
 from flowq.pipeline.promise import Promise
 from flowq.pipeline.signature import Signature
@@ -81,7 +81,7 @@ class Stage(Generic[P, R]):
         arguments = self.signature.bound(args, kwargs)
         return cast("R", trace.call(self._template, self.signature, arguments, self._after, self._condition))
 
-    def map(self: Stage[Concatenate[T, Q], R], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs) -> list[R]:
+    def map(self: TakesElement[T, Q, R], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs) -> list[R]:
         """Runs the stage once for each element of a list, and gives the list of results in the same order.
 
         In a pipeline's body the list may be a stage's result: how many there are is known only when that has completed. Each
@@ -96,13 +96,14 @@ class Stage(Generic[P, R]):
             WrongArguments, InvalidValue, ValueNotStorable, ValueTooLarge: in a body: the arguments are refused.
             ResultDoesNotFit: the declared type of `items` can never be a list of what the stage takes.
         """
+        stage = cast("AnyStage", self)
         trace = current_trace.get()
         if trace is None:
-            return [self.fn(item, *args, **kwargs) for item in items]
-        argument, signature = mapped(self.signature)
-        template = self._bounds.template(self._template, argument)
+            return [stage.fn(item, *args, **kwargs) for item in items]
+        argument, signature = mapped(stage.signature)
+        template = stage._bounds.template(stage._template, argument)
         arguments = signature.bound((items if type(items) is Promise else list(items), *args), kwargs)
-        return cast("list[R]", trace.call(template, signature, arguments, self._after, self._condition))
+        return cast("list[R]", trace.call(template, signature, arguments, stage._after, stage._condition))
 
     def flow(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec[R]:
         """A flow of this one stage.

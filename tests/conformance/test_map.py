@@ -229,7 +229,7 @@ def cm_of_anything(value: int) -> list[int]:
 
 
 @stage
-async def cm_anything(value: int):  # type: ignore[no-untyped-def]  # noqa: ANN201
+async def cm_anything(value: int):  # type: ignore[no-untyped-def]
     return {"no": "list"}
 
 

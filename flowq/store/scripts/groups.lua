@@ -31,12 +31,6 @@ local function map_of(view, index)
   if map.group and map.record and map.record[STATE] == SUSPENDED then return map end
 end
 
--- Of an item; of any other stage nil, which adds nothing to a list.
-local function opened_at(view, index)
-  local map = index >= ITEMS and map_of(view, index)
-  return map and map.group[STAMP] or nil
-end
-
 local function hand_out(view, map, upto)
   local group, base = map.group, (map.stage + 1) * ITEMS
   local first, last = base + group[NEXT], base + math.min(upto, group[COUNT]) - 1
@@ -54,21 +48,6 @@ local function open_map(view, stage, record, group)
   view.maps[stage] = map
   hand_out(view, map, group[CAP] > 0 and group[CAP] or group[COUNT])
   keep_group(view, map)
-end
-
--- The record of an item whose turn has come: a new one if it never ran, or ended without a result before the map was opened again.
-local function item_in_turn(view, index, record, map)
-  if record and record[STATE] == COMPLETED then hand_out_next(view, map) end
-  local is_over = record and (record[STATE] == FAILED or record[STATE] == CANCELLED) and record[READY_AT] < map.group[STAMP]
-  if record ~= false and not is_over then return record end
-  local fresh = new_record(map.group[STAMP], map.record[ROUTE], map.record[PRIORITY], {})
-  if is_over then
-    fresh[FENCE] = record[FENCE]
-    for _, kind in ipairs({'r', 'e'}) do drop(view, field(kind, index)) end
-    -- In the run before it had no result: not the one that it may have now. (0: it was reset, with what it had put aside.)
-    if record[READY_AT] > 0 then write(view, field('r', index) .. '.' .. (view.head[RUN] - 1), '') end
-  end
-  return fresh
 end
 
 local function count_at_work(view, map, change)
