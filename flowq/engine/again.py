@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -13,7 +13,6 @@ from flowq.model.items import item_index, item_named
 from flowq.model.plan import Plan
 from flowq.model.restart import Restart
 from flowq.model.snapshot import FlowSnapshot, StageSnapshot
-from flowq.store.wire import Group
 
 
 class ChosenAgain(msgspec.Struct, frozen=True):
@@ -76,11 +75,6 @@ def stages_named(snapshot: FlowSnapshot, pattern: str) -> list[StageSnapshot]:
     if not found:
         raise StageNotFound(snapshot.id, pattern, [stage.name for stage in snapshot.graph])
     return found
-
-
-def every_item(_: str, group: Group) -> Iterable[int]:
-    """For snapshots: all items are listed."""
-    return range(group.count)
 
 
 def _item(snapshot: FlowSnapshot, plan: Plan, name: str) -> tuple[int, int] | None:

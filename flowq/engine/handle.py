@@ -8,8 +8,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from flowq.engine.again import chosen_again, every_item, runs_again, stages_named
+from flowq.engine.again import chosen_again, runs_again
 from flowq.engine.backend import Backend
+from flowq.engine.item_pages import every_item, item_page, stages_or_item
 from flowq.engine.overrides import overridden
 from flowq.engine.results import read_result
 from flowq.errors import (
@@ -19,13 +20,11 @@ from flowq.errors import (
     FlowqError,
     FlowTimedOut,
     InvalidValue,
-    StageNotFound,
 )
 from flowq.model.artifact import Artifact
 from flowq.model.duration import Duration, to_ms
 from flowq.model.event import Event, Gap
 from flowq.model.failure import Failure
-from flowq.model.items import item_named
 from flowq.model.plan import Plan
 from flowq.model.restart import restart
 from flowq.model.snapshot import FlowSnapshot, StageSnapshot
@@ -90,16 +89,7 @@ class FlowHandle(Generic[R]):
             StageNotFound: no stage is called so.
             InvalidValue: `start` or `limit` is out of range.
         """
-        if type(start) is not int or start < 0:
-            raise InvalidValue("start", start, "a number from 0 on")
-        if type(limit) is not int or not 1 <= limit <= 10_000:
-            raise InvalidValue("limit", limit, "a number from 1 to 10,000")
-        snapshots = Snapshots(self._backend.store, Views(self._backend.store))
-        snapshot = await snapshots.snapshot(self.id, lambda name, _: range(start, start + limit) if name == stage else ())
-        known = next((known for known in snapshot.graph if known.name == stage), None)
-        if known is None:
-            raise StageNotFound(self.id, stage, [known.name for known in snapshot.graph])
-        return known.items.listed if known.items is not None else ()
+        return await item_page(self._backend.store, self.id, stage, start, limit)
 
     async def result(self, timeout: Duration | None = None, *, run: int | None = None) -> R:
         """Waits until the flow has ended and returns what its pipeline returns.
@@ -226,10 +216,7 @@ class FlowHandle(Generic[R]):
             StageNotFound: no such stage.
             InvalidValue: it has no such artifact, or several and none was named.
         """
-        named = item_named(stage)
-        found = list(await self.items(named[0], named[1], 1)) if named is not None else []
-        if not found:
-            found = stages_named(await self.inspect(), stage)
+        found = await stages_or_item(self._backend.store, self.id, stage)
         artifacts = [artifact for known in found for artifact in known.artifacts if name is None or artifact.name == name]
         if len(artifacts) != 1:
             names = sorted({artifact.name for known in found for artifact in known.artifacts})
