@@ -21,7 +21,7 @@ from flowq.store.store import Store
 from flowq.store.stored_plan import StoredPlan
 
 # Items are written so many at a time: by number, and by size.
-_PAGE_ITEMS = 1_000
+_PAGE_ITEMS = 250
 _PAGE_BYTES = 1_000_000
 # Groups of items whose shared arguments are kept; a process runs items of a few at a time.
 _SHARED_KEPT = 32

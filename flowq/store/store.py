@@ -137,7 +137,8 @@ class Store:
             head = await self.connection.command("HGET", key, "head")
             if head is None:
                 raise CorruptState(flow_id, f"plan {digest}", "it is missing")
-            known = self._plans[digest] = StoredPlan(self.connection, key, msgspec.msgpack.decode(head, type=PlanHead))
+            read = StoredPlan(self.connection, key, msgspec.msgpack.decode(head, type=PlanHead))
+            known = self._plans.setdefault(digest, read)  # many stages of a flow begin at once: one reading for all
             if len(self._plans) > _PLANS_CACHED:
                 self._plans.popitem(last=False)
         return known

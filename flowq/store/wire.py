@@ -192,8 +192,12 @@ class PlanHead(msgspec.Struct, array_like=True, frozen=True):
 
 def needs_of(stage: StagePlan) -> list[int] | bool:
     """The children whose results a claim of this stage carries; False: too many."""
-    wanted = sorted({binding.child for binding in stage.bindings})
-    return wanted if len(wanted) <= NEEDS_INLINE_MAX else False
+    wanted: set[int] = set()
+    for binding in stage.bindings:
+        wanted.add(binding.child)
+        if len(wanted) > NEEDS_INLINE_MAX:  # asked by each child of a wide parent, so it must not look at all of them
+            return False
+    return sorted(wanted)
 
 
 def releases_of(stage: StagePlan, stage_at: Any) -> msgspec.Raw:

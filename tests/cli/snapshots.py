@@ -285,6 +285,7 @@ def hostile() -> FlowSnapshot:
         critical_path=(HOSTILE, HOSTILE),
     )
 
+
 _CHUNKS = tuple(f"encode[{number}]" for number in (17, 93))
 MAPPED = flow(
     "running",
