@@ -53,7 +53,7 @@ PERMANENT: Final[dict[str, str]] = {
     LIVE: "flows that have not ended",
     FAILED: "failed flows, until pruned",
     CANCELLED: "cancelled flows, until pruned",
-    CLOSING: "flows whose cancellation is under way",
+    CLOSING: "flows and maps that are being closed",
 }
 
 

@@ -11,10 +11,12 @@ from flowq.engine.duties import Closer
 from flowq.model.items import ITEMS, LIST, Mapped, item_index
 from flowq.model.outcome import Claim, CompleteItem, Expand, Fail, opaque
 from flowq.model.plan import Binding, Plan, StagePlan
+from flowq.model.restart import restart
 from flowq.model.spec import FlowSpec
 from flowq.store.maps import group_of, item_results, put_items
 from flowq.store.store import Store
 from flowq.store.views import Views
+from flowq.store.wire import again_of
 from tests.store.acting import Actor, failed, released, retried, snapshots
 
 pytestmark = pytest.mark.anyio
@@ -220,6 +222,23 @@ async def test_a_map_whose_last_item_completes_can_still_fail(store: Store, acto
     assert (snapshot.state, snapshot.root_cause, failure.error_type) == ("failed", "a[0]", "Bad")
 
 
+async def test_a_flow_that_was_cancelled_while_items_waited_for_another_try_goes_on(store: Store, actor: Actor) -> None:
+    await begun(store, actor, 3)
+    one, *_ = await claims_of(actor, 3)
+    await actor.report(retried(one, 3_600_000))
+    assert await store.cancel("f1", "", 2) == "cancelled"
+    snapshot = await snapshots(store).snapshot("f1")
+    again = again_of(mapped_flow().plan, restart(mapped_flow().plan, [stage.state for stage in snapshot.graph], [], {0: []}))
+    assert await store.retry("f1", snapshot.seq, again)
+    claims = await claims_of(actor, 9)
+    assert [claim.index - ITEMS for claim in claims] == [0, 1, 2]
+    assert [claim.token.fence for claim in claims] == [2, 2, 2]
+    answer = await actor.exchange(*[await completed(actor, claim) for claim in claims])
+    assert answer is not None
+    assert not answer.verdicts
+    assert await states(store) == ["completed", "ready"]
+
+
 async def test_a_stray_entry_of_an_earlier_opening_hands_out_nothing(store: Store, actor: Actor) -> None:
     await begun(store, actor, 9, at_once=2)
     tag = store.keys.tag_of("f1")
@@ -249,3 +268,18 @@ async def test_no_field_grows_with_the_number_of_items(store: Store, actor: Acto
         *(("HSTRLEN", store.keys.flow("f1"), name) for name in ("G0", "m", "0", "r0", "e0", "h0"))
     )
     assert max(sizes) < 100
+
+
+async def test_a_bounded_map_that_goes_on_is_not_lost_when_a_call_only_passes_over_completed_items(
+    store: Store, actor: Actor
+) -> None:
+    await begun(store, actor, 1_300, at_once=2)
+    while page := await claims_of(actor, 50):
+        await actor.exchange(
+            *[failed(claim) if claim.index == ITEMS + 1_299 else await completed(actor, claim) for claim in page]
+        )
+    snapshot = await snapshots(store).snapshot("f1")
+    again = again_of(mapped_flow().plan, restart(mapped_flow().plan, [stage.state for stage in snapshot.graph], [], {0: []}))
+    assert await store.retry("f1", snapshot.seq, again)
+    calls = [await claims_of(actor, 50) for _ in range(4)]
+    assert [[claim.index - ITEMS for claim in claims] for claims in calls] == [[], [], [1_299], []]

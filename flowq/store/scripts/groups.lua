@@ -36,6 +36,7 @@ local function hand_out(view, map, upto)
   local first, last = base + group[NEXT], base + math.min(upto, group[COUNT]) - 1
   if last < first then return end
   group[NEXT] = last - base + 1
+  keep_group(view, map)
   push(view, map.record[ROUTE], map.record[PRIORITY], (first == last and first or first .. '-' .. last) .. '@' .. group[STAMP] .. ':' .. view.id)
 end
 
@@ -46,8 +47,8 @@ local function open_map(view, stage, record, group)
   local map = {stage = stage, record = record, group = group}
   view.maps = view.maps or {}
   view.maps[stage] = map
-  hand_out(view, map, group[CAP] > 0 and group[CAP] or group[COUNT])
   keep_group(view, map)
+  hand_out(view, map, group[CAP] > 0 and group[CAP] or group[COUNT])
 end
 
 local function count_at_work(view, map, change)

@@ -6,10 +6,11 @@ local function opened_at(view, index)
   return map and map.group[STAMP] or nil
 end
 
--- The record of an item whose turn has come: a new one if it never ran, or ended without a result before the map was opened again.
+-- The record of an item whose turn has come: a new one if it never ran, or ended without a result. An opening hands each item out
+-- once, so that was before it: times would tell the same, but for clocks that jump.
 local function item_in_turn(view, index, record, map)
   if record and record[STATE] == COMPLETED then hand_out_next(view, map) end
-  local is_over = record and (record[STATE] == FAILED or record[STATE] == CANCELLED) and record[READY_AT] < map.group[STAMP]
+  local is_over = record and (record[STATE] == FAILED or record[STATE] == CANCELLED)
   if record ~= false and not is_over then return record end
   local fresh = new_record(map.group[STAMP], map.record[ROUTE], map.record[PRIORITY], {})
   if is_over then

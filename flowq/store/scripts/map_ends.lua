@@ -37,7 +37,7 @@ end
 local function item_ended(view, map, tolerant, is_tolerated, closes)
   local group = map.group
   local is_hopeless = closes > 0 and group[COUNT] - group[LOST] < group[NEED]
-  if is_hopeless or group[DONE] + group[LOST] == group[COUNT] then
+  if is_hopeless or group[DONE] + group[LOST] >= group[COUNT] then
     fail_map(view, map, tolerant, is_tolerated, closes)
   else
     hand_out_next(view, map)

@@ -10,6 +10,7 @@ local function stop(view, index, record, reason)
   elseif state == SCHEDULED then
     shared('ZREM', tag .. DUE_KEY, index .. ':' .. view.id)
   end
+  record[READY_AT] = math.min(record[READY_AT], now)
   close_record(record, CANCELLED, now)
   keep(view, index, record)
   emit(view, 'cancelled', index, record[ATTEMPT], reason)
