@@ -62,8 +62,8 @@ class Listener(Protocol):
         """Ends a stage that runs here and whose flow was cancelled."""
         ...
 
-    def close(self, flow_id: str, stages: int = 0) -> None:
-        """Ends what else runs of a flow that has failed at once, or ran out of time; `stages`: how many it has, 0: not known."""
+    def close(self, member: str) -> None:
+        """Ends what else runs of a flow that has failed at once or ran out of time, or of a map that has ended."""
         ...
 
     def refused(self, outcome: Outcome, word: str, holder: str) -> None:
@@ -271,15 +271,12 @@ class Conversation:
 
     def _heard(self, answer: Exchanged, outcomes: list[Outcome], *, is_idle: bool) -> None:
         for verdict in answer.verdicts:
-            if verdict.word != "replayed":
+            if verdict.word not in ("replayed", "late"):
                 self._listener.refused(outcomes[verdict.position], verdict.word, verdict.holder)
         for flow_id, index, fence in answer.cancelled:
             self._listener.cancel(flow_id, index, fence)
-        for outcome in outcomes:
-            if isinstance(outcome, Fail) and outcome.closes:
-                self._listener.close(outcome.flow_id, outcome.closes)
-        for flow_id in answer.late:
-            self._listener.close(flow_id)
+        for member in answer.closing:
+            self._listener.close(member)
         for claim in answer.claims:
             self._listener.start(claim)
         self._idle_until = 0.0

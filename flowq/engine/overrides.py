@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowq.errors import InvalidValue
+from flowq.model.items import is_item, stage_of
 from flowq.model.plan import Plan
 from flowq.pipeline import find_stage
 from flowq.pipeline.holes import packed_apart
@@ -27,14 +28,16 @@ async def overridden(
     missing = set(overrides)
     changed: dict[int, bytes] = {}
     for index, literals in found.items():
-        stage = plan.stages[index]
-        bound = {binding.into[0] for binding in stage.bindings}
+        stage = plan.stages[stage_of(index)]
+        bound = {binding.into[0] for binding in stage.bindings if not is_item(index)}
         mine = {name: value for name, value in overrides.items() if name in literals and name not in bound}
         if not mine:
             continue
         if (known := find_stage(stage.stage)) is not None:
-            known.signature.check({name: value for name, value in mine.items() if name in known.signature.names})
-        changed[index] = packed_apart(literals | mine, stage.name)[0]
+            mapping = None if is_item(index) else stage.mapping
+            signature = known.signature if mapping is None else known.signature.mapped(mapping.argument)
+            signature.check({name: value for name, value in mine.items() if name in signature.names})
+        changed[index] = packed_apart(literals | mine, plan.name_of(index))[0]
         missing -= mine.keys()
     if missing:
         known_names = sorted({name for literals in found.values() for name in literals})

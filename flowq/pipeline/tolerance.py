@@ -7,7 +7,7 @@ from typing import TypeVar, cast
 
 from flowq.errors import InvalidValue
 from flowq.model.failure import StageFailure
-from flowq.pipeline.promise import Promise, tolerant
+from flowq.pipeline.promise import Promise, source_of, tolerant
 from flowq.pipeline.trace import current_trace
 
 T = TypeVar("T")
@@ -35,13 +35,17 @@ def succeeded(results: Iterable[T], /) -> list[T]:
     """In a pipeline's body: the stage that takes this list runs when all of them have ended, and gets the results that there are.
 
     Args:
-        results: results of stages; their order stays.
+        results: results of stages, or the result of `stage.map(…)`; their order stays.
 
     Raises:
         InvalidValue: one of them is no stage's result.
     """
     if current_trace.get() is None:
         return list(results)
+    if type(results) is Promise and source_of(results).is_map:
+        return cast("list[T]", tolerant(results, "items"))
+    if type(results) is Promise:
+        raise InvalidValue("succeeded(…)", results, "a list of results of stages, or the result of a stage's map(…)")
     listed = list(results)
     for result in listed:
         if type(result) is not Promise:

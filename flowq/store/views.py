@@ -33,7 +33,7 @@ _HOUR_MS = 3_600_000
 _EVENT_ENTRIES_MAX = 50_000
 
 # `index:flow`, `first-last:flow`, with `@created_at` where the flow's first stages wait: see scripts/lanes.lua.
-_ENTRY = re.compile(r"(\d+)(-\d+)?(?:@(\d+))?:(.+)")
+_ENTRY = re.compile(r"(\d+)(-\d+)?(?:@(\d+)(?:\+\d+)?)?:(.+)")
 
 head_decoder = msgspec.msgpack.Decoder(Head)
 header_decoder = msgspec.msgpack.Decoder(Header)
@@ -144,11 +144,11 @@ class Views:
         counts = await self._connection.commands(*(("ZCARD", tag + DUE) for tag in self._store.partitions))
         return sum(counts)
 
-    async def closing(self) -> list[tuple[str, int]]:
-        """Flows whose cancellation is under way, with the stage it has come to."""
-        found: list[tuple[str, int]] = []
+    async def closing(self) -> list[str]:
+        """What is being closed: see `finish_closing`."""
+        found: list[str] = []
         for tag in self._store.partitions:
-            found += _pairs(await self._connection.command("ZRANGE", tag + CLOSING, 0, _PAGE - 1, "WITHSCORES"))
+            found += [member.decode() for member in await self._connection.command("ZRANGE", tag + CLOSING, 0, _PAGE - 1)]
         return found
 
     async def outlived(self, tag: str, retention: Retention, hours: int) -> list[tuple[int, list[bytes]]]:
@@ -219,7 +219,7 @@ class Views:
         if digest is None or head_data is None:
             return True
         plan = await (await self._store.plan(folder.flow_id, digest.decode())).whole()
-        index = plan.index_of.get(folder.stage)
+        index = plan.find(folder.stage)
         if index is None:
             return False
         # What earlier runs of the flow left, before it was retried by hand, is kept beside the latest.

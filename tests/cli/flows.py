@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from flowq import Artifact, Backoff, StageFailure, Unrecoverable, context, pipeline, stage, tolerate
 
@@ -96,3 +97,26 @@ async def assess(name: str | StageFailure, length: int | None) -> str:
 @pipeline
 def forgiving(name: str = "x") -> str:
     return assess(tolerate(watch_video(name)), measure.when(False)(name))
+
+
+@stage
+async def cut(chunks: int) -> list[int]:
+    return list(range(chunks))
+
+
+@stage
+async def convert(chunk: int, mended: str) -> int:
+    """Every twentieth chunk is broken until there is a file of this name."""
+    if chunk % 20 == 3 and not await asyncio.to_thread(Path(mended).exists):
+        raise Unrecoverable(f"chunk {chunk} is broken")
+    return chunk
+
+
+@stage
+async def add_up(chunks: list[int]) -> int:
+    return sum(chunks)
+
+
+@pipeline
+def chunked(chunks: int, mended: str) -> int:
+    return add_up(convert.map(cut(chunks), mended=mended))

@@ -84,7 +84,7 @@ async def test_two_closers_at_once_end_a_flow_once(producer: FlowProducer) -> No
     store = producer._open.store
     await store.submit([("f1", wide(1_600))])
     retention = b"\x93\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00"
-    await store.connection.run("cancel", store.partitions[0], "f1", "", 0, 1_601, retention)
+    await store.connection.run("cancel", store.partitions[0], "f1", "", "n", 1_601, retention)
     await asyncio.gather(*(Closer(store, Views(store)).run_once() for _ in range(3)))
     snapshot = await until(producer.flow("f1"), lambda snapshot: snapshot.is_final)
     assert {known.state for known in snapshot.graph} == {"cancelled"}

@@ -70,7 +70,7 @@ async def test_a_large_flow_is_cancelled_in_pieces(store: Store, actor: Actor) -
     await store.submit([("f1", wide(1_200))])
     tag = store.keys.tag_of("f1")
     retention = b"\x93\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00"
-    assert await store.connection.run("cancel", tag, "f1", "why", 0, 1_201, retention) == [b"closing", 500]
+    assert await store.connection.run("cancel", tag, "f1", "why", "n", 1_201, retention) == [b"closing"]
     assert await actor.claim(5) == [], "from the first call on nothing of it is claimed"
     # Whoever finds it finishes it.
     await Closer(store, Views(store)).run_once()
@@ -80,15 +80,33 @@ async def test_a_large_flow_is_cancelled_in_pieces(store: Store, actor: Actor) -
     assert await Views(store).closing() == []
 
 
+async def test_a_call_that_comes_late_or_twice_does_not_cancel_what_was_retried_meanwhile(store: Store, actor: Actor) -> None:
+    spec = wide(600)
+    await store.submit([("f1", spec)])
+    tag = store.keys.tag_of("f1")
+    retention = b"\x93\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00"
+
+    async def cancel(nonce: str) -> bytes:
+        return (await store.connection.run("cancel", tag, "f1", "", nonce, 601, retention))[0]
+
+    assert await cancel("first") == b"closing"
+    assert await store.finish_closing("f1", 601) == "cancelled"  # somebody else was faster
+    assert await retry(store, "f1", spec.plan)
+    assert await cancel("first") == b"cancelled", "its answer was lost: it hears what it did then"
+    assert await store.finish_closing("f1", 601) == "x", "who only finishes begins nothing"
+    assert (await snapshots(store).snapshot("f1")).state == "running"
+    assert await cancel("second") == b"closing"
+
+
 async def test_a_stage_that_completes_while_its_flow_is_being_cancelled_releases_nothing(store: Store, actor: Actor) -> None:
     await store.submit([("f1", wide(700))])
     tag = store.keys.tag_of("f1")
     claims = await actor.exchange_claims(tag, 700)
     late = claims[-1]
     retention = b"\x93\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00"
-    await store.connection.run("cancel", tag, "f1", "", 0, 701, retention)
+    await store.connection.run("cancel", tag, "f1", "", "n", 701, retention)
     assert await actor.complete(late) == ""
-    assert await store.cancel("f1", "", 701, 500) == "cancelled"
+    assert await store.finish_closing("f1", 701) == "cancelled"
     assert await actor.claim(5) == []
     assert (await snapshots(store).snapshot("f1")).stage("top").state == "cancelled"
 
@@ -107,7 +125,7 @@ async def test_a_vanished_flow_does_not_hold_up_the_cancelling_of_others(store: 
     await store.submit([(gone, wide(600)), (other, wide(700))])
     tag, retention = store.partitions[0], b"\x93\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00"
     for flow_id, stages in ((gone, 601), (other, 701)):
-        await store.connection.run("cancel", tag, flow_id, "", 0, stages, retention)
+        await store.connection.run("cancel", tag, flow_id, "", "n", stages, retention)
     await store.connection.command("DEL", store.keys.flow(gone))
     await Closer(store, Views(store)).run_once()
     assert (await snapshots(store).snapshot(other)).state == "cancelled"

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records shared fetch view emit lanes due paused release history outcomes report promote claim claim_all flush
+-- Needs      records shared fetch view emit lanes due paused release history groups ends map_ends outcomes expand report promote item_claims claim claim_all flush
 -- Called by  Store.exchange   KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention}
--- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, flows out of time} | {"expired"} | {"superseded"}
+-- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, closing} | {"expired"} | {"superseded"}
 -- One script, because a stage that completes, its parent's release and the claim of that parent must be one step; and
 -- replay-safe, because clients repeat a call whose reply was lost: outcomes by their tokens, claims by line, seq and nonce.
 local holder, line, seq, nonce = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
@@ -27,9 +27,7 @@ local function claimed_before()
     local view = open_flow(flow, {field('', index)})
     local record = view and record_of(view, index)
     if record and record[STATE] == RUNNING and record[NONCE] == nonce then
-      claims[#claims + 1] = {flow, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES],
-        view.head[FLOW_PRIORITY], view.head[CREATED_AT], read(view, field('i', index)) or '',
-        inputs_of(view, index, record[NEEDS]), record[ROUTE], view.head[DEADLINE_AT]}
+      claims[#claims + 1] = claim_of(view, index, record)
     end
   end
   return claims
@@ -76,4 +74,4 @@ if told then
   redis.call('HSET', holder_key, 'told' .. line, told)
   redis.call('HDEL', holder_key, 'told')
 end
-return {'ok', now, next_due_at, verdicts, claims, told and unpacked(told) or {}, late_flows}
+return {'ok', now, next_due_at, verdicts, claims, told and unpacked(told) or {}, closing}
