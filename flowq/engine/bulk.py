@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from flowq.errors import CorruptState, FlowNotFound, FlowqError
 from flowq.model.filter import FlowFilter
+from flowq.model.items import stage_of
 from flowq.model.report import BulkError, BulkReport, DeadGroup, group_key, grouped
 from flowq.model.snapshot import FlowSummary
 from flowq.store.finder import Finder
@@ -18,8 +19,6 @@ from flowq.store.views import Views, cause_of
 from flowq.store.wire import Head
 
 _AT_ONCE = 8
-# Item i of stage k of the plan has the index (k + 1) · 1,000,000 + i.
-RUN_TIME_STAGES = 1_000_000
 
 Pages = AsyncIterator[list[FlowSummary]]
 # What is done to one flow: how many stages it touched; None: there was nothing to do.
@@ -93,8 +92,7 @@ class DeadLetters:
         index, _ = cause_of(head)
         try:
             plan = await self._store.plan(flow_id, digest)
-            if index is not None and index >= RUN_TIME_STAGES:
-                index = index // RUN_TIME_STAGES - 1
+            index = None if index is None else stage_of(index)  # items count as their map
             if index is None or index >= plan.head.stages:
                 return ""
             await plan.load(index)

@@ -270,15 +270,12 @@ class Conversation:
 
     def _heard(self, answer: Exchanged, outcomes: list[Outcome], *, is_idle: bool) -> None:
         for verdict in answer.verdicts:
-            if verdict.word != "replayed":
+            if verdict.word not in ("replayed", "late"):
                 self._listener.refused(outcomes[verdict.position], verdict.word, verdict.holder)
         for flow_id, index, fence in answer.cancelled:
             self._listener.cancel(flow_id, index, fence)
-        for outcome in outcomes:
-            if isinstance(outcome, Fail) and outcome.closes:
-                self._listener.close(outcome.flow_id, outcome.closes)
-        for flow_id in answer.late:
-            self._listener.close(flow_id)
+        for member in answer.closing:
+            self._listener.close(member)
         for claim in answer.claims:
             if self._is_over:  # it came after the time in which what runs may end
                 self.report(Release(*claim.run))

@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection
 from flowq.artifacts.keys import FolderId
 from flowq.artifacts.storage import Storage
 from flowq.artifacts.sweep import sweep
+from flowq.engine.closing import finish_closing
 from flowq.engine.lease import LEASE_MS_MAX
 from flowq.engine.removal import Remover, abandonable
 from flowq.engine.room import WorkerRoom
-from flowq.errors import FlowNotFound
 from flowq.model.keep import Keep
 from flowq.store.outlived import Outlived
 from flowq.store.store import Store
@@ -96,20 +96,16 @@ class WayMaker:
 
 
 class Closer:
-    """Finishes cancellations of large flows whose client went away in the middle."""
+    """Finishes cancellations of large flows, and stops what runs of maps that have ended, where who began it went away."""
 
     def __init__(self, store: Store, views: Views) -> None:
         self._store = store
         self._views = views
 
     async def run_once(self) -> None:
-        """One pass over the flows that are being cancelled."""
-        for flow_id in await self._views.closing():
-            try:
-                stages = (await self._views.header(flow_id)).stages
-            except FlowNotFound:
-                stages = 0  # deleted by hand: the store then forgets that it was to be cancelled
-            await self._store.finish_closing(flow_id, stages)
+        """One pass over all that is being closed."""
+        for member in await self._views.closing():
+            await finish_closing(self._store, member)
 
 
 class Pruner:

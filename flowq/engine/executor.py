@@ -16,20 +16,24 @@ from typing import Any
 import msgspec
 
 from flowq.artifacts.keys import stage_folder
-from flowq.artifacts.spill import is_spilled, spill, unspill
+from flowq.artifacts.spill import spill, unspill
 from flowq.artifacts.storage import Storage
 from flowq.engine import context as stage_contexts
 from flowq.engine.context import StageContext
+from flowq.engine.expansion import Shared, SharedArguments, expanded, shared_part
+from flowq.engine.gathering import gathered
 from flowq.engine.policy import MAX_CRASHES, Poisoned, after_error, failure_of
 from flowq.engine.stage_clock import StageClock
 from flowq.engine.stage_threads import StageThreads
-from flowq.errors import CorruptState, StageStalled, StageTimedOut, StorageNotConfigured, ValueTooLarge
+from flowq.errors import StageStalled, StageTimedOut, StorageNotConfigured, ValueTooLarge
 from flowq.model.artifact import bound_reader
 from flowq.model.failure import StageFailure, unpacked
-from flowq.model.outcome import Claim, Complete, Fail, Outcome, Progress, Release, Skip, opaque
+from flowq.model.items import LIST, is_item, item_name, stage_of
+from flowq.model.outcome import Claim, Complete, CompleteItem, Fail, Outcome, Progress, Release, Skip, opaque
 from flowq.model.plan import CONDITION, StagePlan
-from flowq.model.values import INLINE_BYTES_MAX, fill
+from flowq.model.values import INLINE_BYTES_MAX
 from flowq.pipeline.stage import AnyStage
+from flowq.store.maps import literals_of
 from flowq.store.store import Store
 from flowq.store.stored_plan import StoredPlan
 
@@ -73,6 +77,7 @@ class Executor:
         self._on_progress = on_progress
         self._on_group = on_group
         self._on_log = on_log
+        self._shared = SharedArguments(self._read_shared)
 
     async def run(self, claim: Claim, running: Callable[[StageContext, StageClock], None]) -> Outcome | None:
         """Runs a stage and returns what became of it; None: it was cancelled, and nobody waits for an answer.
@@ -84,18 +89,19 @@ class Executor:
         stage_context: StageContext | None = None
         try:
             plan = await self._store.plan(claim.flow_id, claim.plan)
-            if not plan.holds(claim.index):
-                await plan.load(claim.index)
-            stage = plan.stage(claim.index)
+            stage = await loaded(plan, claim.index)
             clock = StageClock(stage)
             stage_context = self._context_for(claim, stage, plan, clock)
             running(stage_context, clock)
             if claim.crashes >= MAX_CRASHES:
                 raise Poisoned(claim.crashes, await self._store.last_crash(claim.flow_id, claim.index))
             function = self._stages[stage.stage]
-            inputs = await self._inputs(claim, stage)
+            inputs = await self._inputs(claim, stage, plan)
             if not inputs.pop(CONDITION, True):
-                return Skip(*claim.run, opaque(_pack(None)), _NOTHING, plan.releases(claim.index))
+                nothing = _pack(None) if stage.mapping is None else LIST
+                return Skip(*claim.run, opaque(nothing), _NOTHING, plan.releases(claim.index))
+            if stage.mapping is not None:
+                return await expanded(self._store, claim, stage, plan, stage.mapping, inputs[stage.mapping.argument])
             arguments = function.signature.arguments(inputs)
             result = await self._call(function, clock, stage_context, arguments)
             return await self._completed(claim, function, stage_context, result, plan)
@@ -144,21 +150,24 @@ class Executor:
             on_log=None if self._on_log is None else partial(self._on_log, claim),
         )
 
-    async def _inputs(self, claim: Claim, stage: StagePlan) -> dict[str, Any]:
+    async def _inputs(self, claim: Claim, stage: StagePlan, plan: StoredPlan) -> dict[str, Any]:
         """The stage's arguments as plain data: its literals, with its children's results in their places."""
+        if is_item(claim.index):
+            return (await self._shared.of(claim, plan.stage(stage_of(claim.index)))).arguments(claim.literals)
         arguments: dict[str, Any] = unpacked(claim.literals) if claim.literals else {}
         if not stage.bindings:
             return arguments
-        packed, children = claim.results, {binding.child for binding in stage.bindings}
+        packed = claim.results
         if packed is None:
-            packed = await self._store.results(claim.flow_id, sorted(children))
-        results: dict[int, Any] = {}
-        for child in children:
-            data = packed.get(child)
-            if not data:
-                raise CorruptState(claim.flow_id, f"result of stage {child}", "it is missing")
-            results[child] = unpacked(await self._whole(data) if is_spilled(data) else data)
-        return fill(arguments, stage.bindings, results)
+            packed = await self._store.results(claim.flow_id, sorted({binding.child for binding in stage.bindings}))
+        found = await gathered(self._store, claim.flow_id, stage.bindings, packed, self._whole)
+        return found.filled(arguments, stage.bindings)
+
+    async def _read_shared(self, flow_id: str, index: int, stage: StagePlan) -> Shared:
+        """What the items of a map have in common."""
+        literals, bindings = shared_part(await literals_of(self._store, flow_id, index), stage)
+        packed = await self._store.results(flow_id, sorted({binding.child for binding in bindings}))
+        return Shared(literals, bindings, await gathered(self._store, flow_id, bindings, packed, self._whole))
 
     async def _whole(self, data: bytes) -> bytes:
         if self._storage is None:
@@ -201,7 +210,23 @@ class Executor:
             packed = await self._storage.in_thread(spill, self._storage, folder, packed)
         artifacts = stage_context.committed_artifacts()
         noted = opaque(_pack(artifacts)) if artifacts else _NOTHING
-        return Complete(*claim.run, opaque(packed), noted, plan.releases(claim.index))
+        index = stage_of(claim.index)
+        done = (*claim.run, opaque(packed), noted, plan.releases(index))
+        if not is_item(claim.index):
+            return Complete(*done)
+        return CompleteItem(*done, plan.tolerant(index), plan.is_tolerated(index, by_all=True))
+
+
+async def loaded(plan: StoredPlan, index: int) -> StagePlan:
+    """The stage of a claim: of an item under the item's name, of a map without the limits in time that its items have."""
+    if not plan.holds(stage_of(index)):
+        await plan.load(stage_of(index))
+    stage = plan.stage(stage_of(index))
+    if stage.mapping is None:
+        return stage
+    if is_item(index):
+        return msgspec.structs.replace(stage, name=item_name(stage.name, index), mapping=None)
+    return msgspec.structs.replace(stage, timeout_ms=None, stall_ms=None)
 
 
 def after_run_error(error: BaseException, stage: StagePlan | None, claim: Claim, plan: StoredPlan | None) -> Outcome:
@@ -209,14 +234,15 @@ def after_run_error(error: BaseException, stage: StagePlan | None, claim: Claim,
     outcome = after_error(error, stage or StagePlan("?", "?"), claim)
     if not isinstance(outcome, Fail) or stage is None or plan is None:
         return outcome
-    if plan.head.fail_fast and not plan.is_tolerated(claim.index, by_all=True):
+    index = stage_of(claim.index)
+    if plan.head.fail_fast and not plan.is_tolerated(index, by_all=True):
         outcome = msgspec.structs.replace(outcome, closes=plan.head.stages)
-    if not plan.is_tolerated(claim.index, by_all=False):
+    if not plan.is_tolerated(index, by_all=False):
         return outcome
     failure = StageFailure.of(stage.name, failure_of(error), claim.attempt)
     return msgspec.structs.replace(
         outcome,
         result=opaque(failure.packed()),
-        tolerant=plan.tolerant(claim.index),
-        is_tolerated=plan.is_tolerated(claim.index, by_all=True),
+        tolerant=plan.tolerant(index),
+        is_tolerated=plan.is_tolerated(index, by_all=True),
     )

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 from flowq.engine.backend import Backend
 from flowq.errors import StageNotFound
+from flowq.model.items import is_item, item_index
 from flowq.model.logs import LogLine
 from flowq.model.plan import Plan
+from flowq.store.maps import group_of
 from flowq.store.meters import Meters
 
 
@@ -25,13 +27,15 @@ class FlowLogs(ABC):
         of a running stage come in at most once a second.
 
         Args:
-            stage: only this one, or those that a pattern such as `encode*` fits.
+            stage: only this one, or those that a pattern such as `encode*` fits, of maps all items; or an item: `encode[17]`.
 
         Raises:
             FlowNotFound: the flow does not exist (any more).
             StageNotFound: no stage is called so.
         """
-        plan = await self._plan()
+        plan, store = await self._plan(), self._backend.store
+        if stage is not None and (index := plan.find(stage)) is not None and is_item(index):
+            return await Meters(store).logs(self.id, {index: stage})
         chosen = {
             index: known.name
             for index, known in enumerate(plan.stages)
@@ -39,7 +43,10 @@ class FlowLogs(ABC):
         }
         if not chosen and stage is not None:
             raise StageNotFound(self.id, stage, [known.name for known in plan.stages])
-        return await Meters(self._backend.store).logs(self.id, chosen)
+        for index in [index for index in chosen if plan.stages[index].mapping is not None]:
+            if (group := await group_of(store, self.id, index)) is not None:
+                chosen |= {item: plan.name_of(item) for item in range(item_index(index, 0), item_index(index, group.count))}
+        return await Meters(store).logs(self.id, chosen)
 
     @property
     @abstractmethod

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fnmatch
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from flowq.engine.again import chosen_again, runs_again
 from flowq.engine.backend import Backend
 from flowq.engine.flow_logs import FlowLogs
+from flowq.engine.item_pages import every_item, item_page, stages_or_item
 from flowq.engine.overrides import checked_overrides, overridden, refuse_unused
 from flowq.engine.pausing import PausableFlow
 from flowq.engine.results import read_result
-from flowq.errors import (
-    FlowCancelled,
-    FlowDeadlinePassed,
-    FlowFailed,
-    FlowNotFound,
-    FlowqError,
-    FlowTimedOut,
-    InvalidValue,
-    StageNotFound,
-)
+from flowq.errors import FlowCancelled, FlowDeadlinePassed, FlowFailed, FlowNotFound, FlowqError, FlowTimedOut, InvalidValue
 from flowq.model.artifact import Artifact
 from flowq.model.duration import Duration, to_ms
 from flowq.model.event import Event, Gap
 from flowq.model.failure import Failure
 from flowq.model.plan import Plan
 from flowq.model.restart import restart
-from flowq.model.snapshot import FlowSnapshot
+from flowq.model.snapshot import FlowSnapshot, StageSnapshot
 from flowq.model.timing import OUT_OF_TIME
 from flowq.store.feed import Feed, named
 from flowq.store.snapshots import Snapshots
@@ -68,13 +60,32 @@ class FlowHandle(PausableFlow, FlowLogs, Generic[R]):
         self._result_type = result_type
         self._pipeline = pipeline
 
-    async def inspect(self) -> FlowSnapshot:
+    async def inspect(self, *, items: bool = False) -> FlowSnapshot:
         """The flow as it stands: graph, states, attempts, timings, reasons.
+
+        Args:
+            items: list all items of maps, however many; else only those that failed first.
 
         Raises:
             FlowNotFound: it does not exist (any more).
         """
-        return await Snapshots(self._backend.store, Views(self._backend.store)).snapshot(self.id)
+        snapshots = Snapshots(self._backend.store, Views(self._backend.store))
+        return await (snapshots.snapshot(self.id, every_item) if items else snapshots.snapshot(self.id))
+
+    async def items(self, stage: str, start: int = 0, limit: int = 100) -> tuple[StageSnapshot, ...]:
+        """A page of the items of a map as they stand; empty: there are no more, or the list is not known yet.
+
+        Args:
+            stage: the map's name.
+            start: the number of the first.
+            limit: how many at most, 1 to 10,000.
+
+        Raises:
+            FlowNotFound: it does not exist (any more).
+            StageNotFound: no stage is called so.
+            InvalidValue: `start` or `limit` is out of range.
+        """
+        return await item_page(self._backend.store, self.id, stage, start, limit)
 
     async def result(self, timeout: Duration | None = None, *, run: int | None = None) -> R:
         """Waits until the flow has ended and returns what its pipeline returns.
@@ -89,8 +100,7 @@ class FlowHandle(PausableFlow, FlowLogs, Generic[R]):
             FlowTimedOut: it has not ended in time.
             FlowNotFound: it does not exist (any more).
             ServerForbids: this user may not subscribe to the message that the flow has ended.
-            InvalidValue: it is a flow of another pipeline than `producer.flow` was given; it had no such run, or that run did not
-                complete.
+            InvalidValue: it is a flow of another pipeline than `producer.flow` was given; or it did not complete in such a run.
         """
         await self._refuse_another_pipeline()
         if run is not None:
@@ -117,7 +127,7 @@ class FlowHandle(PausableFlow, FlowLogs, Generic[R]):
         """
         if type(after) is not int or after < 0:
             raise InvalidValue("after", after, "the number of an event, or 0")
-        stages = (await self._plan()).stages
+        name = (await self._plan()).name_of
         queue: asyncio.Queue[WireEvent] = asyncio.Queue()
         stop_following = await self._opened().feed.follow(self.id, queue.put_nowait)
         try:
@@ -129,7 +139,7 @@ class FlowHandle(PausableFlow, FlowLogs, Generic[R]):
                 if event.seq > seq + 1:
                     yield Gap(flow_id=self.id, after=seq, before=event.seq, snapshot=snapshot)
                 seq = event.seq
-                told = named(event, lambda index: stages[index].name)
+                told = named(event, name)
                 has_ended = told.ends_the_flow
                 yield told
             # It may have ended after the snapshot was taken; that event then stood in the stream, and comes no more.
@@ -141,7 +151,7 @@ class FlowHandle(PausableFlow, FlowLogs, Generic[R]):
                 seq = snapshot.seq
                 if snapshot.is_final:
                     return
-            async for event in self._live(queue, seq, lambda index: stages[index].name):
+            async for event in self._live(queue, seq, name):
                 yield event
         finally:
             stop_following()
@@ -164,12 +174,13 @@ class FlowHandle(PausableFlow, FlowLogs, Generic[R]):
         What else has completed stays. Results that are replaced are kept: see `result`.
 
         Args:
-            from_stage: a stage, or a pattern such as `encode*`, to run again as well, though it completed.
+            from_stage: a stage, a pattern such as `encode*`, or an item such as `encode[17]`, to run again as well, though it
+                completed. Of a map that failed only the items run again that have not completed; all do if it is named.
             overrides: argument → value: other values for literal arguments of the stages of `from_stage`, or, without it, of
                 those that failed.
 
         Returns:
-            How many stages run again that had begun; 0: it has not ended, or there is nothing to run again.
+            How many stages run again that had begun, and items that had not completed; 0: none, or the flow has not ended.
 
         Raises:
             FlowNotFound: it does not exist (any more).
@@ -183,14 +194,13 @@ class FlowHandle(PausableFlow, FlowLogs, Generic[R]):
         # The store refuses when the flow has changed since the snapshot, say because somebody else retries it.
         while await self._state() in ("failed", "cancelled", "completed"):
             snapshot = await self.inspect()
-            wanted = [] if from_stage is None else _indexes(snapshot, from_stage)
-            chosen = wanted + [index for index, stage in enumerate(snapshot.graph) if stage.state in ("failed", "cancelled")]
-            if not chosen:
+            again = chosen_again(snapshot, plan, from_stage, changes)
+            if not again.stages and not again.maps:
                 break
-            literals = await overridden(self._backend.store, self.id, plan, wanted or chosen, changes)
-            again = restart(plan, [stage.state for stage in snapshot.graph], chosen)
-            if await self._backend.store.retry(self.id, snapshot.seq, again_of(plan, again, literals)):
-                return sum(snapshot.graph[stage.index].state != "blocked" for stage in again.stages)
+            literals = await overridden(self._backend.store, self.id, plan, again.overridable, changes)
+            restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps)
+            if await self._backend.store.retry(self.id, snapshot.seq, again_of(plan, restarted, literals)):
+                return runs_again(snapshot, restarted)
         refuse_unused(changes)
         return 0
 
@@ -205,8 +215,7 @@ class FlowHandle(PausableFlow, FlowLogs, Generic[R]):
             StageNotFound: no such stage.
             InvalidValue: it has no such artifact, or several and none was named.
         """
-        snapshot = await self.inspect()
-        found = [snapshot.graph[index] for index in _indexes(snapshot, stage)]
+        found = await stages_or_item(self._backend.store, self.id, stage)
         artifacts = [artifact for known in found for artifact in known.artifacts if name is None or artifact.name == name]
         if len(artifacts) != 1:
             names = sorted({artifact.name for known in found for artifact in known.artifacts})
@@ -289,11 +298,3 @@ class FlowHandle(PausableFlow, FlowLogs, Generic[R]):
                 yield told
                 if told.ends_the_flow and queue.empty():  # else it was retried at once
                     return
-
-
-def _indexes(snapshot: FlowSnapshot, pattern: str) -> list[int]:
-    """The stages that a name or pattern means."""
-    found = [index for index, stage in enumerate(snapshot.graph) if fnmatch.fnmatchcase(stage.name, pattern)]
-    if not found:
-        raise StageNotFound(snapshot.id, pattern, [stage.name for stage in snapshot.graph])
-    return found

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from flowq.artifacts.storage import Storage
+from flowq.engine.closing import finish_closing
 from flowq.engine.context import StageContext, log_of_this_run
 from flowq.engine.conversation import Conversation
 from flowq.engine.executor import Executor, GivenBack
@@ -27,7 +28,6 @@ from flowq.errors import FlowqError
 from flowq.model.outcome import Claim, Outcome, Progress
 from flowq.pipeline.stage import AnyStage
 from flowq.store.store import Store
-from flowq.store.views import Views
 from flowq.store.wakeups import Wakeups
 
 log = logging.getLogger("flowq.engine")
@@ -187,9 +187,9 @@ class Holder:
             run.cancelled_at = min(run.cancelled_at, time.monotonic())
             run.task.cancel()
 
-    def close(self, flow_id: str, stages: int = 0) -> None:
-        """Ends what else runs of a flow that is over: see `Listener`. Should this process die first, a duty of others does it."""
-        task = asyncio.create_task(self._close(flow_id, stages))
+    def close(self, member: str) -> None:
+        """Ends what else runs of a flow or a map that has ended. Should this process die first, a duty of others does it."""
+        task = asyncio.create_task(self._close(member))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
@@ -222,9 +222,9 @@ class Holder:
             has_notes = run.context is not None and run.context.has_notes
             conversation.report(outcome, await last_note(self._store, claim, run.context) if has_notes else None)
 
-    async def _close(self, flow_id: str, stages: int) -> None:
+    async def _close(self, member: str) -> None:
         with contextlib.suppress(FlowqError):
-            await self._store.finish_closing(flow_id, stages or (await Views(self._store).header(flow_id)).stages)
+            await finish_closing(self._store, member)
 
     def _leave(self, key: _RunKey) -> None:
         run = self._running.pop(key, None)

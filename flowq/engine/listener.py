@@ -18,8 +18,8 @@ class Listener(Protocol):
         """Ends a stage that runs here and whose flow was cancelled."""
         ...
 
-    def close(self, flow_id: str, stages: int = 0) -> None:
-        """Ends what else runs of a flow that has failed at once, or ran out of time; `stages`: how many it has, 0: not known."""
+    def close(self, member: str) -> None:
+        """Ends what else runs of a flow that has failed at once or ran out of time, or of a map that has ended."""
         ...
 
     def refused(self, outcome: Outcome, word: str, holder: str) -> None:

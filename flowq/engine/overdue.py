@@ -10,7 +10,7 @@ import secrets
 
 import msgspec
 
-from flowq.engine.executor import after_run_error
+from flowq.engine.executor import after_run_error, loaded
 from flowq.engine.stage_clock import out_of_time
 from flowq.errors import CorruptState
 from flowq.model.outcome import Claim
@@ -54,8 +54,7 @@ async def time_out(store: Store, holder: str, description: bytes) -> bool:
 
 async def _reported(store: Store, holder: str, claim: Claim, *, has_stalled: bool) -> bool:
     plan = await store.plan(claim.flow_id, claim.plan)
-    await plan.load(claim.index)
-    stage = plan.stage(claim.index)
+    stage = await loaded(plan, claim.index)
     outcome = after_run_error(out_of_time(stage, has_stalled=has_stalled), stage, claim, plan)
     tag = store.keys.tag_of(claim.flow_id)
     answer = await store.exchange(tag, holder, _LINE, 1, secrets.token_urlsafe(8), [outcome], [], [], 0, parks=False)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from flowq.errors import InvalidValue
+from flowq.model.items import is_item, stage_of
 from flowq.model.plan import Plan
 from flowq.model.values import packed
 from flowq.pipeline import find_stage
@@ -61,20 +62,22 @@ async def overridden(
     missing = set(overrides)
     changed: dict[int, bytes] = {}
     for index, literals in found.items():
-        stage = plan.stages[index]
-        bound = {binding.into[0] for binding in stage.bindings}
+        stage, name_of_it = plan.stages[stage_of(index)], plan.name_of(index)
+        bound = {binding.into[0] for binding in stage.bindings if not is_item(index)}
         mine = {
             name: _as_stored(value, literals[name]) for name, value in overrides.items() if name in literals and name not in bound
         }
         if not mine:
             continue
-        known = find_stage(stage.stage)
-        typed = {} if known is None else {name: value for name, value in mine.items() if name in known.signature.names}
-        if known is not None:
-            known.signature.check(typed)
+        typed: dict[str, Any] = {}
+        if (known := find_stage(stage.stage)) is not None:
+            mapping = None if is_item(index) else stage.mapping
+            signature = known.signature if mapping is None else known.signature.mapped(mapping.argument)
+            typed = {name: value for name, value in mine.items() if name in signature.names}
+            signature.check(typed)
         for name in mine.keys() - typed.keys():
-            _refuse_another_kind(f"{stage.name}.{name}", mine[name], literals[name])
-        changed[index] = packed_apart(literals | mine, stage.name)[0]
+            _refuse_another_kind(f"{name_of_it}.{name}", mine[name], literals[name])
+        changed[index] = packed_apart(literals | mine, name_of_it)[0]
         missing -= mine.keys()
     if missing:
         known_names = sorted({name for literals in found.values() for name in literals})

@@ -10,7 +10,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 from urllib.parse import quote
@@ -25,6 +25,7 @@ from flowq.store.outlived import Doomed
 from flowq.store.snapshots import Snapshots
 from flowq.store.store import Store
 from flowq.store.views import Views
+from flowq.store.wire import Group
 
 T = TypeVar("T")
 
@@ -32,6 +33,8 @@ log = logging.getLogger("flowq.engine")
 
 # A file of the archive is closed when it is larger, so that a crowd of large flows does not fill the memory.
 _ARCHIVE_BYTES = 4_000_000
+# Of each map; the counts are of all.
+_ARCHIVED_ITEMS_MAX = 10_000
 
 
 async def abandonable(function: Callable[[], T]) -> T:
@@ -90,7 +93,7 @@ class Remover:
         lines: list[bytes] = []
         for flow_id in flow_ids:
             try:
-                lines.append(msgspec.json.encode(plain(await snapshots.snapshot(flow_id)), enc_hook=repr))
+                lines.append(msgspec.json.encode(plain(await snapshots.snapshot(flow_id, _archived_items)), enc_hook=repr))
             except FlowNotFound:
                 continue
             except CorruptState as damage:
@@ -101,6 +104,10 @@ class Remover:
                 lines = []
         if lines:
             await _write(storage, lines)
+
+
+def _archived_items(_: str, group: Group) -> Iterable[int]:
+    return range(min(group.count, _ARCHIVED_ITEMS_MAX))
 
 
 async def _write(storage: Storage, lines: list[bytes]) -> None:

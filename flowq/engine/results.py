@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from flowq.engine.backend import Backend, StorageReader
+from flowq.engine.gathering import gathered
 from flowq.errors import CorruptState, InvalidValue, StorageNotConfigured
 from flowq.model.artifact import bound_reader
 from flowq.model.failure import unpacked
 from flowq.model.plan import Plan
-from flowq.model.values import fill
 from flowq.pipeline.conversion import convert
 from flowq.store.views import Views
 
@@ -29,17 +29,15 @@ async def read_result(backend: Backend, flow_id: str, plan: Plan, result_type: A
         StorageNotConfigured: it lies in artifact storage, and none is configured.
     """
     store, wanted = backend.store, sorted({binding.child for binding in plan.output})
+    runs = None
     if run is None:
         packed = await store.results(flow_id, wanted)
     else:
-        packed = await store.earlier_results(flow_id, wanted, run, (await Views(store).head(flow_id)).run)
+        runs = (run, (await Views(store).head(flow_id)).run)
+        packed = await store.earlier_results(flow_id, wanted, *runs)
     literal = await store.connection.command("HGET", store.keys.flow(flow_id), "out")
-    results: dict[int, Any] = {}
-    for child in wanted:
-        if child not in packed:
-            raise CorruptState(flow_id, f"result of {plan.stages[child].name}", "it is missing")
-        results[child] = unpacked(await _whole(backend, flow_id, packed[child]))
-    value = fill(unpacked(literal) if literal is not None else None, plan.output, results)
+    found = await gathered(store, flow_id, plan.output, packed, lambda data: _whole(backend, flow_id, data), runs)
+    value = found.filled(unpacked(literal) if literal is not None else None, plan.output)
     bound_reader.set(StorageReader(backend))
     try:
         return convert(value, result_type, "result")

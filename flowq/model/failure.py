@@ -12,6 +12,8 @@ FailureKind = Literal["error", "timeout", "poisoned", "unrecoverable", "stalled"
 
 # The msgpack extension that stands for a failure where a result would be.
 FAILURE_CODE = 2
+# Where an extension has its code, by its first byte; a failure is never shorter.
+_CODE_AT = {0xC7: 2, 0xC8: 3, 0xC9: 5}
 _MESSAGE_CHARS_MAX = 500
 _TRACEBACK_CHARS_MAX = 2_500
 _OUR_PACKAGES = ("flowq", "asyncio", "concurrent", "contextlib")
@@ -92,6 +94,12 @@ class StageFailure(msgspec.Struct, frozen=True):
     def packed(self) -> bytes:
         """As it is stored where the result would be: an extension of its own, so that no result can be taken for one."""
         return msgspec.msgpack.encode(msgspec.msgpack.Ext(FAILURE_CODE, msgspec.msgpack.encode(self)))
+
+
+def is_failure(data: bytes) -> bool:
+    """Whether stored data is a StageFailure. Looks at the first bytes only."""
+    code_at = _CODE_AT.get(data[0]) if data else None
+    return code_at is not None and data[code_at] == FAILURE_CODE
 
 
 def unpacked(data: bytes) -> Any:

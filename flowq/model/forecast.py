@@ -13,6 +13,8 @@ from flowq.model.snapshot import StageSnapshot
 _LEAST_SECONDS = 0.001
 # Below this share done, a stage's own progress says too little about its end.
 _TELLING_PROGRESS = 0.02
+# Suspended is a map whose items run.
+_AT_WORK = ("running", "suspended")
 
 
 class StageRun(msgspec.Struct, frozen=True):
@@ -84,7 +86,7 @@ class Forecast:
         if stage.is_final:
             return 0.0
         usual = self.seconds(stage)
-        if stage.state == "running":
+        if stage.state in _AT_WORK:
             by_itself = _by_own_progress(stage)
             return by_itself if by_itself is not None else None if usual is None else max(0.0, usual - (stage.run_seconds or 0.0))
         if usual is None:
@@ -93,6 +95,6 @@ class Forecast:
 
 
 def _by_own_progress(stage: StageSnapshot) -> float | None:
-    if stage.state != "running" or not stage.run_seconds or (stage.progress or 0.0) <= _TELLING_PROGRESS:
+    if stage.state not in _AT_WORK or not stage.run_seconds or (stage.progress or 0.0) <= _TELLING_PROGRESS:
         return None
     return stage.run_seconds * (1 - (stage.progress or 0.0)) / (stage.progress or 1.0)

@@ -49,6 +49,7 @@ class Claim(msgspec.Struct):
         results: child index → its packed result; None: too large to come with the claim, read them in pages.
         route: where it was claimed: `queue:stage`, with "!" behind it for a suspect.
         deadline_in_ms: how long before the flow's deadline it was claimed; None: it has none.
+        opened_at: of an item: when its map was opened, which tells one opening from another.
     """
 
     flow_id: str
@@ -63,6 +64,7 @@ class Claim(msgspec.Struct):
     results: dict[int, bytes] | None
     route: str
     deadline_in_ms: int | None = None
+    opened_at: int = 0
 
     @property
     def run(self) -> tuple[str, int, int, str]:
@@ -90,6 +92,33 @@ class Complete(msgspec.Struct, frozen=True, array_like=True, tag="complete"):
     result: msgspec.Raw
     artifacts: msgspec.Raw
     parents: msgspec.Raw
+
+
+class CompleteItem(Complete, frozen=True, array_like=True, tag="complete"):
+    """The same of an item. Its map may have failed with that, if it was the last: `tolerant` and `is_tolerated` as in `Fail`."""
+
+    tolerant: msgspec.Raw = opaque(b"\x90")
+    is_tolerated: bool = False
+
+
+class Expand(msgspec.Struct, frozen=True, array_like=True, tag="expand"):
+    """The stage is a map that knows its list, whose items were written before.
+
+    Attributes:
+        count: how many items.
+        need: how many of them must complete.
+        at_once: how many may run at once; 0: all.
+        priority: theirs, to which the flow's is added.
+    """
+
+    flow_id: str
+    index: int
+    fence: int
+    nonce: str
+    count: int
+    need: int
+    at_once: int
+    priority: int | float = 0
 
 
 class Skip(Complete, frozen=True, array_like=True, tag="skip"):
@@ -141,7 +170,7 @@ class Release(msgspec.Struct, frozen=True, array_like=True, tag="release"):
     nonce: str
 
 
-Outcome = Complete | Skip | Retry | Fail | Release
+Outcome = Complete | Skip | Expand | Retry | Fail | Release
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):
@@ -180,7 +209,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     Attributes:
         position: which outcome of the batch.
-        word: `replayed` (it had been applied before) · `stale` (another run holds the stage) · `gone` · `corrupt`.
+        word: `replayed` (it had been applied before) · `late` (the map of this item has ended) · `stale` (another run holds the
+            stage) · `gone` · `corrupt`.
         holder: who holds the stage now, for `stale`.
     """
 
@@ -198,7 +228,8 @@ class Exchanged(msgspec.Struct, frozen=True):
         verdicts: the outcomes that were not applied.
         claims: what to run.
         cancelled: (flow, index, fence) of running stages whose flow was cancelled.
-        late: flows whose deadline has passed in this moment, to be ended.
+        closing: what this call left to be finished: flows that fail at once or ran out of time, maps that have ended before all
+            their items.
     """
 
     now: int
@@ -206,4 +237,4 @@ class Exchanged(msgspec.Struct, frozen=True):
     verdicts: list[Verdict]
     claims: list[Claim]
     cancelled: list[tuple[str, int, int]]
-    late: list[str]
+    closing: list[str]

@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from flowq.model.items import Mapped, is_item, item_index, item_name, item_named, stage_of
 from flowq.model.keep import Keep
 from flowq.model.retry import Backoff
 
@@ -22,8 +23,9 @@ BLOCK_STAGES = 256
 
 Isolation = Literal["thread", "process"]
 PathStep = str | int
-# What becomes of a place whose child failed for good: the parent does not run; it gets the failure; the item is left out.
-OnFailure = Literal["fail", "value", "drop"]
+# What becomes of a place whose child failed for good: the parent does not run; it gets the failure; the place is left out of its
+# list; it gets the list of those items that completed.
+OnFailure = Literal["fail", "value", "drop", "items"]
 # The argument that holds a stage's condition beside its own: no function can have a parameter of this name.
 CONDITION = "?"
 
@@ -63,6 +65,7 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
         delay_ms: how long it waits after its release.
         stall_ms: how long one attempt may go without progress; None: no limit.
         version: which version of the function it needs; "": one without versions.
+        mapping: how it runs once for each element of a list; None: it runs once.
     """
 
     name: str
@@ -80,6 +83,7 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
     delay_ms: int = 0
     stall_ms: int | None = None
     version: str = ""
+    mapping: Mapped | None = None
 
     @property
     def label(self) -> str:
@@ -125,6 +129,19 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
     def index_of(self) -> dict[str, int]:
         """Stage name → index."""
         return {stage.name: index for index, stage in enumerate(self.stages)}
+
+    def name_of(self, index: int) -> str:
+        """The name of a stage, or of an item of one."""
+        name = self.stages[stage_of(index)].name
+        return item_name(name, index) if is_item(index) else name
+
+    def find(self, name: str) -> int | None:
+        """The index of the stage or item of this name; None: there is none."""
+        if (index := self.index_of.get(name)) is not None:
+            return index
+        stage, number = item_named(name) or ("", 0)
+        index = self.index_of.get(stage)
+        return item_index(index, number) if index is not None and self.stages[index].mapping is not None else None
 
     def is_tolerated(self, index: int) -> bool:
         """Whether the flow may complete although this stage fails for good."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from flowq.model.duration import shown_duration
 from flowq.model.pause import Pause
 from flowq.model.plan import stage_label
-from flowq.model.snapshot import Reason, StageSnapshot, WorkerSnapshot
+from flowq.model.snapshot import ItemsSnapshot, Reason, StageSnapshot, WorkerSnapshot
 
 _NAMED_MAX = 3
 _ENDS = {"failed": ("has failed", "have failed"), "cancelled": ("was cancelled", "were cancelled")}
@@ -45,8 +45,11 @@ def reason_for(
         cause = f" after {stage.failure.line}" if stage.failure else ""
         when = f"in {shown_duration(seconds)}" if seconds else "now"
         return Reason("back_off", f"attempt {stage.attempt + 1} of {stage.attempts} begins {when}{cause}")
-    if stage.state == "ready" and pause is not None:
+    is_idle = stage.state == "ready" or (stage.items is not None and stage.state == "suspended" and not stage.items.running)
+    if is_idle and pause is not None:
         return Reason("paused", pause.sentence, (pause.name,))
+    if stage.state == "suspended" and stage.items is not None:
+        return _items(stage, stage.items, workers)
     if stage.state == "ready":
         return _ready(stage, workers, is_suspect=is_suspect)
     return None
@@ -100,6 +103,12 @@ def _versions(stage: str, workers: Sequence[WorkerSnapshot]) -> list[str]:
     """The versions of a stage that workers have, as they are told to people."""
     known = {label.partition("@")[2] for worker in workers for label in worker.stages if label.partition("@")[0] == stage}
     return [f"version {version}" if version else "one without a version" for version in sorted(known)]
+
+
+def _items(stage: StageSnapshot, items: ItemsSnapshot, workers: Sequence[WorkerSnapshot]) -> Reason:
+    if not items.running and (ready := _ready(stage, workers, is_suspect=False)).code == "no_worker":
+        return ready
+    return Reason("items", f"waits for {items.running:,} running and {items.waiting:,} waiting of {items.count:,}")
 
 
 def _counted(workers: Sequence[WorkerSnapshot]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -31,40 +31,49 @@ class Restart(msgspec.Struct, frozen=True):
         stages: those that run again.
         unfinished: how many stages then keep the flow from completing.
         failures: how many of these have failed.
+        maps: (index, numbers of items that have completed and run again) of maps of which only items run again.
     """
 
     stages: list[RestartedStage]
     unfinished: int
     failures: int
+    maps: list[tuple[int, list[int]]]
 
 
-def restart(plan: Plan, states: Sequence[StageState], chosen: Iterable[int]) -> Restart:
+def restart(
+    plan: Plan, states: Sequence[StageState], chosen: Iterable[int], maps: Mapping[int, list[int]] | None = None
+) -> Restart:
     """What to do so that the chosen stages run again, and after them all stages that use their results.
 
     Args:
         plan: the flow's.
         states: the state of each stage.
         chosen: indexes.
+        maps: index → numbers of completed items, of maps whose items that have not completed run again, and these.
     """
+    opened = dict(maps or {})
     again: set[int] = set()
-    pending = list(chosen)
+    pending = [*chosen, *(parent for index in opened for parent in plan.stages[index].parents)]
     while pending:
         index = pending.pop()
         if index not in again:
             again.add(index)
             pending += plan.stages[index].parents
+    opened = {index: numbers for index, numbers in opened.items() if index not in again}
+    waited_for = again | opened.keys()
     stages: list[RestartedStage] = []
     for index in sorted(again):
         stage = plan.stages[index]
         bears = frozenset(stage.tolerates)
         done = sum(
-            child not in again and (states[child] in ("completed", "skipped") or (states[child] == "failed" and child in bears))
+            child not in waited_for
+            and (states[child] in ("completed", "skipped") or (states[child] == "failed" and child in bears))
             for child in stage.children
         )
         stages.append(RestartedStage(index, done == len(stage.children), done))
-    stand = {index: state for index, state in enumerate(states) if index not in again}
+    stand = {index: state for index, state in enumerate(states) if index not in waited_for}
     finished = sum(
         state in ("completed", "skipped") or (state == "failed" and plan.is_tolerated(index)) for index, state in stand.items()
     )
     failures = sum(state == "failed" and not plan.is_tolerated(index) for index, state in stand.items())
-    return Restart(stages, len(states) - finished, failures)
+    return Restart(stages, len(states) - finished, failures, sorted(opened.items()))

@@ -21,7 +21,8 @@ class Reason(msgspec.Struct, frozen=True):
     """Why a stage is not running.
 
     Attributes:
-        code: `children` · `child_failed` · `no_worker` · `busy` · `back_off` · `scheduled` · `paused` · `suspect` · `flow_ended`.
+        code: `children` · `child_failed` · `no_worker` · `busy` · `back_off` · `scheduled` · `paused` · `suspect` ·
+            `flow_ended` · `items` · `at_once`.
         sentence: the same for people.
         on: what it waits for, or can't run without: stage names, or a queue's name.
     """
@@ -49,6 +50,30 @@ class AttemptSnapshot(msgspec.Struct, frozen=True):
     started_at: int
     seconds: float
     cause: str
+
+
+class ItemsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The items of a map, folded.
+
+    Attributes:
+        count: how many there are.
+        completed, running, failed: how many of them have completed, run now, have failed for good.
+        waiting: how many are ready or wait for another try; those of a map that has ended never run.
+        need: how many must complete.
+        at_once: how many may run at once; 0: as many as workers have room for.
+        first_failed: the name of the one that failed first; empty: none has.
+        listed: some of them: those that failed first, at most 10, or those that were asked for.
+    """
+
+    count: int
+    completed: int
+    running: int
+    failed: int
+    waiting: int
+    need: int
+    at_once: int
+    first_failed: str = ""
+    listed: tuple[StageSnapshot, ...] = ()
 
 
 class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +106,7 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         is_critical: whether it lies on the critical path.
         version: which version of the function it needs; "": one without versions.
         usage: what it used up, by name, all attempts together.
+        items: of a map that knows its list: its items.
     """
 
     name: str
@@ -109,6 +135,7 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     is_critical: bool = False
     version: str = ""
     usage: dict[str, float] = {}
+    items: ItemsSnapshot | None = None
 
     @property
     def is_final(self) -> bool:
@@ -200,10 +227,14 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     usage: dict[str, float] = {}
 
     def stage(self, name: str) -> StageSnapshot:
-        """The stage of this name. Raises KeyError."""
+        """The stage of this name, or the item, if it is listed. Raises KeyError."""
         for stage in self.graph:
             if stage.name == name:
                 return stage
+        for stage in self.graph:
+            for item in stage.items.listed if stage.items is not None else ():
+                if item.name == name:
+                    return item
         raise KeyError(name)
 
     @property

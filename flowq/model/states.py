@@ -17,10 +17,11 @@ TRANSITIONS: Final[dict[str, tuple[frozenset[str], str]]] = {
     "delay": (frozenset({"blocked"}), "scheduled"),
     "promote": (frozenset({"scheduled"}), "ready"),
     "claim": (frozenset({"ready"}), "running"),
-    "complete": (frozenset({"running"}), "completed"),
+    "suspend": (frozenset({"running"}), "suspended"),
+    "complete": (frozenset({"running", "suspended"}), "completed"),
     "skip": (frozenset({"running"}), "skipped"),
     "retry": (frozenset({"running", "completed", "failed", "cancelled", "skipped"}), "scheduled"),
-    "fail": (frozenset({"running"}), "failed"),
+    "fail": (frozenset({"running", "suspended"}), "failed"),
     "rescue": (frozenset({"running"}), "ready"),
     "cancel": (frozenset({"blocked", "scheduled", "ready", "running", "suspended"}), "cancelled"),
 }

@@ -123,11 +123,11 @@ def _parts(value: Any, path: str) -> list[tuple[str, Any]]:
     return [(f"{path}.{field}", getattr(value, field, None)) for field in fields]
 
 
-def fill(target: Any, bindings: Sequence[Binding], results: Mapping[int, Any]) -> Any:
+def fill(target: Any, bindings: Sequence[Binding], results: Mapping[int, Any], lists: Mapping[int, Any] = {}) -> Any:
     """Puts children's results into the holes of `target` (maps and lists, changed in place) and returns it.
 
     A `StageFailure` among the results goes where it is tolerated, whatever part of the result was wanted; an item of a list
-    that is to be dropped is left out.
+    that is to be dropped is left out. `lists`: of maps that failed, the results of the items that completed.
 
     Raises:
         CorruptState: a result lacks the part that a binding takes: it was not what the definition declared.
@@ -140,6 +140,8 @@ def fill(target: Any, bindings: Sequence[Binding], results: Mapping[int, Any]) -
             dropped.append(binding.into)
             continue
         value = result if is_failure else taken(result, binding.take)
+        if is_failure and binding.on_failure == "items":
+            value = lists[binding.child]
         if not binding.into:
             return value
         place = target

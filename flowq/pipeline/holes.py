@@ -55,7 +55,8 @@ def packed_apart(values: Mapping[str, Any], where: str) -> tuple[bytes, list[Fil
         literal, holes = _taken_apart(values, where)
     except (TypeError, ValueError, OverflowError, RecursionError):
         _refuse_unstorable(values, where)
-    if len(literal) > INPUT_BYTES_MAX:
+    # Without the byte that each hole takes: a stage may wait for 100,000 others.
+    if len(literal) - len(holes) > INPUT_BYTES_MAX:
         _refuse_too_large(values, where, len(literal))
     if _MARK in literal:
         _refuse_text_of_a_promise(values, where)

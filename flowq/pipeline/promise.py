@@ -95,9 +95,10 @@ class Source:
         annotation: the declared type of that part.
         label: how messages call it, such as `download().size`.
         on_failure: what becomes of the place it goes to if the stage fails for good.
+        is_map: whether it is the whole list of a map's results.
     """
 
-    __slots__ = ("annotation", "child", "label", "on_failure", "take", "trace")
+    __slots__ = ("annotation", "child", "is_map", "label", "on_failure", "take", "trace")
 
     def __init__(
         self,
@@ -107,6 +108,8 @@ class Source:
         label: str,
         take: tuple[PathStep, ...] = (),
         on_failure: OnFailure = "fail",
+        *,
+        is_map: bool = False,
     ) -> None:
         self.trace = trace
         self.child = child
@@ -114,6 +117,7 @@ class Source:
         self.annotation = annotation
         self.label = label
         self.on_failure: OnFailure = on_failure
+        self.is_map = is_map
 
     def part(self, part: Part, label: str) -> Source:
         """The source of a part of this value."""
@@ -128,8 +132,8 @@ def source_of(promise: Promise) -> Source:
 def tolerant(promise: Promise, on_failure: OnFailure) -> Promise:
     """The same result, whose place is filled in another way if the stage fails for good."""
     source = source_of(promise)
-    annotation = source.annotation if on_failure == "drop" else union(source.annotation, StageFailure)
-    return Promise(Source(source.trace, source.child, annotation, source.label, source.take, on_failure))
+    annotation = union(source.annotation, StageFailure) if on_failure == "value" else source.annotation
+    return Promise(Source(source.trace, source.child, annotation, source.label, source.take, on_failure, is_map=source.is_map))
 
 
 def _part(source: Source, declared: Mapping[str, Part], name: str, shown_name: str) -> Part:

@@ -5,6 +5,7 @@ Annotations are resolved when first needed, because modules may refer to names t
 
 from __future__ import annotations
 
+import copy
 import difflib
 import inspect
 import sys
@@ -44,6 +45,8 @@ class Signature:
         name: the stage's or pipeline's name, for messages.
         where: `module.function`, for messages; the file's name where there is no module.
         is_declared: whether there is no code behind it.
+        origin: itself, or, of one for a map, that of the stage.
+        positional: the parameters that may be given by position, in order.
     """
 
     def __init__(
@@ -63,9 +66,10 @@ class Signature:
         # What `exec` makes may belong to no module.
         self.where = f"{fn.__module__ or inspect.unwrap(fn).__code__.co_filename}.{fn.__qualname__}"
         self.is_declared = is_declared
+        self.origin = self
         self._fn = fn
         self._inspected = inspect.signature(fn)
-        self._positional: list[str] = []
+        self.positional: list[str] = []
         self._defaults: dict[str, Any] = {}
         for parameter in self._inspected.parameters.values():
             self._add(parameter)
@@ -117,13 +121,25 @@ class Signature:
             )
         return annotation
 
+    def mapped(self, argument: str) -> Signature:
+        """The signature of a map: a list of what one argument takes for it, and a list of results."""
+        of_map = copy.copy(self)
+        for computed in ("annotations", "parameters", "result", "_exact", "_exact_result", "_result_decoder"):
+            of_map.__dict__.pop(computed, None)
+        annotations = self.annotations
+        of_map.__dict__["annotations"] = annotations | {
+            argument: list[annotations[argument]],
+            "return": list[self.result],
+        }
+        return of_map
+
     def bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments by name, defaults included.
 
         Raises:
             WrongArguments: one is unknown, missing or given twice.
         """
-        values = dict(zip(self._positional, args, strict=False))
+        values = dict(zip(self.positional, args, strict=False))
         if len(args) > len(values):
             raise self._mismatch(f"got {len(args)} arguments by position")
         if kwargs:
@@ -211,7 +227,7 @@ class Signature:
                 "arguments are stored by name: give each a name, or take one list or dict",
             )
         if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
-            self._positional.append(parameter.name)
+            self.positional.append(parameter.name)
         if parameter.default is not inspect.Parameter.empty:
             self._defaults[parameter.name] = parameter.default
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Generic, NoReturn, ParamSpec, TypeAlias, TypeVar, cast
+from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeAlias, TypeVar, cast
 
 from flowq.errors import DefinitionError, InvalidValue
 from flowq.model.duration import Duration
@@ -15,6 +15,7 @@ from flowq.model.retry import Backoff
 from flowq.model.spec import FlowSpec
 from flowq.pipeline.compile import CompiledPlans
 from flowq.pipeline.failures import union
+from flowq.pipeline.mapping import Bounds, TakesElement, mapped, refuse_bounds
 from flowq.pipeline.options import StageOptions
 from flowq.pipeline.promise import Promise
 from flowq.pipeline.signature import Signature
@@ -22,6 +23,8 @@ from flowq.pipeline.trace import Trace, current_trace
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+Q = ParamSpec("Q")
 
 
 class Stage(Generic[P, R]):
@@ -61,6 +64,7 @@ class Stage(Generic[P, R]):
         self._template = options.template(self.name, self.name)
         self._after: tuple[Any, ...] = ()
         self._condition: Any = True
+        self._bounds = Bounds()
         functools.update_wrapper(self, fn)
 
     @property
@@ -74,6 +78,7 @@ class Stage(Generic[P, R]):
         Raises:
             WrongArguments, InvalidValue, ValueNotStorable, ValueTooLarge: in a body: the arguments are refused.
         """
+        refuse_bounds(self._bounds, self.name)
         trace = current_trace.get()
         if trace is None:
             outcome = self.fn(*args, **kwargs)
@@ -82,6 +87,30 @@ class Stage(Generic[P, R]):
         arguments = self.signature.bound(args, kwargs)
         return cast("R", trace.call(self._template, self.signature, arguments, self._after, self._condition))
 
+    def map(self: TakesElement[T, Q, R], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs) -> list[R]:
+        """Runs the stage once for each element of a list, and gives the list of results in the same order.
+
+        In a pipeline's body the list may be a stage's result: how many there are is known only when that has completed. Each
+        element becomes an *item* with attempts, a timeout and artifacts of its own: `encode[17]`. See `with_options` for how
+        many may run at once, and how many must complete. Elsewhere: runs the function for each.
+
+        Args:
+            items: a stage's result that is declared to be a list, or a list.
+            args, kwargs: the stage's other arguments; all items get the same.
+
+        Raises:
+            WrongArguments, InvalidValue, ValueNotStorable, ValueTooLarge: in a body: the arguments are refused.
+            ResultDoesNotFit: the declared type of `items` can never be a list of what the stage takes.
+        """
+        stage = cast("AnyStage", self)
+        trace = current_trace.get()
+        if trace is None:
+            return [stage.fn(item, *args, **kwargs) for item in items]
+        argument, signature = mapped(stage.signature)
+        template = stage._bounds.template(stage._template, argument)
+        arguments = signature.bound((items if type(items) is Promise else list(items), *args), kwargs)
+        return cast("list[R]", trace.call(template, signature, arguments, stage._after, stage._condition))
+
     def flow(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec[R]:
         """A flow of this one stage.
 
@@ -89,6 +118,7 @@ class Stage(Generic[P, R]):
             WrongArguments, InvalidValue, ValueNotStorable, ValueTooLarge: the arguments are refused.
             DefinitionError: it was called in a pipeline's body.
         """
+        refuse_bounds(self._bounds, self.name)
         if (outer := current_trace.get()) is not None:
             raise DefinitionError(
                 f"{self.name}.flow() was called in the body of pipeline {outer.pipeline!r}", f"call {self.name}() there"
@@ -112,6 +142,8 @@ class Stage(Generic[P, R]):
         delay: Duration | None = None,
         stall: Duration | None = None,
         after: Iterable[object] | None = None,
+        at_once: int | None = None,
+        need: int | Literal["all", "any"] | None = None,
     ) -> Stage[P, R]:
         """The same stage with other options for the calls made through it; what is not given stays.
 
@@ -121,6 +153,9 @@ class Stage(Generic[P, R]):
             delay: how long it waits after its release, that is, when all its children have completed.
             after: results of stages that must complete first though they are no arguments; `tolerate(…)` them to wait only for
                 their end.
+            at_once: of `map`: how many items may run at once; default: as many as workers have room for.
+            need: of `map`: how many items must complete: `"all"`, `"any"` (one) or a number. Then the others are stopped, and the
+                list has the results of those that have completed.
 
         Raises:
             InvalidValue: an option is out of range.
@@ -136,6 +171,7 @@ class Stage(Generic[P, R]):
         )
         if after is not None:
             variant._after = _checked_after(after)
+        variant._bounds = self._bounds.changed(at_once, need)
         return variant
 
     def when(self, condition: bool) -> Stage[P, R | None]:

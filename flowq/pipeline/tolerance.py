@@ -7,7 +7,7 @@ from typing import TypeVar, cast
 
 from flowq.errors import InvalidValue
 from flowq.model.failure import StageFailure
-from flowq.pipeline.promise import Promise, tolerant
+from flowq.pipeline.promise import Promise, source_of, tolerant
 from flowq.pipeline.trace import current_trace
 
 T = TypeVar("T")
@@ -35,11 +35,15 @@ def succeeded(results: Iterable[T], /) -> list[T]:
     """In a pipeline's body: the stage that takes this list runs when all of them have ended, and gets the results that there are.
 
     Args:
-        results: results of stages; their order stays.
+        results: results of stages, or the result of `stage.map(…)`; their order stays.
 
     Raises:
         InvalidValue: one of them is no stage's result.
     """
+    if type(results) is Promise:
+        if source_of(results).is_map:
+            return cast("list[T]", tolerant(results, "items"))
+        raise InvalidValue("succeeded(…)", results, "a list of results of stages, or the result of a stage's map(…)")
     if not isinstance(cast("object", results), Iterable):
         raise InvalidValue("succeeded(…)", results, "a list of results of stages")
     listed = list(results)

@@ -66,7 +66,7 @@ class Trace:
             StageNameTaken: another function of the same stage name was called before.
         """
         known = self._signatures.setdefault(template.stage, signature)
-        if known is not signature and not (known.is_declared or signature.is_declared):
+        if known.origin is not signature.origin and not (known.is_declared or signature.is_declared):
             raise StageNameTaken(template.stage, known.where, signature.where)
         index = len(self._calls)
         bindings: list[Binding] = []
@@ -83,8 +83,11 @@ class Trace:
             bindings.append(self._condition(condition, template.name))
         waits_for = tuple(self._after(promise, template.name) for promise in after) if after else ()
         self._calls.append(Call(template, tuple(bindings), waits_for))
-        result = signature.result if condition is True else union(signature.result, None)
-        return Promise(Source(self, index, result, f"{template.name}()"))
+        is_map = template.mapping is not None
+        # A map that is skipped has no items: its result is an empty list.
+        result = signature.result if condition is True or is_map else union(signature.result, None)
+        label = f"{template.name}.map()" if is_map else f"{template.name}()"
+        return Promise(Source(self, index, result, label, is_map=is_map))
 
     def literals_of(self, index: int) -> bytes:
         """The packed literal arguments of a recorded call."""

@@ -21,14 +21,14 @@ def exchanged_of(answer: Any, nonce: str) -> Exchanged:
         answer: as the script gave it.
         nonce: that of the call, which is half of each claim's token.
     """
-    _, now, next_due_at, verdicts, claims, cancelled, late = answer
+    _, now, next_due_at, verdicts, claims, cancelled, closing = answer
     return Exchanged(
         now,
         next_due_at,
         [Verdict(position, word.decode(), _shown(by)) for position, word, by in verdicts],
         _readable("a claim", claims, lambda parts: _claim(parts, nonce, now)),
         _readable("a stage that was cancelled", cancelled, _cancelled),
-        _readable("a flow whose deadline passed", late, lambda flow_id: str(flow_id.decode())),
+        _readable("what is to be closed", closing[1::2], lambda member: str(member.decode())),
     )
 
 
@@ -48,12 +48,12 @@ def _flow_of(entry: Any) -> str:
 
 
 def _claim(parts: Any, nonce: str, now: int) -> Claim:
-    flow_id, index, plan, fence, attempt, crashes, priority, created_at, literals, results, route, deadline_at = parts
+    flow_id, index, plan, fence, attempt, crashes, priority, created_at, literals, results, route, deadline_at, *opened_at = parts
     return Claim(
         # What names the plan or the route may be damaged and the claim still be answered: there is no such plan, so the
         # stage fails with CorruptState, and its flow is not stuck.
         flow_id.decode(), index, _shown(plan or b""), Token(fence, nonce), attempt, crashes, priority, created_at, literals,
-        None if results is None else dict(results), _shown(route), deadline_at - now if deadline_at else None,
+        None if results is None else dict(results), _shown(route), deadline_at - now if deadline_at else None, *opened_at,
     )  # fmt: skip
 
 

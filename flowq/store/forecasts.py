@@ -54,5 +54,7 @@ async def _runs(store: Store, views: Views, pipeline: str) -> list[StageRun]:
             await plan.load(index)
             record, stage = record_decoder.decode(data), plan.stage(index)
             if record.state in ("c", "-"):
-                runs.append(StageRun(stage.name, stage.stage, record.ran / 1000 if record.state == "c" else 0.0))
+                # A map is many calls of its function, which tell nothing of one.
+                function = stage.stage if stage.mapping is None else f"{stage.name}[]"
+                runs.append(StageRun(stage.name, function, record.ran / 1000 if record.state == "c" else 0.0))
     return runs

@@ -11,25 +11,22 @@ from flowq.errors import CorruptState, FlowNotFound
 from flowq.model.artifact import Artifact
 from flowq.model.failure import FAILURE_CODE, Failure, StageFailure
 from flowq.model.graph import critical_path
+from flowq.model.items import ITEMS, LIST, is_item, stage_of
 from flowq.model.names import worker_of
 from flowq.model.pause import Pause
 from flowq.model.plan import Plan, StagePlan
 from flowq.model.reasons import lost_below, reason_for
-from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, StageSnapshot, WorkerSnapshot
+from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, Reason, StageSnapshot, WorkerSnapshot
 from flowq.model.states import STATE_LETTER, StageState
 from flowq.model.usage import summed
 from flowq.model.values import SPILLED_CODE, fill
+from flowq.store.flow_fields import Items, Listed, fields_of, items_of
 from flowq.store.forecasts import forecast_of
+from flowq.store.item_snapshots import culprit_of, item_state, with_items
 from flowq.store.pauses import Pauses, pause_of
 from flowq.store.store import Store
 from flowq.store.views import FLOW_STATES, Views, cause_of, head_decoder, header_decoder, record_decoder
 from flowq.store.wire import Head, Record, history_decoder
-
-# Larger flows are read in pages, so that no command holds the server up.
-_WHOLE_STAGES_MAX = 500
-_PAGE_STAGES = 250
-_OF_STAGE = ("", "r", "e", "h", "g", "a", "u")
-_OF_FLOW = ("out", "b", "w")
 
 _artifacts = msgspec.msgpack.Decoder(tuple[Artifact, ...])
 _amounts = msgspec.msgpack.Decoder(dict[str, float])
@@ -54,8 +51,8 @@ class Snapshots:
         self._views = views
         self._pauses = Pauses(store)
 
-    async def snapshot(self, flow_id: str) -> FlowSnapshot:
-        """The flow as it stands.
+    async def snapshot(self, flow_id: str, listed: Listed = lambda _, group: group.first_failed) -> FlowSnapshot:
+        """The flow as it stands; of its maps those items are listed that `listed` names.
 
         Raises:
             FlowNotFound: there is none of this id.
@@ -66,7 +63,8 @@ class Snapshots:
         if head_data is None or header_data is None or digest is None:
             raise FlowNotFound(flow_id)
         plan = await (await self._store.plan(flow_id, digest.decode())).whole()
-        fields = await self._fields(key, len(plan.stages))
+        fields = await fields_of(self._store, key, plan)
+        items = await items_of(self._store, key, plan, fields, listed)
         workers = await self._views.workers()
         now = await self._views.now()
         try:
@@ -74,7 +72,7 @@ class Snapshots:
             head = head_decoder.decode(fields["m"])
             header = header_decoder.decode(header_data)
             pauses = await self._pauses.of_partition(self._store.keys.tag_of(flow_id))
-            snapshot = _Assembled(flow_id, plan, head, fields, workers, now, pauses).snapshot(
+            snapshot = _Assembled(flow_id, plan, head, fields, items, workers, now, pauses).snapshot(
                 header.pipeline, header.inputs, header.tenant, header.tags
             )
         except (msgspec.DecodeError, LookupError, TypeError) as error:  # bytes that are no msgpack, or are no record of ours
@@ -84,19 +82,6 @@ class Snapshots:
         forecast = await forecast_of(self._store, self._views, header.pipeline)
         eta = forecast.eta_seconds(snapshot.graph, now) if snapshot.state == "running" else None
         return msgspec.structs.replace(snapshot, progress=forecast.progress(snapshot.graph), eta_seconds=eta)
-
-    async def _fields(self, key: str, stages: int) -> dict[str, bytes]:
-        command = self._store.connection.command
-        if stages <= _WHOLE_STAGES_MAX:
-            found: dict[bytes, bytes] = await command("HGETALL", key)
-            return {name.decode(): value for name, value in found.items()}
-        fields: dict[str, bytes] = {}
-        for start in range(0, stages, _PAGE_STAGES):
-            names = [f"{kind}{index}" for index in range(start, min(start + _PAGE_STAGES, stages)) for kind in _OF_STAGE]
-            values = await command("HMGET", key, *names)
-            fields |= {name: value for name, value in zip(names, values, strict=True) if value is not None}
-        values = await command("HMGET", key, *_OF_FLOW)
-        return fields | {name: value for name, value in zip(_OF_FLOW, values, strict=True) if value is not None}
 
 
 class _Assembled:
@@ -108,6 +93,7 @@ class _Assembled:
         plan: Plan,
         head: Head,
         fields: dict[str, bytes],
+        items: Items,
         workers: list[WorkerSnapshot],
         now: int,
         pauses: list[Pause],
@@ -118,15 +104,15 @@ class _Assembled:
         self._fields = fields
         self._workers = workers
         self._now = now
-        self._records: list[Record | None] = [
-            record_decoder.decode(data) if (data := fields.get(str(index))) is not None else None
-            for index in range(len(plan.stages))
-        ]
         self._begins_at: int = _unpack(fields["b"])[0] if "b" in fields else 0
         self._pause = pause_of("flow", flow_id, fields["w"]) if head.status == "p" else None
         self._pauses = {(pause.kind, pause.name): pause for pause in pauses}
-        self._states = self._all_states()
-        self._lost: list[Mapping[str, str]] = []  # of each stage, made in their order: children come first
+        self._groups = {index: group for index, (group, _) in items.items()}
+        self._listed = {index: listed for index, (_, listed) in items.items()}
+        indexes = (*range(len(plan.stages)), *(index for listed in self._listed.values() for index in listed))
+        self._records = {index: record_decoder.decode(data) for index in indexes if (data := fields.get(str(index))) is not None}
+        self._states = {index: self._state(index) for index in range(len(plan.stages))}
+        self._lost: dict[int, Mapping[str, str]] = {}  # of each stage, made in their order: children come first
 
     def snapshot(self, pipeline: str, inputs: bytes, tenant: str, tags: tuple[str, ...]) -> FlowSnapshot:
         head = self._head
@@ -154,7 +140,7 @@ class _Assembled:
             inputs=_unpack(inputs) if inputs else None,
             priority=head.priority,
             progress=sum(stage.progress or 0.0 for stage in graph) / len(graph),
-            root_cause=min(failed, key=lambda stage: stage.ended_at or 0).name if failed else None,
+            root_cause=culprit_of(min(failed, key=lambda stage: stage.ended_at or 0)) if failed else None,
             cancel_reason=head.reason if state == "cancelled" else "",
             cause=cause,
             run=head.run,
@@ -168,28 +154,30 @@ class _Assembled:
             fail_reason=cause if root is None else "",
         )
 
-    def _all_states(self) -> list[StageState]:
-        states: list[StageState] = []
-        for stage, record in zip(self._plan.stages, self._records, strict=True):
-            if record is not None:
-                states.append(STATE_LETTER[record.state])
-            elif stage.children:
-                states.append("blocked")
-            else:
-                is_later = self._head.status == "s" or self._ready_at(stage) > self._now
-                states.append("scheduled" if is_later else "ready")
-        return states
+    def _state(self, index: int) -> StageState:
+        record = self._records.get(index)
+        if is_item(index):
+            is_open = self._states[stage_of(index)] == "suspended"
+            return item_state(record, self._groups[stage_of(index)], is_open=is_open)
+        if record is not None:
+            return STATE_LETTER[record.state]
+        if self._plan.stages[index].children:
+            return "blocked"
+        return "scheduled" if self._head.status == "s" or self._ready_at(index) > self._now else "ready"
 
-    def _ready_at(self, root: StagePlan) -> int:
-        return max(self._head.created_at, self._begins_at) + root.delay_ms
+    def _ready_at(self, index: int) -> int:
+        """Since when what waits for nothing and has no record is ready, or will be."""
+        if is_item(index):
+            return self._groups[stage_of(index)].opened_at
+        return max(self._head.created_at, self._begins_at) + self._plan.stages[index].delay_ms
 
     def _stage(self, index: int) -> StageSnapshot:
-        plan, record, state = self._plan.stages[index], self._records[index], self._states[index]
-        children = tuple(self._plan.stages[child].name for child in plan.children)
+        plan, record, state = self._plan.stages[stage_of(index)], self._records.get(index), self._state(index)
+        children = () if is_item(index) else tuple(self._plan.stages[child].name for child in plan.children)
         failure = _failure.decode(data) if (data := self._fields.get(f"e{index}")) else None
         fraction, message = _unpack(data) if (data := self._fields.get(f"g{index}")) else (None, "")
         stage = StageSnapshot(
-            name=plan.name,
+            name=self._plan.name_of(index),
             stage=plan.stage,
             version=plan.version,
             usage=_amounts.decode(data) if (data := self._fields.get(f"u{index}")) else {},
@@ -198,26 +186,39 @@ class _Assembled:
             attempts=plan.attempts,
             children=children,
             failure=failure,
-            is_tolerated=state == "failed" and self._plan.is_tolerated(index),
+            is_tolerated=state == "failed" and not is_item(index) and self._plan.is_tolerated(index),
             progress=1.0 if state in ("completed", "skipped") else fraction,
             message=message,
-            ready_at=self._ready_at(plan) if state in ("ready", "scheduled") else None,
-            result=_unpack(data) if state == "completed" and (data := self._fields.get(f"r{index}")) else None,
+            ready_at=self._ready_at(index) if state in ("ready", "scheduled") else None,
+            result=self._value(index) if state == "completed" and f"r{index}" in self._fields else None,
             artifacts=_artifacts.decode(data) if (data := self._fields.get(f"a{index}")) else (),
             history=self._history(index),
         )
         if record is not None:
             stage = self._with_times(stage, record)
-        waited_for = [child for child in plan.children if not self._is_done_for(child, plan)]
+        if index in self._groups:
+            stage = with_items(stage, self._groups[index], tuple(self._stage(item) for item in self._listed[index]))
+        return msgspec.structs.replace(stage, reason=self._reason(index, stage, record))
+
+    def _reason(self, index: int, stage: StageSnapshot, record: Record | None) -> Reason | None:
+        if is_item(index) and stage.state == "ready" and index % ITEMS >= self._groups[stage_of(index)].handed_out:
+            at_once = self._groups[stage_of(index)].at_once
+            return Reason("at_once", f"at most {at_once:,} of its items run at once")
+        plan = self._plan.stages[stage_of(index)]
+        waited_for = [] if is_item(index) else [child for child in plan.children if not self._is_done_for(child, plan)]
         states = {self._plan.stages[child].name: self._states[child] for child in waited_for}
-        self._lost.append(lost_below(states, (self._lost[child] for child in waited_for)))
+        lost: Mapping[str, str] = {}
+        if not is_item(index):
+            lost = self._lost[index] = lost_below(states, (self._lost[child] for child in waited_for))
         is_suspect = record is not None and record.route.endswith("!")
         flow_state = FLOW_STATES[self._head.status]
-        pause = self._pause or self._pauses.get(("pipeline", self._plan.pipeline)) or self._pauses.get(("queue", plan.queue))
-        reason = reason_for(
-            stage, states, self._workers, flow_state, self._now, is_suspect=is_suspect, lost=self._lost[index], pause=pause
+        return reason_for(
+            stage, states, self._workers, flow_state, self._now, is_suspect=is_suspect, lost=lost, pause=self._pause_of(plan)
         )
-        return msgspec.structs.replace(stage, reason=reason)
+
+    def _pause_of(self, stage: StagePlan) -> Pause | None:
+        """What keeps a stage from being claimed."""
+        return self._pause or self._pauses.get(("pipeline", self._plan.pipeline)) or self._pauses.get(("queue", stage.queue))
 
     def _is_done_for(self, child: int, parent: StagePlan) -> bool:
         state = self._states[child]
@@ -226,7 +227,7 @@ class _Assembled:
     def _with_times(self, stage: StageSnapshot, record: Record) -> StageSnapshot:
         has_begun = record.state not in ("r", "s") and bool(record.holder)
         started_at = record.ready_at + record.waited if has_begun else None
-        ran = self._now - started_at if record.state == "x" and started_at is not None else record.ran
+        ran = self._now - started_at if record.state in ("x", "u") and started_at is not None else record.ran
         return msgspec.structs.replace(
             stage,
             attempt=record.attempt,
@@ -256,11 +257,19 @@ class _Assembled:
             for entry in history_decoder.decode(data)
         )
 
+    def _value(self, index: int) -> Any:
+        """A stage's result; of a map only how many its items gave: those may be many."""
+        data = self._fields[f"r{index}"]
+        if data != LIST:
+            return _unpack(data)
+        return {"items": self._groups[index].done if index in self._groups else 0}
+
     def _result(self) -> Any:
         literal = _unpack(self._fields["out"]) if "out" in self._fields else None
         wanted = {binding.child for binding in self._plan.output}
         try:
-            return fill(literal, self._plan.output, {child: _unpack(self._fields[f"r{child}"]) for child in wanted})
+            lists = {child: {"items": group.done} for child, group in self._groups.items()}
+            return fill(literal, self._plan.output, {child: self._value(child) for child in wanted}, lists)
         except CorruptState:  # the part that the result takes lies in a spilled value
             return None
 

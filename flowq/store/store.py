@@ -129,7 +129,8 @@ class Store:
             head = await self.connection.command("HGET", key, "head")
             if head is None:
                 raise CorruptState(flow_id, f"plan {digest}", "it is missing")
-            known = self._plans[digest] = StoredPlan(self.connection, key, msgspec.msgpack.decode(head, type=PlanHead))
+            read = StoredPlan(self.connection, key, msgspec.msgpack.decode(head, type=PlanHead))
+            known = self._plans.setdefault(digest, read)  # many stages of a flow begin at once: one reading for all
             self._own_retentions.note(digest, known.head.keep)
             if len(self._plans) > _PLANS_CACHED:
                 self._plans.popitem(last=False)
@@ -219,11 +220,14 @@ class Store:
     async def earlier_results(self, flow_id: str, indexes: Iterable[int], run: int, latest: int) -> dict[int, bytes]:
         """The packed results that stages had in an earlier run: what the first retry since put aside, else what stands still."""
         found: dict[int, bytes] = {}
-        for index in indexes:
-            names = [*(f"r{index}.{earlier}" for earlier in range(run, latest)), f"r{index}"]
+        runs = [*(f".{earlier}" for earlier in range(run, latest)), ""]
+        for page in _pages(list(indexes), max(1, 1_000 // len(runs))):
+            names = [f"r{index}{of_run}" for index in page for of_run in runs]
             values = await self.connection.command("HMGET", self.keys.flow(flow_id), *names)
-            if (value := next((value for value in values if value is not None), None)) is not None:
-                found[index] = value
+            for position, index in enumerate(page):
+                of_index = values[position * len(runs) : (position + 1) * len(runs)]
+                if (value := next((value for value in of_index if value is not None), None)) is not None:
+                    found[index] = value
         return found
 
     async def completed_in(self, flow_id: str, run: int) -> bool:
@@ -245,7 +249,7 @@ class Store:
         return await self._close(flow_id, reason, secrets.token_hex(8), stages)
 
     async def finish_closing(self, flow_id: str, stages: int) -> str:
-        """Finishes what `cancel`, or a failure that ends its flow at once, began; nothing if it is finished."""
+        """Finishes what `cancel`, or a failure or a deadline that ends its flow at once, began; nothing if it is finished."""
         return await self._close(flow_id, "", "", stages)
 
     async def _close(self, flow_id: str, reason: str, nonce: str, stages: int) -> str:

@@ -10,7 +10,7 @@ import msgspec
 from flowq.errors import CorruptState
 from flowq.model.plan import BLOCK_STAGES, Plan, StagePlan, tolerated
 from flowq.store.connection import Connection
-from flowq.store.wire import PlanHead, bearers_of, releases_of
+from flowq.store.wire import FINISH_FIRST, PlanHead, bearers_of, releases_of
 
 _stages = msgspec.msgpack.Decoder(tuple[StagePlan, ...])
 
@@ -58,6 +58,10 @@ class StoredPlan:
     def releases(self, index: int) -> msgspec.Raw:
         """The parents that a loaded stage's completion may release, packed."""
         return self._releases[index]
+
+    def priority(self, index: int) -> int | float:
+        """The priority of a loaded stage in a flow that has begun; the flow's own is added."""
+        return self.stage(index).priority + (FINISH_FIRST if self.head.finish_first else 0)
 
     def tolerant(self, index: int) -> msgspec.Raw:
         """Those of a loaded stage's parents that its failure may release, packed."""

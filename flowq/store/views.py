@@ -33,26 +33,12 @@ _HOUR_MS = 3_600_000
 _EVENT_ENTRIES_MAX = 50_000
 
 # `index:flow`, `first-last:flow`, with `@created_at` where the flow's first stages wait: see scripts/lanes.lua.
-_ENTRY = re.compile(r"(\d+)(-\d+)?(?:@(\d+))?:(.+)")
+_ENTRY = re.compile(r"(\d+)(-\d+)?(?:@(\d+)(?:\+\d+)?)?:(.+)")
 
 head_decoder = msgspec.msgpack.Decoder(Head)
 header_decoder = msgspec.msgpack.Decoder(Header)
 record_decoder = msgspec.msgpack.Decoder(Record)
 info_decoder = msgspec.msgpack.Decoder(HolderInfo)
-
-
-class Outlived(msgspec.Struct, frozen=True):
-    """Ended flows whose retention is over.
-
-    Attributes:
-        before_ms: those that ended earlier.
-        flows: the plan digest and id of each, in one word.
-        hour: in place of them: all that completed in this hour since 1970.
-    """
-
-    before_ms: int
-    flows: list[bytes] = []
-    hour: int | str = ""
 
 
 class Views:
@@ -168,7 +154,7 @@ class Views:
         return sum(counts)
 
     async def closing(self) -> list[str]:
-        """Flows whose cancellation is under way."""
+        """What is being closed: see `finish_closing`."""
         found: list[str] = []
         for tag in self._store.partitions:
             found += [member.decode() for member in await self._connection.command("ZRANGE", tag + CLOSING, 0, _PAGE - 1)]
@@ -222,7 +208,7 @@ class Views:
         if digest is None or head_data is None:
             return True
         plan = await (await self._store.plan(folder.flow_id, digest.decode())).whole()
-        index = plan.index_of.get(folder.stage)
+        index = plan.find(folder.stage)
         if index is None:
             return False
         # What earlier runs of the flow left, before it was retried by hand, is kept beside the latest.

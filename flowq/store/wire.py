@@ -55,6 +55,23 @@ class Head(msgspec.Struct, array_like=True):
     deadline_at: int = 0
 
 
+class Group(msgspec.Struct, array_like=True):
+    """The items of a map: see scripts/groups.lua."""
+
+    count: int
+    handed_out: int
+    done: int
+    failed: int
+    running: int
+    need: int
+    at_once: int
+    opened_at: int
+    first_failed: list[int]
+
+
+group_decoder = msgspec.msgpack.Decoder(Group)
+
+
 class Header(msgspec.Struct, array_like=True, frozen=True):
     """What was said of a flow when it was added; never changes, never read by scripts."""
 
@@ -116,6 +133,15 @@ class AgainStage(msgspec.Struct, array_like=True, frozen=True):
     done: int
 
 
+class AgainMap(msgspec.Struct, array_like=True, frozen=True):
+    """A map whose items that have not completed run again, and those of these numbers; see scripts/reopen.lua."""
+
+    index: int
+    route: str
+    priority: int | float
+    numbers: list[int]
+
+
 class Again(msgspec.Struct, array_like=True, frozen=True):
     """What `Store.retry` changes.
 
@@ -124,12 +150,14 @@ class Again(msgspec.Struct, array_like=True, frozen=True):
         unfinished: how many stages then keep the flow from completing.
         failures: how many then still count as failed.
         literals: (index, `opaque` packed arguments) of stages that get other ones.
+        maps: those that go on.
     """
 
     stages: list[AgainStage]
     unfinished: int
     failures: int
     literals: list[tuple[int, msgspec.Raw]] = []
+    maps: list[AgainMap] = []
 
 
 class WireEvent(msgspec.Struct, array_like=True):
@@ -179,8 +207,12 @@ class PlanHead(msgspec.Struct, array_like=True, frozen=True):
 
 def needs_of(stage: StagePlan) -> list[int] | bool:
     """The children whose results a claim of this stage carries; False: too many."""
-    wanted = sorted({binding.child for binding in stage.bindings})
-    return wanted if len(wanted) <= NEEDS_INLINE_MAX else False
+    wanted: set[int] = set()
+    for binding in stage.bindings:
+        wanted.add(binding.child)
+        if len(wanted) > NEEDS_INLINE_MAX:  # asked by each child of a wide parent, so it must not look at all of them
+            return False
+    return sorted(wanted)
 
 
 def releases_of(stage: StagePlan, stage_at: Any, *, finish_first: bool = False) -> msgspec.Raw:
@@ -211,8 +243,13 @@ def again_of(plan: Plan, restart: Restart, literals: Mapping[int, bytes] = {}) -
     ahead = FINISH_FIRST if plan.finish_first else 0
     for one in restart.stages:
         stage = plan.stages[one.index]
-        stages.append(AgainStage(one.index, stage.route, stage.priority + ahead, needs_of(stage), one.is_ready, one.done))
-    return Again(stages, restart.unfinished, restart.failures, [(index, opaque(data)) for index, data in literals.items()])
+        priority = stage.priority + ahead
+        stages.append(AgainStage(one.index, stage.route, priority, needs_of(stage), one.is_ready, one.done))
+    maps: list[AgainMap] = []
+    for index, numbers in restart.maps:
+        stage = plan.stages[index]
+        maps.append(AgainMap(index, stage.route, stage.priority + ahead, numbers))
+    return Again(stages, restart.unfinished, restart.failures, [(index, opaque(data)) for index, data in literals.items()], maps)
 
 
 def bearers_of(index: int, stage: StagePlan, stage_at: Any, *, finish_first: bool = False) -> msgspec.Raw:

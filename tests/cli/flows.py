@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 
 from flowq import Artifact, Backoff, StageFailure, Unrecoverable, context, pipeline, stage, tolerate
 
@@ -109,3 +110,26 @@ async def talk(name: str) -> str:
 @pipeline
 def talking(name: str) -> str:
     return talk(name)
+
+
+@stage
+async def cut(chunks: int) -> list[int]:
+    return list(range(chunks))
+
+
+@stage
+async def convert(chunk: int, mended: str) -> int:
+    """Every twentieth chunk is broken until there is a file of this name."""
+    if chunk % 20 == 3 and not await asyncio.to_thread(Path(mended).exists):
+        raise Unrecoverable(f"chunk {chunk} is broken")
+    return chunk
+
+
+@stage
+async def add_up(chunks: list[int]) -> int:
+    return sum(chunks)
+
+
+@pipeline
+def chunked(chunks: int, mended: str) -> int:
+    return add_up(convert.map(cut(chunks), mended=mended))

@@ -6,7 +6,7 @@ import msgspec
 
 from flowq.model.artifact import Artifact
 from flowq.model.failure import Failure
-from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, Reason, StageSnapshot
+from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, ItemsSnapshot, Reason, StageSnapshot
 
 T0 = 1_795_309_323_456  # 2026-11-22T01:02:03.456Z
 FOLDER = "media/short%3A42/"
@@ -284,3 +284,37 @@ def hostile() -> FlowSnapshot:
         root_cause=HOSTILE,
         critical_path=(HOSTILE, HOSTILE),
     )
+
+
+_CHUNKS = tuple(f"encode[{number}]" for number in (17, 93))
+MAPPED = flow(
+    "running",
+    (
+        stage("split", "completed", start=0.2, run=4.1),
+        stage(
+            "encode",
+            "suspended",
+            ("split",),
+            start=4.5,
+            run=55.5,
+            progress=233 / 240,
+            reason=Reason("items", "waits for 7 running and 0 waiting of 240"),
+            items=ItemsSnapshot(
+                count=240,
+                completed=231,
+                running=7,
+                failed=2,
+                waiting=0,
+                need=240,
+                at_once=0,
+                first_failed=_CHUNKS[0],
+                listed=tuple(
+                    stage(name, "failed", start=9.0, run=2.0, attempt=3, failure=Failure("FfmpegError", f"{name} has no frames"))
+                    for name in _CHUNKS
+                ),
+            ),
+        ),
+        stage("join", "blocked", ("encode",), reason=Reason("children", "waits for encode", ("encode",))),
+    ),
+    60,
+)

@@ -25,6 +25,7 @@ FLOWS = {
     "completed": snapshots.COMPLETED,
     "cancelled": snapshots.CANCELLED,
     "wide": snapshots.WIDE,
+    "mapped": snapshots.MAPPED,
 }
 EXPECTED = Path(__file__).parent / "expected"
 

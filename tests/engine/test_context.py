@@ -100,11 +100,11 @@ async def test_a_flood_of_progress_is_thinned_out(producer: FlowProducer) -> Non
 
 async def test_a_program_that_fails_fails_its_stage_with_the_end_of_its_output(producer: FlowProducer) -> None:
     @stage
-    def convert() -> None:
+    def convert_nothing() -> None:
         context().run(["sh", "-c", "echo cannot open file >&2; exit 3"])
 
-    async with working(producer, convert):
-        error = await outcome(await producer.add(convert.flow()))
+    async with working(producer, convert_nothing):
+        error = await outcome(await producer.add(convert_nothing.flow()))
     assert isinstance(error, FlowFailed)
     assert error.error_type == "ProgramFailed"
     assert "exit code 3: cannot open file" in error.message

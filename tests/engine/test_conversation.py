@@ -86,7 +86,7 @@ class Idler:
     def cancel(self, flow_id: str, index: int, fence: int) -> None:
         raise AssertionError("nothing was cancelled")
 
-    def close(self, flow_id: str, stages: int = 0) -> None:
+    def close(self, member: str) -> None:
         raise AssertionError("nothing fails fast")
 
     def refused(self, outcome: Outcome, word: str, holder: str) -> None:

@@ -43,11 +43,11 @@ def transitions() -> str:
 
 
 def state_diagram() -> str:
-    """The same as a picture, without what nothing leads to yet."""
+    """The same as a picture."""
     drawn = [
         f"    {source} --> {target} : {verb}"
         for verb, (origin, target) in states.TRANSITIONS.items()
-        for source in sorted(origin - {"suspended"})
+        for source in sorted(origin)
     ]
     ends = [f"    {state} --> [*]" for state in sorted(states.FINAL)]
     begins = [f"    [*] --> {state} : add" for state in ("blocked", "ready")]

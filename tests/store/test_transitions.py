@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from flowq.model.outcome import Claim, Token, opaque
+from flowq.model.outcome import Claim, CompleteItem, Expand, Token, opaque
 from flowq.model.states import TRANSITIONS
 from flowq.store.store import Store
 from flowq.store.views import Views
@@ -16,7 +16,7 @@ from tests.store.graphs import chain
 
 pytestmark = pytest.mark.anyio
 
-STATES = ("blocked", "scheduled", "ready", "running", "completed", "failed", "cancelled", "skipped")
+STATES = ("blocked", "scheduled", "ready", "running", "suspended", "completed", "failed", "cancelled", "skipped")
 # A retry by hand makes the stage ready at once: it is due now.
 BY_HAND = {("retry", state): "ready" for state in ("completed", "failed", "cancelled", "skipped")}
 # A stage without a record is claimed by its entry in a lane: it is a root, or it would have none. No lane ever has an entry of a
@@ -35,6 +35,7 @@ class Walk:
         self.tag = store.keys.tag_of("f1")
         self.spec = chain(2, attempts=5)
         # Until it is claimed nobody has a token for it; a forged one must do.
+        self.item: Claim | None = None
         self.claim = Claim("f1", 1, self.spec.plan.digest, Token(1, "forged"), 1, 0, 0, 0, b"", {}, "default:s")
 
     async def into(self, state: str) -> None:
@@ -49,6 +50,9 @@ class Walk:
         match state:
             case "scheduled":
                 await self.actor.report(retried(self.claim, 60_000))
+            case "suspended":
+                await self.suspend()
+                self.item = await (await Actor(self.store).begin()).claim_one()  # else it would be rescued with its map's holder
             case "completed":
                 await self.actor.complete(self.claim)
             case "failed":
@@ -67,9 +71,10 @@ class Walk:
             "delay": self.delay,
             "promote": self.promote,
             "claim": self.claim_by_a_stray_entry,
-            "complete": lambda: self.actor.complete(self.claim),
+            "suspend": self.suspend,
+            "complete": self.complete,
             "skip": self.skip,
-            "fail": lambda: self.actor.report(failed(self.claim)),
+            "fail": lambda: self.actor.report(failed(self.item or self.claim)),
             "retry": self.retry,
             "rescue": self.rescue,
             "cancel": lambda: self.store.cancel("f1", "", 2),
@@ -80,6 +85,16 @@ class Walk:
         """The first stage completes, and what it releases is to wait."""
         waiting = opaque(msgspec.msgpack.encode([(1, "default:s", 0, 1, [0], 60_000)]))
         await self.actor.report(msgspec.structs.replace(await self.actor.completed(self.first), parents=waiting))
+
+    async def suspend(self) -> None:
+        """As a map of one item; when that ends, so does the stage."""
+        await self.actor.report(Expand(*self.claim.run, 1, 1, 0))
+
+    async def complete(self) -> None:
+        if self.item is None:
+            await self.actor.complete(self.claim)
+        else:
+            await self.actor.report(CompleteItem(*self.item.run, opaque(b"\xc0"), opaque(b""), opaque(b"\x90")))
 
     async def promote(self) -> None:
         await self.store.connection.command("ZADD", f"{self.tag}:due", await Views(self.store).now() - 5, "1:f1")

@@ -155,6 +155,22 @@ def forgiving(url: str) -> tuple[bool, Artifact]:
     return good, join(succeeded([encode(source, height) for height in (360, 720)]))
 
 
+@stage
+def cut(source: Artifact) -> list[Artifact]:
+    """Gives a list."""
+    return [source]
+
+
+@pipeline
+def mapped(url: str) -> list[int]:
+    """A stage for each element of a list, with its other arguments, as a list, typed."""
+    encoded = encode.with_options(at_once=4, need="any").map(cut(download(url)), height=480)
+    assert_type(encoded, list[Artifact])
+    assert_type(succeeded(encoded), list[Artifact])
+    assert_type(tolerate(encoded), list[Artifact] | StageFailure)
+    return count.map(encode.map(encoded, 240))
+
+
 def submit() -> None:
     """What callers get."""
     assert_type(short_video("https://…"), FlowSpec[Published])

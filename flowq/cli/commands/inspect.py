@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Defines the options."""
     add_flow_id(parser)
     parser.add_argument("--events", action="store_true", help="add the flow's events")
-    parser.add_argument("--all", action="store_true", help="a row for every stage: fold nothing, however large the flow")
+    parser.add_argument("--all", action="store_true", help="a row for every stage and item: fold nothing, however large it is")
     parser.epilog = "formats: text, json, jsonl, mermaid, dot, svg"
 
 
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _inspect(arguments: argparse.Namespace) -> int:
     async with producer_of(arguments) as producer:
         handle = producer.flow(await found(producer, arguments))
-        snapshot = await handle.inspect()
+        snapshot = await handle.inspect(items=arguments.all)
         events = await _past_events(handle, snapshot.seq) if arguments.events else None
     _show(arguments, snapshot, events)
     return exits.OK

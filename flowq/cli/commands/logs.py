@@ -20,7 +20,7 @@ _LOOK_SECONDS = 1.0
 def configure(parser: argparse.ArgumentParser) -> None:
     """Defines the options."""
     add_flow_id(parser)
-    parser.add_argument("stage", metavar="STAGE", nargs="?", help="only this stage, or those that `encode*` fits")
+    parser.add_argument("stage", metavar="STAGE", nargs="?", help="only this stage or item, or those that `encode*` fits")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the flow has ended")
 
 

@@ -10,6 +10,7 @@ from flowq.cli.documents import json_text
 from flowq.cli.render import palette
 from flowq.cli.render.clean import clean, clean_lines
 from flowq.cli.render.ink import Line, Span, cells, crop, flowing, line, span, width_of, wrap
+from flowq.cli.render.items import items_of, map_of
 from flowq.cli.render.logs import shown_usage
 from flowq.cli.render.notes import Notes
 from flowq.cli.render.screen import Screen
@@ -142,7 +143,7 @@ def _cause(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
         hidden = len(trace) - _TRACEBACK_LINES_MAX
         shown = ([f"({hidden} lines more in `-o json`)"] if hidden > 0 else []) + trace[-_TRACEBACK_LINES_MAX:]
         lines += _labelled("at", [(Span(part, "dim"),) for row in shown for part in wrap(row, _room(screen))])
-    others = [stage for stage in _failed(snapshot) if stage.name != cause.name]
+    others = [stage for stage in _failed(snapshot) if stage.name not in (cause.name, map_of(cause.name))]
     if others:
         lines += _labelled("also", _text(f"{shown_stages(len(others))} failed: {_some(others)}", "bad", screen))
     stopped = [stage for stage in snapshot.graph if _is_consequence(stage)]
@@ -158,7 +159,7 @@ def _trace(traceback: str) -> list[str]:
 
 def _root_cause(snapshot: FlowSnapshot) -> StageSnapshot | None:
     failed = _failed(snapshot)
-    named = [stage for stage in failed if stage.name == snapshot.root_cause]
+    named = [stage for stage in (*failed, *items_of(failed)) if stage.name == snapshot.root_cause]
     by_time = sorted(failed, key=lambda stage: stage.ended_at or 0)
     return (named or by_time or [None])[0]
 

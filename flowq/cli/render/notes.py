@@ -8,6 +8,7 @@ from urllib.parse import quote
 from flowq.cli.documents import json_text
 from flowq.cli.render.clean import clean
 from flowq.cli.render.ink import crop
+from flowq.cli.render.items import counts
 from flowq.cli.render.screen import Screen
 from flowq.cli.render.sizes import shown_bytes, shown_seconds
 from flowq.model.artifact import Artifact
@@ -44,7 +45,7 @@ class Notes:
 
     def of(self, stage: StageSnapshot) -> Note:
         """The note of one stage."""
-        parts = [part for part in (self._after(stage), self._main(stage), _crashes(stage)) if part]
+        parts = [part for part in (self._after(stage), counts(stage, self._screen), self._main(stage), _crashes(stage)) if part]
         return Note(clean(self._screen.dot.join(parts)), _style(stage))
 
     def _main(self, stage: StageSnapshot) -> str:
@@ -55,11 +56,13 @@ class Notes:
                 again = f"try {stage.attempt} after {stage.failure.line}" if stage.failure and stage.attempt > 1 else ""
                 return self._screen.dot.join(part for part in (clean(stage.message), clean(again)) if part)
             case "completed":
-                return self._made(stage)
+                return self._made(stage) if stage.items is None else ""
             case "skipped":
                 return "skipped: its condition does not hold"
             case "cancelled":
                 return stage.reason.sentence if stage.reason else stage.state
+            case "suspended" if stage.items is not None and stage.items.running:
+                return ""  # the counts say it all
             case _:
                 return self._why(stage)
 

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from flowq.cli.render import palette, tree, waterfall
 from flowq.cli.render.axis import Axis
 from flowq.cli.render.ink import Line, Span, cells, crop_middle, pad, span, wrap
+from flowq.cli.render.items import items_of, times, with_items
 from flowq.cli.render.notes import Note, Notes
 from flowq.cli.render.screen import Screen
 from flowq.cli.render.sizes import shown_counts, shown_percent, shown_seconds
@@ -60,9 +61,10 @@ class _Cells(NamedTuple):
 def stage_table(snapshot: FlowSnapshot, screen: Screen, notes: Notes, rows_max: int | None = None) -> list[Line]:
     """Head and rows of the table."""
     limit = ROWS_MAX if rows_max is None else rows_max
-    rows = _rows(snapshot, screen, limit)
+    rows = with_items(_rows(snapshot, screen, limit), snapshot.graph, screen)
     shown, hidden = rows[: max(limit, 1)], rows[max(limit, 1) :]
-    filled = [_cells(snapshot, row, screen, notes) for row in shown]
+    graph = (*snapshot.graph, *items_of(snapshot.graph))
+    filled = [_cells(snapshot, graph, row, screen, notes) for row in shown]
     columns = _columns(filled, screen)
     end = snapshot.ended_at if snapshot.ended_at is not None else snapshot.at
     axis = Axis(snapshot.created_at, end, waterfall.busy(snapshot.graph, snapshot.at), columns.bar)
@@ -106,8 +108,8 @@ def _picks(snapshot: FlowSnapshot, group: Sequence[int]) -> list[int]:
     return found
 
 
-def _cells(snapshot: FlowSnapshot, row: tree.Row, screen: Screen, notes: Notes) -> _Cells:
-    stages = [snapshot.graph[index] for index in row.members]
+def _cells(snapshot: FlowSnapshot, graph: Sequence[StageSnapshot], row: tree.Row, screen: Screen, notes: Notes) -> _Cells:
+    stages = [graph[index] for index in row.members]
     if len(stages) > 1:
         return _group_cells(stages, row, screen)
     stage = stages[0]
@@ -115,7 +117,7 @@ def _cells(snapshot: FlowSnapshot, row: tree.Row, screen: Screen, notes: Notes) 
     return _Cells(
         state="retrying" if retries else stage.state,
         is_critical=stage.is_critical,
-        name=row.prefix + stage.name,
+        name=row.prefix + stage.name + times(stage, screen),
         below=row.below,
         bar=stages,
         done=_done(stage),

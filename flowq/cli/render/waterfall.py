@@ -101,7 +101,7 @@ def _columns(stretch: Stretch, axis: Axis) -> tuple[int, int]:
 
 
 def _run_end(stage: StageSnapshot, now: int) -> int:
-    if stage.started_at is None or stage.state == "running":
+    if stage.started_at is None or stage.state in ("running", "suspended"):
         return now
     if stage.run_seconds is not None:
         return stage.started_at + round(stage.run_seconds * 1000)

@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
 -- cancel: ends a flow, or finishes one that fails at once or ran out of time; at most 500 stages a call: 100,000 can't stall the server.
--- Needs      records shared fetch view emit lanes due retain flush
+-- Needs      records shared fetch view emit lanes due groups stop retain flush
 -- Called by  Store.cancel     KEYS 1 the partition's tag    ARGV 1 flow  2 reason  3 nonce, or '' to finish only  4 how many stages it has  5 packed retention
 -- Replies    {"cancelled"} | {"failed"} | {"closing"}: call again | {"ended", status} | {"unknown"}
 -- The first call closes the flow: from then on nothing of it is claimed. Who runs one of its stages is told at its next exchange.
--- How far it has come stands with the flows that close, and the flow keeps the nonce of who closed it: no call that is repeated,
--- or late, cancels a flow that was retried meanwhile.
+-- How far it has come, the index of a stage or of an item (those of a map come after it), stands with the flows that close, and the
+-- flow keeps the nonce of who closed it: no call that is repeated, or late, cancels a flow that was retried meanwhile.
 local CANCELLED_MAX = 500
 local id, reason, nonce, stages = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 retain(cmsgpack.unpack(ARGV[5]))
@@ -30,51 +30,31 @@ reason = head[REASON]
 -- For a stage's failure: the stage itself tells it.
 if head[STATUS] == FAILING and string.find(reason, '^%d+ ') then reason = '' end
 local cursor = is_closing and tonumber(shared('ZSCORE', tag .. CLOSING_KEY, id)) or 0
-local last = math.min(cursor + CANCELLED_MAX, stages) - 1
-local names = {}
-for index = cursor, last do names[#names + 1] = field('', index) end
-open_flow(id, names)
 if cursor == 0 then forget_parts(view) end
 
-local told = {}
-for index = cursor, last do
-  local record = record_of(view, index)
-  if record == false then record = new_record(now, '', 0, false) end
-  local state = record and record[STATE]
-  if state == RUNNING then
-    told[record[HOLDER]] = told[record[HOLDER]] or {}
-    table.insert(told[record[HOLDER]], {id, index, record[FENCE]})
-  elseif state == SCHEDULED then
-    shared('ZREM', tag .. DUE_KEY, index .. ':' .. id)
+local remaining = CANCELLED_MAX
+while remaining > 0 and cursor ~= stages do
+  local count
+  if cursor < ITEMS then
+    cursor, count = stop_stages(view, cursor, math.min(cursor + remaining, stages) - 1, reason)
+  else
+    local stage, first = math.floor(cursor / ITEMS) - 1, cursor
+    cursor = stop_items(view, stage, first, remaining, reason)
+    count = cursor and cursor - first or remaining
+    cursor = cursor or stage + 1
   end
-  if state and state ~= COMPLETED and state ~= FAILED and state ~= CANCELLED then
-    close_record(record, CANCELLED, now)
-    keep(view, index, record)
-    emit(view, 'cancelled', index, record[ATTEMPT], reason)
-  end
+  remaining = remaining - count
 end
-
-for holder, stages_of_holder in pairs(told) do
-  local key = tag .. HOLDER_KEY .. holder
-  if redis.call('EXISTS', key) == 1 then
-    local earlier = shared('HGET', key, 'told')
-    local all = earlier and unpacked(earlier) or {}
-    for _, stage in ipairs(stages_of_holder) do all[#all + 1] = stage end
-    redis.call('HSET', key, 'told', cmsgpack.pack(all))
-    publish(tag .. WAKE_CHANNEL_KEY .. holder, 'cancelled')
-  end
-  for _, stage in ipairs(stages_of_holder) do shared('SREM', tag .. RUNNING_KEY .. holder, stage[2] .. ':' .. id) end
-end
-local is_over = last + 1 >= stages
-local is_failing = head[STATUS] == FAILING
-if is_over then
+tell_holders()
+local is_whole, is_failing = cursor == stages, head[STATUS] == FAILING
+if is_whole then
   view.was_paused = view.fields.w
   head[STATUS], head[ENDED_AT], head[ACTIVE] = is_failing and FAILED or CANCELLED, now, 0
   emit(view, is_failing and 'failed' or 'cancelled', -1, 0, reason)
   view.is_ended = true
   shared('ZREM', tag .. CLOSING_KEY, id)
 else
-  shared('ZADD', tag .. CLOSING_KEY, last + 1, id)
+  shared('ZADD', tag .. CLOSING_KEY, cursor, id)
 end
 flush()
-return {is_over and (is_failing and 'failed' or 'cancelled') or 'closing'}
+return {is_whole and (is_failing and 'failed' or 'cancelled') or 'closing'}

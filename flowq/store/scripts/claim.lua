@@ -1,5 +1,6 @@
 -- claim: hands out ready stages, highest priority first, the lanes of one priority in turns.
--- A claim: {flow, index, plan digest, fence, attempt, crashes, flow priority, created_at, literals or '', results or false, route, deadline_at}
+-- A claim: {flow, index, plan, fence, attempt, crashes, flow priority, created_at, literals or '', results or false, route, deadline_at,
+-- of an item also its map's stamp}
 -- `results`: {child, packed}, …; false: they are above 64 kB, or many, and the worker pages them.
 -- Entries of flows that have ended are dropped in passing; so many a call, so that a cancelled crowd can't stall the server.
 -- So is what a retry by hand left of an earlier run: a suspect's old entry must not get it claimed beside others.
@@ -19,18 +20,33 @@ local function inputs_of(view, index, needs)
   return bytes <= INLINE_BYTES_MAX and results
 end
 
-local function claim_one(view, index, lane, holder, nonce, late)
+local function claim_of(view, index, record)
+  return {view.id, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES], view.head[FLOW_PRIORITY], view.head[CREATED_AT],
+    read(view, field('i', index)) or '', inputs_of(view, index, record[NEEDS]), record[ROUTE], view.head[DEADLINE_AT], opened_at(view, index)}
+end
+
+-- `late`: of what is claimed by a first entry: how much later than the flow was added it was ready, or ''.
+local function claim_one(view, index, lane, holder, nonce, late, map)
   local record = record_of(view, index)
-  if record == false and late then record = new_record(view.head[CREATED_AT] + (tonumber(late) or 0), lane.route, lane.priority - view.head[FLOW_PRIORITY], {}) end
+  if late and map then
+    record = item_in_turn(view, index, record, map)
+  elseif late and record == false then
+    record = new_record(view.head[CREATED_AT] + (tonumber(late) or 0), lane.route, lane.priority - view.head[FLOW_PRIORITY], {})
+  end
   if not record or record[STATE] ~= READY or record[ROUTE] ~= lane.route then return end
   record[STATE], record[ATTEMPT], record[FENCE], record[NONCE] = RUNNING, record[ATTEMPT] + 1, record[FENCE] + 1, nonce
   record[WAITED], record[HOLDER] = math.max(0, now - record[READY_AT]), holder
   keep(view, index, record)
+  if map then count_at_work(view, map, 1) end
   if view.head[STATUS] == READY then view.head[STATUS], view.head[STARTED_AT] = RUNNING, now end
   emit(view, 'claimed', index, record[ATTEMPT], holder)
-  local results = inputs_of(view, index, record[NEEDS])
-  return {view.id, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES], view.head[FLOW_PRIORITY], view.head[CREATED_AT],
-    read(view, field('i', index)) or '', results, record[ROUTE], view.head[DEADLINE_AT]}
+  return claim_of(view, index, record)
+end
+
+local function records_and_literals(first, last)
+  local names = {field('', first), field('i', first)}
+  for index = first + 1, last do names[#names + 1], names[#names + 2] = field('', index), field('i', index) end
+  return names
 end
 
 -- Claims up to `quantum` stages of one lane; gives how many, and whether there is no more to be had from it now.
@@ -42,14 +58,13 @@ local function claim_from(lane, quantum, holder, nonce, claims)
     if not entry then return count, true end
     local first, last, stamp, late, flow = string.match(entry, '^(%d+)%-?(%d*)(@?%d*)(%+?%d*):(.+)$')
     first, last = tonumber(first), tonumber(last) or tonumber(first)
-    local view = first and open_flow(flow, {field('', first), field('i', first)})
-    local is_sound = view and is_open(view) and (stamp == '' or stamp == '@' .. view.head[CREATED_AT])
-    local what = is_sound and held_by(view)
-    if is_sound and not what then
-      local upto = math.min(last, first + quantum - count - 1)
+    local upto = first and math.min(last, first + quantum - count - 1)
+    local view = first and open_flow(flow, records_and_literals(first, upto))
+    local is_wanted, map = is_current(view, first, stamp)
+    local what = is_wanted and held_by(view)
+    if is_wanted and not what then
       for index = first, upto do
-        if index > first then open_flow(flow, {field('', index), field('i', index)}) end
-        local claim = claim_one(view, index, lane, holder, nonce, stamp ~= '' and late)
+        local claim = claim_one(view, index, lane, holder, nonce, stamp ~= '' and late, map)
         if claim then claims[#claims + 1], count = claim, count + 1 else dropped = dropped + 1 end
       end
       if upto < last then lane.tail[#lane.tail + 1] = (upto + 1) .. '-' .. last .. stamp .. late .. ':' .. flow end

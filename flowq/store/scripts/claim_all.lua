@@ -70,9 +70,7 @@ local function claimed_before(running_key, nonce)
     local view = open_flow(flow, {field('', index)})
     local record = view and record_of(view, index)
     if record and record[STATE] == RUNNING and record[NONCE] == nonce then
-      claims[#claims + 1] = {flow, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES],
-        view.head[FLOW_PRIORITY], view.head[CREATED_AT], read(view, field('i', index)) or '',
-        inputs_of(view, index, record[NEEDS]), record[ROUTE], view.head[DEADLINE_AT]}
+      claims[#claims + 1] = claim_of(view, index, record)
     end
   end
   return claims

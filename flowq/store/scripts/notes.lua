@@ -18,7 +18,9 @@ local function keep_log(view, index, fence, log)
   write(view, name, cmsgpack.pack({fence, earlier, log}))
 end
 
+-- What an item used is its map's too: a snapshot does not read all items.
 local function keep_amounts(view, index, amounts, whose)
+  if index >= ITEMS then keep_amounts(view, math.floor(index / ITEMS) - 1, amounts) end
   local name = field('u', index)
   local packed = read(view, name)
   local sums, count = packed and unpacked(packed) or {}, 0
@@ -28,7 +30,7 @@ local function keep_amounts(view, index, amounts, whose)
     if sums[what] or count < AMOUNTS_MAX then
       if not sums[what] then count = count + 1 end
       sums[what] = (sums[what] or 0) + amount
-      metered[#metered + 1] = {whose .. '|' .. what, amount}
+      if whose then metered[#metered + 1] = {whose .. '|' .. what, amount} end
     end
   end
   write(view, name, cmsgpack.pack(sums))

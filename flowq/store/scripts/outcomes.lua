@@ -1,9 +1,10 @@
--- outcomes: what happened to running stages: complete, skip, retry, fail, release (give back), progress.
+-- outcomes: what happened to running stages: complete, skip, retry, fail, release (give back).
 -- An outcome: {verb, flow, index, fence, nonce, …}. Only who holds the current token may report; the answer to others is
 -- `stale`, and to one who reports the same end twice `replayed`: a lost reply must not turn into an error.
-local left, closing = {}, {}
+local left = {}
 
 local function leave(view, index)
+  item_stopped(view, index)
   drop(view, field('g', index))
   left[#left + 1] = index .. ':' .. view.id
 end
@@ -16,12 +17,15 @@ local function settle_stage(view, index, record, state, verb, outcome)
   write(view, field('r', index), outcome[6])
   if outcome[7] ~= '' then write(view, field('a', index), outcome[7]) end
   if record[FENCE] > 1 then drop(view, field('e', index)) end  -- only an earlier run can have left an error
-  view.head[ACTIVE], view.head[UNFINISHED] = view.head[ACTIVE] - 1, view.head[UNFINISHED] - 1
-  emit(view, verb, index, record[ATTEMPT])
-  release(view, outcome[8])
+  if index < ITEMS then
+    stage_completed(view, index, record, verb, outcome[8])
+  else
+    emit(view, verb, index, record[ATTEMPT])
+    item_completed(view, index, outcome[8], outcome[9], outcome[10])
+  end
 end
 
--- {…, result, artifacts, parents}
+-- {…, result, artifacts, parents}; of an item also, for the case that its map can only fail now: {…, tolerant, is_tolerated}
 function apply.complete(view, index, record, outcome)
   settle_stage(view, index, record, COMPLETED, 'completed', outcome)
 end
@@ -47,22 +51,16 @@ end
 -- the flow fails at once}
 function apply.fail(view, index, record, outcome)
   local _, _, _, _, _, failure, cause, result, tolerant, is_tolerated, closes = unpack(outcome)
-  local head = view.head
   remember(view, index, record, 'failed', cause)
   write(view, field('e', index), failure)
   close_record(record, FAILED, now)
   keep(view, index, record)
-  head[ACTIVE] = head[ACTIVE] - 1
-  if is_tolerated then head[UNFINISHED] = head[UNFINISHED] - 1 else head[FAILURES] = head[FAILURES] + 1 end
-  if not is_tolerated and head[REASON] == '' then head[REASON] = index .. ' ' .. cause end
-  emit(view, 'failed', index, record[ATTEMPT], cause)
-  if result ~= '' then
-    write(view, field('r', index), result)
-    release(view, tolerant)
-  end
-  if closes > 0 and is_open(view) then
-    head[STATUS] = FAILING
-    closing[#closing + 1], closing[#closing + 2] = 0, view.id
+  if result ~= '' then write(view, field('r', index), result) end
+  if index < ITEMS then
+    stage_failed(view, index, record, cause, tolerant, is_tolerated, closes)
+  else
+    emit(view, 'failed', index, record[ATTEMPT], cause)
+    item_failed(view, index, tolerant, is_tolerated, closes)
   end
 end
 

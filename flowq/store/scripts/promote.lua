@@ -2,8 +2,6 @@
 -- 1,000 ranges a call, so that a storm can't stall the server.
 local PROMOTED_MAX, RANGES_MAX = 100, 1000
 local OUT_OF_TIME = 'its deadline passed'
--- Flows that have run out of time: the worker is told them, to end them at once.
-local late_flows = {}
 -- By the kind of the member: gives how many ranges it made ready, and whether the member has to come again.
 local promote_kind = {}
 
@@ -41,7 +39,6 @@ function promote_kind.e(flow)
     closing[#closing + 1], closing[#closing + 2] = 0, flow
     view.head[STATUS], view.head[REASON], view.is_changed = FAILING, OUT_OF_TIME, true
   end
-  late_flows[#late_flows + 1] = flow
   return 1
 end
 

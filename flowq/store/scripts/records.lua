@@ -3,7 +3,7 @@
 -- A stage without a record is blocked, or ready since the flow was added (a root). Packed as msgpack arrays, so that
 -- Python reads the same bytes (flowq/store/wire.py); at most 64 bytes for a finished stage keeps the hash compact.
 local STATE, ATTEMPT, CRASHES, FENCE, NONCE, READY_AT, WAITED, RAN, HOLDER, ROUTE, PRIORITY, NEEDS = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
-local READY, SCHEDULED, RUNNING, COMPLETED, FAILED, CANCELLED, SKIPPED = 'r', 's', 'x', 'c', 'f', 'k', '-'
+local READY, SCHEDULED, RUNNING, SUSPENDED, COMPLETED, FAILED, CANCELLED, SKIPPED = 'r', 's', 'x', 'u', 'c', 'f', 'k', '-'
 
 -- A flow's head: field 'm'. UNFINISHED counts the stages that still keep the flow from completing, ACTIVE those ready, scheduled
 -- or running, FAILURES those that failed for good and keep it from completing; RUN is 1 more than how often the flow was retried by hand;
@@ -18,7 +18,7 @@ local HEAD_NUMBERS = {SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_
 
 -- The name of a stage's field, such as `r12`. Remembered: a batch names the same few again and again, and making a string
 -- of a number is what costs.
-local field_names = {[''] = {}, a = {}, b = {}, d = {}, e = {}, g = {}, h = {}, i = {}, l = {}, r = {}, u = {}}
+local field_names = {[''] = {}, G = {}, a = {}, b = {}, d = {}, e = {}, g = {}, h = {}, i = {}, l = {}, r = {}, u = {}}
 local function field(kind, index)
   local names = field_names[kind]
   local name = names[index]

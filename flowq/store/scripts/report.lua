@@ -1,10 +1,12 @@
 -- report: applies a batch of outcomes; each is judged alone, so one stale outcome does not cost the others.
 -- Gives {position, word, who holds the stage now} for each outcome that was not applied.
+local PARENTS_AT = {complete = 8, skip = 8, fail = 9}
 local function fields_of(outcome)
   local index = outcome[3]
   local names = {field('', index), field('g', index)}
-  local parents = outcome[1] == 'fail' and outcome[9] or outcome[8]
-  if outcome[1] ~= 'retry' and outcome[1] ~= 'release' then
+  local parents = outcome[PARENTS_AT[outcome[1]]]
+  -- The end of an item seldom releases anybody.
+  if parents and index < ITEMS then
     for _, parent in ipairs(parents_of(parents)) do
       names[#names + 1] = field('i', parent[1])
       if parent[4] > 1 then names[#names + 1] = field('d', parent[1]) end
@@ -12,6 +14,9 @@ local function fields_of(outcome)
   end
   return names
 end
+
+-- The states in which a stage that this very run has ended may be found.
+local ENDED_AS = {complete = COMPLETED, skip = SKIPPED, fail = FAILED, retry = SCHEDULED, release = READY, expand = SUSPENDED .. COMPLETED .. FAILED}
 
 local function report_one(outcome)
   local verb, flow, index, fence, nonce = unpack(outcome, 1, 5)
@@ -23,9 +28,12 @@ local function report_one(outcome)
   end
   if not record or record[FENCE] ~= fence or record[NONCE] ~= nonce then return 'stale', record and record[HOLDER] end
   if record[STATE] ~= RUNNING then
-    local is_same_end = (verb == 'complete' and record[STATE] == COMPLETED) or (verb == 'fail' and record[STATE] == FAILED)
-      or (verb == 'skip' and record[STATE] == SKIPPED) or (verb == 'retry' and record[STATE] == SCHEDULED) or (verb == 'release' and record[STATE] == READY)
+    local is_same_end = string.find(ENDED_AS[verb], record[STATE], 1, true)
     return is_same_end and 'replayed' or 'stale', record[HOLDER]
+  end
+  if index >= ITEMS and not map_of(view, index) then
+    left[#left + 1] = index .. ':' .. flow
+    return 'late'
   end
   apply[verb](view, index, record, outcome)
   leave(view, index)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- rescue: takes the stages of a dead holder back; at most 500 a call.
--- Needs      records shared fetch view emit lanes history retain flush
+-- Needs      records shared fetch view emit lanes history groups retain flush
 -- Called by  Store.rescue     KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 deadline_ms that must still stand, or ''  3 cause
 --                             4 "culprit": its only stage crashed it | "suspects": it had several | '': it was stopped
@@ -45,6 +45,7 @@ local function take_back(view, index, record)
   record[STATE], record[READY_AT], record[WAITED] = READY, now, 0
   if blame ~= '' and not was_suspect then record[ROUTE] = record[ROUTE] .. '!' end
   keep(view, index, record)
+  item_stopped(view, index)
   push(view, record[ROUTE], record[PRIORITY], index .. ':' .. view.id)
 end
 

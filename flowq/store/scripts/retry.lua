@@ -1,17 +1,18 @@
 #!lua
 -- retry: runs stages of an ended flow again, and with them all that was made of their results; what else has completed stays.
--- Needs      records shared fetch view emit lanes history retain flush
+-- Needs      records shared fetch view emit lanes history groups aside reopen retain flush
 -- Called by  Store.retry      KEYS 1 the partition's tag    ARGV 1 flow  2 seq that must still stand
---                             ARGV 3 nonce of this call  4 packed {stages, unfinished, failures, literals}
+--                             ARGV 3 nonce of this call  4 packed {stages, unfinished, failures, literals, maps}
 --            stages: {{index, route, priority, needs, is ready, how many of its children are done}, …}
 --            unfinished, failures: how many stages then keep the flow from completing, and have failed
 --            literals: {{index, packed arguments}, …}, new ones
+--            maps: see reopen.lua
 -- Replies    {"retried", how many} | {"changed", status} | {"unknown"}
 -- The caller read the flow to know what to retry; if its events went on since (somebody else retried), nothing is done.
 -- Replay-safe: the flow keeps the nonce of its latest retry, so that a call whose reply was lost hears again that it took place,
 -- even if the flow has ended since. A deadline counts no more. Results that were committed stay, under the number of their run.
 local id, seq, nonce = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local stages, unfinished, failures, literals = unpack(cmsgpack.unpack(ARGV[4]))
+local stages, unfinished, failures, literals, maps = unpack(cmsgpack.unpack(ARGV[4]))
 local view = open_flow(id, {'n'})
 if not view then return {'unknown'} end
 if view.fields.n == nonce then return {'retried', #stages} end
@@ -20,7 +21,7 @@ local is_ended = head[STATUS] == FAILED or head[STATUS] == CANCELLED or head[STA
 if head[SEQ] ~= seq or not is_ended then return {'changed', head[STATUS]} end
 
 -- In pages: a script can't hand over more than some thousand words at once.
-local OF_STAGE = {'', 'r', 'a', 'e', 'g', 'h', 'd'}
+local OF_STAGE = {'', 'r', 'a', 'e', 'g', 'h', 'd', 'G'}
 for from = 1, #stages, 250 do
   local names = {}
   for position = from, math.min(from + 249, #stages) do
@@ -29,23 +30,14 @@ for from = 1, #stages, 250 do
   open_flow(id, names)
 end
 
--- Puts what the stage committed aside, so that the next run does not write over it.
-local function put_aside(index, record)
-  if record[STATE] == COMPLETED or record[STATE] == SKIPPED then
-    remember(view, index, record, record[STATE] == COMPLETED and 'completed' or 'skipped', '', record[RAN])
-    for _, kind in ipairs({'r', 'a'}) do
-      local value = read(view, field(kind, index))
-      if value then write(view, field(kind, index) .. '.' .. head[RUN], value) end
-    end
-  end
-  for _, kind in ipairs({'r', 'a', 'e', 'g'}) do drop(view, field(kind, index)) end
-end
-
 local function again(stage)
   local index, route, priority, needs, is_ready, done = unpack(stage)
   local record = record_of(view, index)
   local had_begun = record and record[FENCE] > 0
-  if record then put_aside(index, record) end
+  if record then
+    put_aside(view, index, record, head[RUN])
+    drop_traces(view, index)
+  end
   if record or is_ready then emit(view, 'retried', index, had_begun and record[ATTEMPT] or 0, 'by hand', now) end
   if is_ready then
     local fresh = new_record(now, route, priority, needs)
@@ -60,6 +52,7 @@ local function again(stage)
 end
 
 for _, stage in ipairs(stages) do again(stage) end
+for _, map in ipairs(maps) do reopen(view, map) end
 for _, literal in ipairs(literals) do write(view, field('i', literal[1]), literal[2]) end
 if head[STATUS] == COMPLETED then write(view, 'R' .. head[RUN], '1') else shared('ZREM', tag .. (head[STATUS] == FAILED and FAILED_KEY or CANCELLED_KEY), id) end
 shared('ZADD', tag .. LIVE_KEY, head[CREATED_AT], id)

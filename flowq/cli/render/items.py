@@ -1,0 +1,55 @@
+"""Maps in the table of stages: one row with counts, and below it a row for each item that is listed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flowq.cli.render import palette, tree
+from flowq.cli.render.screen import Screen
+from flowq.model.items import item_named
+from flowq.model.snapshot import StageSnapshot
+
+
+def items_of(stages: Sequence[StageSnapshot]) -> list[StageSnapshot]:
+    """The listed items of all these stages, in order."""
+    return [item for stage in stages if stage.items is not None for item in stage.items.listed]
+
+
+def map_of(name: str) -> str:
+    """The map's name in an item's; empty: it is none."""
+    named = item_named(name)
+    return named[0] if named is not None else ""
+
+
+def with_items(rows: Sequence[tree.Row], graph: Sequence[StageSnapshot], screen: Screen) -> list[tree.Row]:
+    """The rows, with those of listed items below their maps'. An item counts as a member beyond the graph, see `items_of`."""
+    lines = tree.UNICODE if screen.unicode else tree.ASCII
+    first: dict[int, int] = {}
+    beyond = len(graph)
+    for index, stage in enumerate(graph):
+        first[index] = beyond
+        beyond += len(stage.items.listed) if stage.items is not None else 0
+    found: list[tree.Row] = []
+    for position, row in enumerate(rows):
+        found.append(row)
+        index = row.members[0]
+        items = graph[index].items if len(row.members) == 1 else None
+        if items is not None:
+            goes_on = position + 1 < len(rows)
+            stem = row.below + (lines.bar if goes_on else lines.blank)
+            found += [tree.Row(stem, (first[index] + offset,), True) for offset in range(len(items.listed))]
+    return found
+
+
+def times(stage: StageSnapshot, screen: Screen) -> str:
+    """` ×240` behind the name of a map."""
+    return "" if stage.items is None else f" {'×' if screen.unicode else 'x'}{stage.items.count:,}"
+
+
+def counts(stage: StageSnapshot, screen: Screen) -> str:
+    """`231 ✔ 7 ▶ 2 ✘`: how many items are in which state."""
+    if stage.items is None:
+        return ""
+    items = stage.items
+    shown = (("completed", items.completed), ("running", items.running), ("ready", items.waiting), ("failed", items.failed))
+    return " ".join(f"{count:,} {palette.glyph(state, screen.unicode)}" for state, count in shown if count)

@@ -1,0 +1,85 @@
+"""What a retry by hand means by the names that it is given: stages, maps of which only items run again, items. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from flowq.errors import StageNotFound
+from flowq.model.items import item_index, item_named
+from flowq.model.plan import Plan
+from flowq.model.restart import Restart
+from flowq.model.snapshot import FlowSnapshot, StageSnapshot
+
+
+class ChosenAgain(msgspec.Struct, frozen=True):
+    """What runs again, before what follows from it.
+
+    Attributes:
+        stages: indexes of stages that run again, maps with all their items.
+        maps: index → numbers of completed items that run again, of maps whose items that have not completed do.
+        overridable: indexes of stages and items that other arguments are for.
+    """
+
+    stages: list[int]
+    maps: dict[int, list[int]]
+    overridable: list[int]
+
+
+def chosen_again(snapshot: FlowSnapshot, plan: Plan, from_stage: str | None, overrides: Mapping[str, Any]) -> ChosenAgain:
+    """What failed or was cancelled, and what `from_stage` names.
+
+    Raises:
+        StageNotFound: nothing is called so.
+    """
+    wanted: list[int] = []
+    maps: dict[int, list[int]] = {}
+    overridable: list[int] = []
+    if from_stage is not None:
+        if (item := _item(snapshot, plan, from_stage)) is not None:
+            maps[item[0]] = [item[1]]
+            overridable = [item_index(*item)]
+        else:
+            overridable = wanted = [plan.index_of[stage.name] for stage in stages_named(snapshot, from_stage)]
+    stages = list(wanted)
+    for index, stage in enumerate(snapshot.graph):
+        if stage.state in ("failed", "cancelled") and index not in wanted:
+            mapping = plan.stages[index].mapping
+            # With another list it is another map.
+            if stage.items is None or (mapping is not None and mapping.argument in overrides and not overridable):
+                stages.append(index)
+            else:
+                maps.setdefault(index, [])
+    return ChosenAgain(stages, maps, overridable or [*stages, *maps])
+
+
+def runs_again(snapshot: FlowSnapshot, restarted: Restart) -> int:
+    """How many stages run again that had begun, and items that had not completed or were named."""
+    stages = sum(snapshot.graph[stage.index].state != "blocked" for stage in restarted.stages)
+    for index, numbers in restarted.maps:
+        items = snapshot.graph[index].items
+        stages += items.count - items.completed + len(numbers) if items is not None else 0
+    return stages
+
+
+def stages_named(snapshot: FlowSnapshot, pattern: str) -> list[StageSnapshot]:
+    """The stages that a name or pattern means.
+
+    Raises:
+        StageNotFound: there is none.
+    """
+    found = [stage for stage in snapshot.graph if fnmatch.fnmatchcase(stage.name, pattern)]
+    if not found:
+        raise StageNotFound(snapshot.id, pattern, [stage.name for stage in snapshot.graph])
+    return found
+
+
+def _item(snapshot: FlowSnapshot, plan: Plan, name: str) -> tuple[int, int] | None:
+    """The map and the number of a named item; None: the name is none of an item that there is."""
+    stage, number = item_named(name) or ("", 0)
+    index = plan.index_of.get(stage)
+    items = snapshot.graph[index].items if index is not None else None
+    return (index, number) if index is not None and items is not None and number < items.count else None

@@ -1,0 +1,26 @@
+"""Finishes what scripts only begin, because it takes as long as a flow is large: closing flows, and maps that ended early."""
+
+from __future__ import annotations
+
+from flowq.errors import FlowNotFound
+from flowq.store.maps import disband
+from flowq.store.store import Store
+from flowq.store.views import Views
+
+
+async def finish_closing(store: Store, member: str) -> None:
+    """Finishes one entry of the index of what is closing; may be repeated, and done by several at once.
+
+    Args:
+        store: where it is.
+        member: a flow's id, or `*stage:flow` for a map.
+    """
+    if member.startswith("*"):
+        stage, _, flow_id = member[1:].partition(":")
+        await disband(store, flow_id, int(stage))
+        return
+    try:
+        stages = (await Views(store).header(member)).stages
+    except FlowNotFound:
+        stages = 0  # deleted by hand: the store then forgets that it was closing
+    await store.finish_closing(member, stages)
