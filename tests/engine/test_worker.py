@@ -546,7 +546,7 @@ async def test_a_worker_that_can_not_be_is_refused_when_it_is_made() -> None:
     for field in ("pipelines", "stages"):
         for wrong in (given, 5, [5]):
             with pytest.raises(InvalidValue, match=f"{field} is .*expected a list of functions"):
-                Worker("redis://localhost", **{field: wrong})
+                Worker("redis://localhost", **cast("dict[str, Any]", {field: wrong}))
     with pytest.raises(InvalidValue, match="name"):
         Worker("redis://localhost", stages=[quick], name="two words")
     for concurrency in (0, -1, True, 10**9, cast("int", "x")):
