@@ -17,6 +17,7 @@ from typing import Protocol
 
 import msgspec
 
+from flowq.engine.listener import Listener
 from flowq.engine.policy import failed_for_good
 from flowq.errors import CorruptState
 from flowq.model.outcome import Claim, Exchanged, Fail, Outcome, Progress, Release
@@ -48,26 +49,6 @@ class Room(Protocol):
 
     def leave(self, partition: str) -> None:
         """It does not wait for room any more: others need not wait for its turn."""
-        ...
-
-
-class Listener(Protocol):
-    """Who runs what the conversation claims."""
-
-    def start(self, claim: Claim) -> None:
-        """Runs the stage."""
-        ...
-
-    def cancel(self, flow_id: str, index: int, fence: int) -> None:
-        """Ends a stage that runs here and whose flow was cancelled."""
-        ...
-
-    def close(self, flow_id: str, stages: int) -> None:
-        """Ends what else runs of a flow that has failed at once."""
-        ...
-
-    def refused(self, outcome: Outcome, word: str, holder: str) -> None:
-        """An outcome was not accepted: another run holds the stage."""
         ...
 
 
@@ -106,8 +87,10 @@ class Conversation:
         self._claims_on = True
         self._is_over = False
         self._in_flight = 0
+        self._asking = 0
         self._claims_are_in = asyncio.Event()
         self._claims_are_in.set()
+        self._gives_back = False
         self._wakes = 0
         # How many outcomes at the front were part of a call that met damaged data; and when to claim again after one did.
         self._doubtful = 0
@@ -147,8 +130,13 @@ class Conversation:
         """Waits for the calls under way that may bring claims."""
         await self._claims_are_in.wait()
 
+    def give_claims_back(self) -> None:
+        """Runs nothing any more that is claimed from now on."""
+        self._gives_back = True
+
     def end(self) -> None:
         """Ends when all that was reported has been sent."""
+        self._gives_back = True
         self._is_over = True
         self._claims_on = False
         self._stirred.set()
@@ -210,7 +198,9 @@ class Conversation:
         capacity, wants = self._room.take(BATCH, self._tag) if may_claim else (0, [])
         line.seq += 1
         self._in_flight += 1
-        self._claims_are_in.clear()
+        if capacity:
+            self._asking += 1
+            self._claims_are_in.clear()
         wakes = self._wakes
         answer: Exchanged | None = None
         try:
@@ -227,6 +217,8 @@ class Conversation:
             self._room.give_back(capacity, wants, answer.claims if answer else [])
             if self._in_flight == 0:
                 self._stirred.set()
+            self._asking -= bool(capacity)
+            if self._asking == 0:
                 self._claims_are_in.set()
         if answer is None:
             self._on_expired()
@@ -287,7 +279,7 @@ class Conversation:
             if isinstance(outcome, Fail) and outcome.closes:
                 self._listener.close(outcome.flow_id, outcome.closes)
         for claim in answer.claims:
-            if self._is_over:  # it came after the time in which what runs may end
+            if self._gives_back:
                 self.report(Release(*claim.run))
             else:
                 self._listener.start(claim)

@@ -17,7 +17,7 @@ from flowq.artifacts.storage import Storage
 from flowq.artifacts.sweep import sweep
 from flowq.engine.lease import LEASE_MS_MAX
 from flowq.engine.room import WorkerRoom
-from flowq.errors import FlowNotFound
+from flowq.errors import CorruptState
 from flowq.store.store import Store
 from flowq.store.views import Views
 
@@ -122,10 +122,9 @@ class Closer:
         """One pass over the flows that are being cancelled."""
         for flow_id in await self._views.closing():
             try:
-                stages = (await self._views.header(flow_id)).stages
-            except FlowNotFound:
-                stages = 0  # deleted by hand: the store then forgets that it was to be cancelled
-            await self._store.finish_closing(flow_id, stages)
+                await self._store.finish_closing(flow_id, await self._views.stages_of(flow_id))
+            except CorruptState as damage:
+                log.error("a cancellation can't be finished: %s", damage)
 
 
 class Pruner:
@@ -141,7 +140,10 @@ class Pruner:
         removed = 0
         for tag in self._store.partitions:
             for outlived in await self._views.outlived(tag, self._store.retention, self._hours):
-                removed += await self._store.prune(tag, outlived.before_ms, outlived.flows, outlived.hour)
+                try:
+                    removed += await self._store.prune(tag, outlived.before_ms, outlived.flows, outlived.hour)
+                except CorruptState as damage:
+                    log.error("flows whose retention is over can't be removed: %s", damage)
         self._hours = 2  # the first pass looks for what nobody pruned while no worker ran
         await self._views.trim_events()
         return removed

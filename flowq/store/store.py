@@ -250,11 +250,12 @@ class Store:
         return await self._close(flow_id, "", "", stages)
 
     async def _close(self, flow_id: str, reason: str, nonce: str, stages: int) -> str:
+        tag, retention = self.keys.tag_of(flow_id), _pack(self.retention)
         while True:
-            tag = self.keys.tag_of(flow_id)
-            answer = await self.connection.run("cancel", tag, flow_id, reason, nonce, stages, _pack(self.retention))
+            answer = await self.connection.run("cancel", tag, flow_id, reason, nonce, stages, retention)
             if answer[0] != b"closing":
                 return (answer[1] if answer[0] == b"ended" else answer[0]).decode()
+            nonce = ""  # what it began is to be finished, not begun again should somebody else be faster
 
     async def retry(self, flow_id: str, seq: int, again: Again) -> bool:
         """Makes stages of an ended flow ready again; False: somebody else has changed the flow since `seq`.

@@ -11,7 +11,7 @@ local function lanes_of(wants, kind)
       local priorities = shared('ZRANGE', tag .. LANES_KEY .. route, 0, LANES_PER_ROUTE - 1)
       is_all = is_all and #priorities < LANES_PER_ROUTE
       for _, priority in ipairs(priorities) do
-        lane_of(route, tonumber(priority)).group = group
+        if tonumber(priority) then lane_of(route, tonumber(priority)).group = group end
       end
       for _, lane in ipairs(tails) do
         if lane.route == route then lane.group = group end

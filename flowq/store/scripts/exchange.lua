@@ -24,7 +24,7 @@ local function claimed_before()
   for _, member in ipairs(shared('SMEMBERS', running_key)) do
     local index, flow = string.match(member, '^(%d+):(.+)$')
     index = tonumber(index)
-    local view = open_flow(flow, {field('', index)})
+    local view = index and open_flow(flow, {field('', index)})
     local record = view and record_of(view, index)
     if record and record[STATE] == RUNNING and record[NONCE] == nonce then
       claims[#claims + 1] = {flow, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES],

@@ -6,7 +6,7 @@ local function promote()
   for _, member in ipairs(due) do
     local index, flow = string.match(member, '^(%d+):(.+)$')
     index = tonumber(index)
-    local view = open_flow(flow, {field('', index)})
+    local view = index and open_flow(flow, {field('', index)})
     local record = view and is_open(view) and record_of(view, index)
     if record and record[STATE] == SCHEDULED then
       record[STATE] = READY

@@ -16,7 +16,7 @@ for _, entry in ipairs(entries) do
   if not view or (not is_open(view) and view.head[STATUS] ~= CLOSING and view.head[STATUS] ~= FAILING and view.head[ENDED_AT] < before) then
     -- Counted down only by who removed the flow: two pruners may have been given the same one.
     local plan_key = tag .. PLAN_KEY .. (view and view.plan or plan)
-    local is_counted = redis.call('HEXISTS', plan_key, 'flows') == 1
+    local is_counted = shared('HEXISTS', plan_key, 'flows') == 1
     local is_removed = redis.call('UNLINK', tag .. FLOW_KEY .. id) == 1
     shared('ZREM', tag .. FAILED_KEY, id)
     shared('ZREM', tag .. CANCELLED_KEY, id)
