@@ -15,9 +15,9 @@ from flowq.artifacts.sweep import sweep
 from flowq.engine.lease import LEASE_MS_MAX
 from flowq.engine.removal import Remover, abandonable
 from flowq.engine.room import WorkerRoom
-from flowq.errors import FlowNotFound
+from flowq.errors import CorruptState
 from flowq.model.keep import Keep
-from flowq.store.outlived import Outlived
+from flowq.store.outlived import Doomed, Outlived
 from flowq.store.store import Store
 from flowq.store.views import Views
 
@@ -106,10 +106,9 @@ class Closer:
         """One pass over the flows that are being cancelled."""
         for flow_id in await self._views.closing():
             try:
-                stages = (await self._views.header(flow_id)).stages
-            except FlowNotFound:
-                stages = 0  # deleted by hand: the store then forgets that it was to be cancelled
-            await self._store.finish_closing(flow_id, stages)
+                await self._store.finish_closing(flow_id, await self._views.stages_of(flow_id))
+            except CorruptState as damage:
+                log.error("a cancellation can't be finished: %s", damage)
 
 
 class Pruner:
@@ -133,14 +132,21 @@ class Pruner:
         """One pass; returns how many flows were removed."""
         removed = 0
         async for doomed in self._outlived.by_age(self._hours):
-            removed += await self._remover.remove(doomed)
+            removed += await self._removed(doomed)
         self._hours = 2  # the first pass looks for what nobody pruned while no worker ran
         if self._passes % _PASSES_PER_COUNT == 0:
             async for doomed in self._outlived.by_pipeline():
-                removed += await self._remover.remove(doomed)
+                removed += await self._removed(doomed)
         self._passes += 1
         await self._views.trim_events()
         return removed
+
+    async def _removed(self, doomed: Doomed) -> int:
+        try:
+            return await self._remover.remove(doomed)
+        except CorruptState as damage:
+            log.error("flows whose retention is over can't be removed: %s", damage)
+            return 0
 
 
 class Sweeper:

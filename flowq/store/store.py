@@ -251,12 +251,13 @@ class Store:
     async def _close(self, flow_id: str, reason: str, nonce: str, stages: int) -> str:
         if digest := await self.connection.command("HGET", self.keys.flow(flow_id), "p"):  # its plan may say how long it is kept
             with contextlib.suppress(CorruptState):
-                await self.plan(flow_id, digest.decode())
+                await self.plan(flow_id, digest.decode("utf-8", "backslashreplace"))
         tag, retention = self.keys.tag_of(flow_id), _pack(self._own_retentions.beside(self.retention))
         while True:
             answer = await self.connection.run("cancel", tag, flow_id, reason, nonce, stages, retention)
             if answer[0] != b"closing":
                 return (answer[1] if answer[0] == b"ended" else answer[0]).decode()
+            nonce = ""  # what it began is to be finished, not begun again should somebody else be faster
 
     async def retry(self, flow_id: str, seq: int, again: Again) -> bool:
         """Makes stages of an ended flow ready again; False: somebody else has changed the flow since `seq`.
