@@ -150,7 +150,7 @@ class Keeper:
             shutil.rmtree(self._data, ignore_errors=True)
         if self._order.is_ephemeral or Path(self._endpoint.runtime).parent != self._place.path:
             shutil.rmtree(self._endpoint.runtime, ignore_errors=True)
-        if self._order.is_ephemeral:
+        if self._order.is_ephemeral and self._has_answered and not self._valkey.is_hopeless:  # else somebody may read why
             self._place.remove_without_data()
 
     def _stop_wiped(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from flowq.errors import FlowNotFound
 from flowq.store.maps import disband
 from flowq.store.store import Store
 from flowq.store.views import Views
@@ -14,13 +13,12 @@ async def finish_closing(store: Store, member: str) -> None:
     Args:
         store: where it is.
         member: a flow's id, or `*stage:flow` for a map.
+
+    Raises:
+        CorruptState: the flow can't be read.
     """
     if member.startswith("*"):
         stage, _, flow_id = member[1:].partition(":")
         await disband(store, flow_id, int(stage))
         return
-    try:
-        stages = (await Views(store).header(member)).stages
-    except FlowNotFound:
-        stages = 0  # deleted by hand: the store then forgets that it was closing
-    await store.finish_closing(member, stages)
+    await store.finish_closing(member, await Views(store).stages_of(member))

@@ -13,17 +13,16 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import msgspec
 
 from flowq.engine.context import StageContext
-from flowq.engine.listener import Listener
+from flowq.engine.listener import Listener, Room
 from flowq.engine.notes import Notes
 from flowq.engine.policy import failed_for_good
 from flowq.errors import CorruptState
 from flowq.model.outcome import Claim, Exchanged, Fail, Note, Outcome, Progress, Release
-from flowq.store.store import Store, Wants
+from flowq.store.store import Store
 
 log = logging.getLogger("flowq.engine")
 
@@ -32,26 +31,6 @@ LINES = 2
 BATCH = 50
 _POLL_SECONDS = 1.0
 _PROGRESS_SECONDS = 0.1
-
-
-class Room(Protocol):
-    """What a worker has room for, asked before each call."""
-
-    def take(self, most: int, partition: str) -> tuple[int, list[Wants]]:
-        """Reserves room: how many stages at most, and of which routes. (0, []): none, or it is the turn of another partition."""
-        ...
-
-    def give_back(self, taken: int, wants: list[Wants], claims: list[Claim]) -> None:
-        """Gives back what the claims did not use."""
-        ...
-
-    def admits(self, partition: str) -> bool:
-        """Whether there is room for a stage of this partition; if not, it is noted that it waits for some."""
-        ...
-
-    def leave(self, partition: str) -> None:
-        """It does not wait for room any more: others need not wait for its turn."""
-        ...
 
 
 class _Line(msgspec.Struct):
@@ -90,8 +69,10 @@ class Conversation:
         self._claims_on = True
         self._is_over = False
         self._in_flight = 0
+        self._asking = 0
         self._claims_are_in = asyncio.Event()
         self._claims_are_in.set()
+        self._gives_back = False
         self._wakes = 0
         # How many outcomes at the front were part of a call that met damaged data; and when to claim again after one did.
         self._doubtful = 0
@@ -137,8 +118,13 @@ class Conversation:
         """Waits for the calls under way that may bring claims."""
         await self._claims_are_in.wait()
 
+    def give_claims_back(self) -> None:
+        """Runs nothing any more that is claimed from now on."""
+        self._gives_back = True
+
     def end(self) -> None:
         """Ends when all that was reported has been sent."""
+        self._gives_back = True
         self._is_over = True
         self.stop_claiming()
 
@@ -199,8 +185,7 @@ class Conversation:
         is_refused = may_claim and not self._room.admits(self._tag)  # it is told when it is its turn
         capacity, wants = self._room.take(BATCH, self._tag) if may_claim else (0, [])
         line.seq += 1
-        self._in_flight += 1
-        self._claims_are_in.clear()
+        self._note_under_way(capacity, 1)
         wakes = self._wakes
         answer: Exchanged | None = None
         try:
@@ -214,11 +199,8 @@ class Conversation:
             self._set_apart(outcomes, capacity, damage)
             return True
         finally:
-            self._in_flight -= 1
             self._room.give_back(capacity, wants, answer.claims if answer else [])
-            if self._in_flight == 0:
-                self._stirred.set()
-                self._claims_are_in.set()
+            self._note_under_way(capacity, -1)
         if answer is None:
             self._on_expired()
             return False
@@ -229,6 +211,16 @@ class Conversation:
         is_idle = (len(answer.claims) < capacity or not capacity) and not is_refused and wakes == self._wakes
         self._heard(answer, outcomes, is_idle=is_idle)
         return True
+
+    def _note_under_way(self, capacity: int, change: int) -> None:
+        self._in_flight += change
+        self._asking += change * bool(capacity)
+        if self._asking:
+            self._claims_are_in.clear()
+        else:
+            self._claims_are_in.set()
+        if not self._in_flight:
+            self._stirred.set()
 
     def _set_apart(self, outcomes: list[Outcome], capacity: int, damage: CorruptState) -> None:
         """A call met damaged data. Nothing of it was written: scripts write at their end only. So each part is tried alone."""
@@ -277,7 +269,7 @@ class Conversation:
         for member in answer.closing:
             self._listener.close(member)
         for claim in answer.claims:
-            if self._is_over:  # it came after the time in which what runs may end
+            if self._gives_back:
                 self.report(Release(*claim.run))
             else:
                 self._listener.start(claim)

@@ -16,8 +16,9 @@ from flowq.engine.closing import finish_closing
 from flowq.engine.lease import LEASE_MS_MAX
 from flowq.engine.removal import Remover, abandonable
 from flowq.engine.room import WorkerRoom
+from flowq.errors import CorruptState
 from flowq.model.keep import Keep
-from flowq.store.outlived import Outlived
+from flowq.store.outlived import Doomed, Outlived
 from flowq.store.store import Store
 from flowq.store.views import Views
 
@@ -105,7 +106,10 @@ class Closer:
     async def run_once(self) -> None:
         """One pass over all that is being closed."""
         for member in await self._views.closing():
-            await finish_closing(self._store, member)
+            try:
+                await finish_closing(self._store, member)
+            except CorruptState as damage:
+                log.error("what is being closed can't be finished: %s", damage)
 
 
 class Pruner:
@@ -129,14 +133,21 @@ class Pruner:
         """One pass; returns how many flows were removed."""
         removed = 0
         async for doomed in self._outlived.by_age(self._hours):
-            removed += await self._remover.remove(doomed)
+            removed += await self._removed(doomed)
         self._hours = 2  # the first pass looks for what nobody pruned while no worker ran
         if self._passes % _PASSES_PER_COUNT == 0:
             async for doomed in self._outlived.by_pipeline():
-                removed += await self._remover.remove(doomed)
+                removed += await self._removed(doomed)
         self._passes += 1
         await self._views.trim_events()
         return removed
+
+    async def _removed(self, doomed: Doomed) -> int:
+        try:
+            return await self._remover.remove(doomed)
+        except CorruptState as damage:
+            log.error("flows whose retention is over can't be removed: %s", damage)
+            return 0
 
 
 class Sweeper:

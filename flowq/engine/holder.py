@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from flowq.artifacts.storage import Storage
+from flowq.engine.backend import LAST_WORDS_SECONDS
 from flowq.engine.closing import finish_closing
 from flowq.engine.context import StageContext, log_of_this_run
 from flowq.engine.conversation import Conversation
@@ -148,10 +149,16 @@ class Holder:
         """Claims no more, lets what runs end for `seconds`, gives the rest back, and ends."""
         for conversation in self._conversations.values():
             conversation.stop_claiming()
-        try:
-            async with asyncio.timeout(seconds):
+        until = self._loop.time() + seconds
+        # A server that is gone would keep the last question open for as long as it is gone.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, LAST_WORDS_SECONDS)):
                 for conversation in self._conversations.values():
                     await conversation.until_claims_are_in()
+        for conversation in self._conversations.values():
+            conversation.give_claims_back()
+        try:
+            async with asyncio.timeout_at(until):
                 await self._ended.wait()
         except TimeoutError:
             for run in list(self._running.values()):

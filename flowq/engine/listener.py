@@ -1,10 +1,31 @@
-"""Who runs what a conversation with the server claims."""
+"""Whom a conversation with the server asks and tells: what the process has room for, and who runs what it claims."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 from flowq.model.outcome import Claim, Outcome
+from flowq.store.store import Wants
+
+
+class Room(Protocol):
+    """What a worker has room for, asked before each call."""
+
+    def take(self, most: int, partition: str) -> tuple[int, list[Wants]]:
+        """Reserves room: how many stages at most, and of which routes. (0, []): none, or it is the turn of another partition."""
+        ...
+
+    def give_back(self, taken: int, wants: list[Wants], claims: list[Claim]) -> None:
+        """Gives back what the claims did not use."""
+        ...
+
+    def admits(self, partition: str) -> bool:
+        """Whether there is room for a stage of this partition; if not, it is noted that it waits for some."""
+        ...
+
+    def leave(self, partition: str) -> None:
+        """It does not wait for room any more: others need not wait for its turn."""
+        ...
 
 
 class Listener(Protocol):

@@ -78,7 +78,7 @@ class WorkerRoom:
         self._tell()
 
     def admits(self, partition: str = "") -> bool:
-        """See `conversation.Room`."""
+        """See `listener.Room`."""
         turns = self._way or self._waiting
         if self.is_open and turns[:1] in ([], [partition]):
             return True
@@ -88,7 +88,7 @@ class WorkerRoom:
         return False
 
     def leave(self, partition: str = "") -> None:
-        """See `conversation.Room`."""
+        """See `listener.Room`."""
         if partition in self._waiting:
             self._waiting.remove(partition)
             self._tell()
@@ -98,7 +98,7 @@ class WorkerRoom:
         self._on_open.append(callback)
 
     def take(self, most: int, partition: str = "") -> tuple[int, list[Wants]]:
-        """See `conversation.Room`."""
+        """See `listener.Room`."""
         if not self.admits(partition):
             return 0, []
         if partition in self._waiting:
@@ -119,7 +119,7 @@ class WorkerRoom:
         return capacity, wants
 
     def give_back(self, taken: int, wants: list[Wants], claims: list[Claim]) -> None:
-        """See `conversation.Room`."""
+        """See `listener.Room`."""
         self._free += taken - len(claims)
         used = Counter(claim.queue for claim in claims)
         for want in wants:

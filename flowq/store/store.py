@@ -18,11 +18,11 @@ from flowq.model.outcome import Exchanged, Note, Outcome, Progress
 from flowq.model.spec import FlowSpec
 from flowq.store.connection import Connection
 from flowq.store.exchanged import exchanged_of
-from flowq.store.keys import HOLDERS, PLAN, RUNNING, Keys
+from flowq.store.keys import HOLDERS, RUNNING, Keys
 from flowq.store.retentions import OwnRetentions, Retention
 from flowq.store.stored_plan import StoredPlan
 from flowq.store.submissions import Submissions
-from flowq.store.wire import Again, HolderInfo, PlanHead, history_decoder
+from flowq.store.wire import Again, HolderInfo, history_decoder
 
 SCHEMA = 1
 _PLANS_CACHED = 256
@@ -125,11 +125,7 @@ class Store:
         """A plan, read block by block as its stages are asked for; cached."""
         known = self._plans.get(digest)
         if known is None:
-            key = self.keys.tag_of(flow_id) + PLAN + digest
-            head = await self.connection.command("HGET", key, "head")
-            if head is None:
-                raise CorruptState(flow_id, f"plan {digest}", "it is missing")
-            read = StoredPlan(self.connection, key, msgspec.msgpack.decode(head, type=PlanHead))
+            read = await StoredPlan.opened(self.connection, flow_id, self.keys.tag_of(flow_id), digest)
             known = self._plans.setdefault(digest, read)  # many stages of a flow begin at once: one reading for all
             self._own_retentions.note(digest, known.head.keep)
             if len(self._plans) > _PLANS_CACHED:
@@ -255,12 +251,13 @@ class Store:
     async def _close(self, flow_id: str, reason: str, nonce: str, stages: int) -> str:
         if digest := await self.connection.command("HGET", self.keys.flow(flow_id), "p"):  # its plan may say how long it is kept
             with contextlib.suppress(CorruptState):
-                await self.plan(flow_id, digest.decode())
+                await self.plan(flow_id, digest.decode("utf-8", "backslashreplace"))
         tag, retention = self.keys.tag_of(flow_id), _pack(self._own_retentions.beside(self.retention))
         while True:
             answer = await self.connection.run("cancel", tag, flow_id, reason, nonce, stages, retention)
             if answer[0] != b"closing":
                 return (answer[1] if answer[0] == b"ended" else answer[0]).decode()
+            nonce = ""  # what it began is to be finished, not begun again should somebody else be faster
 
     async def retry(self, flow_id: str, seq: int, again: Again) -> bool:
         """Makes stages of an ended flow ready again; False: somebody else has changed the flow since `seq`.

@@ -10,6 +10,7 @@ import msgspec
 from flowq.errors import CorruptState
 from flowq.model.plan import BLOCK_STAGES, Plan, StagePlan, tolerated
 from flowq.store.connection import Connection
+from flowq.store.keys import PLAN
 from flowq.store.wire import FINISH_FIRST, PlanHead, bearers_of, releases_of
 
 _stages = msgspec.msgpack.Decoder(tuple[StagePlan, ...])
@@ -25,6 +26,18 @@ class StoredPlan:
         self._blocks: dict[int, tuple[StagePlan, ...]] = {}
         self._releases: dict[int, msgspec.Raw] = {}
         self._loading = asyncio.Lock()
+
+    @classmethod
+    async def opened(cls, connection: Connection, flow_id: str, tag: str, digest: str) -> StoredPlan:
+        """The plan of a flow, of which only the head is read. Raises CorruptState."""
+        key, damage = tag + PLAN + digest, "it is missing"
+        data = await connection.command("HGET", key, "head")
+        if data is not None:
+            try:
+                return cls(connection, key, msgspec.msgpack.decode(data, type=PlanHead))
+            except msgspec.DecodeError as error:
+                damage = str(error)
+        raise CorruptState(flow_id, f"plan {digest}", damage)
 
     def holds(self, index: int) -> bool:
         """Whether this stage, and all that its completion needs, is loaded."""

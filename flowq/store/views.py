@@ -58,7 +58,15 @@ class Views:
         data = await self._connection.command("HGET", self._store.keys.flow(flow_id), "o")
         if data is None:
             raise FlowNotFound(flow_id)
-        return header_decoder.decode(data)
+        try:
+            return header_decoder.decode(data)
+        except msgspec.DecodeError as error:
+            raise CorruptState(flow_id, "its header", str(error)) from None
+
+    async def stages_of(self, flow_id: str) -> int:
+        """How many stages a flow has; 0: there is no such flow (any more). Raises CorruptState."""
+        digest = await self._connection.command("HGET", self._store.keys.flow(flow_id), "p")
+        return 0 if digest is None else (await self._store.plan(flow_id, digest.decode("utf-8", "backslashreplace"))).head.stages
 
     async def head(self, flow_id: str) -> Head:
         """The flow's counters and times. Raises FlowNotFound."""
@@ -157,7 +165,10 @@ class Views:
         """What is being closed: see `finish_closing`."""
         found: list[str] = []
         for tag in self._store.partitions:
-            found += [member.decode() for member in await self._connection.command("ZRANGE", tag + CLOSING, 0, _PAGE - 1)]
+            found += [
+                member.decode("utf-8", "backslashreplace")
+                for member in await self._connection.command("ZRANGE", tag + CLOSING, 0, _PAGE - 1)
+            ]
         return found
 
     async def trim_events(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -220,19 +221,21 @@ def test_the_last_words_of_a_killed_child_are_heard_before_its_exit(play) -> Non
 
 def test_what_a_child_says_when_the_loop_is_gone_is_not_decoded_any_more(play, caplog: pytest.LogCaptureFixture) -> None:
     """The thread that waits for it may meet the end of the interpreter, which a C extension at work does not survive."""
-    children: list[ChildProcess] = []
+    begun: list[tuple[ChildProcess, threading.Thread]] = []
     rubbish = "signal.signal(signal.SIGTERM, lambda *_: (os.write(link._opening.control_fd, b'{\\n'), os._exit(0)))\n"
 
     async def act(scene: Scene) -> None:
-        children.append(await scene.start(OPEN_LINK + rubbish + _READY + SLEEP_ON))
+        child = await scene.start(OPEN_LINK + rubbish + _READY + SLEEP_ON)
+        (waiting,) = (thread for thread in threading.enumerate() if thread.name == f"flowq-child-{child.pid}")
+        begun.append((child, waiting))
         await scene.hear()
 
     play(act)
-    (child,) = children
-    (waiting,) = (thread for thread in threading.enumerate() if thread.name == f"flowq-child-{child.pid}")
-    os.kill(child.pid, signal.SIGTERM)
-    waiting.join(PATIENCE_SECONDS)
+    ((child, waiting),) = begun
     # uvloop closes the lifeline with the loop, so that the child may have ended by itself.
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child.pid, signal.SIGTERM)
+    waiting.join(PATIENCE_SECONDS)
     assert child._process.returncode in (0, -signal.SIGKILL), "it is reaped nevertheless"
     assert "is no message" not in caplog.text
 

@@ -205,9 +205,12 @@ async def test_an_entry_that_is_none_is_passed_over(valkey_url: str, namespace: 
     await store.close()
 
 
-async def test_who_stops_claiming_can_wait_for_what_was_asked_before(valkey_url: str, namespace: str) -> None:
-    """Else a worker that is told to stop would end while a claim is under way, and kill what it brings."""
-    store, idler = HeldStore(Connection(valkey_url, name="test"), namespace), Idler()
+@contextlib.asynccontextmanager
+async def asking(
+    valkey_url: str, namespace: str, idler: Idler
+) -> AsyncIterator[tuple[HeldStore, Conversation, asyncio.Task[None]]]:
+    """A conversation whose first question, which will bring the flow `f1`, is under way until the store is let on."""
+    store = HeldStore(Connection(valkey_url, name="test"), namespace)
     await store.open()
     actor = await Actor(store).begin()
     await store.submit([("f1", one_stage())])
@@ -216,6 +219,14 @@ async def test_who_stops_claiming_can_wait_for_what_was_asked_before(valkey_url:
     async with asyncio.timeout(30):
         holding = asyncio.create_task(conversation.hold())
         await store.asked.wait()
+        yield store, conversation, holding
+    await store.close()
+
+
+async def test_who_stops_claiming_can_wait_for_what_was_asked_before(valkey_url: str, namespace: str) -> None:
+    """Else a worker that is told to stop would end while a claim is under way, and kill what it brings."""
+    idler = Idler()
+    async with asking(valkey_url, namespace, idler) as (store, conversation, holding):
         conversation.stop_claiming()
         waiting = asyncio.create_task(conversation.until_claims_are_in())
         await asyncio.sleep(0)
@@ -225,22 +236,13 @@ async def test_who_stops_claiming_can_wait_for_what_was_asked_before(valkey_url:
         assert (await idler.claimed.get()).flow_id == "f1"
         conversation.end()
         await holding
-    await store.close()
 
 
 async def test_what_is_claimed_after_the_end_is_given_back(valkey_url: str, namespace: str) -> None:
-    store, idler = HeldStore(Connection(valkey_url, name="test"), namespace), Idler()
-    await store.open()
-    actor = await Actor(store).begin()
-    await store.submit([("f1", one_stage())])
-    room = WorkerRoom({"default": ["default:a"]}, 10)
-    conversation = Conversation(store, store.partitions[0], actor.id, room, idler, lambda: None)
-    async with asyncio.timeout(30):
-        holding = asyncio.create_task(conversation.hold())
-        await store.asked.wait()
+    idler = Idler()
+    async with asking(valkey_url, namespace, idler) as (store, conversation, holding):
         conversation.end()
         store.let_on.set()
         await holding
-    stage = (await snapshots(store).snapshot("f1")).stage("a")
+        stage = (await snapshots(store).snapshot("f1")).stage("a")
     assert (idler.claimed.empty(), stage.state, stage.attempt, stage.history[0].outcome) == (True, "ready", 0, "released")
-    await store.close()

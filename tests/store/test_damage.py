@@ -11,7 +11,7 @@ import redis.asyncio
 
 from flowq.engine.duties import Closer, Pruner, Rescuer
 from flowq.errors import CorruptState, FlowqError, SchemaNewer
-from flowq.store.store import Store
+from flowq.store.store import Retention, Store
 from flowq.store.views import Views
 from tests.store.acting import Actor, everything, failed, in_one_partition, retried, snapshots
 from tests.store.graphs import chain, one_stage, wide
@@ -103,6 +103,55 @@ async def test_a_lost_table_of_leases_is_noticed_by_who_had_one(store: Store, ac
     assert await actor.exchange(tag=store.keys.tag_of("f1")) is None
     assert await store.rescue(store.keys.tag_of("f1"), actor.id, "its lease was lost", is_crash=False) == 1
     assert len(await (await Actor(store).begin()).claim(1)) == 1
+
+
+async def test_members_that_are_none_stop_no_partition(store: Store, actor: Actor) -> None:
+    await store.submit([("f1", chain(2))])
+    tag = store.keys.tag_of("f1")
+    rubbish = [
+        ("due", "rubbish"),
+        ("due", b"\xff"),
+        (f"x:{actor.id}", "rubbish"),
+        ("z:default:s", "rubbish"),
+        ("closing", b"\xff"),
+    ]
+    for key, member in rubbish:
+        add = ("SADD", f"{tag}:{key}") if key.startswith("x:") else ("ZADD", f"{tag}:{key}", 0)
+        await store.connection.command(*add, member)
+    await Closer(store, Views(store)).run_once()
+    claim = await actor.claim_one()
+    assert await actor.complete(claim) == ""
+    assert await store.rescue(tag, actor.id, "killed", is_crash=True) == 1
+    assert len(await (await Actor(store).begin()).claim(1)) == 1
+
+
+async def test_a_damaged_flow_or_plan_holds_up_no_other_that_is_cancelled_or_pruned(store: Store, actor: Actor) -> None:
+    damaged, other = in_one_partition(store, 2)
+    await store.submit([(damaged, wide(600)), (other, wide(700))])
+    tag, retention = store.partitions[0], b"\x93\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00"
+    for flow_id, stages in ((damaged, 601), (other, 701)):
+        await store.connection.run("cancel", tag, flow_id, "", "n", stages, retention)
+    await store.connection.commands(
+        ("HSET", store.keys.flow(damaged), "o", b"\xc1"), ("HSET", store.keys.flow(damaged), "p", b"\xff" * 16)
+    )
+    await Closer(store, Views(store)).run_once()
+    assert (await Views(store).head(other)).status == "k"
+    store.retention = Retention(-1_000, -1_000, -1_000)
+    await store.connection.command("SET", f"{tag}:p:{wide(700).plan.digest}", "rubbish", "EX", 60)
+    assert await Pruner(store, Views(store)).run_once() == 1
+
+
+@pytest.mark.parametrize("head", [b"\xc1", None])
+async def test_a_plan_that_is_rubbish_or_gone_ends_no_duty(store: Store, head: bytes | None) -> None:
+    damaged, other = in_one_partition(store, 2)
+    await store.submit([(damaged, wide(600)), (other, wide(700))])
+    tag, retention = store.partitions[0], b"\x93\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00"
+    for flow_id, stages in ((damaged, 601), (other, 701)):
+        await store.connection.run("cancel", tag, flow_id, "", "n", stages, retention)
+    plan = f"{tag}:p:{wide(600).plan.digest}"
+    await store.connection.command(*(("HSET", plan, "head", head) if head else ("HDEL", plan, "head")))
+    await Closer(store, Views(store)).run_once()
+    assert [(await Views(store).head(flow_id)).status for flow_id in (damaged, other)] == ["z", "k"]
 
 
 async def test_a_damaged_flow_is_said_to_be_damaged(store: Store) -> None:

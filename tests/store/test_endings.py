@@ -97,6 +97,10 @@ async def test_a_call_that_comes_late_or_twice_does_not_cancel_what_was_retried_
     assert await store.finish_closing("f1", 601) == "x", "who only finishes begins nothing"
     assert (await snapshots(store).snapshot("f1")).state == "running"
     assert await cancel("second") == b"closing"
+    assert await cancel("who joins") == b"cancelled"
+    assert await retry(store, "f1", spec.plan)
+    assert [await cancel(nonce) for nonce in ("second", "who joins", "first")] == [b"cancelled"] * 3
+    assert (await snapshots(store).snapshot("f1")).state == "running"
 
 
 async def test_a_stage_that_completes_while_its_flow_is_being_cancelled_releases_nothing(store: Store, actor: Actor) -> None:

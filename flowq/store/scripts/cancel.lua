@@ -4,9 +4,9 @@
 -- Called by  Store.cancel     KEYS 1 the partition's tag    ARGV 1 flow  2 reason  3 nonce, or '' to finish only  4 how many stages it has  5 packed retention
 -- Replies    {"cancelled"} | {"failed"} | {"closing"}: call again | {"ended", status} | {"unknown"}
 -- The first call closes the flow: from then on nothing of it is claimed. Who runs one of its stages is told at its next exchange.
--- How far it has come, the index of a stage or of an item (those of a map come after it), stands with the flows that close, and the
--- flow keeps the nonce of who closed it: no call that is repeated, or late, cancels a flow that was retried meanwhile.
-local CANCELLED_MAX = 500
+-- How far it has come, the index of a stage or of an item (those of a map come after it), stands with the flows that close. The flow
+-- keeps the nonces of the last who closed it or joined in: no call that is repeated, or late, cancels one retried since.
+local CANCELLED_MAX, NONCES_BYTES_MAX = 500, 68
 local id, reason, nonce, stages = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 retain(cmsgpack.unpack(ARGV[5]))
 
@@ -17,18 +17,19 @@ if not view then
 end
 local head = view.head
 local is_closing = head[STATUS] == CLOSING or head[STATUS] == FAILING
+local nonces = view.fields.k or ''
+local found_at = nonce ~= '' and select(2, string.find(nonces, nonce, 1, true))
 if not is_closing then
-  if nonce ~= '' and view.fields.k == nonce then return {'cancelled'} end
+  if found_at then return {string.sub(nonces, found_at + 1, found_at + 1) == FAILING and 'failed' or 'cancelled'} end
   if nonce == '' or has_ended(view) then
     shared('ZREM', tag .. CLOSING_KEY, id)
     return {'ended', head[STATUS]}
   end
   head[STATUS], head[REASON] = CLOSING, reason
-  write(view, 'k', nonce)
 end
-reason = head[REASON]
--- For a stage's failure: the stage itself tells it.
-if head[STATUS] == FAILING and string.find(reason, '^%d+ ') then reason = '' end
+if nonce ~= '' and not found_at then write(view, 'k', string.sub(nonces .. nonce .. head[STATUS], -NONCES_BYTES_MAX)) end
+-- Of a stage's failure the stage itself tells.
+reason = head[STATUS] == FAILING and string.find(head[REASON], '^%d+ ') and '' or head[REASON]
 local cursor = is_closing and tonumber(shared('ZSCORE', tag .. CLOSING_KEY, id)) or 0
 if cursor == 0 then forget_parts(view) end
 

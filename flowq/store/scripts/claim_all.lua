@@ -11,7 +11,7 @@ local function lanes_of(wants, kind)
       local priorities = is_route_paused(route) and {} or shared('ZRANGE', tag .. LANES_KEY .. route, 0, LANES_PER_ROUTE - 1)
       is_all = is_all and #priorities < LANES_PER_ROUTE
       for _, priority in ipairs(priorities) do
-        lane_of(route, tonumber(priority)).group = group
+        if tonumber(priority) then lane_of(route, tonumber(priority)).group = group end
       end
       for _, lane in ipairs(tails) do
         if lane.route == route and not is_route_paused(route) then lane.group = group end
@@ -67,7 +67,7 @@ local function claimed_before(running_key, nonce)
   for _, member in ipairs(shared('SMEMBERS', running_key)) do
     local index, flow = string.match(member, '^(%d+):(.+)$')
     index = tonumber(index)
-    local view = open_flow(flow, {field('', index)})
+    local view = index and open_flow(flow, {field('', index)})
     local record = view and record_of(view, index)
     if record and record[STATE] == RUNNING and record[NONCE] == nonce then
       claims[#claims + 1] = claim_of(view, index, record)

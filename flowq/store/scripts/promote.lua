@@ -6,7 +6,7 @@ local OUT_OF_TIME = 'its deadline passed'
 local promote_kind = {}
 
 promote_kind[''] = function(flow, index, member)
-  local view = open_flow(flow, {field('', index)})
+  local view = index and open_flow(flow, {field('', index)})
   local record = view and is_open(view) and record_of(view, index)
   if not record or record[STATE] ~= SCHEDULED then return 1 end
   record[STATE] = READY

@@ -12,7 +12,7 @@ for position = 2, #ARGV do
     -- Counted down only by who removed the flow: two pruners may have been given the same one.
     plan = view and view.plan or plan
     local plan_key = tag .. PLAN_KEY .. plan
-    local is_counted = redis.call('HEXISTS', plan_key, 'flows') == 1
+    local is_counted = shared('HEXISTS', plan_key, 'flows') == 1
     local is_removed = redis.call('UNLINK', tag .. FLOW_KEY .. id) == 1
     shared('ZREM', tag .. FAILED_KEY, id)
     shared('ZREM', tag .. CANCELLED_KEY, id)

@@ -52,7 +52,7 @@ end
 for _, member in ipairs(members) do
   local index, flow = string.match(member, '^(%d+):(.+)$')
   index = tonumber(index)
-  local view = open_flow(flow, {field('', index), field('h', index)})
+  local view = index and open_flow(flow, {field('', index), field('h', index)})
   local record = view and record_of(view, index)
   if record and record[STATE] == RUNNING and record[HOLDER] == holder then
     if is_open(view) then take_back(view, index, record) end
