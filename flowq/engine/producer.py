@@ -13,6 +13,7 @@ import msgspec
 
 from flowq.engine.backend import Backend, StorageReader
 from flowq.engine.handle import FlowHandle, Opened
+from flowq.engine.sharing import Sharing
 from flowq.errors import AmbiguousFlowId, DurabilityUnavailable, FlowConflict, FlowNotFound, InvalidValue, StorageNotConfigured
 from flowq.model.artifact import Artifact, bound_reader
 from flowq.model.finding import Finding
@@ -40,7 +41,7 @@ _DURABILITIES = (None, "fsync")
 _inputs = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 
 
-class FlowProducer:
+class FlowProducer(Sharing):
     """A client that adds flows to a server and steers them. Use it with `async with`; one per process is enough.
 
     Args:

@@ -15,6 +15,9 @@ FLOW: Final = ":f:"
 PLAN: Final = ":p:"
 LANES: Final = ":z:"
 LANE: Final = ":q:"
+TENANT_LANES: Final = ":t:"
+TENANTS: Final = ":tenants:"
+WEIGHTS: Final = ":weights"
 PARKED: Final = ":w:"
 HOLDER: Final = ":h:"
 RUNNING: Final = ":x:"
@@ -36,6 +39,7 @@ _TAGGED: Final = {
     "FINISHED": FINISHED, "DUE": DUE, "HOLDERS": HOLDERS, "EVENTS": EVENTS, "LIVE": LIVE,
     "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "DAMAGED": DAMAGED,
     "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
+    "TENANT_LANES": TENANT_LANES, "TENANTS": TENANTS, "WEIGHTS": WEIGHTS,
 }  # fmt: skip
 
 # Keys without a time to live, and why each is bounded. All others expire. docs/reference/keys.md is this table.
@@ -54,6 +58,9 @@ PERMANENT: Final[dict[str, str]] = {
     FAILED: "failed flows, until pruned",
     CANCELLED: "cancelled flows, until pruned",
     CLOSING: "flows whose cancellation is under way",
+    TENANT_LANES: "one per queue, stage and priority with ready stages of tenants; deleted when empty",
+    TENANTS: "one per queue: whose turn it is; only tenants that are ahead of the others are in it",
+    WEIGHTS: "the weights of tenants that somebody set",
 }
 
 

@@ -82,7 +82,7 @@ class Submissions:
         header = Header(plan.pipeline, len(plan.stages), spec.inputs, options.tenant, options.tags)
         return Submission(
             flow_id, opaque(spec.fingerprint), plan.digest, opaque(_pack(header)), options.priority, len(plan.stages),
-            sum(last - first + 1 for _, _, first, last in ranges), fields, ranges, staging, staged,
+            sum(last - first + 1 for _, _, first, last in ranges), fields, ranges, staging, staged, options.tenant,
         )  # fmt: skip
 
     async def _put_plan(self, tag: str, digest: str, plan: Plan) -> None:

@@ -10,7 +10,22 @@ import msgspec
 from flowq.errors import FlowNotFound
 from flowq.model.snapshot import FlowSummary, WorkerSnapshot
 from flowq.model.states import FlowState
-from flowq.store.keys import CANCELLED, CLOSING, DUE, EVENTS, FAILED, FINISHED, FLOW, HOLDER, HOLDERS, LANE, LANES, LIVE, RUNNING
+from flowq.store.keys import (
+    CANCELLED,
+    CLOSING,
+    DUE,
+    EVENTS,
+    FAILED,
+    FINISHED,
+    FLOW,
+    HOLDER,
+    HOLDERS,
+    LANE,
+    LANES,
+    LIVE,
+    RUNNING,
+    TENANT_LANES,
+)
 from flowq.store.store import Retention, Store
 from flowq.store.wire import Head, Header, HolderInfo, Record
 
@@ -132,10 +147,19 @@ class Views:
         counts: dict[str, int] = {}
         for tag in self._store.partitions:
             for route in routes:
-                lanes = await self._connection.command("ZRANGE", tag + LANES + route, 0, -1)
-                lengths = await self._connection.commands(*(("LLEN", f"{tag}{LANE}{route}:{lane.decode()}") for lane in lanes))
+                lanes = await self._lanes(tag, route)
+                lengths = await self._connection.commands(*(("LLEN", f"{tag}{LANE}{route}:{lane}") for lane in lanes))
                 counts[route] = counts.get(route, 0) + sum(lengths)
         return counts
+
+    async def _lanes(self, tag: str, route: str) -> list[str]:
+        names = [name.decode() for name in await self._connection.command("ZRANGE", tag + LANES + route, 0, -1)]
+        priorities = [name[:-1] for name in names if name.endswith("*")]  # where tenants wait
+        tenants = await self._connection.commands(
+            *(("ZRANGE", f"{tag}{TENANT_LANES}{route}:{priority}", 0, -1) for priority in priorities)
+        )
+        of_tenants = [f"{priority}:{one.decode()}" for priority, found in zip(priorities, tenants, strict=True) for one in found]
+        return [name for name in names if not name.endswith("*")] + of_tenants
 
     async def scheduled(self) -> int:
         """How many stages wait for a time."""

@@ -46,6 +46,7 @@ class Head(msgspec.Struct, array_like=True):
     ended_at: int
     reason: str
     run: int = 1
+    tenant: str = ""
 
 
 class Header(msgspec.Struct, array_like=True, frozen=True):
@@ -72,6 +73,7 @@ class Submission(msgspec.Struct, array_like=True, frozen=True):
     ranges: list[tuple[str, int, int, int]]
     staging: str | bool = False
     staged: int = 0
+    tenant: str = ""
 
 
 class HistoryEntry(msgspec.Struct, array_like=True):

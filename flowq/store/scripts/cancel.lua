@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- cancel: ends a flow, or finishes one that fails at once; at most 500 stages a call, from `cursor` on, so that a flow of
 -- 100,000 can't stall the server.
--- Needs      records shared fetch view emit lanes flush
+-- Needs      records shared fetch view emit tenants lanes flush
 -- Called by  Store.cancel     KEYS 1 the partition's tag    ARGV 1 flow  2 reason  3 cursor  4 how many stages it has  5 packed retention
 -- Replies    {"cancelled"} | {"failed"} | {"closing", next cursor} | {"ended", status} | {"unknown"}
 -- The first call closes the flow: from then on nothing of it is claimed. Who runs one of its stages is told at its next exchange.

@@ -1,27 +1,28 @@
--- lanes: where ready stages wait. A lane is a list per route (queue:stage) and priority; a sorted set per route scores
--- its lanes by priority. An entry is `index:flow` or, for stages that became ready together, a range `first-last:flow`.
+-- lanes: where ready stages wait. A lane is a list per route (queue:stage), priority and tenant; a sorted set per route scores
+-- its lanes by priority: `5` is that of flows without a tenant, `5*` stands for all tenants' (tenants.lua). An entry is `index:flow` or, for stages that became ready together, a range `first-last:flow`.
 -- Entries of a flow's first stages carry `@created_at`, so that they never meet a later flow of the same id.
 -- Pushes wait in `tails` until the script flushes, so that a stage released and claimed in one script never touches a list.
 local tails, lanes = {}, {}
 
-local function lane_of(route, priority)
+local function lane_of(route, priority, tenant)
   local of_route = lanes[route]
   if not of_route then
     of_route = {}
     lanes[route] = of_route
   end
-  local lane = of_route[priority]
+  local name = tenant == '' and priority or priority .. ':' .. tenant
+  local lane = of_route[name]
   if not lane then
-    lane = {key = tag .. LANE_KEY .. route .. ':' .. priority, route = route, priority = priority,
+    lane = {key = tag .. LANE_KEY .. route .. ':' .. name, route = route, priority = priority, tenant = tenant,
       taken = 0, ahead = {}, used = 0, tail = {}, tail_taken = 0, is_drained = false}
-    of_route[priority] = lane
+    of_route[name] = lane
     tails[#tails + 1] = lane
   end
   return lane
 end
 
 local function push(view, route, priority, entry)
-  local lane = lane_of(route, priority + view.head[FLOW_PRIORITY])
+  local lane = lane_of(route, priority + view.head[FLOW_PRIORITY], view.head[TENANT])
   lane.tail[#lane.tail + 1] = entry
 end
 
@@ -56,9 +57,13 @@ local function settle(lane)
     shared('RPUSH', lane.key, unpack(lane.tail, from, math.min(from + 999, count)))
   end
   if first <= count then
-    shared('ZADD', names, -lane.priority, lane.priority)
+    if lane.tenant == '' then shared('ZADD', names, -lane.priority, lane.priority) else enlist(lane) end
     return count - first + 1
   end
-  if lane.is_drained and lane.used == #lane.ahead then shared('ZREM', names, lane.priority) end
+  if lane.is_drained and lane.used == #lane.ahead then
+    if lane.tenant == '' then shared('ZREM', names, lane.priority) else strike(lane) end
+  elseif lane.starts_at then
+    move(lane)
+  end
   return 0
 end

@@ -7,11 +7,11 @@ local READY, SCHEDULED, RUNNING, COMPLETED, FAILED, CANCELLED, SKIPPED = 'r', 's
 
 -- A flow's head: field 'm'. UNFINISHED counts the stages that still keep the flow from completing, ACTIVE those ready, scheduled
 -- or running, FAILURES those that failed for good and keep it from completing; RUN is 1 more than how often the flow was retried by hand.
-local STATUS, SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT, REASON, RUN = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+local STATUS, SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT, REASON, RUN, TENANT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 -- On the way to cancelled, or to failed with what still ran cancelled: nothing of it is claimed any more.
 local CLOSING, FAILING = 'z', 'y'
-local RECORD_SIZE, HEAD_SIZE = NEEDS, RUN
-local RECORD_TEXTS, HEAD_TEXTS = {STATE, NONCE, HOLDER, ROUTE}, {STATUS, REASON}
+local RECORD_SIZE, HEAD_SIZE = NEEDS, TENANT
+local RECORD_TEXTS, HEAD_TEXTS = {STATE, NONCE, HOLDER, ROUTE}, {STATUS, REASON, TENANT}
 local RECORD_NUMBERS = {ATTEMPT, CRASHES, FENCE, READY_AT, WAITED, RAN, PRIORITY}
 local HEAD_NUMBERS = {SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT, RUN}
 

@@ -1,8 +1,8 @@
 #!lua
 -- submit: adds a batch of flows, each all or nothing and once only.
--- Needs      records shared fetch view emit lanes flush
+-- Needs      records shared fetch view emit tenants lanes flush
 -- Called by  Submissions.submit   KEYS 1 the partition's tag
---                             ARGV 1 packed {{id, fingerprint, plan digest, header, priority, stages, active, fields, ranges, staging or false, staged}, …}
+--                             ARGV 1 packed {{id, fingerprint, plan digest, header, priority, stages, active, fields, ranges, staging or false, staged, tenant}, …}
 --            fields: {name, bytes, …}; ranges: {{route, priority, first, last}, …}; staging: the key that holds more fields
 -- Replies    one word per flow: "added" | "exists" | "conflict" | "no_plan" | "staging_lost"
 -- All flows are judged before the first is written; without allow-oom a full server refuses the whole batch up front.
@@ -21,7 +21,7 @@ local function judged(submission)
 end
 
 local function add(submission)
-  local id, fingerprint, plan, header, priority, stages, active, fields, ranges, staging = unpack(submission)
+  local id, fingerprint, plan, header, priority, stages, active, fields, ranges, staging, _, tenant = unpack(submission)
   local key = tag .. FLOW_KEY .. id
   if staging then
     redis.call('RENAME', staging, key)
@@ -29,7 +29,7 @@ local function add(submission)
   end
   -- The order of the fields is the order of `HGETALL`, and small ones first keep the hash compact.
   local view = {id = id, key = key, plan = plan, fields = {}, kept = {}, written = {}, dropped = false,
-    head = {READY, 0, stages, active, 0, priority, now, 0, 0, '', 1}}
+    head = {READY, 0, stages, active, 0, priority, now, 0, 0, '', 1, tenant}}
   emit(view, 'added', -1)
   redis.call('HSET', key, 'm', cmsgpack.pack(view.head), 'p', plan, 'f', fingerprint, 'o', header, unpack(fields))
   shared('ZADD', tag .. LIVE_KEY, now, id)

@@ -1,0 +1,93 @@
+-- claim_tenants: hands out stages of one priority where tenants wait: the queues in turns, and within one the tenant that is
+-- least far (tenants.lua).
+local turn_of = {}
+
+-- Where the tenants of these lanes of a queue stand: {at, weight}, by tenant.
+local function standings_of(queue, lanes)
+  local standings, names = turn_of[queue] or {}, {}
+  turn_of[queue] = standings
+  for _, lane in ipairs(lanes) do
+    if not standings[lane.tenant] then
+      names[#names + 1] = lane.tenant
+      standings[lane.tenant] = {weight = 1}
+    end
+  end
+  if #names > 0 then
+    local reached = shared('ZMSCORE', tag .. TENANTS_KEY .. queue, unpack(names))
+    local weights = shared('HMGET', tag .. WEIGHTS_KEY, unpack(names))
+    for position, name in ipairs(names) do
+      local at = tonumber(reached[position])
+      standings[name].at = at or (name == '' and time_of(queue) + HALF_TURN) or 0
+      standings[name].is_moved = name == '' and not at
+      standings[name].weight = tonumber(weights[position]) or 1
+    end
+  end
+  for _, lane in ipairs(lanes) do
+    lane.starts_at = math.max(lane.starts_at or 0, lane.stood_at or time_of(queue) + HALF_TURN, standings[lane.tenant].at)
+  end
+  return standings
+end
+
+-- The lane that is next; of equals the one that has waited for longer.
+local function next_of(lanes, standings)
+  local best, best_at
+  for position, lane in ipairs(lanes) do
+    local at = math.max(lane.starts_at, standings[lane.tenant].at)
+    if not best or at < best_at or (at == best_at and lane.starts_at < lanes[best].starts_at) then best, best_at = position, at end
+  end
+  return best, best_at
+end
+
+-- Gives how many were claimed, and whether there may be more.
+local function claim_next(want, queue, lanes, capacity, holder, nonce, claims)
+  local room = want[1] < 0 and capacity or math.min(capacity, want[1])
+  if room <= 0 or #lanes == 0 then return 0, false end
+  local standings = turn_of[queue]
+  local position, at = next_of(lanes, standings)
+  local lane = lanes[position]
+  local standing = standings[lane.tenant]
+  local count, is_empty = claim_from(lane, math.max(1, math.floor(room / #lanes)), holder, nonce, claims)
+  if want[1] >= 0 then want[1] = want[1] - count end
+  if count > 0 then
+    standing.at, standing.is_moved = math.max(at, time_of(queue)) + count / standing.weight, true
+    lane.starts_at, times[queue] = standing.at, math.max(at, time_of(queue))
+  end
+  lane.is_empty = is_empty
+  if is_empty then table.remove(lanes, position) end
+  return count, true
+end
+
+-- The lanes are all of one priority. Gives how much of the capacity is left.
+local function claim_by_tenants(lanes, wants, capacity, holder, nonce, claims)
+  local lines, of_group = {}, {}
+  for _, lane in ipairs(lanes) do
+    if not of_group[lane.group] then
+      of_group[lane.group] = {}
+      lines[#lines + 1] = {wants[lane.group], queue_of(lane), of_group[lane.group]}
+    end
+    table.insert(of_group[lane.group], lane)
+  end
+  for _, line in ipairs(lines) do standings_of(line[2], line[3]) end
+  -- Not always the same queue first: where room comes by ones, the others would never have a turn.
+  local turn = now
+  while capacity > 0 and #lines > 0 do
+    turn = turn % #lines + 1
+    local want, queue, waiting = unpack(lines[turn])
+    local count, has_more = claim_next(want, queue, waiting, capacity, holder, nonce, claims)
+    capacity = capacity - count
+    if not has_more then table.remove(lines, turn) end
+  end
+  return capacity
+end
+
+-- Writes down how far the tenants are; who is not beyond the others is forgotten.
+local function settle_turns()
+  for queue, standings in pairs(turn_of) do
+    local key, flat = tag .. TENANTS_KEY .. queue, {time_of(queue), NOW_MEMBER}
+    for tenant, standing in pairs(standings) do
+      if standing.is_moved or tenant == '' then flat[#flat + 1], flat[#flat + 2] = standing.at, tenant end
+    end
+    shared('ZREMRANGEBYSCORE', key, '-inf', '(' .. string.format('%.17g', time_of(queue)))
+    for from = 1, #flat, 1000 do shared('ZADD', key, unpack(flat, from, math.min(from + 999, #flat))) end
+  end
+end
