@@ -10,7 +10,7 @@ from flowq.model.artifact import Artifact
 from flowq.model.failure import StageFailure
 from flowq.model.retry import Backoff
 from flowq.model.spec import FlowSpec
-from flowq.pipeline import Node, declare, pipeline, resource, stage, succeeded, tolerate
+from flowq.pipeline import Node, declare, limit, pipeline, resource, stage, succeeded, tolerate
 
 if TYPE_CHECKING:
     from flowq.engine.context import context
@@ -42,6 +42,7 @@ __all__ = [
     "Worker",
     "context",
     "declare",
+    "limit",
     "pipeline",
     "resource",
     "stage",

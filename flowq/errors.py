@@ -21,6 +21,7 @@
     ├── FlowNotFound · StageNotFound · AmbiguousFlowId
     ├── FlowFailed · FlowCancelled · FlowTimedOut          what `result()` raises
     ├── NoStageContext            context() outside a stage
+    ├── LimitNotSet               a stage uses a limit that nobody has set
     ├── ServerError               Redis/Valkey
     │   ├── ServerNotConfigured · ServerUnreachable · ServerRefusedLogin · ServerForbids · NotARedisServer
     │   ├── ServerTooOld · ServerEvicts · ServerIsReplica · ServerIsFull · ServerReadOnly
@@ -619,6 +620,14 @@ class StageTimedOut(FlowqError):
         super().__init__(
             f"stage {stage} ran longer than its timeout of {seconds:g} s", "raise timeout= on the stage, or make it faster"
         )
+
+
+class LimitNotSet(FlowqError):
+    """A stage uses a limit that nobody has set: unlimited by mistake is worse than failed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no limit {name!r}", f"set it: flowq limits set {name} --rate requests=100/m")
+        self.name = name
 
 
 class Unrecoverable(Exception):

@@ -25,6 +25,8 @@ COMMANDS: Final = {
     "retry": "run again what failed in a flow",
     "result": "wait for a flow and print its result",
     "artifact": "download what a stage made",
+    "limits": "show, set and remove limits that all workers keep to",
+    "tenants": "show tenants' weights, and set them",
     "doctor": "check server, storage and workers; each finding with its fix",
     "config": "show every setting and where it came from",
     "version": "show versions",
@@ -62,7 +64,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=_sentence(summary), **_STYLE)
         if name == asked:
-            # Only this one's module is loaded: thirteen of them would cost more than the work of most.
+            # Only this one's module is loaded: fifteen of them would cost more than the work of most.
             _module(name).configure(command)
             _add_common(command)
     _refuse_unknown_command(words)

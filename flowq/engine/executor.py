@@ -9,7 +9,7 @@ import asyncio
 import contextvars
 import datetime
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from flowq.artifacts.spill import is_spilled, spill, unspill
 from flowq.artifacts.storage import Storage
 from flowq.engine import context as stage_contexts
 from flowq.engine.context import StageContext
+from flowq.engine.limiter import HeldPermit, Limiter
 from flowq.engine.policy import MAX_CRASHES, Poisoned, after_error, failure_of
 from flowq.engine.stage_threads import StageThreads
 from flowq.errors import CorruptState, StageTimedOut, StorageNotConfigured, ValueTooLarge
@@ -28,6 +29,7 @@ from flowq.model.failure import StageFailure, unpacked
 from flowq.model.outcome import Claim, Complete, Fail, Outcome, Progress, Release, Skip, opaque
 from flowq.model.plan import CONDITION, StagePlan
 from flowq.model.values import INLINE_BYTES_MAX, fill
+from flowq.pipeline.limit import bound_limiter, use_for
 from flowq.pipeline.stage import AnyStage
 from flowq.store.store import Store
 from flowq.store.stored_plan import StoredPlan
@@ -52,6 +54,7 @@ class Executor:
         threads: how many functions may run at once.
         on_progress: told each progress report of a stage, from any thread.
         on_group: told each process group that a stage starts and ends.
+        limiter: hands out permits of limits.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Executor:
         threads: int,
         on_progress: Callable[[Progress], None],
         on_group: Callable[[int, bool], None] | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
         self._store = store
         self._stages = stages
@@ -69,6 +73,7 @@ class Executor:
         self.threads = StageThreads(threads)
         self._on_progress = on_progress
         self._on_group = on_group
+        self._limiter = limiter
 
     async def run(self, claim: Claim, running: Callable[[StageContext], None]) -> Outcome | None:
         """Runs a stage and returns what became of it; None: it was cancelled, and nobody waits for an answer.
@@ -78,11 +83,13 @@ class Executor:
         plan: StoredPlan | None = None
         stage: StagePlan | None = None
         stage_context: StageContext | None = None
+        permits: Sequence[HeldPermit] = ()
         try:
             plan = await self._store.plan(claim.flow_id, claim.plan)
             if not plan.holds(claim.index):
                 await plan.load(claim.index)
             stage = plan.stage(claim.index)
+            permits = await self._permits_for(claim, stage) if stage.limits else ()
             stage_context = self._context_for(claim, stage, plan)
             running(stage_context)
             if claim.crashes >= MAX_CRASHES:
@@ -91,8 +98,7 @@ class Executor:
             inputs = await self._inputs(claim, stage)
             if not inputs.pop(CONDITION, True):
                 return Skip(*claim.run, opaque(_pack(None)), _NOTHING, plan.releases(claim.index))
-            arguments = function.signature.arguments(inputs)
-            result = await self._call(function, stage, stage_context, arguments)
+            result = await self._call(function, stage, stage_context, function.signature.arguments(inputs))
             return await self._completed(claim, function, stage_context, result, plan)
         except asyncio.CancelledError as error:
             if error.args and error.args[0] is GivenBack:
@@ -111,10 +117,24 @@ class Executor:
                 return Release(*claim.run)
             log.debug("stage failed", exc_info=error, extra={"flow_id": claim.flow_id})
             return after_run_error(error, stage, claim, plan)
+        finally:
+            for permit in permits:
+                await permit.give_back()
 
     def close(self) -> None:
         """Lets go of the threads; functions that still run in them go on, refused by their tokens."""
         self.threads.close()
+
+    async def _permits_for(self, claim: Claim, stage: StagePlan) -> list[HeldPermit]:
+        """Waits for the stage's limits, before its context exists: its timeout does not run yet."""
+        inputs = await self._inputs(claim, stage)
+        if self._limiter is None or not inputs.get(CONDITION, True):
+            return []
+
+        def tell(what: str) -> None:
+            self._on_progress(Progress(*claim.run, 0.0, what))
+
+        return await self._limiter.acquire_all([use_for(use, inputs) for use in stage.limits], tell)
 
     def _context_for(self, claim: Claim, stage: StagePlan, plan: StoredPlan) -> StageContext:
         deadline = None
@@ -156,7 +176,7 @@ class Executor:
 
     async def _call(self, function: AnyStage, stage: StagePlan, stage_context: StageContext, arguments: dict[str, Any]) -> Any:
         entered = stage_contexts.enter(stage_context)
-        reader = bound_reader.set(self._storage)
+        reader, limiter = bound_reader.set(self._storage), bound_limiter.set(self._limiter)
         try:
             if stage.timeout_ms is None:
                 return await self._work(function, arguments)
@@ -171,6 +191,7 @@ class Executor:
                 raise StageTimedOut(stage.name, stage.timeout_ms / 1000) from None
         finally:
             bound_reader.reset(reader)
+            bound_limiter.reset(limiter)
             stage_contexts.leave(entered)
 
     def _work(self, function: AnyStage, arguments: dict[str, Any]) -> Any:

@@ -20,6 +20,7 @@ from flowq.artifacts.storage import Storage
 from flowq.engine.context import StageContext
 from flowq.engine.conversation import Conversation
 from flowq.engine.executor import Executor, GivenBack
+from flowq.engine.limiter import Limiter
 from flowq.engine.room import WorkerRoom
 from flowq.errors import FlowqError
 from flowq.model.outcome import Claim, Outcome, Progress
@@ -75,7 +76,8 @@ class Holder:
         self._on_deadline = on_deadline
         self._room = room
         self._loop = asyncio.get_running_loop()
-        self._executor = Executor(store, stages, storage, threads, self._progress_from_any_thread, on_group)
+        limiter = Limiter(store, holder)
+        self._executor = Executor(store, stages, storage, threads, self._progress_from_any_thread, on_group, limiter)
         # By token, because a stage may be claimed again here while its earlier run still winds down.
         self._running: dict[_RunKey, _Run] = {}
         self._closing: set[asyncio.Task[None]] = set()

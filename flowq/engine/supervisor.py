@@ -25,6 +25,7 @@ from flowq.engine.worker import background_duties, default_name
 from flowq.errors import FlowqError
 from flowq.settings import Settings
 from flowq.store.ending import end
+from flowq.store.limits import Limits
 from flowq.store.views import Views
 
 log = logging.getLogger("flowq.engine")
@@ -216,6 +217,7 @@ class Supervisor:
                     for expired in await self._backend.store.renew(tag, self._options.lease_ms, list(by_holder), patience=left):
                         if (nurse := by_holder[expired]).holder == expired:
                             nurse.kill("its lease was lost", is_crash=False)
+                await Limits(self._backend.store).extend(self._options.lease_ms, list(by_holder), patience=left)
             self._renewed_at = sent_at
         except (FlowqError, TimeoutError):
             if time.monotonic() - self._renewed_at >= safe_seconds:

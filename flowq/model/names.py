@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import cast
 
 from flowq.errors import InvalidValue
+
+ROOM_MAX = 10_000
 
 # Braces would break the hash tag that keeps a flow's keys in one cluster slot; control characters, spaces and
 # backslashes break logs, shells and object keys. URLs are allowed, because people use them as ids.
@@ -36,3 +40,16 @@ def check_namespace(value: object) -> str:
     if isinstance(value, str) and _NAMESPACE.fullmatch(value):
         return value
     raise InvalidValue("namespace", value, "1 to 64 letters, digits, '_', '-' or '.', beginning with a letter or digit")
+
+
+def checked_room(value: object, field: str) -> tuple[tuple[str, int], ...]:
+    """Returns (resource, how much) of a dict such as `{"gpu": 1, "vram": 20}`, sorted, or raises InvalidValue."""
+    if not isinstance(value, Mapping):
+        raise InvalidValue(field, value, 'a dict such as {"gpu": 1, "vram": 20}')
+    given = cast("Mapping[object, object]", value)
+    room: list[tuple[str, int]] = []
+    for name, amount in given.items():
+        if type(amount) is not int or not 1 <= amount <= ROOM_MAX:
+            raise InvalidValue(f"{field} of {name!r}", amount, f"a whole number from 1 to {ROOM_MAX:,}")
+        room.append((check_name(name, "resource"), amount))
+    return tuple(sorted(room))

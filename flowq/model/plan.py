@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from flowq.model.limit import LimitUse
 from flowq.model.retry import Backoff
 
 # A worker loads only the blocks it needs, so one stage of a flow of 100,000 costs it one block.
@@ -59,6 +60,8 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
         children: indexes of all stages it waits for, ascending.
         parents: indexes of all stages that wait for it, ascending.
         tolerates: those of `children` whose failure does not keep it from running, ascending.
+        limits: what it takes of which limits; it waits for them before each run.
+        needs: what it takes of the worker host's own room: (`gpu`, 1).
     """
 
     name: str
@@ -73,6 +76,8 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
     children: tuple[int, ...] = ()
     parents: tuple[int, ...] = ()
     tolerates: tuple[int, ...] = ()
+    limits: tuple[LimitUse, ...] = ()
+    needs: tuple[tuple[str, int], ...] = ()
 
     @property
     def route(self) -> str:

@@ -3,6 +3,7 @@
 from flowq.pipeline.accept import to_spec
 from flowq.pipeline.decorate import declare, stage
 from flowq.pipeline.definition import Pipeline, pipeline
+from flowq.pipeline.limit import limit
 from flowq.pipeline.node import Node
 from flowq.pipeline.node_graph import spec_from_node
 from flowq.pipeline.registry import find_stage
@@ -16,6 +17,7 @@ __all__ = [
     "Stage",
     "declare",
     "find_stage",
+    "limit",
     "pipeline",
     "reset_resources",
     "resource",

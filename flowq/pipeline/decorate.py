@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from flowq.model.duration import Duration
 from flowq.model.plan import Isolation
 from flowq.model.retry import Backoff
+from flowq.pipeline.limit import limit
 from flowq.pipeline.options import StageOptions
 from flowq.pipeline.registry import register
 from flowq.pipeline.signature import surrounding_names
@@ -40,6 +41,8 @@ def stage(
     timeout: Duration | None = None,
     priority: int = 0,
     isolation: Isolation = "thread",
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
 ) -> StageDecorator: ...
 def stage(
     fn: Callable[..., Any] | None = None,
@@ -52,6 +55,8 @@ def stage(
     timeout: Duration | None = None,
     priority: int = 0,
     isolation: Isolation = "thread",
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
 ) -> Any:
     """Makes a stage of a function: `@stage`, or `@stage(queue="gpu", attempts=2)`.
 
@@ -65,6 +70,9 @@ def stage(
         priority: larger runs first, among the stages of one queue.
         isolation: `thread`: in a thread (`async def`: in the loop) of a shared process; `process`: in a process of its own,
             which can be killed.
+        limits: limits that the stage keeps to for all of its run, such as `[limit("openai", tokens=1200)]`. It waits for them
+            before its timeout begins.
+        needs: what it takes of a worker host's own room, such as `{"gpu": 1, "vram": 20}`: it is claimed where that is free.
 
     Raises:
         InvalidValue: an option is out of range.
@@ -72,8 +80,9 @@ def stage(
         DefinitionError: the function can't be a stage.
     """
     options = StageOptions().changed(
-        queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation
-    )
+        queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
+        limits=limits or None, needs=needs or None,
+    )  # fmt: skip
 
     def decorated(fn: Callable[..., Any]) -> AnyStage:
         made = Stage(fn, _name_of(fn) if name is None else name, options, local_names=surrounding_names(fn))
@@ -98,6 +107,8 @@ def declare(
     timeout: Duration | None = None,
     priority: int = 0,
     isolation: Isolation = "thread",
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
 ) -> Stage[P, R]: ...
 @overload
 def declare(
@@ -110,6 +121,8 @@ def declare(
     timeout: Duration | None = None,
     priority: int = 0,
     isolation: Isolation = "thread",
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
 ) -> Stage[P, R]: ...
 def declare(
     name: str,
@@ -121,6 +134,8 @@ def declare(
     timeout: Duration | None = None,
     priority: int = 0,
     isolation: Isolation = "thread",
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
 ) -> AnyStage:
     """A typed stage whose code is elsewhere, so that a web process need not import torch to submit it.
 
@@ -129,15 +144,16 @@ def declare(
     Args:
         name: the name under which workers know the stage.
         signature: a function whose annotations say what the stage takes and gives; its body is never run.
-        queue, attempts, backoff, timeout, priority, isolation: as in `@stage`.
+        queue, attempts, backoff, timeout, priority, isolation, limits, needs: as in `@stage`.
 
     Raises:
         InvalidValue: an option is out of range.
         DefinitionError: the signature can't be a stage's.
     """
     options = StageOptions().changed(
-        queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation
-    )
+        queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
+        limits=limits or None, needs=needs or None,
+    )  # fmt: skip
     declared = Stage(signature, name, options, local_names=surrounding_names(signature), is_declared=True)
     register(declared)
     return declared

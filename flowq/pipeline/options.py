@@ -8,10 +8,12 @@ import msgspec
 
 from flowq.errors import InvalidValue
 from flowq.model.duration import to_ms
-from flowq.model.names import check_name
+from flowq.model.limit import LimitUse
+from flowq.model.names import check_name, checked_room
 from flowq.model.plan import Isolation, StagePlan
 from flowq.model.retry import Backoff
 from flowq.model.spec import PRIORITY_MAX
+from flowq.pipeline.limit import checked_limits
 
 ATTEMPTS_MAX = 100
 
@@ -26,6 +28,8 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
         timeout_ms: how long one attempt may run; None: no limit.
         priority: larger runs first.
         isolation: `thread`: in a thread (or, for `async def`, the loop) of a shared process; `process`: in its own.
+        limits: what it takes of which limits, for all of its run.
+        needs: what it takes of the worker host's own room.
     """
 
     queue: str = "default"
@@ -34,6 +38,8 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
     timeout_ms: int | None = None
     priority: int = 0
     isolation: Isolation = "thread"
+    limits: tuple[LimitUse, ...] = ()
+    needs: tuple[tuple[str, int], ...] = ()
 
     def changed(self, **given: Any) -> StageOptions:
         """These options with those that were given as users write them; None counts as not given.
@@ -46,7 +52,10 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def template(self, name: str, stage: str) -> StagePlan:
         """A stage of a plan with these options that knows no neighbours yet."""
-        return StagePlan(name, stage, self.queue, self.attempts, self.backoff, self.timeout_ms, self.priority, self.isolation)
+        return StagePlan(
+            name, stage, self.queue, self.attempts, self.backoff, self.timeout_ms, self.priority, self.isolation,
+            limits=self.limits, needs=self.needs,
+        )  # fmt: skip
 
 
 def _attempts(value: object) -> int:
@@ -81,6 +90,10 @@ def _timeout_ms(value: object) -> int:
     return to_ms(value, "timeout", least_ms=1)
 
 
+def _needs(value: object) -> tuple[tuple[str, int], ...]:
+    return checked_room(value, "needs")
+
+
 _FIELD = {"timeout": "timeout_ms"}
 _CHECKS = {
     "queue": _queue,
@@ -89,4 +102,6 @@ _CHECKS = {
     "timeout": _timeout_ms,
     "priority": _priority,
     "isolation": _isolation,
+    "limits": checked_limits,
+    "needs": _needs,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Generic, NoReturn, ParamSpec, TypeAlias, TypeVar, cast
 
 from flowq.errors import DefinitionError, InvalidValue
@@ -14,6 +14,7 @@ from flowq.model.retry import Backoff
 from flowq.model.spec import FlowSpec
 from flowq.pipeline.compile import CompiledPlans
 from flowq.pipeline.failures import union
+from flowq.pipeline.limit import limit
 from flowq.pipeline.options import StageOptions
 from flowq.pipeline.promise import Promise
 from flowq.pipeline.signature import Signature
@@ -104,12 +105,13 @@ class Stage(Generic[P, R]):
         timeout: Duration | None = None,
         priority: int | None = None,
         after: Iterable[object] | None = None,
+        limits: Sequence[limit] | None = None,
     ) -> Stage[P, R]:
         """The same stage with other options for the calls made through it; what is not given stays.
 
         Args:
             name: the stage's name in the flow.
-            queue, attempts, backoff, timeout, priority: as in `@stage`.
+            queue, attempts, backoff, timeout, priority, limits: as in `@stage`.
             after: results of stages that must complete first though they are no arguments; `tolerate(…)` them to wait only for
                 their end.
 
@@ -120,7 +122,7 @@ class Stage(Generic[P, R]):
         variant.__dict__.update(self.__dict__)
         variant.__dict__.pop("_plans", None)
         variant.options = self.options.changed(
-            queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority
+            queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, limits=limits
         )
         variant._template = variant.options.template(
             self._template.name if name is None else check_name(name, "stage name"), self.name

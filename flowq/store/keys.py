@@ -18,6 +18,14 @@ LANE: Final = ":q:"
 TENANT_LANES: Final = ":t:"
 TENANTS: Final = ":tenants:"
 WEIGHTS: Final = ":weights"
+# Of limits, each of which has a tag of its own: `{namespace:L:name}`.
+RULES: Final = ":rules"
+WINDOWS: Final = ":windows:"
+PERMITS: Final = ":permits:"
+HELD: Final = ":held:"
+LINE: Final = ":line:"
+SEEN: Final = ":seen:"
+GRANT: Final = ":grant:"
 PARKED: Final = ":w:"
 HOLDER: Final = ":h:"
 RUNNING: Final = ":x:"
@@ -40,11 +48,13 @@ _TAGGED: Final = {
     "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "DAMAGED": DAMAGED,
     "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
     "TENANT_LANES": TENANT_LANES, "TENANTS": TENANTS, "WEIGHTS": WEIGHTS,
+    "RULES": RULES, "WINDOWS": WINDOWS, "PERMITS": PERMITS, "HELD": HELD, "LINE": LINE, "SEEN": SEEN, "GRANT": GRANT,
 }  # fmt: skip
 
 # Keys without a time to live, and why each is bounded. All others expire. docs/reference/keys.md is this table.
 PERMANENT: Final[dict[str, str]] = {
     "meta": "one per namespace: schema, instance id, number of partitions",
+    "limits": "one per namespace: the names of the limits that are set",
     FLOW: "a flow that has not ended; it expires when it has",
     PLAN: "one per definition, counted by its flows, deleted with the last",
     LANES: "one per queue and stage with ready stages; deleted when empty",
@@ -61,6 +71,7 @@ PERMANENT: Final[dict[str, str]] = {
     TENANT_LANES: "one per queue, stage and priority with ready stages of tenants; deleted when empty",
     TENANTS: "one per queue: whose turn it is; only tenants that are ahead of the others are in it",
     WEIGHTS: "the weights of tenants that somebody set",
+    RULES: "one per limit that is set: what it allows",
 }
 
 
@@ -74,11 +85,12 @@ def lua_constants() -> str:
 class Keys:
     """The keys of one namespace, spread over `partitions` hash tags."""
 
-    __slots__ = ("meta", "namespace", "tags")
+    __slots__ = ("limits", "meta", "namespace", "tags")
 
     def __init__(self, namespace: str, partitions: int = 1) -> None:
         self.namespace = namespace
         self.meta = f"{{{namespace}}}:meta"
+        self.limits = f"{{{namespace}}}:limits"
         self.tags = [f"{{{namespace}:{partition}}}" for partition in range(partitions)]
 
     def tag_of(self, flow_id: str) -> str:
@@ -91,9 +103,13 @@ class Keys:
         """The hash that holds a flow."""
         return self.tag_of(flow_id) + FLOW + flow_id
 
+    def limit(self, name: str) -> str:
+        """The hash tag of a limit: its own slot, wherever the flows are that it holds for."""
+        return f"{{{self.namespace}:L:{name}}}"
+
     def is_permanent(self, key: str) -> bool:
         """Whether a key is on the list of those that may have no time to live."""
-        if key == self.meta:
+        if key in (self.meta, self.limits) or (key.startswith(self.limit("")[:-1]) and key.endswith(RULES)):
             return True
         tag = next((tag for tag in self.tags if key.startswith(tag)), None)
         return tag is not None and any(key[len(tag) :].startswith(word) for word in PERMANENT)
