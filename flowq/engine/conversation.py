@@ -12,11 +12,12 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
+from flowq.engine.gates import DENIED_SECONDS, Gates, Opened
 from flowq.errors import CorruptState
 from flowq.model.outcome import Claim, Exchanged, Fail, Outcome, Progress
 from flowq.store.store import Store, Wants
@@ -81,17 +82,20 @@ class Conversation:
         room: what it has room for.
         listener: who runs the stages.
         on_expired: called when the server no longer knows the holder: its stages belong to others.
+        gates: what else a claim needs permits for.
     """
 
     def __init__(
-        self, store: Store, tag: str, holder: str, room: Room, listener: Listener, on_expired: Callable[[], None]
-    ) -> None:
+        self, store: Store, tag: str, holder: str, room: Room, listener: Listener, on_expired: Callable[[], None],
+        gates: Gates | None = None,
+    ) -> None:  # fmt: skip
         self._store = store
         self._tag = tag
         self._holder = holder
         self._room = room
         self._listener = listener
         self._on_expired = on_expired
+        self._gates = gates
         self._outcomes: list[Outcome] = []
         self._progress: dict[tuple[str, int], Progress] = {}
         self._progress_due_at = 0.0
@@ -102,6 +106,8 @@ class Conversation:
         self._is_over = False
         self._in_flight = 0
         self._wakes = 0
+        # A gate was shut: nobody tells when it opens, so it is asked again soon.
+        self._is_denied = False
         # How many outcomes at the front were part of a call that met damaged data; and when to claim again after one did.
         self._doubtful = 0
         self._claims_again_at = 0.0
@@ -201,10 +207,7 @@ class Conversation:
         answer: Exchanged | None = None
         try:
             self._doubtful = max(0, self._doubtful - len(outcomes))
-            answer = await self._store.exchange(
-                self._tag, self._holder, line.number, line.seq, secrets.token_urlsafe(8),
-                outcomes, progress, wants, capacity, parks=capacity > 0,
-            )  # fmt: skip
+            answer = await self._exchange(line, outcomes, progress, wants, capacity)
         except CorruptState as damage:
             self._set_apart(outcomes, capacity, damage)
             return True
@@ -223,6 +226,26 @@ class Conversation:
         is_idle = (len(answer.claims) < capacity or not capacity) and not is_refused and wakes == self._wakes
         self._heard(answer, outcomes, is_idle=is_idle)
         return True
+
+    async def _exchange(
+        self, line: _Line, outcomes: list[Outcome], progress: list[Progress], wants: Sequence[Wants], capacity: int
+    ) -> Exchanged | None:
+        call = (self._tag, self._holder, line.number, line.seq, secrets.token_urlsafe(8), outcomes, progress)
+        self._is_denied = False
+        if self._gates is None or not self._gates.are_there:
+            answer = await self._store.exchange(*call, wants, capacity, parks=capacity > 0)
+            if answer is not None and answer.gated and self._gates is not None:
+                self._gates.close(self._tag, Opened(wants), answer)
+            return answer
+        opened = await self._gates.open(self._tag, capacity, wants) if capacity else Opened(wants)
+        room = capacity if opened.wants else 0
+        answer = None
+        try:
+            answer = await self._store.exchange(*call, opened.wants, room, parks=room > 0, permits=opened.of_tenants)
+        finally:
+            self._gates.close(self._tag, opened, answer)
+        self._is_denied = opened.is_denied
+        return answer
 
     def _set_apart(self, outcomes: list[Outcome], capacity: int, damage: CorruptState) -> None:
         """A call met damaged data. Nothing of it was written: scripts write at their end only. So each part is tried alone."""
@@ -257,4 +280,5 @@ class Conversation:
         self._idle_until = 0.0
         if is_idle:
             until_due = (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else _POLL_SECONDS
-            self._idle_until = time.monotonic() + min(_POLL_SECONDS, max(0.001, until_due))
+            most = DENIED_SECONDS if self._is_denied else 0.0 if answer.gated else _POLL_SECONDS
+            self._idle_until = time.monotonic() + min(most, max(0.001, until_due))

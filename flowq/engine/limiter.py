@@ -106,6 +106,10 @@ class Limiter:
             _soon(_returned(self._limits, use, self._holder, permit, after=asking))
             raise
 
+    def soon(self, work: Coroutine[Any, Any, None]) -> None:
+        """Returns permits without waiting for it."""
+        _soon(_quietly(work))
+
     def acquire_in_thread(self, use: LimitUse) -> HeldPermit:
         """The same for a thread. The loop goes on meanwhile."""
         waiting = asyncio.run_coroutine_threadsafe(self.acquire(use), self._loop)
@@ -138,6 +142,11 @@ def _soon(work: Coroutine[Any, Any, None]) -> None:
     task = asyncio.get_running_loop().create_task(work)
     _returning.add(task)
     task.add_done_callback(_returning.discard)
+
+
+async def _quietly(work: Coroutine[Any, Any, None]) -> None:
+    with contextlib.suppress(FlowqError):  # they expire with the holder's lease
+        await work
 
 
 async def _returned(

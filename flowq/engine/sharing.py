@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from flowq.engine.handle import Opened
 from flowq.errors import InvalidValue
-from flowq.model.limit import LimitRule, check_limit_name
+from flowq.model.limit import OF_TENANT, LimitRule, check_limit_name
 from flowq.model.names import check_name
 from flowq.store.limits import Limits, LimitState
 from flowq.store.tenants import Tenants
@@ -56,11 +56,17 @@ class Sharing:
             InvalidValue: a name, rate or number is out of range.
         """
         rule = LimitRule.checked(check_limit_name(name), rate, concurrency)
-        await Limits(self._while_open().backend.store).set(name, rule)
+        store = self._while_open().backend.store
+        await Limits(store).set(name, rule)
+        if name.startswith(OF_TENANT):
+            await Tenants(store).gate(name.removeprefix(OF_TENANT), is_on=True)
 
     async def remove_limit(self, name: str) -> bool:
         """Removes a limit; False: there was none. Stages that use it fail from then on, so stop using it first."""
-        return await Limits(self._while_open().backend.store).remove(check_limit_name(name))
+        store = self._while_open().backend.store
+        if name.startswith(OF_TENANT):
+            await Tenants(store).gate(name.removeprefix(OF_TENANT), is_on=False)
+        return await Limits(store).remove(check_limit_name(name))
 
     async def limits(self) -> list[LimitState]:
         """All limits as they stand."""

@@ -176,6 +176,8 @@ class Exchanged(msgspec.Struct, frozen=True):
         verdicts: the outcomes that were not applied.
         claims: what to run.
         cancelled: (flow, index, fence) of running stages whose flow was cancelled.
+        gated: tenants with a limit of which more waits than there were permits for.
+        permitted: position of a claim → the tenant of which it used a permit.
     """
 
     now: int
@@ -183,3 +185,5 @@ class Exchanged(msgspec.Struct, frozen=True):
     verdicts: list[Verdict]
     claims: list[Claim]
     cancelled: list[tuple[str, int, int]]
+    gated: list[str] = []
+    permitted: dict[int, str] = {}

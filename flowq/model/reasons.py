@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from flowq.model.duration import shown_duration
+from flowq.model.limit import OF_QUEUE, OF_TENANT
 from flowq.model.snapshot import Reason, StageSnapshot, WorkerSnapshot
 
 _NAMED_MAX = 3
@@ -18,6 +19,8 @@ def reason_for(
     now_ms: int,
     *,
     is_suspect: bool,
+    full: Mapping[str, str] = {},
+    tenant: str = "",
 ) -> Reason | None:
     """The reason for a stage that neither runs nor has ended; None for those that do.
 
@@ -28,6 +31,8 @@ def reason_for(
         flow_state: the flow's state.
         now_ms: the server's time.
         is_suspect: its process died under an earlier run.
+        full: limits that are used up → what they allow.
+        tenant: the flow's.
     """
     if stage.state == "blocked":
         return _blocked(states, flow_state)
@@ -37,7 +42,17 @@ def reason_for(
         when = f"in {shown_duration(seconds)}" if seconds else "now"
         return Reason("back_off", f"attempt {stage.attempt + 1} of {stage.attempts} begins {when}{cause}")
     if stage.state == "ready":
-        return _ready(stage, workers, is_suspect=is_suspect)
+        return _limited(stage.queue, tenant, full) or _ready(stage, workers, is_suspect=is_suspect)
+    return None
+
+
+def _limited(queue: str, tenant: str, full: Mapping[str, str]) -> Reason | None:
+    for code, name, whose in (
+        ("queue_limit", OF_QUEUE + queue, f"queue {queue}"),
+        ("tenant_limit", OF_TENANT + tenant, f"tenant {tenant}"),
+    ):
+        if name in full:
+            return Reason(code, f"{whose} is at its limit: {full[name]}", (name,))
     return None
 
 

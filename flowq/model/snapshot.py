@@ -20,9 +20,10 @@ class Reason(msgspec.Struct, frozen=True):
     """Why a stage is not running.
 
     Attributes:
-        code: `children` · `no_worker` · `busy` · `back_off` · `suspect` · `flow_ended`.
+        code: `children` · `no_worker` · `busy` · `back_off` · `suspect` · `flow_ended` · `queue_limit` ·
+            `tenant_limit` · `no_room`.
         sentence: the same for people.
-        on: what it waits for: stage names, or a queue's name.
+        on: what it waits for: names of stages, of a queue, of a limit, or of what there is no room for.
     """
 
     code: str

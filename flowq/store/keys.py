@@ -8,6 +8,7 @@ followed by something, a colon.
 from __future__ import annotations
 
 import binascii
+import re
 from typing import Final
 
 # What follows the tag. One letter where the key is written for every flow or stage, a word where there are few.
@@ -75,11 +76,10 @@ PERMANENT: Final[dict[str, str]] = {
 }
 
 
-def lua_constants() -> str:
-    """The key words as Lua locals, put before every script by the loader."""
-    names = ", ".join(f"{name}_KEY" for name in _TAGGED)
-    words = ", ".join(f"'{word}'" for word in _TAGGED.values())
-    return f"local {names} = {words}\n"
+def lua_constants(text: str) -> str:
+    """The key words that a script uses as Lua locals, put before it by the loader. Only those: a script may have 200 locals."""
+    used = {f"{name}_KEY": word for name, word in _TAGGED.items() if re.search(rf"\b{name}_KEY\b", text)}
+    return f"local {', '.join(used)} = {', '.join(map(repr, used.values()))}\n" if used else ""
 
 
 class Keys:

@@ -38,7 +38,8 @@ def script(name: str) -> Script:
     shebang, _, body = entry.partition("\n")
     needs = _NEEDS.search(entry)
     fragments = [_read(fragment) for fragment in (needs.group(1).split() if needs else ())]
-    source = "\n".join([shebang, lua_constants(), *fragments, body])
+    text = "\n".join([*fragments, body])
+    source = "\n".join([shebang, lua_constants(text), text])
     return Script(name, source, hashlib.sha1(source.encode()).hexdigest())
 
 

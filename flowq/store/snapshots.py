@@ -15,6 +15,7 @@ from flowq.model.reasons import reason_for
 from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, StageSnapshot, WorkerSnapshot
 from flowq.model.states import STATE_LETTER, StageState
 from flowq.model.values import SPILLED_CODE, fill
+from flowq.store.full_limits import full_limits
 from flowq.store.store import Store
 from flowq.store.views import FLOW_STATES, Views, head_decoder, header_decoder, record_decoder
 from flowq.store.wire import Head, Record, history_decoder
@@ -64,9 +65,9 @@ class Snapshots:
             fields.setdefault("m", head_data)
             head = head_decoder.decode(fields["m"])
             header = header_decoder.decode(header_data)
-            return _Assembled(flow_id, plan, head, fields, workers, now).snapshot(
-                header.pipeline, header.inputs, header.tenant, header.tags
-            )
+            assembled = _Assembled(flow_id, plan, head, fields, workers, now)
+            assembled.full = await full_limits(self._store, assembled.waiting_queues, header.tenant)
+            return assembled.snapshot(header.pipeline, header.inputs, header.tenant, header.tags)
         except (msgspec.DecodeError, LookupError, TypeError) as error:  # bytes that are no msgpack, or are no record of ours
             raise CorruptState(flow_id, key, f"{type(error).__name__}: {error}") from None
 
@@ -102,6 +103,11 @@ class _Assembled:
             for index in range(len(plan.stages))
         ]
         self._states = self._all_states()
+        self.full: dict[str, str] = {}
+
+    @property
+    def waiting_queues(self) -> set[str]:
+        return {stage.queue for stage, state in zip(self._plan.stages, self._states, strict=True) if state == "ready"}
 
     def snapshot(self, pipeline: str, inputs: bytes, tenant: str, tags: tuple[str, ...]) -> FlowSnapshot:
         head = self._head
@@ -173,7 +179,9 @@ class _Assembled:
         states = {self._plan.stages[child].name: self._states[child] for child in waited_for}
         is_suspect = record is not None and record.route.endswith("!")
         flow_state = FLOW_STATES[self._head.status]
-        reason = reason_for(stage, states, self._workers, flow_state, self._now, is_suspect=is_suspect)
+        reason = reason_for(
+            stage, states, self._workers, flow_state, self._now, is_suspect=is_suspect, full=self.full, tenant=self._head.tenant
+        )
         return msgspec.structs.replace(stage, reason=reason)
 
     def _is_done_for(self, child: int, parent: StagePlan) -> bool:

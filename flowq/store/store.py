@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -192,22 +192,25 @@ class Store:
         wants: Sequence[Wants],
         capacity: int,
         parks: bool,
+        permits: Mapping[str, int] = {},
     ) -> Exchanged | None:
         """The worker's one conversation, see scripts/exchange.lua; None: the holder is expired.
 
         The same `seq` on a line again gets the same answer.
         """
-        payload = _pack((outcomes, progress, wants, capacity, parks, self.retention))
+        payload = _pack((outcomes, progress, wants, capacity, parks, self.retention, permits))
         answer = await self.connection.run("exchange", tag, holder, line, seq, nonce, payload)
         if answer[0] != b"ok":
             return None
-        _, now, next_due_at, verdicts, claims, cancelled = answer
+        _, now, next_due_at, verdicts, claims, cancelled, (gated, *permitted) = answer
         return Exchanged(
             now,
             next_due_at,
             [Verdict(position, word.decode(), by.decode()) for position, word, by in verdicts],
             [_claim(parts, nonce) for parts in claims],
             [(flow_id.decode(), index, fence) for flow_id, index, fence in cancelled],
+            [tenant.decode() for tenant in gated],
+            {position: tenant.decode() for position, tenant in permitted},
         )
 
     async def results(self, flow_id: str, indexes: Iterable[int]) -> dict[int, bytes]:

@@ -17,7 +17,7 @@ def test_a_limit_is_set_shown_and_removed(run: Run) -> None:
     shown = run("limits")
     assert "100 requests a minute, 2,000 tokens a minute, 10 at once" in " ".join(shown.out.split())
     (found,) = json.loads(run("limits", "--json").out)["data"]
-    assert (found["name"], found["rule"][1], found["held"]) == ("openai", 10, 0)
+    assert (found["name"], found["rule"]["concurrency"], found["held"]) == ("openai", 10, 0)
     assert run("limits", "remove", "openai").code == 0
     assert run("limits", "remove", "openai").code == 3
     assert "no limits" in run("limits").err

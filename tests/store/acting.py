@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -55,6 +55,7 @@ class Actor:
         seq: int | None = None,
         nonce: str | None = None,
         parks: bool = False,
+        permits: Mapping[str, int] = {},
     ) -> Exchanged | None:
         """One exchange with one partition, by default that of the first outcome, or the only one."""
         if tag is None:
@@ -62,7 +63,9 @@ class Actor:
         self.seq = self.seq + 1 if seq is None else seq
         self.nonce = secrets.token_hex(4) if nonce is None else nonce
         wants = [Wants(-1, self.routes if routes is None else tuple(routes))] if capacity else []
-        return await self.store.exchange(tag, self.id, line, self.seq, self.nonce, outcomes, progress, wants, capacity, parks)
+        return await self.store.exchange(
+            tag, self.id, line, self.seq, self.nonce, outcomes, progress, wants, capacity, parks, permits
+        )
 
     async def claim(self, most: int = 1, routes: Sequence[str] | None = None) -> list[Claim]:
         """Claims up to `most` stages, asking the partitions in turn."""

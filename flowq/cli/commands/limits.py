@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import TYPE_CHECKING
 
 from flowq.cli import exits
 from flowq.cli.report import note
 from flowq.cli.session import output_of, producer_of, run_async, say, say_json, screen_for
 from flowq.cli.usage import UsageError
+
+if TYPE_CHECKING:
+    from flowq.store.limits import LimitState
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -58,10 +62,13 @@ async def _limits(arguments: argparse.Namespace, rates: dict[str, str]) -> int:
         from flowq.cli.render.table import table
 
         screen = screen_for(arguments)
-        rows = [[span(one.name), span(str(one.held or "")), span(str(one.waiting or "")), span(_next(one.next_at)), span(str(one.rule))]
-                for one in limits]  # fmt: skip
+        rows = [[span(cell) for cell in _cells(one)] for one in limits]
         say(table(["limit", "held", "waiting", "next", "allows"], rows, screen), screen)
     return exits.OK
+
+
+def _cells(one: LimitState) -> list[str]:
+    return [one.name, str(one.held or ""), str(one.waiting or ""), _next(one.next_at), str(one.rule)]
 
 
 def _next(at_ms: int) -> str:

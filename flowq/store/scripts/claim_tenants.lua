@@ -19,7 +19,15 @@ local function claim_next(want, queue, lanes, capacity, holder, nonce, claims)
   local position, at = next_of(lanes, standings)
   local lane = lanes[position]
   local standing = standings[lane.tenant]
-  local count, is_empty = claim_from(lane, math.max(1, math.floor(room / #lanes)), holder, nonce, claims)
+  if standing.room == 0 then
+    -- Back in the order, so that it does not hide who may run.
+    wanted[lane.tenant], lane.starts_at = true, math.max(at, time_of(queue)) + 1
+    table.remove(lanes, position)
+    return 0, #lanes > 0
+  end
+  local quantum = math.min(math.max(1, math.floor(room / #lanes)), standing.room or room)
+  local count, is_empty = claim_from(lane, quantum, holder, nonce, claims)
+  if standing.room then standing.room = standing.room - count end
   if want[1] >= 0 then want[1] = want[1] - count end
   if count > 0 then
     standing.at, standing.is_moved = math.max(at, time_of(queue)) + count / standing.weight, true

@@ -2,12 +2,13 @@
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
 -- Needs      records shared fetch view emit tenants lanes release history outcomes report promote claim standings claim_tenants claim_all claim_kind flush
 -- Called by  Store.exchange   KEYS 1 the partition's tag
---                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention}
--- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled} | {"expired"} | {"superseded"}
+--                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention, permits}
+-- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, {gated tenants, {claim, its gated tenant}, …}} | {"expired"} | {"superseded"}
 -- One script, because a stage that completes, its parent's release and the claim of that parent must be one step; and
 -- replay-safe, because clients repeat a call whose reply was lost: outcomes by their tokens, claims by line, seq and nonce.
 local holder, line, seq, nonce = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local outcomes, reports, wants, capacity, parks, retention = unpack(cmsgpack.unpack(ARGV[5]))
+local outcomes, reports, wants, capacity, parks, retention, permits = unpack(cmsgpack.unpack(ARGV[5]))
+allowed = permits or allowed
 local holder_key, running_key = tag .. HOLDER_KEY .. holder, tag .. RUNNING_KEY .. holder
 retention_ms = {[COMPLETED] = retention[1], [FAILED] = retention[2], [CANCELLED] = retention[3]}
 
@@ -76,4 +77,4 @@ if told then
   redis.call('HSET', holder_key, 'told' .. line, told)
   redis.call('HDEL', holder_key, 'told')
 end
-return {'ok', now, next_due_at, verdicts, claims, told and unpacked(told) or {}}
+return {'ok', now, next_due_at, verdicts, claims, told and unpacked(told) or {}, gated_of(claims)}
