@@ -23,6 +23,7 @@ from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
 from flowq.engine.child_options import ChildOptions, Known
 from flowq.engine.child_process import DRAIN, STOP
 from flowq.engine.holder import Holder
+from flowq.engine.host_room import host_room
 from flowq.engine.modules import load_stages
 from flowq.engine.overdue import described
 from flowq.engine.parent_link import Note, ParentLink, Ready, Retire
@@ -85,7 +86,10 @@ class Child:
     async def _hold(self, backend: Backend) -> None:
         options, (routes, suspects) = self._options, self._routes()
         slots = host_slots(options.namespace, options.queues)
-        room = WorkerRoom(routes, options.concurrency, suspects=suspects, slots=slots, limited=limited_queues(options.queues))
+        room = WorkerRoom(
+            routes, options.concurrency, suspects=suspects, slots=slots, limited=limited_queues(options.queues),
+            host=host_room(options.namespace, options.has, self._stages.values()),
+        )  # fmt: skip
         self._holder = holder = Holder(
             backend.store,
             options.holder,

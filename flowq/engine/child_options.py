@@ -26,6 +26,7 @@ class ChildOptions(msgspec.Struct, frozen=True, kw_only=True):
         queues: queue → slots on this host; empty: all queues of its stages.
         drain_seconds: how long running stages may go on when it is told to drain.
         pulse_fd: the shared page.
+        has: what this host has of what stages need.
     """
 
     modules: tuple[str, ...]
@@ -40,6 +41,7 @@ class ChildOptions(msgspec.Struct, frozen=True, kw_only=True):
     queues: dict[str, int | None]
     drain_seconds: float
     pulse_fd: int
+    has: dict[str, int] = {}
 
 
 class Known(msgspec.Struct, frozen=True):

@@ -176,7 +176,9 @@ class Nurse:
             self._known.set_result(known)
         self.routes = known.routes
         options = self._template
-        info = HolderInfo(options.name, known.queues, known.stages, known.routes, options.concurrency, options.is_alone)
+        info = HolderInfo(
+            options.name, known.queues, known.stages, known.routes, options.concurrency, options.is_alone, options.has
+        )
         try:
             for tag in self._store.partitions:
                 await self._store.register(tag, self.holder, self._lease_ms, info)

@@ -50,6 +50,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         health_port: serve /livez and /readyz there, on 127.0.0.1; None: don't.
         name: shown in `flowq inspect`; empty: host and process.
         lease_ms: how long after the supervisor's last sign of life its stages are given to others.
+        has: what this host has of what stages need.
     """
 
     modules: tuple[str, ...]
@@ -63,6 +64,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     health_port: int | None = None
     name: str = ""
     lease_ms: int = LEASE_MS
+    has: dict[str, int] = {}
 
 
 class Supervisor:
@@ -157,6 +159,7 @@ class Supervisor:
             queues=options.queues,
             drain_seconds=self._drain_seconds,
             pulse_fd=-1,
+            has=options.has,
         )
         nurse = Nurse(self._backend.store, template, options.lease_ms, self._give_up)
         self._nurses.append(nurse)

@@ -21,6 +21,7 @@ def reason_for(
     is_suspect: bool,
     full: Mapping[str, str] = {},
     tenant: str = "",
+    needs: Sequence[tuple[str, int]] = (),
 ) -> Reason | None:
     """The reason for a stage that neither runs nor has ended; None for those that do.
 
@@ -33,6 +34,7 @@ def reason_for(
         is_suspect: its process died under an earlier run.
         full: limits that are used up → what they allow.
         tenant: the flow's.
+        needs: what the stage takes of a worker host's own room.
     """
     if stage.state == "blocked":
         return _blocked(states, flow_state)
@@ -42,7 +44,7 @@ def reason_for(
         when = f"in {shown_duration(seconds)}" if seconds else "now"
         return Reason("back_off", f"attempt {stage.attempt + 1} of {stage.attempts} begins {when}{cause}")
     if stage.state == "ready":
-        return _limited(stage.queue, tenant, full) or _ready(stage, workers, is_suspect=is_suspect)
+        return _limited(stage.queue, tenant, full) or _ready(stage, workers, needs, is_suspect=is_suspect)
     return None
 
 
@@ -64,12 +66,17 @@ def _blocked(states: Mapping[str, str], flow_state: str) -> Reason:
     return Reason("children", f"waits for {_listed(waiting)}", waiting)
 
 
-def _ready(stage: StageSnapshot, workers: Sequence[WorkerSnapshot], *, is_suspect: bool) -> Reason:
+def _ready(
+    stage: StageSnapshot, workers: Sequence[WorkerSnapshot], needs: Sequence[tuple[str, int]], *, is_suspect: bool
+) -> Reason:
     serving = [worker for worker in workers if stage.stage in worker.stages and stage.queue in worker.queues]
     if not serving:
         if any(stage.queue in worker.queues for worker in workers):
             return Reason("no_worker", f"no worker of queue {stage.queue} knows stage {stage.stage}", (stage.queue,))
         return Reason("no_worker", f"no worker serves queue {stage.queue}", (stage.queue,))
+    if needs and not any(all(worker.has.get(name, 0) >= amount for name, amount in needs) for worker in serving):
+        wanted = " and ".join(f"{name}={amount}" for name, amount in needs)
+        return Reason("no_room", f"needs {wanted}, which no worker of queue {stage.queue} has", tuple(name for name, _ in needs))
     if is_suspect:
         return Reason("suspect", "its process died under it, so it waits for a process in which it can run alone", (stage.queue,))
     return Reason(

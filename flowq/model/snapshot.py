@@ -211,6 +211,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         running: how many stages it holds.
         lease_seconds: how long its lease still lasts.
         is_alone: whether it is a child for single stages, beside the processes that its worker was asked for.
+        has: what its host has of what stages need.
     """
 
     id: str
@@ -220,3 +221,4 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     running: int = 0
     lease_seconds: float = 0.0
     is_alone: bool = False
+    has: dict[str, int] = {}

@@ -180,7 +180,15 @@ class _Assembled:
         is_suspect = record is not None and record.route.endswith("!")
         flow_state = FLOW_STATES[self._head.status]
         reason = reason_for(
-            stage, states, self._workers, flow_state, self._now, is_suspect=is_suspect, full=self.full, tenant=self._head.tenant
+            stage,
+            states,
+            self._workers,
+            flow_state,
+            self._now,
+            is_suspect=is_suspect,
+            full=self.full,
+            tenant=self._head.tenant,
+            needs=plan.needs,
         )
         return msgspec.structs.replace(stage, reason=reason)
 

@@ -138,7 +138,7 @@ class Views:
                 by_id[holder] = WorkerSnapshot(
                     id=holder, name=info.name, queues=info.queues, stages=info.stages,
                     running=running + (known.running if known else 0), lease_seconds=(deadline - now) / 1000,
-                    is_alone=info.is_alone,
+                    is_alone=info.is_alone, has=info.has,
                 )  # fmt: skip
         return sorted(by_id.values(), key=lambda worker: worker.name)
 

@@ -145,6 +145,7 @@ class HolderInfo(msgspec.Struct, array_like=True, frozen=True):
         queues, stages, routes: what it serves.
         concurrency: how many stages at once.
         is_alone: whether it is a child for single stages, beside the processes that its worker was asked for.
+        has: what its host has of what stages need.
     """
 
     name: str
@@ -153,6 +154,7 @@ class HolderInfo(msgspec.Struct, array_like=True, frozen=True):
     routes: tuple[str, ...]
     concurrency: int
     is_alone: bool = False
+    has: dict[str, int] = {}
 
 
 class PlanHead(msgspec.Struct, array_like=True, frozen=True):

@@ -27,6 +27,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[:SLOTS]",
         help="serve this queue, with so many slots on this host; may be repeated (default: all)",
     )
+    parser.add_argument(
+        "--has", default="", metavar="NAME=N,…", help="what this host has of what stages need, such as gpu=1,vram=40"
+    )
     parser.add_argument("--processes", type=int, metavar="N", help="child processes (default: 1)")
     parser.add_argument("--burst", action="store_true", help="stop when there is nothing left to do")
     parser.add_argument("--idle-timeout", metavar="DURATION", help="stop after this long without work")
@@ -42,6 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs stages until SIGTERM or Ctrl-C; running stages may finish first."""
     settings = worker_settings(arguments)
+    _has(arguments.has)
     for module in arguments.modules:
         refuse_missing_module(module)
     level = logging.DEBUG if getattr(arguments, "debug", False) else logging.INFO
@@ -79,9 +83,17 @@ async def _work(arguments: argparse.Namespace, settings: Settings) -> int:
         drain_timeout_ms=worker.drain_timeout_ms,
         health_port=worker.health_port,
         name=arguments.name,
+        has=_has(arguments.has),
     )
     await Supervisor(settings, options).run()
     return exits.OK
+
+
+def _has(text: str) -> dict[str, int]:
+    from flowq.model.names import checked_room
+
+    pairs = (part.partition("=") for part in text.replace(" ", "").split(",") if part)
+    return dict(checked_room({name: int(amount) if amount.isdecimal() else amount for name, _, amount in pairs}, "--has"))
 
 
 def _stop_when_stdin_ends() -> None:
