@@ -36,7 +36,8 @@ def test_a_weight_is_set_and_shown(run: Run) -> None:
     [
         ("limits", "set"), ("limits", "list", "x"), ("limits", "remove", "x", "--rate", "1/m"), ("limits", "set", "x"),
         ("limits", "set", "x", "--rate", "often"), ("tenants", "weight", "acme"), ("tenants", "weight", "acme", "0"),
-        ("tenants", "list", "acme", "2"),
+        ("tenants", "list", "acme", "2"), ("worker", "tests.cli.flows", "--has", "gpu"),
+        ("worker", "tests.cli.flows", "--has", "gpu=some"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(run: Run, words: tuple[str, ...]) -> None:
