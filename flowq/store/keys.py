@@ -78,7 +78,8 @@ PERMANENT: Final[dict[str, str]] = {
 
 def lua_constants(text: str) -> str:
     """The key words that a script uses as Lua locals, put before it by the loader. Only those: a script may have 200 locals."""
-    used = {f"{name}_KEY": word for name, word in _TAGGED.items() if re.search(rf"\b{name}_KEY\b", text)}
+    found = set(re.findall(r"\b([A-Z_]+)_KEY\b", text))
+    used = {f"{name}_KEY": word for name, word in _TAGGED.items() if name in found}
     return f"local {', '.join(used)} = {', '.join(map(repr, used.values()))}\n" if used else ""
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from flowq import FlowProducer, stage
+from flowq.store.keys import PERMITS
 from flowq.store.limits import Limits
 from flowq.store.store import Store
 from tests.engine.work import Gate, until, working
@@ -141,6 +142,43 @@ async def test_without_permits_nothing_of_a_gated_tenant_is_handed_out(producer:
     answer = await actor.exchange(tag=tag, capacity=4)
     assert answer is not None
     assert (len(answer.claims), answer.gated) == (1, [])
+
+
+async def test_a_tenant_that_was_shut_out_for_long_is_served_soon_after_its_gate_opens(producer: FlowProducer) -> None:
+    store: Store = producer._open.store
+    await producer.set_limit("tenant:gated", concurrency=5)
+    actor = await Actor(store).begin()
+    tag = store.partitions[0]
+    ids = [f"g{number}" for number in range(900) if store.keys.tag_of(f"g{number}") == tag][:100]
+    flows = [(flow_id, one_stage().with_options(tenant="gated" if place < 2 else "free")) for place, flow_id in enumerate(ids)]
+    await store.submit(flows[:2])
+    for _ in range(40):
+        answer = await actor.exchange(tag=tag, capacity=1)
+        assert answer is not None
+        assert answer.claims == []
+    await store.submit(flows[2:])
+    order: list[bool] = []
+    for _ in range(4):
+        answer = await actor.exchange(tag=tag, capacity=1, permits={"gated": 1})
+        assert answer is not None
+        order += [claim.flow_id in ids[:2] for claim in answer.claims]
+    assert order.count(True) == 2, order
+
+
+async def test_permits_live_as_long_as_their_worker_though_its_lease_is_short(producer: FlowProducer) -> None:
+    await producer.set_limit("queue:gates", concurrency=1)
+    store: Store = producer._open.store
+    asked = ("ZRANGE", store.keys.limit("queue:gates") + PERMITS, 0, -1, "WITHSCORES")
+    async with working(producer, *EVERY, lease=1), asyncio.timeout(40):
+        flow = await producer.add(cg_held.flow(1))
+        await gate.until_arrived()
+        first = await store.connection.command(*asked)
+        renewed = first
+        while renewed == first:
+            renewed = await store.connection.command(*asked)
+        assert len(first) == len(renewed) > 0
+        gate.opened.set()
+        assert await flow.result(30) == 1
 
 
 async def test_permits_of_a_worker_that_vanished_are_not_lent_again_before_its_lease_is_over(producer: FlowProducer) -> None:

@@ -21,7 +21,7 @@ local function claim_next(want, queue, lanes, capacity, holder, nonce, claims)
   local standing = standings[lane.tenant]
   if standing.room == 0 then
     -- Back in the order, so that it does not hide who may run.
-    wanted[lane.tenant], lane.starts_at = true, math.max(at, time_of(queue)) + 1
+    wanted[lane.tenant], lane.starts_at = true, time_of(queue) + 1
     table.remove(lanes, position)
     return 0, #lanes > 0
   end
