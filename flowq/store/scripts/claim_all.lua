@@ -42,8 +42,11 @@ end
 -- The lanes in turns; gives how much of the capacity is left.
 local function claim_in_turns(lanes, wants, capacity, holder, nonce, claims)
   local unfinished = #lanes
-  -- Where not all can have a turn it is not always the same ones that have.
+  -- Where not all can have a turn it is not always the same ones that have; but suspects keep their order.
   local ahead = capacity < unfinished and now or 0
+  for _, lane in ipairs(lanes) do
+    if ahead > 0 and string.sub(lane.route, -1) == '!' then ahead = 0 end
+  end
   while capacity > 0 and unfinished > 0 do
     local quantum = math.max(1, math.floor(capacity / unfinished))
     unfinished = 0
