@@ -36,7 +36,9 @@
     │   ├── DataDirectoryUnusable · EmbeddedServerMissing · EmbeddedServerFailed
     ├── ProgramFailed · ProgramStalled · ProgramTimedOut · ProgramStopped · ProgramNotStarted    what `context().run` raises
     ├── SlotsUnusable             the host's queue slots can't be kept in this directory
-    └── StageTimedOut
+    ├── StageTimedOut
+    ├── SignalTimedOut · SignalConflict · FlowHasEnded      signals
+    └── SpawnedTooDeep            a stage spawned flows beneath flows without end
     Unrecoverable · RetryAfter    raised by stages; not errors of flowq
 
 An error builds its message from its fields: what happened, to what, what to do. `problem` and `remedy` are kept
@@ -619,6 +621,49 @@ class StageTimedOut(FlowqError):
         super().__init__(
             f"stage {stage} ran longer than its timeout of {seconds:g} s", "raise timeout= on the stage, or make it faster"
         )
+
+
+class SignalTimedOut(FlowqError, TimeoutError):
+    """A stage waited for a signal that did not come in time, and has no default."""
+
+    def __init__(self, stage: str, signal: str) -> None:
+        super().__init__(
+            f"stage {stage} waited for signal {signal!r}, which did not come in time",
+            "retry the flow to wait again; or give wait_for_signal a default",
+        )
+        self.stage = stage
+        self.signal = signal
+
+
+class SignalConflict(FlowqError):
+    """Another value was sent under this name before: the first counts."""
+
+    def __init__(self, flow_id: str, signal: str) -> None:
+        super().__init__(
+            f"flow {flow_id!r} has got signal {signal!r} with another value", "the first value counts; use another name for more"
+        )
+        self.flow_id = flow_id
+        self.signal = signal
+
+
+class FlowHasEnded(FlowqError):
+    """The flow has ended, so nothing in it waits for what was sent."""
+
+    def __init__(self, flow_id: str, state: str) -> None:
+        super().__init__(f"flow {flow_id!r} is {state}: nothing in it waits any more", "retry it first, if it is to run again")
+        self.flow_id = flow_id
+        self.state = state
+
+
+class SpawnedTooDeep(FlowqError):
+    """A stage spawned a flow beneath more flows than may stand above one."""
+
+    def __init__(self, flow_id: str, depth_max: int) -> None:
+        super().__init__(
+            f"flow {flow_id!r} would have more than {depth_max} flows above it",
+            "does a pipeline spawn itself without end? Give it an end, or spawn side by side",
+        )
+        self.flow_id = flow_id
 
 
 class Unrecoverable(Exception):

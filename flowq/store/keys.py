@@ -10,6 +10,8 @@ from __future__ import annotations
 import binascii
 from typing import Final
 
+from flowq.model.names import root_id
+
 # What follows the tag. One letter where the key is written for every flow or stage, a word where there are few.
 FLOW: Final = ":f:"
 PLAN: Final = ":p:"
@@ -27,6 +29,8 @@ LIVE: Final = ":live"
 FAILED: Final = ":failed"
 CANCELLED: Final = ":cancelled"
 CLOSING: Final = ":closing"
+TREE: Final = ":t:"
+TREES: Final = ":trees"
 DAMAGED: Final = ":damaged"
 WAKE_CHANNEL: Final = ":wake:"
 ENDED_CHANNEL: Final = ":ended:"
@@ -34,14 +38,14 @@ ENDED_CHANNEL: Final = ":ended:"
 _TAGGED: Final = {
     "FLOW": FLOW, "PLAN": PLAN, "LANES": LANES, "LANE": LANE, "PARKED": PARKED, "HOLDER": HOLDER, "RUNNING": RUNNING,
     "FINISHED": FINISHED, "DUE": DUE, "HOLDERS": HOLDERS, "EVENTS": EVENTS, "LIVE": LIVE,
-    "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "DAMAGED": DAMAGED,
+    "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "TREE": TREE, "TREES": TREES, "DAMAGED": DAMAGED,
     "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
 }  # fmt: skip
 
 # Keys without a time to live, and why each is bounded. All others expire. docs/reference/keys.md is this table.
 PERMANENT: Final[dict[str, str]] = {
     "meta": "one per namespace: schema, instance id, number of partitions",
-    FLOW: "a flow that has not ended; it expires when it has",
+    FLOW: "a flow that has not ended; it expires when it has; one that was spawned is deleted after the flow at its tree's root",
     PLAN: "one per definition, counted by its flows, deleted with the last",
     LANES: "one per queue and stage with ready stages; deleted when empty",
     LANE: "ready stages; deleted when empty",
@@ -54,6 +58,8 @@ PERMANENT: Final[dict[str, str]] = {
     FAILED: "failed flows, until pruned",
     CANCELLED: "cancelled flows, until pruned",
     CLOSING: "flows whose cancellation is under way",
+    TREE: "the flows beneath one that spawned some; deleted after it",
+    TREES: "flows that spawned others, until these are deleted",
 }
 
 
@@ -75,10 +81,13 @@ class Keys:
         self.tags = [f"{{{namespace}:{partition}}}" for partition in range(partitions)]
 
     def tag_of(self, flow_id: str) -> str:
-        """The hash tag of the partition that a flow lives in: CRC16 of its id, as Redis Cluster computes it."""
+        """The hash tag of the partition that a flow lives in: CRC16 of its id, as Redis Cluster computes it.
+
+        Flows that others spawned live in one partition with the flow at the root of their tree.
+        """
         if len(self.tags) == 1:
             return self.tags[0]
-        return self.tags[binascii.crc_hqx(flow_id.encode(), 0) % len(self.tags)]
+        return self.tags[binascii.crc_hqx(root_id(flow_id).encode(), 0) % len(self.tags)]
 
     def flow(self, flow_id: str) -> str:
         """The hash that holds a flow."""

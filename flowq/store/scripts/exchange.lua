@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records shared fetch view emit lanes release history outcomes report promote claim claim_all flush
+-- Needs      records shared fetch view emit lanes tree resume release history outcomes suspend report promote claim claim_all flush ends
 -- Called by  Store.exchange   KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention}
 -- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled} | {"expired"} | {"superseded"}
@@ -45,6 +45,7 @@ end
 local verdicts = report(outcomes)
 progress(reports)
 local due = promote()
+end_flows()
 local claims, saw_all = {}, true
 if is_replay then claims = claimed_before() else claims, saw_all = claim_all(wants, capacity, holder, nonce) end
 

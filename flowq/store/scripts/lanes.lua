@@ -13,7 +13,7 @@ local function lane_of(route, priority)
   local lane = of_route[priority]
   if not lane then
     lane = {key = tag .. LANE_KEY .. route .. ':' .. priority, route = route, priority = priority,
-      taken = 0, ahead = {}, used = 0, tail = {}, tail_taken = 0, is_drained = false}
+      taken = 0, ahead = {}, used = 0, tail = {}, tail_taken = 0, front = {}, is_drained = false}
     of_route[priority] = lane
     tails[#tails + 1] = lane
   end
@@ -25,8 +25,14 @@ local function push(view, route, priority, entry)
   lane.tail[#lane.tail + 1] = entry
 end
 
--- The next entry of a lane without taking it off yet: from the list first, then from what this script pushed.
+-- Before all others of the lane: a stage that was resumed has waited already.
+local function push_first(view, route, priority, entry)
+  table.insert(lane_of(route, priority + view.head[FLOW_PRIORITY]).front, entry)
+end
+
+-- The next entry of a lane without taking it off yet: what stands at the front, then the list, then what this script pushed.
 local function peek(lane, wanted)
+  if #lane.front > 0 then return table.remove(lane.front, 1) end
   if lane.used < #lane.ahead then
     lane.used = lane.used + 1
     return lane.ahead[lane.used]
@@ -55,9 +61,11 @@ local function settle(lane)
   for from = first, count, 1000 do
     shared('RPUSH', lane.key, unpack(lane.tail, from, math.min(from + 999, count)))
   end
-  if first <= count then
+  local front = #lane.front
+  for position = front, 1, -1 do shared('LPUSH', lane.key, lane.front[position]) end
+  if first <= count or front > 0 then
     shared('ZADD', names, -lane.priority, lane.priority)
-    return count - first + 1
+    return front + count - first + 1
   end
   if lane.is_drained and lane.used == #lane.ahead then shared('ZREM', names, lane.priority) end
   return 0
