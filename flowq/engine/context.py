@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from os import PathLike
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
 from flowq.artifacts.sink import NewArtifact
 from flowq.artifacts.storage import Storage
 from flowq.engine.program import CompletedProgram, ProgramOptions, run_program, run_program_async
-from flowq.engine.waits import NO_DEFAULT, Waits, spawnable
-from flowq.errors import DefinitionError, InvalidValue, NoStageContext, StorageNotConfigured
+from flowq.engine.waiting import Waiting
+from flowq.errors import InvalidValue, NoStageContext, StorageNotConfigured
 from flowq.model.artifact import Artifact
 from flowq.model.duration import Duration, to_ms
-from flowq.model.names import check_name
 from flowq.model.outcome import Suspend
-from flowq.model.spec import FlowSpec
-from flowq.pipeline import Pipeline, Stage
-from flowq.pipeline.conversion import convert
 
-D = TypeVar("D")
-P = ParamSpec("P")
-R = TypeVar("R")
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from flowq.engine.waits import Waits
 
 _MESSAGE_CHARS_MAX = 200
 
 _current: ContextVar[StageContext | None] = ContextVar("flowq_stage_context", default=None)
 
 
-class StageContext:
+class StageContext(Waiting):
     """One run of a stage, seen from inside. Get it with `context()`; its methods may be called from any thread.
 
     Attributes:
@@ -46,9 +40,8 @@ class StageContext:
     """
 
     __slots__ = (
-        "_artifacts", "_begin_waits", "_cancelled", "_folder", "_is_given_back", "_is_suspended", "_on_group", "_on_progress",
-        "_storage", "_waits",
-        "attempt", "children", "deadline", "fence", "flow_id", "idempotency_key", "stage",
+        "_artifacts", "_cancelled", "_folder", "_is_given_back", "_is_suspended", "_on_group", "_on_progress", "_storage",
+        "attempt", "children", "deadline", "fence", "flow_id", "idempotency_key",
     )  # fmt: skip
 
     def __init__(
@@ -66,8 +59,8 @@ class StageContext:
         on_group: Callable[[int, bool], None] | None = None,
         begin_waits: Callable[[StageContext], Waits] | None = None,
     ) -> None:
+        super().__init__(stage, begin_waits and (lambda: begin_waits(self)))
         self.flow_id = flow_id
-        self.stage = stage
         self.attempt = attempt
         self.fence = fence
         self.idempotency_key = f"{flow_id}/{stage}"
@@ -79,8 +72,6 @@ class StageContext:
         self._on_group = on_group
         self._artifacts: list[NewArtifact] = []
         self._is_given_back = False
-        self._begin_waits = begin_waits
-        self._waits: Waits | None = None
         self._is_suspended = False
         self._cancelled = False  # set once, read by polling, from any thread: no need for an Event, which costs 3 µs a stage
 
@@ -159,88 +150,6 @@ class StageContext:
         """`run` for async stages."""
         return await run_program_async(argv, **self._options(progress, stall, timeout, cwd, env))
 
-    def sleep(self, duration: Duration) -> Coroutine[Any, Any, None]:
-        """Waits without holding a slot: `await context().sleep("6h")`. For `async def` stages.
-
-        The stage is suspended; when it is resumed its function starts again at its first line, and this sleep, like all that it
-        awaited here before, is over at once. So between two waits stands only what may be done twice. What runs beside a wait in
-        the same stage is cancelled, and begins again.
-
-        Args:
-            duration: a `timedelta`, seconds, or a string such as `"90s"`; up to 0.1 s it sleeps in place.
-
-        Raises:
-            InvalidValue: it is no duration, or the stage has had 1,000 waits that end at a time.
-            DefinitionError: the stage is a plain `def`.
-        """
-        wanted_ms, waits = to_ms(duration, "duration"), self._waiting()
-        return waits.sleep(waits.number("timer"), wanted_ms)
-
-    @overload
-    def wait_for_signal(self, name: str, type: type[T] = ..., timeout: Duration | None = ...) -> Coroutine[Any, Any, T]: ...
-    @overload
-    def wait_for_signal(
-        self, name: str, type: type[T] = ..., timeout: Duration | None = ..., *, default: D
-    ) -> Coroutine[Any, Any, T | D]: ...
-    def wait_for_signal(
-        self, name: str, type: Any = Any, timeout: Duration | None = None, *, default: Any = NO_DEFAULT
-    ) -> Coroutine[Any, Any, Any]:
-        """Waits for somebody to send a value: `flow.signal(name, value)` or `flowq signal`. Suspends like `sleep`.
-
-        A signal belongs to its flow: all who wait for its name get the value, however late they ask.
-
-        Args:
-            name: the signal's name.
-            type: what its value is decoded to. One that does not fit is refused: the stage waits on, `flowq inspect` says why.
-            timeout: how long to wait, from the first time on.
-            default: what to return when that is over; without one it is an error.
-
-        Raises:
-            SignalTimedOut: it did not come in time.
-            InvalidValue: no signal can have this name; the timeout is no duration.
-            DefinitionError: the stage is a plain `def`.
-        """
-        check_name(name, "signal")
-        timeout_ms = None if timeout is None else to_ms(timeout, "timeout")
-        waits = self._waiting()
-        return waits.signal(
-            waits.number(f"timer {name}"), name, lambda value: convert(value, type, f"signal {name}"), timeout_ms, default
-        )
-
-    @overload
-    def spawn(self, what: FlowSpec[R], /, *, key: str | None = ...) -> Coroutine[Any, Any, R]: ...
-    @overload
-    def spawn(self, what: Stage[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
-    @overload
-    def spawn(self, what: Pipeline[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
-    @overload
-    def spawn(
-        self, what: Stage[..., R] | Pipeline[..., R], /, *args: Any, key: str, **kwargs: Any
-    ) -> Coroutine[Any, Any, R]: ...
-    def spawn(self, what: Any, /, *args: Any, key: str | None = None, **kwargs: Any) -> Coroutine[Any, Any, Any]:
-        """Runs a stage or a pipeline as a flow of its own beneath this one, and gives its result. Suspends like `sleep`.
-
-        The flow is found again, not made twice, when the stage begins again: by its key; or by what it runs, its inputs, and
-        which of such calls it is. It is cancelled with this one, and shown by its `inspect`. If it failed, the next attempt of
-        this stage, or a retry by hand, runs again what failed in it.
-
-        Args:
-            what: a stage, a pipeline, or the flow that one describes, such as `encode.flow(path)`.
-            *args, **kwargs: its arguments.
-            key: a name for it, unique in this stage.
-
-        Raises:
-            FlowFailed, FlowCancelled: it did not complete.
-            FlowConflict: this stage has spawned another with this key.
-            SpawnedTooDeep: 16 flows stand above it.
-            WrongArguments, InvalidValue, DefinitionError, ValueNotStorable, ValueTooLarge: the flow is refused; or the stage is a
-                plain `def`.
-        """
-        if key is not None and not (isinstance(key, str) and key):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidValue("key", key, "a text that is not empty")
-        spec, waits = spawnable(what, args, kwargs), self._waiting()
-        return waits.spawn(waits.number(f"flow {spec.fingerprint.hex()}"), spec, key)
-
     def committed_artifacts(self) -> tuple[Artifact, ...]:
         """The artifacts this run has finished writing."""
         return tuple(new.written for new in self._artifacts if new.written is not None)
@@ -263,11 +172,6 @@ class StageContext:
         """What the worker reports if this run is suspended; None: it is not."""
         return self._waits.outcome if self._is_suspended and self._waits is not None else None
 
-    def end_waits(self) -> None:
-        """The function has ended. Called by the worker."""
-        if self._waits is not None:
-            self._waits.close()
-
     def suspend(self) -> bool:
         """Like `cancel`, because the stage waits: whatever it makes of it, it begins again later. Called by its waits.
 
@@ -276,15 +180,6 @@ class StageContext:
         if not self._cancelled:
             self._is_suspended = self._cancelled = True
         return self._is_suspended
-
-    def _waiting(self) -> Waits:
-        if self._waits is None:
-            if self._begin_waits is None:
-                raise DefinitionError(
-                    f"stage {self.stage} can't wait here", "only a worker can suspend a stage: let one run it in the test"
-                )
-            self._waits = self._begin_waits(self)
-        return self._waits
 
     def _options(
         self,

@@ -143,9 +143,7 @@ class Executor:
                 f"stage {function.name} is a plain def, so it can't wait without holding its slot",
                 "make it an `async def` and await this",
             )
-        return Waits(
-            self._store, self._storage, claim, stage_context.stage, task, stage_context.suspend, stage_context.cancel
-        )
+        return Waits(self._store, self._storage, claim, stage_context.stage, task, stage_context.suspend, stage_context.cancel)
 
     async def _inputs(self, claim: Claim, stage: StagePlan) -> dict[str, Any]:
         """The stage's arguments as plain data: its literals, with its children's results in their places."""

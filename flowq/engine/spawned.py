@@ -1,18 +1,24 @@
-"""Flows that stages spawn, as their parents see them: their result, why they failed, and running them again."""
+"""Flows that stages spawn, as their parents see them: their result, why they failed, running them again, ending them."""
 
 from __future__ import annotations
 
+import contextlib
+import re
 from typing import Any
 
 from flowq.artifacts.storage import Storage
 from flowq.engine.results import value_of
-from flowq.errors import FlowCancelled, FlowFailed, FlowqError
+from flowq.errors import FlowCancelled, FlowFailed, FlowNotFound, FlowqError
 from flowq.model.failure import Failure
+from flowq.model.names import is_beneath
 from flowq.model.restart import restart
 from flowq.store.snapshots import Snapshots
 from flowq.store.store import Store
 from flowq.store.views import Views
 from flowq.store.wire import again_of
+
+# What FlowFailed says, and its remedy: of errors only the text is kept.
+_FAILED = re.compile(r"flow '(.+?)' failed at (.+?): (\w+): (.*?)(?:; see `flowq inspect .*)?$", re.DOTALL)
 
 
 async def result_of_flow(store: Store, storage: Storage | None, flow_id: str, digest: str, result_type: Any) -> Any:
@@ -32,6 +38,13 @@ async def failure_of_flow(store: Store, flow_id: str) -> FlowqError:
     return FlowFailed(flow_id, stage.name if stage else "?", failure.error_type, failure.message, failure.traceback)
 
 
+def root_cause(error: FlowqError) -> FlowqError:
+    """The error itself, or the one at the bottom, if the flow failed because one beneath it did, and so on down."""
+    if isinstance(error, FlowFailed) and error.error_type == FlowFailed.__name__ and (found := _FAILED.match(error.message)):
+        return FlowFailed(*found.groups(), error.traceback)
+    return error
+
+
 async def retry_flow(store: Store, flow_id: str) -> bool:
     """Runs what failed or was cancelled in an ended flow again; False: there is nothing of that kind."""
     while True:
@@ -46,3 +59,13 @@ async def retry_flow(store: Store, flow_id: str) -> bool:
         again = restart(plan, [stage.state for stage in snapshot.graph], chosen)
         if await store.retry(flow_id, snapshot.seq, again_of(plan, again)):
             return True
+
+
+async def cancel_beneath(store: Store, flow_id: str) -> None:
+    """Cancels the flows beneath one that was cancelled, at once; should this process die here, a duty of workers does it."""
+    views, handled = Views(store), set[str]()
+    while found := [one for one in await views.closing() if is_beneath(one[0], flow_id) and one[0] not in handled]:
+        for child, cursor in found:
+            handled.add(child)
+            with contextlib.suppress(FlowNotFound):
+                await store.cancel(child, "", (await views.header(child)).stages, cursor)

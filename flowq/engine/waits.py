@@ -12,11 +12,11 @@ import contextlib
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, NoReturn, cast
 
 from flowq.artifacts.storage import Storage
-from flowq.engine.spawned import failure_of_flow, result_of_flow, retry_flow
+from flowq.engine.spawned import failure_of_flow, result_of_flow, retry_flow, root_cause
 from flowq.errors import InvalidValue, SignalTimedOut, SpawnedTooDeep
 from flowq.model.failure import unpacked
 from flowq.model.names import depth_of, spawned_id
@@ -126,7 +126,7 @@ class Waits:
             if default is NO_DEFAULT:
                 raise SignalTimedOut(self._stage, name)
             return default
-        await self._until_resumed(Wait("signal", name, timer, timeout_ms or 0, refused))
+        return await self._until_resumed(Wait("signal", name, timer, timeout_ms or 0, refused))
 
     async def spawn(self, number: int, spec: FlowSpec[Any], key: str | None) -> Any:
         """Adds a flow, or finds it again, waits for its end, and gives its result.
@@ -150,9 +150,9 @@ class Waits:
                 return await result_of_flow(self._store, self._storage, child, found.plan, spec.result_type)
             if found.status in ("f", "k"):
                 if found.is_of_this_attempt or not await retry_flow(self._store, child):
-                    raise await failure_of_flow(self._store, child)
+                    raise root_cause(await failure_of_flow(self._store, child))
                 await self._suspensions.adopt(child, spawner)
-        await self._until_resumed(Wait("flow", child))
+        return await self._until_resumed(Wait("flow", child))
 
     def number(self, kind: str) -> int:
         """How many of this kind this run has begun before."""
@@ -187,7 +187,7 @@ class Waits:
         )  # fmt: skip
 
     @contextlib.contextmanager
-    def _asking(self) -> Iterator[None]:
+    def _asking(self) -> Generator[None]:
         """The stage is not suspended while it asks the server whether it has to wait at all."""
         self._busy += 1
         try:
@@ -250,11 +250,12 @@ def spawnable(what: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Fl
         return cast("AnyStage", what).flow(*args, **kwargs)
     if isinstance(what, Pipeline):
         return cast("Pipeline[..., Any]", what)(*args, **kwargs)
-    raise InvalidValue("what to spawn", what, "a stage or a pipeline and its arguments, or a flow such as encode.flow(path)")
+    raise InvalidValue(
+        "what to spawn", cast("object", what), "a stage or a pipeline and its arguments, or a flow such as encode.flow(path)"
+    )
 
 
 def digest_of(spec: FlowSpec[Any], key: str | None, number: int) -> str:
     """What names a spawned flow beside its parent's stage: the key; or what it runs, its inputs, and which of those it is."""
     said = f"key {spec.plan.pipeline} {key}".encode() if key is not None else spec.fingerprint + number.to_bytes(4, "big")
     return hashlib.sha256(said).hexdigest()[:16]
-

@@ -9,8 +9,8 @@ import msgspec
 from flowq.model.snapshot import FlowSnapshot
 
 Verb = Literal[
-    "added", "released", "promoted", "claimed", "progressed", "suspended", "resumed", "signalled", "completed", "failed", "retried",
-    "skipped", "cancelled", "rescued", "pruned",
+    "added", "released", "promoted", "claimed", "progressed", "suspended", "resumed", "signalled", "completed", "failed",
+    "retried", "skipped", "cancelled", "rescued", "pruned",
 ]  # fmt: skip
 
 FLOW_VERBS_THAT_END: Final = frozenset({"completed", "failed", "cancelled"})

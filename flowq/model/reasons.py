@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
 
 from flowq.model.duration import shown_duration
+from flowq.model.outcome import Wait
 from flowq.model.snapshot import Reason, StageSnapshot, WorkerSnapshot
 
 _NAMED_MAX = 3
+_KINDS = ("signal", "flow", "sleep")
 
 
 def reason_for(
@@ -18,6 +21,7 @@ def reason_for(
     now_ms: int,
     *,
     is_suspect: bool,
+    waits: Sequence[tuple[Wait, int | None]] = (),
 ) -> Reason | None:
     """The reason for a stage that neither runs nor has ended; None for those that do.
 
@@ -28,6 +32,7 @@ def reason_for(
         flow_state: the flow's state.
         now_ms: the server's time.
         is_suspect: its process died under an earlier run.
+        waits: what a suspended stage waits for, and until when.
     """
     if stage.state == "blocked":
         return _blocked(states, flow_state)
@@ -38,7 +43,7 @@ def reason_for(
         return Reason("back_off", f"attempt {stage.attempt + 1} of {stage.attempts} begins {when}{cause}")
     if stage.state == "ready":
         return _ready(stage, workers, is_suspect=is_suspect)
-    return None
+    return _suspended(waits) if stage.state == "suspended" else None
 
 
 def _blocked(states: Mapping[str, str], flow_state: str) -> Reason:
@@ -47,6 +52,28 @@ def _blocked(states: Mapping[str, str], flow_state: str) -> Reason:
         return Reason("flow_ended", f"{_listed(failed)} {'has' if len(failed) == 1 else 'have'} {states[failed[0]]}", failed)
     waiting = tuple(states)
     return Reason("children", f"waits for {_listed(waiting)}", waiting)
+
+
+def _suspended(waits: Sequence[tuple[Wait, int | None]]) -> Reason:
+    # Signals first: they are what people can do something about.
+    ordered = sorted(waits, key=lambda one: _KINDS.index(one[0].kind))
+    if not ordered:
+        return Reason("sleep", "is about to begin again")
+    first = ordered[0][0].kind
+    names = tuple(dict.fromkeys(wait.name for wait, _ in ordered if wait.kind == first and wait.name))
+    told = [_told(wait, until) for wait, until in ordered[:_NAMED_MAX]]
+    more = f" and {len(ordered) - _NAMED_MAX} more" if len(ordered) > _NAMED_MAX else ""
+    return Reason("spawned" if first == "flow" else first, "; ".join(told) + more, names)
+
+
+def _told(wait: Wait, until_ms: int | None) -> str:
+    until = f" until {datetime.datetime.fromtimestamp(until_ms / 1000, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC" if until_ms else ""
+    if wait.kind == "sleep":
+        return f"sleeps{until}"
+    if wait.kind == "flow":
+        return f"waits for flow {wait.name}, which it spawned"
+    refused = f", what was sent being refused: {wait.refused}" if wait.refused else ""
+    return f"waits for signal {wait.name}{until}{refused}"
 
 
 def _ready(stage: StageSnapshot, workers: Sequence[WorkerSnapshot], *, is_suspect: bool) -> Reason:

@@ -1,4 +1,4 @@
-"""What a suspended stage waits for: signals, times, and the flows that stages spawn. One short method per script, like `Store`."""
+"""What a suspended stage waits for: signals, times, the flows that stages spawn. One short method per script, like `Store`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from flowq.model.spec import FlowSpec
 from flowq.store.keys import TREE
 from flowq.store.store import Store
 from flowq.store.submissions import Submissions
-from flowq.store.wire import Head, Header, Link, Remembered
+from flowq.store.wire import Head, Header, Link, Remembered, remembered_decoder
 
 _pack = msgspec.msgpack.Encoder().encode
 _head = msgspec.msgpack.Decoder(Head)
 _header = msgspec.msgpack.Decoder(Header)
 _link = msgspec.msgpack.Decoder(Link)
-_remembered = msgspec.msgpack.Decoder(Remembered)
 
 # Of one flow; the others are told by a number.
 _BENEATH_SHOWN_MAX = 200
@@ -83,7 +82,7 @@ class Suspensions:
         if head is None or header is None:
             raise FlowNotFound(flow_id)
         now = int(seconds) * 1000 + int(micros) // 1000
-        known = _remembered.decode(remembered) if remembered else Remembered([], [])
+        known = remembered_decoder.decode(remembered) if remembered else Remembered([], [])
         return Memory(now, _head.decode(head).run, _header.decode(header).tenant, known.ends, known.suspensions)
 
     async def signal_of(self, flow_id: str, name: str) -> bytes | None:
@@ -137,6 +136,11 @@ class Suspensions:
             after = b"(" + page[-1]
         return found[:_BENEATH_SHOWN_MAX]
 
-    async def fell(self, tag: str, *, all_now: bool = False) -> int:
-        """Deletes flows beneath roots that are gone, 500 at most; returns how many trees it looked at."""
-        return await self._connection.run("fell", tag, "all" if all_now else "")
+    async def fell(self, tag: str, *, all_now: bool = False) -> bool:
+        """Deletes flows beneath roots that are gone, 500 at most; returns whether more is to be looked at.
+
+        Args:
+            tag: the partition.
+            all_now: look also at trees that were looked at in the last ten minutes.
+        """
+        return bool(await self._connection.run("fell", tag, "all" if all_now else ""))

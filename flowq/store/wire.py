@@ -68,6 +68,9 @@ class Remembered(msgspec.Struct, array_like=True):
         return dict(zip(self.timers[::2], self.timers[1::2], strict=True))
 
 
+remembered_decoder = msgspec.msgpack.Decoder(Remembered)
+
+
 class Link(msgspec.Struct, array_like=True, frozen=True):
     """Where a spawned flow comes from; see scripts/resume.lua.
 

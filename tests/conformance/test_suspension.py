@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterator
 
@@ -10,7 +9,7 @@ import pytest
 
 from flowq import FlowProducer, context, stage
 from flowq.errors import FlowFailed
-from tests.engine.work import told, until, working
+from tests.engine.work import told, working
 
 pytestmark = pytest.mark.anyio
 
@@ -19,11 +18,10 @@ fences: list[int] = []
 
 
 @pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
+def _fresh() -> None:
     """Nothing has run."""
     ran.clear()
     fences.clear()
-    yield
 
 
 @stage

@@ -2,7 +2,7 @@
 -- fell: deletes the flows beneath roots that are gone; at most 500 a call. What still runs goes on and is deleted when it has ended.
 -- Needs      records shared fetch view emit lanes tree resume spawn
 -- Called by  Suspensions.fell     KEYS 1 the partition's tag    ARGV 1 look at all trees now, or ''
--- Replies    how many trees were looked at
+-- Replies    1: there is more to look at | 0
 local FELLED_MAX, TREES_MAX = 500, 100
 local trees = shared('ZRANGEBYSCORE', tag .. TREES_KEY, '-inf', ARGV[1] ~= '' and '+inf' or now, 'LIMIT', 0, TREES_MAX)
 local felled = 0
@@ -35,4 +35,4 @@ for _, tree in ipairs(trees) do
     shared('ZADD', tag .. TREES_KEY, now + (felled < FELLED_MAX and TREE_LOOKED_AT_MS or 0), tree)
   end
 end
-return #trees
+return (felled >= FELLED_MAX or #trees == TREES_MAX) and 1 or 0

@@ -7,7 +7,7 @@
 local WAITING_MAX, LOOK_AGAIN_MS = 500, 10000
 
 local function fields_of_suspend(outcome)
-  local names = {field('', outcome[3]), field('g', outcome[3]), field('u', outcome[3])}
+  local names = {field('', outcome[3]), field('g', outcome[3]), field('u', outcome[3]), field('h', outcome[3])}
   for _, wait in ipairs(outcome[6]) do
     if wait[1] == 'signal' then
       names[#names + 1] = 's:' .. wait[2]
@@ -59,6 +59,7 @@ function apply.suspend(view, index, record, outcome)
   end
   for timer, time in pairs(ends) do flat[#flat + 1], flat[#flat + 2] = timer, time end
   write(view, field('u', index), cmsgpack.pack({waits, flat, suspensions + 1}))
+  if suspensions == 0 then remember(view, index, record, 'suspended', shown[1] or '') end
   record[RAN] = now - record[READY_AT] - record[WAITED]
   record[STATE] = SUSPENDED
   keep(view, index, record)
