@@ -10,7 +10,7 @@ from flowq.model.artifact import Artifact
 from flowq.model.failure import StageFailure
 from flowq.model.retry import Backoff
 from flowq.model.spec import FlowSpec
-from flowq.pipeline import Node, declare, pipeline, resource, stage, succeeded, tolerate
+from flowq.pipeline import Node, declare, pipeline, resource, signal, stage, subflow, succeeded, tolerate
 
 if TYPE_CHECKING:
     from flowq.engine.context import context
@@ -44,7 +44,9 @@ __all__ = [
     "declare",
     "pipeline",
     "resource",
+    "signal",
     "stage",
+    "subflow",
     "succeeded",
     "tolerate",
 ]

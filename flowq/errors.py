@@ -269,6 +269,12 @@ class StageNotFound(FlowqError):
         super().__init__(f"flow {flow_id!r} has no stage {stage!r}", f"its stages: {', '.join(names[:20])}")
 
 
+def _shortened(flow_id: str) -> str:
+    """The id of a flow deep in a tree without those between: what failed must stand within the length of a message."""
+    root, mark, name = flow_id.partition("^")[0], "^…^", flow_id.rpartition("^")[2]
+    return flow_id if len(flow_id) <= 100 or root == name else f"{root}{mark}{name}"
+
+
 class FlowFailed(FlowqError):
     """The flow failed.
 
@@ -282,7 +288,7 @@ class FlowFailed(FlowqError):
 
     def __init__(self, flow_id: str, stage: str, error_type: str, message: str, traceback: str = "") -> None:
         super().__init__(
-            f"flow {flow_id!r} failed at {stage}: {error_type}: {message}",
+            f"flow {_shortened(flow_id)!r} failed at {stage}: {error_type}: {message}",
             f"see `flowq inspect {flow_id}`; `flowq retry {flow_id}` runs only what has not completed",
         )
         self.flow_id = flow_id
@@ -658,12 +664,12 @@ class FlowHasEnded(FlowqError):
 class SpawnedTooDeep(FlowqError):
     """A stage spawned a flow beneath more flows than may stand above one."""
 
-    def __init__(self, flow_id: str, depth_max: int) -> None:
+    def __init__(self, stage: str, depth_max: int) -> None:
         super().__init__(
-            f"flow {flow_id!r} would have more than {depth_max} flows above it",
+            f"stage {stage} would spawn a flow with more than {depth_max} flows above it",
             "does a pipeline spawn itself without end? Give it an end, or spawn side by side",
         )
-        self.flow_id = flow_id
+        self.stage = stage
 
 
 class Unrecoverable(Exception):

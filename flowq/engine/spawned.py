@@ -18,7 +18,7 @@ from flowq.store.views import Views
 from flowq.store.wire import again_of
 
 # What FlowFailed says, and its remedy: of errors only the text is kept.
-_FAILED = re.compile(r"flow '(.+?)' failed at (.+?): (\w+): (.*?)(?:; see `flowq inspect .*)?$", re.DOTALL)
+_FAILED = re.compile(r"flow '.+?' failed at (.+?): (\w+): (.*?)(?:; see `flowq inspect .*)?$", re.DOTALL)
 
 
 async def result_of_flow(store: Store, storage: Storage | None, flow_id: str, digest: str, result_type: Any) -> Any:
@@ -39,9 +39,9 @@ async def failure_of_flow(store: Store, flow_id: str) -> FlowqError:
 
 
 def root_cause(error: FlowqError) -> FlowqError:
-    """The error itself, or the one at the bottom, if the flow failed because one beneath it did, and so on down."""
+    """The same error, naming the stage at the bottom, if the flow failed because one beneath it did, and so on down."""
     if isinstance(error, FlowFailed) and error.error_type == FlowFailed.__name__ and (found := _FAILED.match(error.message)):
-        return FlowFailed(*found.groups(), error.traceback)
+        return FlowFailed(error.flow_id, found[1], found[2], found[3], error.traceback)
     return error
 
 

@@ -76,12 +76,17 @@ class Waiting:
             InvalidValue: no signal can have this name; the timeout is no duration.
             DefinitionError: the stage is a plain `def`.
         """
-        check_name(name, "signal")
         timeout_ms = None if timeout is None else to_ms(timeout, "timeout")
-        waits = self._waiting()
-        return waits.signal(
-            waits.number(f"timer {name}"), name, lambda value: convert(value, type, f"signal {name}"), timeout_ms, default
+        return self.await_signal(
+            check_name(name, "signal"), lambda value: convert(value, type, f"signal {name}"), timeout_ms, default
         )
+
+    def await_signal(
+        self, name: str, read: Callable[[Any], Any], timeout_ms: int | None, default: Any
+    ) -> Coroutine[Any, Any, Any]:
+        """`wait_for_signal` for flowq's own stages: `read` makes the value of its plain data, or raises InvalidValue."""
+        waits = self._waiting()
+        return waits.signal(waits.number(f"timer {name}"), name, read, timeout_ms, default)
 
     @overload
     def spawn(self, what: FlowSpec[R], /, *, key: str | None = ...) -> Coroutine[Any, Any, R]: ...

@@ -138,7 +138,7 @@ class Waits:
         """
         child = spawned_id(self._claim.flow_id, self._stage, digest_of(spec, key, number))
         if depth_of(child) > DEPTH_MAX:
-            raise SpawnedTooDeep(child, DEPTH_MAX)
+            raise SpawnedTooDeep(self._stage, DEPTH_MAX)
         with self._asking():
             memory = await self._remembered()
             spawner = Spawner(*self._claim.run, memory.run, self._claim.attempt)

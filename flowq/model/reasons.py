@@ -56,7 +56,7 @@ def _blocked(states: Mapping[str, str], flow_state: str) -> Reason:
 
 def _suspended(waits: Sequence[tuple[Wait, int | None]]) -> Reason:
     # Signals first: they are what people can do something about.
-    ordered = sorted(waits, key=lambda one: _KINDS.index(one[0].kind))
+    ordered = sorted(waits, key=lambda one: (_KINDS.index(one[0].kind), one[0].name))
     if not ordered:
         return Reason("sleep", "is about to begin again")
     first = ordered[0][0].kind

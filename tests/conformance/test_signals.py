@@ -9,8 +9,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from flowq import FlowProducer, context, stage
-from flowq.errors import FlowFailed, FlowHasEnded, FlowNotFound, InvalidValue, SignalConflict, ValueNotStorable, ValueTooLarge
+from flowq import FlowProducer, context, pipeline, signal, stage
+from flowq.errors import (
+    DefinitionError,
+    FlowFailed,
+    FlowHasEnded,
+    FlowNotFound,
+    InvalidValue,
+    ResultDoesNotFit,
+    SignalConflict,
+    ValueNotStorable,
+    ValueTooLarge,
+)
 from tests.engine.work import Gate, told, until, working
 
 pytestmark = pytest.mark.anyio
@@ -189,3 +199,70 @@ async def test_a_cancelled_flow_waits_no_more(producer: FlowProducer) -> None:
         await flow.cancel("nobody asked")
         snapshot = await flow.inspect()
     assert (snapshot.state, snapshot.graph[0].state) == ("cancelled", "cancelled")
+
+
+@stage
+async def cg_prepare() -> str:
+    return "video"
+
+
+@stage
+async def cg_publish(video: str, approval: Approval | None) -> str:
+    return f"{video} by {approval.by if approval else 'nobody'}"
+
+
+@pipeline
+def cg_approved(timeout: str | None) -> str:
+    video = cg_prepare()
+    if timeout is None:
+        return cg_publish(video, signal("approved", type=Approval, after=[video]))
+    return cg_publish(video, signal("approved", Approval, timeout=timeout, default=None, after=[video]))
+
+
+async def test_an_approval_is_a_stage_of_the_graph_that_every_worker_serves(producer: FlowProducer) -> None:
+    async with working(producer, cg_prepare, cg_publish, concurrency=1):
+        flow = await producer.add(cg_approved(None))
+        waiting = await until(flow, lambda snapshot: snapshot.state == "suspended")
+        assert (waiting.stage("approved").state, waiting.stage("cg_publish").state) == ("suspended", "blocked")
+        await flow.signal("approved", {"by": 5})
+        await until(flow, lambda snapshot: "by: expected string" in str(snapshot.stage("approved").reason))
+        await flow.signal("approved", {"by": "ada"})
+        assert await flow.result(30) == "video by ada"
+
+
+async def test_an_approval_that_nobody_gives_has_its_default(producer: FlowProducer) -> None:
+    async with working(producer, cg_prepare, cg_publish):
+        assert await (await producer.add(cg_approved("150ms"))).result(30) == "video by nobody"
+
+
+async def test_only_workers_with_other_queues_serve_approvals_too(producer: FlowProducer) -> None:
+    async with working(producer, cg_prepare, cg_publish, queues={"default": 1}):
+        flow = await producer.add(cg_approved(None))
+        await until(flow, lambda snapshot: snapshot.state == "suspended")
+        await flow.signal("approved", {"by": "ada"})
+        assert await flow.result(30) == "video by ada"
+
+
+def test_a_signal_that_makes_no_sense_is_refused_where_it_is_written() -> None:
+    with pytest.raises(DefinitionError, match="outside a pipeline's body"):
+        signal("approved", Approval)
+
+    @pipeline
+    def cg_wrong_name() -> Any:
+        return signal("two words")
+
+    @pipeline
+    def cg_default_for_ever() -> Any:
+        return signal("approved", default=None)
+
+    @pipeline
+    def cg_wrong_type() -> str:
+        return cg_publish(signal("approved", int), None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+    for wrong, error, said in (
+        (cg_wrong_name, InvalidValue, "two words"),
+        (cg_default_for_ever, InvalidValue, "only with a timeout"),
+        (cg_wrong_type, ResultDoesNotFit, "is declared as str"),
+    ):
+        with pytest.raises(error, match=said):
+            wrong()

@@ -13,7 +13,7 @@ from flowq.errors import FlowCancelled, FlowFailed, InvalidValue
 from flowq.store.store import Store
 from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views
-from tests.engine.work import Gate, told, until, working
+from tests.engine.work import Gate, told, working
 
 pytestmark = pytest.mark.anyio
 
@@ -156,7 +156,7 @@ async def test_while_it_waits_for_what_it_spawned_the_reason_names_it(producer: 
 async def test_a_pipeline_may_spawn_itself_with_one_slot_and_not_without_end(producer: FlowProducer) -> None:
     async with working(producer, *EVERY, concurrency=1):
         assert await (await producer.add(ct_recursive(3))).result(30) == 3
-        with pytest.raises(FlowFailed, match="SpawnedTooDeep: .* more than 16 flows above it") as failed:
+        with pytest.raises(FlowFailed, match=r"SpawnedTooDeep: .* more than 16 flows above it") as failed:
             await (await producer.add(ct_recursive(20))).result(60)
     assert failed.value.message.count("failed at") == 1, "only the root cause is named"
 
@@ -198,7 +198,7 @@ async def test_a_cancelled_child_is_told_to_its_parent(producer: FlowProducer) -
         await gate.until_arrived()
         (child,) = (await flow.inspect()).spawned
         await producer.flow(child.id).cancel("not needed")
-        with pytest.raises(FlowFailed, match="FlowCancelled: .*was cancelled: not needed"):
+        with pytest.raises(FlowFailed, match=r"FlowCancelled: .*was cancelled: not needed"):
             await flow.result(30)
 
 
@@ -265,4 +265,3 @@ async def test_children_are_not_listed_among_flows(producer: FlowProducer) -> No
         flow = await producer.add(ct_parent.flow([1]))
         await flow.result(30)
     assert [summary.id for summary in await producer.list()] == [flow.id]
-
