@@ -32,6 +32,9 @@ class Pipeline(Generic[P, R]):
         signature: what it takes and gives.
     """
 
+    # `reach`, which this module imports, knows pipelines by it.
+    is_pipeline = True
+
     def __init__(
         self,
         fn: Callable[P, R],

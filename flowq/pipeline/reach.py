@@ -74,7 +74,7 @@ def _named_by(thing: Any, home: str) -> Iterable[Any]:
         return _named_by_function(thing, home)
     if _is(thing, MethodType):
         return [thing.__func__]
-    if _is_pipeline(thing):
+    if getattr(type(thing), "is_pipeline", False):
         return [thing.fn]
     if _is(thing, functools.partial):
         partial = cast("functools.partial[Any]", thing)
@@ -84,12 +84,6 @@ def _named_by(thing: Any, home: str) -> Iterable[Any]:
     if _is(thing, list | tuple | set | frozenset):
         return list(cast("Iterable[Any]", thing))[:_CONTAINER_ITEMS_MAX]
     return ()
-
-
-def _is_pipeline(thing: Any) -> bool:
-    from flowq.pipeline.definition import Pipeline  # which imports this module
-
-    return _is(thing, Pipeline)
 
 
 def _named_by_function(function: FunctionType, home: str) -> Iterator[Any]:

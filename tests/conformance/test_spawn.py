@@ -208,7 +208,7 @@ async def test_cancelling_a_flow_cancels_what_it_spawned(producer: FlowProducer)
         await gate.until_arrived()
         await flow.cancel("all of it")
         (child,) = (await flow.inspect()).spawned
-        with pytest.raises(FlowCancelled, match="the flow above was cancelled: all of it"):
+        with pytest.raises(FlowCancelled, match=r"the flow above was cancelled \(all of it\)"):
             await producer.flow(child.id).result(30)
         # And a retry runs both again.
         gate.opened.set()

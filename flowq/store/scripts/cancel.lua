@@ -60,7 +60,7 @@ local is_failing = head[STATUS] == FAILING
 -- Behind its own stages the cursor counts the flows beneath it.
 local next_cursor = last + 1
 if next_cursor >= stages then
-  local above = 'the flow above ' .. (is_failing and 'failed' or 'was cancelled' .. (head[REASON] == '' and '' or ': ' .. head[REASON]))
+  local above = 'the flow above ' .. (is_failing and 'failed' or 'was cancelled' .. (head[REASON] == '' and '' or ' (' .. head[REASON] .. ')'))
   local from = math.max(0, cursor - stages)
   local looked_at = close_beneath(view, from, string.sub(above, 1, 200))
   next_cursor = looked_at == BENEATH_MAX and stages + from + looked_at

@@ -61,8 +61,9 @@ local function settle(lane)
   for from = first, count, 1000 do
     shared('RPUSH', lane.key, unpack(lane.tail, from, math.min(from + 999, count)))
   end
-  local front = #lane.front
-  for position = front, 1, -1 do shared('LPUSH', lane.key, lane.front[position]) end
+  local front, reversed = #lane.front, {}
+  for position = front, 1, -1 do reversed[#reversed + 1] = lane.front[position] end
+  for from = 1, front, 1000 do shared('LPUSH', lane.key, unpack(reversed, from, math.min(from + 999, front))) end
   if first <= count or front > 0 then
     shared('ZADD', names, -lane.priority, lane.priority)
     return front + count - first + 1

@@ -6,9 +6,11 @@
 local id, name, value = ARGV[1], ARGV[2], ARGV[3]
 local view = open_flow(id, {'s:' .. name, 'w:' .. name})
 if not view then return {'unknown'} end
-if not is_open(view) then return {'ended', view.head[STATUS]} end
 local known = read(view, 's:' .. name)
-if known then return {known == value and 'known' or 'differs'} end
+-- Also of a flow that has ended since: this may be the repetition of a call whose reply was lost.
+if known == value then return {'known'} end
+if not is_open(view) then return {'ended', view.head[STATUS]} end
+if known then return {'differs'} end
 
 write(view, 's:' .. name, value)
 emit(view, 'signalled', -1, 0, name)
