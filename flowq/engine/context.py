@@ -59,8 +59,8 @@ class StageContext(Waiting):
         on_group: Callable[[int, bool], None] | None = None,
         begin_waits: Callable[[StageContext], Waits] | None = None,
     ) -> None:
-        super().__init__(stage, begin_waits and (lambda: begin_waits(self)))
         self.flow_id = flow_id
+        self.stage = stage
         self.attempt = attempt
         self.fence = fence
         self.idempotency_key = f"{flow_id}/{stage}"
@@ -72,6 +72,8 @@ class StageContext(Waiting):
         self._on_group = on_group
         self._artifacts: list[NewArtifact] = []
         self._is_given_back = False
+        self._begin_waits = begin_waits
+        self.waits = None
         self._is_suspended = False
         self._cancelled = False  # set once, read by polling, from any thread: no need for an Event, which costs 3 µs a stage
 
@@ -170,7 +172,7 @@ class StageContext(Waiting):
     @property
     def suspension(self) -> Suspend | None:
         """What the worker reports if this run is suspended; None: it is not."""
-        return self._waits.outcome if self._is_suspended and self._waits is not None else None
+        return self.waits.outcome if self._is_suspended and self.waits is not None else None
 
     def suspend(self) -> bool:
         """Like `cancel`, because the stage waits: whatever it makes of it, it begins again later. Called by its waits.

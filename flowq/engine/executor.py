@@ -95,8 +95,9 @@ class Executor:
                 return Skip(*claim.run, opaque(_pack(None)), _NOTHING, plan.releases(claim.index))
             arguments = function.signature.arguments(inputs)
             result = await self._call(function, stage, stage_context, arguments)
-            # What it returned because it was suspended does not count.
-            return stage_context.suspension or await self._completed(claim, function, stage_context, result, plan)
+            if stage_context.waits is not None and stage_context.suspension is not None:
+                return stage_context.suspension  # what it returned because it was suspended does not count
+            return await self._completed(claim, function, stage_context, result, plan)
         except asyncio.CancelledError as error:
             if error.args and error.args[0] is GivenBack:
                 return Release(*claim.run)
@@ -182,7 +183,8 @@ class Executor:
                 stage_context.cancel()
                 raise StageTimedOut(stage.name, stage.timeout_ms / 1000) from None
         finally:
-            stage_context.end_waits()
+            if stage_context.waits is not None:
+                stage_context.waits.close()
             bound_reader.reset(reader)
             stage_contexts.leave(entered)
 

@@ -24,14 +24,15 @@ class Waiting:
 
     Attributes:
         stage: the stage's name in the flow.
+        waits: what it has waited for; None: nothing yet, as in most runs.
     """
 
-    __slots__ = ("_begin_waits", "_waits", "stage")
+    __slots__ = ("_begin_waits", "stage", "waits")
 
-    def __init__(self, stage: str, begin_waits: Callable[[], Waits] | None) -> None:
-        self.stage = stage
-        self._begin_waits = begin_waits
-        self._waits: Waits | None = None
+    # Set by `StageContext`, because each call that a run costs is one per stage.
+    _begin_waits: Callable[[Any], Waits] | None
+    stage: str
+    waits: Waits | None
 
     def sleep(self, duration: Duration) -> Coroutine[Any, Any, None]:
         """Waits without holding a slot: `await context().sleep("6h")`. For `async def` stages.
@@ -120,16 +121,11 @@ class Waiting:
         spec, waits = spawnable(what, args, kwargs), self._waiting()
         return waits.spawn(waits.number(f"flow {spec.fingerprint.hex()}"), spec, key)
 
-    def end_waits(self) -> None:
-        """The function has ended. Called by the worker."""
-        if self._waits is not None:
-            self._waits.close()
-
     def _waiting(self) -> Waits:
-        if self._waits is None:
+        if self.waits is None:
             if self._begin_waits is None:
                 raise DefinitionError(
                     f"stage {self.stage} can't wait here", "only a worker can suspend a stage: let one run it in the test"
                 )
-            self._waits = self._begin_waits()
-        return self._waits
+            self.waits = self._begin_waits(self)
+        return self.waits

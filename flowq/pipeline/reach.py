@@ -74,7 +74,7 @@ def _named_by(thing: Any, home: str) -> Iterable[Any]:
         return _named_by_function(thing, home)
     if _is(thing, MethodType):
         return [thing.__func__]
-    if getattr(type(thing), "is_pipeline", False):
+    if getattr(cast("object", type(thing)), "is_pipeline", False):
         return [thing.fn]
     if _is(thing, functools.partial):
         partial = cast("functools.partial[Any]", thing)

@@ -65,7 +65,7 @@ async def cg_asks_late() -> str:
 @stage
 async def cg_asks_two() -> list[Any]:
     ran["cg_asks_two"] += 1
-    return await asyncio.gather(context().wait_for_signal("one", int), context().wait_for_signal("two", int))
+    return list(await asyncio.gather(context().wait_for_signal("one", int), context().wait_for_signal("two", int)))
 
 
 EVERY = (cg_asks, cg_falls_back, cg_asks_late, cg_asks_two)
