@@ -181,6 +181,7 @@ async def test_a_retry_of_the_parent_runs_the_failed_child_again(producer: FlowP
         assert await flow.result(30) == 1
     (child,) = (await flow.inspect()).spawned
     assert (child.state, ran["part 1"]) == ("completed", 2)
+    assert [summary.id for summary in await producer.list()] == [flow.id]
 
 
 async def test_the_next_attempt_of_the_parent_runs_the_failed_child_again(producer: FlowProducer) -> None:

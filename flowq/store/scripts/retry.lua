@@ -60,7 +60,7 @@ end
 for _, stage in ipairs(stages) do again(stage) end
 for _, literal in ipairs(literals) do write(view, field('i', literal[1]), literal[2]) end
 if head[STATUS] == COMPLETED then write(view, 'R' .. head[RUN], '1') else shared('ZREM', tag .. (head[STATUS] == FAILED and FAILED_KEY or CANCELLED_KEY), id) end
-shared('ZADD', tag .. LIVE_KEY, head[CREATED_AT], id)
+if not parent_of(id) then shared('ZADD', tag .. LIVE_KEY, head[CREATED_AT], id) end
 redis.call('PERSIST', view.key)
 head[STATUS], head[ENDED_AT], head[REASON], head[RUN] = RUNNING, 0, '', head[RUN] + 1
 head[UNFINISHED], head[FAILURES] = unfinished, failures
