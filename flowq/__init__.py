@@ -10,7 +10,7 @@ from flowq.model.artifact import Artifact
 from flowq.model.failure import StageFailure
 from flowq.model.retry import Backoff
 from flowq.model.spec import FlowSpec
-from flowq.pipeline import Node, declare, limit, pipeline, resource, stage, succeeded, tolerate
+from flowq.pipeline import Node, declare, limit, pipeline, resource, signal, stage, succeeded, tolerate
 
 if TYPE_CHECKING:
     from flowq.engine.context import context
@@ -45,6 +45,7 @@ __all__ = [
     "limit",
     "pipeline",
     "resource",
+    "signal",
     "stage",
     "succeeded",
     "tolerate",

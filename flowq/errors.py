@@ -37,7 +37,9 @@
     │   ├── DataDirectoryUnusable · EmbeddedServerMissing · EmbeddedServerFailed
     ├── ProgramFailed · ProgramStalled · ProgramTimedOut · ProgramStopped · ProgramNotStarted    what `context().run` raises
     ├── SlotsUnusable             the host's queue slots can't be kept in this directory
-    └── StageTimedOut
+    ├── StageTimedOut
+    ├── SignalTimedOut · SignalConflict · FlowHasEnded      signals
+    └── SpawnedTooDeep            a stage spawned flows beneath flows without end
     Unrecoverable · RetryAfter    raised by stages; not errors of flowq
 
 An error builds its message from its fields: what happened, to what, what to do. `problem` and `remedy` are kept
@@ -268,6 +270,12 @@ class StageNotFound(FlowqError):
         super().__init__(f"flow {flow_id!r} has no stage {stage!r}", f"its stages: {', '.join(names[:20])}")
 
 
+def _shortened(flow_id: str) -> str:
+    """The id of a flow deep in a tree without those between: what failed must stand within the length of a message."""
+    root, mark, name = flow_id.partition("^")[0], "^…^", flow_id.rpartition("^")[2]
+    return flow_id if len(flow_id) <= 100 or root == name else f"{root}{mark}{name}"
+
+
 class FlowFailed(FlowqError):
     """The flow failed.
 
@@ -281,7 +289,7 @@ class FlowFailed(FlowqError):
 
     def __init__(self, flow_id: str, stage: str, error_type: str, message: str, traceback: str = "") -> None:
         super().__init__(
-            f"flow {flow_id!r} failed at {stage}: {error_type}: {message}",
+            f"flow {_shortened(flow_id)!r} failed at {stage}: {error_type}: {message}",
             f"see `flowq inspect {flow_id}`; `flowq retry {flow_id}` runs only what has not completed",
         )
         self.flow_id = flow_id
@@ -628,6 +636,49 @@ class LimitNotSet(FlowqError):
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no limit {name!r}", f"set it: flowq limits set {name} --rate requests=100/m")
         self.name = name
+
+
+class SignalTimedOut(FlowqError, TimeoutError):
+    """A stage waited for a signal that did not come in time, and has no default."""
+
+    def __init__(self, stage: str, signal: str) -> None:
+        super().__init__(
+            f"stage {stage} waited for signal {signal!r}, which did not come in time",
+            "retry the flow to wait again; or give wait_for_signal a default",
+        )
+        self.stage = stage
+        self.signal = signal
+
+
+class SignalConflict(FlowqError):
+    """Another value was sent under this name before: the first counts."""
+
+    def __init__(self, flow_id: str, signal: str) -> None:
+        super().__init__(
+            f"flow {flow_id!r} has got signal {signal!r} with another value", "the first value counts; use another name for more"
+        )
+        self.flow_id = flow_id
+        self.signal = signal
+
+
+class FlowHasEnded(FlowqError):
+    """The flow has ended, so nothing in it waits for what was sent."""
+
+    def __init__(self, flow_id: str, state: str) -> None:
+        super().__init__(f"flow {flow_id!r} is {state}: nothing in it waits any more", "retry it first, if it is to run again")
+        self.flow_id = flow_id
+        self.state = state
+
+
+class SpawnedTooDeep(FlowqError):
+    """A stage spawned a flow beneath more flows than may stand above one."""
+
+    def __init__(self, stage: str, depth_max: int) -> None:
+        super().__init__(
+            f"stage {stage} would spawn a flow with more than {depth_max} flows above it",
+            "does a pipeline spawn itself without end? Give it an end, or spawn side by side",
+        )
+        self.stage = stage
 
 
 class Unrecoverable(Exception):

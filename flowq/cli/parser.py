@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "list": "find flows",
     "cancel": "cancel a flow",
     "retry": "run again what failed in a flow",
+    "signal": "tell a flow what it waits for, such as an approval",
     "result": "wait for a flow and print its result",
     "artifact": "download what a stage made",
     "limits": "show, set and remove limits that all workers keep to",

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
+from flowq.engine.builtin import BUILTIN_STAGES
 from flowq.engine.child_options import ChildOptions, Known
 from flowq.engine.child_process import DRAIN, STOP
 from flowq.engine.holder import Holder
@@ -187,7 +188,7 @@ def _live(link: ParentLink) -> None:
     options = link.configuration(ChildOptions)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        child = Child(link, options, load_stages(options.modules))
+        child = Child(link, options, load_stages(options.modules) | {stage.name: stage for stage in BUILTIN_STAGES})
     except FlowqError as error:
         link.say(Note("refused", msgspec.to_builtins((error.code, error.problem, error.remedy))))
         return

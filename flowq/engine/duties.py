@@ -18,6 +18,7 @@ from flowq.engine.lease import LEASE_MS_MAX
 from flowq.engine.room import WorkerRoom
 from flowq.errors import FlowNotFound
 from flowq.store.store import Store
+from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views
 
 T = TypeVar("T")
@@ -108,6 +109,7 @@ class Pruner:
     def __init__(self, store: Store, views: Views) -> None:
         self._store = store
         self._views = views
+        self._suspensions = Suspensions(store)
         self._hours = 48
 
     async def run_once(self) -> int:
@@ -116,6 +118,8 @@ class Pruner:
         for tag in self._store.partitions:
             for before_ms, flows in await self._views.outlived(tag, self._store.retention, self._hours):
                 removed += await self._store.prune(tag, before_ms, flows)
+            while await self._suspensions.fell(tag):
+                pass
         self._hours = 2  # the first pass looks for what nobody pruned while no worker ran
         await self._views.trim_events()
         return removed

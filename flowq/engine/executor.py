@@ -23,7 +23,8 @@ from flowq.engine.context import StageContext
 from flowq.engine.limiter import HeldPermit, Limiter
 from flowq.engine.policy import MAX_CRASHES, Poisoned, after_error, failure_of
 from flowq.engine.stage_threads import StageThreads
-from flowq.errors import CorruptState, StageTimedOut, StorageNotConfigured, ValueTooLarge
+from flowq.engine.waits import Waits
+from flowq.errors import CorruptState, DefinitionError, StageTimedOut, StorageNotConfigured, ValueTooLarge
 from flowq.model.artifact import bound_reader
 from flowq.model.failure import StageFailure, unpacked
 from flowq.model.outcome import Claim, Complete, Fail, Outcome, Progress, Release, Skip, opaque
@@ -84,6 +85,7 @@ class Executor:
         stage: StagePlan | None = None
         stage_context: StageContext | None = None
         permits: Sequence[HeldPermit] = ()
+        # The one place that catches everything: whatever a stage raises is its outcome, not ours.
         try:
             plan = await self._store.plan(claim.flow_id, claim.plan)
             if not plan.holds(claim.index):
@@ -99,27 +101,26 @@ class Executor:
             if not inputs.pop(CONDITION, True):
                 return Skip(*claim.run, opaque(_pack(None)), _NOTHING, plan.releases(claim.index))
             result = await self._call(function, stage, stage_context, function.signature.arguments(inputs))
-            return await self._completed(claim, function, stage_context, result, plan)
+            # What it returned because it was suspended does not count.
+            return stage_context.suspension or await self._completed(claim, function, stage_context, result, plan)
         except asyncio.CancelledError as error:
             if error.args and error.args[0] is GivenBack:
                 return Release(*claim.run)
             if stage_context is not None and stage_context.cancelled:
-                return None
+                return _stopped(stage_context, claim)
             if (task := asyncio.current_task()) is None or task.cancelling():
                 raise
             # The stage raised it by itself, say because it awaited a task that was cancelled: a failure like any other.
             return after_run_error(error, stage, claim, plan)
-        # The one place that catches everything: whatever a stage raises is its outcome, not ours.
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | SystemExit) and stage_context is None:
                 raise
-            if stage_context is not None and stage_context.is_given_back:  # what it made of being stopped
-                return Release(*claim.run)
+            if stage_context is not None and (stopped := _stopped(stage_context, claim)):  # what it made of being stopped
+                return stopped
             log.debug("stage failed", exc_info=error, extra={"flow_id": claim.flow_id})
             return after_run_error(error, stage, claim, plan)
         finally:
-            for permit in permits:
-                await permit.give_back()
+            await _given_back(permits)
 
     def close(self) -> None:
         """Lets go of the threads; functions that still run in them go on, refused by their tokens."""
@@ -151,7 +152,17 @@ class Executor:
             storage=self._storage,
             on_progress=lambda fraction, message: self._on_progress(Progress(*claim.run, fraction, message)),
             on_group=self._on_group,
+            begin_waits=partial(self._begin_waits, claim, asyncio.current_task()),
         )
+
+    def _begin_waits(self, claim: Claim, task: asyncio.Task[Any] | None, stage_context: StageContext) -> Waits:
+        function = self._stages[claim.route.rstrip("!").partition(":")[2]]
+        if not function.is_async or task is None:
+            raise DefinitionError(
+                f"stage {function.name} is a plain def, so it can't wait without holding its slot",
+                "make it an `async def` and await this",
+            )
+        return Waits(self._store, self._storage, claim, stage_context.stage, task, stage_context.suspend, stage_context.cancel)
 
     async def _inputs(self, claim: Claim, stage: StagePlan) -> dict[str, Any]:
         """The stage's arguments as plain data: its literals, with its children's results in their places."""
@@ -190,6 +201,8 @@ class Executor:
                 stage_context.cancel()
                 raise StageTimedOut(stage.name, stage.timeout_ms / 1000) from None
         finally:
+            if stage_context.waits is not None:
+                stage_context.waits.close()
             bound_reader.reset(reader)
             bound_limiter.reset(limiter)
             stage_contexts.leave(entered)
@@ -215,6 +228,15 @@ class Executor:
         artifacts = stage_context.committed_artifacts()
         noted = opaque(_pack(artifacts)) if artifacts else _NOTHING
         return Complete(*claim.run, opaque(packed), noted, plan.releases(claim.index))
+
+
+async def _given_back(permits: Sequence[HeldPermit]) -> None:
+    for permit in permits:
+        await permit.give_back()
+
+
+def _stopped(stage_context: StageContext, claim: Claim) -> Outcome | None:
+    return Release(*claim.run) if stage_context.is_given_back else stage_context.suspension
 
 
 def after_run_error(error: BaseException, stage: StagePlan | None, claim: Claim, plan: StoredPlan | None) -> Outcome:

@@ -88,7 +88,9 @@ class Gates:
                 want = Wants(got, want.routes, want.suspects)
             opened.wants = [*opened.wants, want]
         if opened.wants:
-            for tenant in self._wanted.pop(partition, [])[:_TENANTS_MAX]:
+            # Where a queue's gate was shut they are asked for again: they may wait in that very queue.
+            waiting = self._wanted.get(partition, []) if opened.is_denied else self._wanted.pop(partition, [])
+            for tenant in waiting[:_TENANTS_MAX]:
                 await self._get(opened, OF_TENANT + tenant, capacity)
         return opened
 

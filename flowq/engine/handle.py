@@ -12,11 +12,11 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from flowq.engine.backend import Backend
 from flowq.engine.overrides import overridden
 from flowq.engine.results import read_result
+from flowq.engine.signals import send_signal
+from flowq.engine.spawned import cancel_beneath, failure_of_flow
 from flowq.errors import (
     FlowCancelled,
-    FlowFailed,
     FlowNotFound,
-    FlowqError,
     FlowTimedOut,
     InvalidValue,
     StageNotFound,
@@ -24,7 +24,6 @@ from flowq.errors import (
 from flowq.model.artifact import Artifact
 from flowq.model.duration import Duration, to_ms
 from flowq.model.event import Event, Gap
-from flowq.model.failure import Failure
 from flowq.model.plan import Plan
 from flowq.model.restart import restart
 from flowq.model.snapshot import FlowSnapshot
@@ -94,7 +93,7 @@ class FlowHandle(Generic[R]):
             return await read_result(self._backend, self.id, await self._plan(), self._result_type, run)
         state = await self._ended(None if timeout is None else to_ms(timeout, "timeout") / 1000)
         if state == "failed":
-            raise await self._failure()
+            raise await failure_of_flow(self._backend.store, self.id)
         if state == "cancelled":
             raise FlowCancelled(self.id, (await self.inspect()).cancel_reason)
         return await read_result(self._backend, self.id, await self._plan(), self._result_type)
@@ -150,7 +149,21 @@ class FlowHandle(Generic[R]):
         word = await self._backend.store.cancel(self.id, str(reason or "")[:200], header.stages)
         if word == "unknown":
             raise FlowNotFound(self.id)
+        await cancel_beneath(self._backend.store, self.id)
         return FLOW_STATES.get(word, word) == "cancelled"
+
+    async def signal(self, name: str, value: Any = None) -> bool:
+        """Hands a value to the stages that wait for it, now or later. The first value of a name counts.
+
+        Returns:
+            Whether it is new; False: this very value was sent before.
+
+        Raises:
+            SignalConflict: another value was sent before.
+            FlowNotFound, FlowHasEnded: there is nobody who could wait for it.
+            InvalidValue, ValueNotStorable, ValueTooLarge: the name or the value is refused.
+        """
+        return await send_signal(self._backend.store, self.id, name, value)
 
     async def retry(self, *, from_stage: str | None = None, overrides: Mapping[str, Any] | None = None) -> int:
         """Runs stages of an ended flow again: those that failed or were cancelled, and all that uses their results.
@@ -241,12 +254,6 @@ class FlowHandle(Generic[R]):
     async def _state(self) -> str:
         head = await Views(self._backend.store).head(self.id)
         return "running" if head.status in ("z", "y") else FLOW_STATES[head.status]
-
-    async def _failure(self) -> FlowqError:
-        snapshot = await self.inspect()
-        stage = snapshot.stage(snapshot.root_cause) if snapshot.root_cause else None
-        failure = stage.failure if stage and stage.failure else Failure("Unknown", "the flow's record does not say why")
-        return FlowFailed(self.id, stage.name if stage else "?", failure.error_type, failure.message, failure.traceback)
 
     async def _plan(self) -> Plan:
         digest = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "p")

@@ -61,7 +61,7 @@ class Limiter:
 
         def on_wait(use: LimitUse, seconds: float) -> None:
             told.append(seconds)
-            tell(f"waits {shown_duration(seconds)} for limit {use.name}")
+            tell(_waiting(use, seconds))
 
         try:
             for use in uses:
@@ -91,15 +91,16 @@ class Limiter:
         Raises:
             LimitNotSet, InvalidValue: it is never allowed.
         """
-        permit = self.name()
+        permit, shown = self.name(), _ShownByStage()
         asking: asyncio.Task[Granted | Waits] | None = None
         try:
             while True:
                 lease_ms = await self.lease_ms()
                 asking = self._loop.create_task(self._limits.acquire(use, permit, self._holder, lease_ms))
                 answer = await asyncio.shield(asking)
-                await until(use, answer.now, answer.at, on_wait)
+                await until(use, answer.now, answer.at, on_wait or shown)
                 if isinstance(answer, Granted):
+                    shown.over()
                     return HeldPermit(self._limits, use, self._holder, permit)
         except BaseException:
             # Not awaited: who is cancelled goes at once. Should this process die first, the permit expires.
@@ -133,6 +134,25 @@ async def until(use: LimitUse, now: int, at: int, on_wait: OnWait | None) -> Non
         if on_wait is not None:
             on_wait(use, (at - now) / 1000)
         await asyncio.sleep((at - now) / 1000)
+
+
+class _ShownByStage:
+    """Shows in the progress of the stage that runs here what it waits for: it keeps its slot, so it has no reason to be seen."""
+
+    def __init__(self) -> None:
+        self._is_shown = False
+
+    def __call__(self, use: LimitUse, seconds: float) -> None:
+        self._is_shown = True
+        context().show_wait(_waiting(use, seconds))
+
+    def over(self) -> None:
+        if self._is_shown:
+            context().show_wait("")
+
+
+def _waiting(use: LimitUse, seconds: float) -> str:
+    return f"waits {shown_duration(seconds)} for limit {use.name}"
 
 
 _returning: set[asyncio.Task[None]] = set()

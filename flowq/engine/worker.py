@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, cast
 
 from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
+from flowq.engine.builtin import BUILTIN_STAGES
 from flowq.engine.duties import Closer, Pruner, Rescuer, Sweeper, WayMaker, rescue
 from flowq.engine.every import run_every
 from flowq.engine.holder import Holder, new_holder_id
@@ -19,6 +20,7 @@ from flowq.engine.lease import LEASE_MS, LeaseKeeper
 from flowq.engine.room import WorkerRoom
 from flowq.engine.slots import SLOTS_MAX, QueueSlots
 from flowq.errors import DefinitionError, FlowqError, InvalidValue, StageNameTaken
+from flowq.model.builtin import BUILTIN_QUEUE
 from flowq.model.duration import Duration, to_ms
 from flowq.model.names import check_name, checked_room
 from flowq.pipeline import Pipeline, Stage
@@ -224,14 +226,15 @@ def served_stages(pipelines: Iterable[Pipeline[..., Any]], stages: Iterable[Stag
             raise StageNameTaken(stage.name, known.signature.where, stage.signature.where)
     if not served:
         raise DefinitionError("the worker has no stage to run", "give it pipelines=[…] or stages=[…] whose code is here")
-    return served
+    return served | {stage.name: stage for stage in BUILTIN_STAGES}
 
 
 def routes_of(stages: Iterable[AnyStage], queues: Mapping[str, int | None] | None) -> dict[str, list[str]]:
     """Queue → the routes a worker serves: every stage on its own queue, or on each of `queues`, because a call may move it."""
     routes: dict[str, list[str]] = {}
     for stage in stages:
-        for queue in queues if queues else {stage.options.queue}:
+        own = {stage.options.queue}
+        for queue in queues if queues and own != {BUILTIN_QUEUE} else own:
             routes.setdefault(queue, []).append(f"{queue}:{stage.name}")
     return routes
 

@@ -48,6 +48,7 @@ class Claim(msgspec.Struct):
         literals: its literal arguments, packed; empty: none.
         results: child index → its packed result; None: too large to come with the claim, read them in pages.
         route: where it was claimed: `queue:stage`, with "!" behind it for a suspect.
+        suspensions: how often it was suspended, if its run has asked.
     """
 
     flow_id: str
@@ -61,6 +62,7 @@ class Claim(msgspec.Struct):
     literals: bytes
     results: dict[int, bytes] | None
     route: str
+    suspensions: int = 0
 
     @property
     def run(self) -> tuple[str, int, int, str]:
@@ -139,7 +141,41 @@ class Release(msgspec.Struct, frozen=True, array_like=True, tag="release"):
     nonce: str
 
 
-Outcome = Complete | Skip | Retry | Fail | Release
+class Wait(msgspec.Struct, frozen=True, array_like=True):
+    """One thing that a suspended stage waits for.
+
+    Attributes:
+        kind: `sleep`, `signal` or `flow`.
+        name: the signal's name, or the flow's id.
+        timer: the name of the timer that ends the wait; "": none does.
+        delay_ms: how long that timer runs, if it has not begun yet.
+        refused: why the value that was sent last is none it can take.
+    """
+
+    kind: str
+    name: str = ""
+    timer: str = ""
+    delay_ms: int = 0
+    refused: str = ""
+
+
+class Suspend(msgspec.Struct, frozen=True, array_like=True, tag="suspend"):
+    """The stage waits and gives its slot back; it costs no attempt.
+
+    Attributes:
+        waits: for what.
+        seen: timers whose end it has seen.
+    """
+
+    flow_id: str
+    index: int
+    fence: int
+    nonce: str
+    waits: tuple[Wait, ...]
+    seen: tuple[str, ...] = ()
+
+
+Outcome = Complete | Skip | Retry | Fail | Release | Suspend
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
 
 from flowq.model.duration import shown_duration
 from flowq.model.limit import OF_QUEUE, OF_TENANT
+from flowq.model.outcome import Wait
 from flowq.model.snapshot import Reason, StageSnapshot, WorkerSnapshot
 
 _NAMED_MAX = 3
+_KINDS = ("signal", "flow", "sleep")
 
 
 def reason_for(
@@ -22,6 +25,7 @@ def reason_for(
     full: Mapping[str, str] = {},
     tenant: str = "",
     needs: Sequence[tuple[str, int]] = (),
+    waits: Sequence[tuple[Wait, int | None]] = (),
 ) -> Reason | None:
     """The reason for a stage that neither runs nor has ended; None for those that do.
 
@@ -35,6 +39,7 @@ def reason_for(
         full: limits that are used up → what they allow.
         tenant: the flow's.
         needs: what the stage takes of a worker host's own room.
+        waits: what a suspended stage waits for, and until when.
     """
     if stage.state == "blocked":
         return _blocked(states, flow_state)
@@ -45,7 +50,7 @@ def reason_for(
         return Reason("back_off", f"attempt {stage.attempt + 1} of {stage.attempts} begins {when}{cause}")
     if stage.state == "ready":
         return _limited(stage.queue, tenant, full) or _ready(stage, workers, needs, is_suspect=is_suspect)
-    return None
+    return _suspended(waits) if stage.state == "suspended" else None
 
 
 def _limited(queue: str, tenant: str, full: Mapping[str, str]) -> Reason | None:
@@ -64,6 +69,28 @@ def _blocked(states: Mapping[str, str], flow_state: str) -> Reason:
         return Reason("flow_ended", f"{_listed(failed)} {'has' if len(failed) == 1 else 'have'} {states[failed[0]]}", failed)
     waiting = tuple(states)
     return Reason("children", f"waits for {_listed(waiting)}", waiting)
+
+
+def _suspended(waits: Sequence[tuple[Wait, int | None]]) -> Reason:
+    # Signals first: they are what people can do something about.
+    ordered = sorted(waits, key=lambda one: (_KINDS.index(one[0].kind), one[0].name))
+    if not ordered:
+        return Reason("sleep", "is about to begin again")
+    first = ordered[0][0].kind
+    names = tuple(dict.fromkeys(wait.name for wait, _ in ordered if wait.kind == first and wait.name))
+    told = [_told(wait, until) for wait, until in ordered[:_NAMED_MAX]]
+    more = f" and {len(ordered) - _NAMED_MAX} more" if len(ordered) > _NAMED_MAX else ""
+    return Reason("spawned" if first == "flow" else first, "; ".join(told) + more, names)
+
+
+def _told(wait: Wait, until_ms: int | None) -> str:
+    until = f" until {datetime.datetime.fromtimestamp(until_ms / 1000, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC" if until_ms else ""
+    if wait.kind == "sleep":
+        return f"sleeps{until}"
+    if wait.kind == "flow":
+        return f"waits for flow {wait.name}, which it spawned"
+    refused = f", what was sent being refused: {wait.refused}" if wait.refused else ""
+    return f"waits for signal {wait.name}{until}{refused}"
 
 
 def _ready(

@@ -21,9 +21,9 @@ class Reason(msgspec.Struct, frozen=True):
 
     Attributes:
         code: `children` · `no_worker` · `busy` · `back_off` · `suspect` · `flow_ended` · `queue_limit` ·
-            `tenant_limit` · `no_room`.
+            `tenant_limit` · `no_room` · `signal` · `sleep` · `spawned`.
         sentence: the same for people.
-        on: what it waits for: names of stages, of a queue, of a limit, or of what there is no room for.
+        on: what it waits for: names of stages, of a queue, of a limit, of signals, of what there is no room for, or ids of flows.
     """
 
     code: str
@@ -36,7 +36,7 @@ class AttemptSnapshot(msgspec.Struct, frozen=True):
 
     Attributes:
         attempt: its number.
-        outcome: `failed` · `retried` · `rescued` · `released`.
+        outcome: `failed` · `retried` · `rescued` · `released` · `suspended`: for the first time.
         worker: who ran it.
         started_at: when it was claimed.
         seconds: how long it ran.
@@ -167,6 +167,8 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         critical_path: names of the stages that decide how long it takes.
         result: what the pipeline returns, as plain data; None until completed.
         graph: the stages, children before parents.
+        parent: the id of the flow that spawned it; None: none did.
+        spawned: flows that its stages spawned, at most 200.
     """
 
     at: int
@@ -182,6 +184,8 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     critical_path: tuple[str, ...] = ()
     result: Any = None
     graph: tuple[StageSnapshot, ...] = ()
+    parent: str | None = None
+    spawned: tuple[FlowSummary, ...] = ()
 
     def stage(self, name: str) -> StageSnapshot:
         """The stage of this name. Raises KeyError."""

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from flowq.errors import InvalidValue
-from flowq.model.names import check_flow_id, check_name
+from flowq.model.names import check_flow_id, check_name, root_id
 from flowq.model.plan import Plan
 
 R_co = TypeVar("R_co", covariant=True)
@@ -60,6 +60,8 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
 def _own_id(value: object) -> str:
     if value == LATEST:
         raise InvalidValue("flow id", value, "another word: everywhere it stands for the newest flow")
+    if isinstance(value, str) and root_id(value) != value:
+        raise InvalidValue("flow id", value, "one without '^', which only stands in ids of flows that stages spawn")
     return check_flow_id(value)
 
 

@@ -20,6 +20,8 @@ TRANSITIONS: Final[dict[str, tuple[frozenset[str], str]]] = {
     "skip": (frozenset({"running"}), "skipped"),
     "retry": (frozenset({"running", "completed", "failed", "cancelled", "skipped"}), "scheduled"),
     "fail": (frozenset({"running"}), "failed"),
+    "suspend": (frozenset({"running"}), "suspended"),
+    "resume": (frozenset({"suspended"}), "ready"),
     "rescue": (frozenset({"running"}), "ready"),
     "cancel": (frozenset({"blocked", "scheduled", "ready", "running", "suspended"}), "cancelled"),
 }

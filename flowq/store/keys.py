@@ -8,8 +8,9 @@ followed by something, a colon.
 from __future__ import annotations
 
 import binascii
-import re
 from typing import Final
+
+from flowq.model.names import root_id
 
 # What follows the tag. One letter where the key is written for every flow or stage, a word where there are few.
 FLOW: Final = ":f:"
@@ -39,6 +40,8 @@ LIVE: Final = ":live"
 FAILED: Final = ":failed"
 CANCELLED: Final = ":cancelled"
 CLOSING: Final = ":closing"
+TREE: Final = ":tree:"
+TREES: Final = ":trees"
 DAMAGED: Final = ":damaged"
 WAKE_CHANNEL: Final = ":wake:"
 ENDED_CHANNEL: Final = ":ended:"
@@ -46,7 +49,7 @@ ENDED_CHANNEL: Final = ":ended:"
 _TAGGED: Final = {
     "FLOW": FLOW, "PLAN": PLAN, "LANES": LANES, "LANE": LANE, "PARKED": PARKED, "HOLDER": HOLDER, "RUNNING": RUNNING,
     "FINISHED": FINISHED, "DUE": DUE, "HOLDERS": HOLDERS, "EVENTS": EVENTS, "LIVE": LIVE,
-    "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "DAMAGED": DAMAGED,
+    "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "TREE": TREE, "TREES": TREES, "DAMAGED": DAMAGED,
     "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
     "TENANT_LANES": TENANT_LANES, "TENANTS": TENANTS, "WEIGHTS": WEIGHTS,
     "RULES": RULES, "WINDOWS": WINDOWS, "PERMITS": PERMITS, "HELD": HELD, "LINE": LINE, "SEEN": SEEN, "GRANT": GRANT,
@@ -56,7 +59,7 @@ _TAGGED: Final = {
 PERMANENT: Final[dict[str, str]] = {
     "meta": "one per namespace: schema, instance id, number of partitions",
     "limits": "one per namespace: the names of the limits that are set",
-    FLOW: "a flow that has not ended; it expires when it has",
+    FLOW: "a flow that has not ended; it expires when it has; one that was spawned is deleted after the flow at its tree's root",
     PLAN: "one per definition, counted by its flows, deleted with the last",
     LANES: "one per queue and stage with ready stages; deleted when empty",
     LANE: "ready stages; deleted when empty",
@@ -73,14 +76,16 @@ PERMANENT: Final[dict[str, str]] = {
     TENANTS: "one per queue: whose turn it is; only tenants that are ahead of the others are in it",
     WEIGHTS: "the weights of tenants that somebody set",
     RULES: "one per limit that is set: what it allows",
+    TREE: "the flows beneath one that spawned some; deleted after it",
+    TREES: "flows that spawned others, until these are deleted",
 }
 
 
-def lua_constants(text: str) -> str:
-    """The key words that a script uses as Lua locals, put before it by the loader. Only those: a script may have 200 locals."""
-    found = set(re.findall(r"\b([A-Z_]+)_KEY\b", text))
-    used = {f"{name}_KEY": word for name, word in _TAGGED.items() if name in found}
-    return f"local {', '.join(used)} = {', '.join(map(repr, used.values()))}\n" if used else ""
+def lua_constants() -> str:
+    """The key words as Lua locals, put before every script by the loader."""
+    names = ", ".join(f"{name}_KEY" for name in _TAGGED)
+    words = ", ".join(f"'{word}'" for word in _TAGGED.values())
+    return f"local {names} = {words}\n"
 
 
 class Keys:
@@ -95,10 +100,13 @@ class Keys:
         self.tags = [f"{{{namespace}:{partition}}}" for partition in range(partitions)]
 
     def tag_of(self, flow_id: str) -> str:
-        """The hash tag of the partition that a flow lives in: CRC16 of its id, as Redis Cluster computes it."""
+        """The hash tag of the partition that a flow lives in: CRC16 of its id, as Redis Cluster computes it.
+
+        Flows that others spawned live in one partition with the flow at the root of their tree.
+        """
         if len(self.tags) == 1:
             return self.tags[0]
-        return self.tags[binascii.crc_hqx(flow_id.encode(), 0) % len(self.tags)]
+        return self.tags[binascii.crc_hqx(root_id(flow_id).encode(), 0) % len(self.tags)]
 
     def flow(self, flow_id: str) -> str:
         """The hash that holds a flow."""

@@ -1,6 +1,7 @@
 """Lua scripts: an entry script names the fragments it needs; this puts them together, and the key words before them.
 
-`-- Needs  records view …` in the entry's header lists fragments in the order they are put before it.
+`-- Needs  records view …` in the entry's header lists fragments in the order they are put before it. Constants, which are lines
+such as `local READY, RUNNING = 'r', 'x'` in capitals, are written where they are used: Lua allows a script 200 local names.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ import msgspec
 
 from flowq.store.keys import lua_constants
 
+# A line of names in capitals and as many numbers, strings or names of other constants.
+_NAME, _VALUE = r"[A-Z][A-Z0-9_]*", r"(?:\d+(?:\.\d+)?|'[^'\n,]*'|[A-Z][A-Z0-9_]*)"
+_CONSTANTS = re.compile(rf"^local ({_NAME}(?:, {_NAME})*) = ({_VALUE}(?:, {_VALUE})*)$")
+# Strings, comments and fields are passed over.
+_WORD = re.compile(r"""--[^\n]*|'[^'\n]*'|"[^"\n]*"|(?<![.\w])[A-Z][A-Z0-9_]*\b""")
 _NEEDS = re.compile(r"^-- Needs +(.+)$", re.MULTILINE)
 
 
@@ -38,9 +44,25 @@ def script(name: str) -> Script:
     shebang, _, body = entry.partition("\n")
     needs = _NEEDS.search(entry)
     fragments = [_read(fragment) for fragment in (needs.group(1).split() if needs else ())]
-    text = "\n".join([*fragments, body])
-    source = "\n".join([shebang, lua_constants(text), text])
+    source = "\n".join([shebang, _with_constants("\n".join([lua_constants(), *fragments, body]))])
     return Script(name, source, hashlib.sha1(source.encode()).hexdigest())
+
+
+def _with_constants(text: str) -> str:
+    """The Lua text with the constants in their places; their lines are left empty, so that an error's line number is right."""
+    values: dict[str, str] = {}
+    lines: list[str] = []
+    for line in text.split("\n"):
+        found = _CONSTANTS.match(line)
+        if found is None:
+            lines.append(_WORD.sub(lambda word: values.get(word[0], word[0]), line))
+            continue
+        for name, value in zip(found[1].split(", "), found[2].split(", "), strict=True):
+            literal = values.get(value, value)
+            if values.setdefault(name, literal) != literal:
+                raise ValueError(f"{name} is {values[name]} and {literal} in one script")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def _read(name: str) -> str:

@@ -10,6 +10,8 @@ from flowq.errors import CorruptState, FlowNotFound
 from flowq.model.artifact import Artifact
 from flowq.model.failure import FAILURE_CODE, Failure, StageFailure
 from flowq.model.graph import critical_path
+from flowq.model.names import parent_id
+from flowq.model.outcome import Wait
 from flowq.model.plan import Plan, StagePlan
 from flowq.model.reasons import reason_for
 from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, StageSnapshot, WorkerSnapshot
@@ -17,13 +19,14 @@ from flowq.model.states import STATE_LETTER, StageState
 from flowq.model.values import SPILLED_CODE, fill
 from flowq.store.full_limits import full_limits
 from flowq.store.store import Store
-from flowq.store.views import FLOW_STATES, Views, head_decoder, header_decoder, record_decoder
-from flowq.store.wire import Head, Record, history_decoder
+from flowq.store.suspensions import Suspensions
+from flowq.store.views import FLOW_STATES, Views, head_decoder, header_decoder, record_decoder, state_of
+from flowq.store.wire import Head, Record, Remembered, history_decoder, remembered_decoder
 
 # Larger flows are read in pages, so that no command holds the server up.
 _WHOLE_STAGES_MAX = 500
 _PAGE_STAGES = 250
-_OF_STAGE = ("", "r", "e", "h", "g", "a")
+_OF_STAGE = ("", "r", "e", "h", "g", "a", "z")
 
 _artifacts = msgspec.msgpack.Decoder(tuple[Artifact, ...])
 _failure = msgspec.msgpack.Decoder(Failure)
@@ -54,7 +57,7 @@ class Snapshots:
             CorruptState: a part of it can't be read.
         """
         key = self._store.keys.flow(flow_id)
-        head_data, header_data, digest = await self._store.connection.command("HMGET", key, "m", "o", "p")
+        head_data, header_data, digest, link = await self._store.connection.command("HMGET", key, "m", "o", "p", "^")
         if head_data is None or header_data is None or digest is None:
             raise FlowNotFound(flow_id)
         plan = await (await self._store.plan(flow_id, digest.decode())).whole()
@@ -67,7 +70,10 @@ class Snapshots:
             header = header_decoder.decode(header_data)
             assembled = _Assembled(flow_id, plan, head, fields, workers, now)
             assembled.full = await full_limits(self._store, assembled.waiting_queues, header.tenant)
-            return assembled.snapshot(header.pipeline, header.inputs, header.tenant, header.tags)
+            snapshot = assembled.snapshot(header.pipeline, header.inputs, header.tenant, header.tags)
+            beneath = await Suspensions(self._store).beneath(flow_id, head, link)
+            spawned = tuple(await self._views.summaries(beneath))
+            return msgspec.structs.replace(snapshot, parent=parent_id(flow_id), spawned=spawned)
         except (msgspec.DecodeError, LookupError, TypeError) as error:  # bytes that are no msgpack, or are no record of ours
             raise CorruptState(flow_id, key, f"{type(error).__name__}: {error}") from None
 
@@ -115,7 +121,7 @@ class _Assembled:
         path = critical_path([stage.children for stage in self._plan.stages], lambda index: _seconds_of(graph[index], self._now))
         names = tuple(self._plan.stages[index].name for index in path) if any(stage.run_seconds for stage in graph) else ()
         on_path = frozenset(names)
-        state = FLOW_STATES[head.status]
+        state = state_of(head)
         failed = [stage for stage in graph if stage.state == "failed" and not stage.is_tolerated]
         return FlowSnapshot(
             id=self._flow_id,
@@ -189,8 +195,14 @@ class _Assembled:
             full=self.full,
             tenant=self._head.tenant,
             needs=plan.needs,
+            waits=self._waits(index) if state == "suspended" else (),
         )
         return msgspec.structs.replace(stage, reason=reason)
+
+    def _waits(self, index: int) -> tuple[tuple[Wait, int | None], ...]:
+        data = self._fields.get(f"z{index}")
+        known = remembered_decoder.decode(data) if data else Remembered([], [])
+        return tuple((wait, known.ends.get(wait.timer) or None) for wait in known.waits)
 
     def _is_done_for(self, child: int, parent: StagePlan) -> bool:
         state = self._states[child]

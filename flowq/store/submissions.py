@@ -34,14 +34,17 @@ class Submissions:
         self._connection = connection
         self._ranges: dict[str, list[tuple[str, int, int, int]]] = {}
 
-    async def submit(self, tag: str, group: Sequence[tuple[str, FlowSpec[Any]]]) -> list[bytes]:
+    async def submit(self, tag: str, group: Sequence[tuple[str, FlowSpec[Any]]], spawner: object = None) -> list[bytes]:
         """Submits flows of one partition; the script's word for each: `added`, `exists` or `conflict`.
+
+        With a spawner (see scripts/spawn.lua) also `stale`: its run is over, and nothing was added.
 
         Raises:
             CorruptState: what was written vanishes as soon as it is written.
         """
         submissions = [await self._submission(tag, flow_id, spec) for flow_id, spec in group]
-        words: list[bytes] = await self._connection.run("submit", tag, _pack(submissions))
+        more = () if spawner is None else (_pack(spawner),)
+        words: list[bytes] = await self._connection.run("submit", tag, _pack(submissions), *more)
         submits = 1
         while missing := [position for position, word in enumerate(words) if word in (b"no_plan", b"staging_lost")]:
             if submits == _SUBMITS_MAX:
@@ -53,7 +56,7 @@ class Submissions:
                 if words[position] == b"staging_lost":
                     submissions[position] = await self._submission(tag, *group[position])
             again = [submissions[position] for position in missing]
-            for position, word in zip(missing, await self._connection.run("submit", tag, _pack(again)), strict=True):
+            for position, word in zip(missing, await self._connection.run("submit", tag, _pack(again), *more), strict=True):
                 words[position] = word
         return words
 

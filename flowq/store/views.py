@@ -38,6 +38,7 @@ FLOW_STATES: dict[str, FlowState] = {
     "f": "failed",
     "k": "cancelled",
 }
+_LIVE_STATES = ("ready", "running", "suspended")
 _PAGE = 200
 _HOUR_MS = 3_600_000
 # About 20 MB of events at most, beside their trimming by age.
@@ -47,6 +48,11 @@ head_decoder = msgspec.msgpack.Decoder(Head)
 header_decoder = msgspec.msgpack.Decoder(Header)
 record_decoder = msgspec.msgpack.Decoder(Record)
 info_decoder = msgspec.msgpack.Decoder(HolderInfo)
+
+
+def state_of(head: Head) -> FlowState:
+    """The flow's state: `suspended` when all of it that has not ended, and waits for no other stage, is suspended."""
+    return "suspended" if head.status == "x" and 0 < head.away == head.active else FLOW_STATES[head.status]
 
 
 class Views:
@@ -87,7 +93,7 @@ class Views:
         """
         found: list[AsyncIterator[list[str]]] = []
         for tag in self._store.partitions:
-            for key, states in ((LIVE, ("ready", "running")), (FAILED, ("failed",)), (CANCELLED, ("cancelled",))):
+            for key, states in ((LIVE, _LIVE_STATES), (FAILED, ("failed",)), (CANCELLED, ("cancelled",))):
                 if state is None or state in states:
                     found.append(self._indexed(tag + key))
             if state is None or state == "completed":
@@ -106,7 +112,7 @@ class Views:
                 FlowSummary(
                     id=flow_id,
                     pipeline=header.pipeline,
-                    state=FLOW_STATES[head.status],
+                    state=state_of(head),
                     created_at=head.created_at,
                     ended_at=head.ended_at or None,
                     stages=header.stages,

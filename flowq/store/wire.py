@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from flowq.model.outcome import opaque
+from flowq.model.outcome import Wait, opaque
 from flowq.model.plan import Binding, Plan, StagePlan
 from flowq.model.restart import Restart
 
@@ -46,7 +46,45 @@ class Head(msgspec.Struct, array_like=True):
     ended_at: int
     reason: str
     run: int = 1
+    away: int = 0
     tenant: str = ""
+
+
+class Remembered(msgspec.Struct, array_like=True):
+    """What a stage that was suspended remembers; see scripts/suspend.lua.
+
+    Attributes:
+        waits: what it waited for when it was suspended last.
+        timers: each timer it ever started and when it ends, by turns; 0: that end was seen.
+        suspensions: how often it was suspended.
+    """
+
+    waits: list[Wait]
+    timers: list[Any]
+    suspensions: int = 0
+
+    @property
+    def ends(self) -> dict[str, int]:
+        """Timer → when it ends, milliseconds since 1970; 0: that end was seen."""
+        return dict(zip(self.timers[::2], self.timers[1::2], strict=True))
+
+
+remembered_decoder = msgspec.msgpack.Decoder(Remembered)
+
+
+class Link(msgspec.Struct, array_like=True, frozen=True):
+    """Where a spawned flow comes from; see scripts/resume.lua.
+
+    Attributes:
+        stage: the index of its parent's stage.
+        root_created_at: when the flow at the root of the tree was added: another one may have its id later.
+        run, attempt: of the parent, when it last began this flow or retried it.
+    """
+
+    stage: int
+    root_created_at: int
+    run: int
+    attempt: int
 
 
 class Header(msgspec.Struct, array_like=True, frozen=True):

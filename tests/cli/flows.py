@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from flowq import Artifact, Backoff, StageFailure, Unrecoverable, context, pipeline, stage, tolerate
+from flowq import Artifact, Backoff, StageFailure, Unrecoverable, context, pipeline, signal, stage, tolerate
 
 HOSTILE = "".join(map(chr, range(0xA0))) + "\u202e[/foo][link=http://x]\x1b]8;;http://x\x07"
 
@@ -96,3 +96,13 @@ async def assess(name: str | StageFailure, length: int | None) -> str:
 @pipeline
 def forgiving(name: str = "x") -> str:
     return assess(tolerate(watch_video(name)), measure.when(False)(name))
+
+
+@stage
+async def publish(approval: dict[str, str]) -> str:
+    return f"published by {approval['by']}"
+
+
+@pipeline
+def approving() -> str:
+    return publish(signal("approved", dict[str, str]))

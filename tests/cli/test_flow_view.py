@@ -24,6 +24,7 @@ FLOWS = {
     "completed": snapshots.COMPLETED,
     "cancelled": snapshots.CANCELLED,
     "wide": snapshots.WIDE,
+    "suspended": snapshots.SUSPENDED,
 }
 EXPECTED = Path(__file__).parent / "expected"
 

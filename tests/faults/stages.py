@@ -86,3 +86,24 @@ def hog() -> None:
 def quick_alone() -> str:
     """Takes no time, in a process of its own."""
     return "done"
+
+
+@stage
+async def approved() -> int:
+    """Waits for a signal."""
+    note("start")
+    return await context().wait_for_signal("approved", int)
+
+
+@stage(isolation="process")
+async def approved_alone() -> int:
+    """The same in a process of its own."""
+    note("start")
+    return await context().wait_for_signal("approved", int)
+
+
+@stage
+async def spawns(path: str) -> int:
+    """Waits for a flow beneath."""
+    note("start")
+    return 100 + await context().spawn(until_file, path)

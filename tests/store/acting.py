@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from flowq.model.failure import Failure
-from flowq.model.outcome import Claim, Complete, Exchanged, Fail, Outcome, Progress, Release, Retry, Skip, opaque
+from flowq.model.outcome import Claim, Complete, Exchanged, Fail, Outcome, Progress, Release, Retry, Skip, Suspend, Wait, opaque
 from flowq.model.plan import Plan
 from flowq.model.restart import restart
 from flowq.model.snapshot import FlowSnapshot
@@ -147,6 +147,11 @@ def retried(claim: Claim, delay_ms: int = 0, *, keeps_attempt: bool = False) -> 
 def released(claim: Claim) -> Release:
     """The outcome of a stage that is given back."""
     return Release(claim.flow_id, claim.index, claim.token.fence, claim.token.nonce)
+
+
+def suspended(claim: Claim, *waits: Wait, seen: tuple[str, ...] = ()) -> Suspend:
+    """The outcome of a stage that waits."""
+    return Suspend(*claim.run, waits, seen)
 
 
 def snapshots(store: Store) -> Snapshots:

@@ -6,21 +6,22 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from flowq.model.outcome import Claim, Token
+from flowq.model.outcome import Claim, Token, Wait
 from flowq.model.states import TRANSITIONS
 from flowq.store.store import Store
 from flowq.store.views import Views
-from tests.store.acting import Actor, again, failed, retried, snapshots
+from tests.store.acting import Actor, again, failed, retried, snapshots, suspended
 from tests.store.graphs import chain
 
 pytestmark = pytest.mark.anyio
 
-STATES = ("blocked", "scheduled", "ready", "running", "completed", "failed", "cancelled", "skipped")
+STATES = ("blocked", "scheduled", "ready", "running", "suspended", "completed", "failed", "cancelled", "skipped")
 # A retry by hand makes the stage ready at once: it is due now.
 BY_HAND = {("retry", state): "ready" for state in ("completed", "failed", "cancelled", "skipped")}
 # A stage without a record is claimed by its entry in a lane: it is a root, or it would have none. No lane ever has an entry of a
 # blocked stage, so what a claim would do then is not tried.
-UNHEARD_OF = {("claim", "blocked")}
+# When its time comes a suspended stage is resumed, not promoted.
+UNHEARD_OF = {("claim", "blocked"), ("promote", "suspended")}
 WALKS = [
     pytest.param(verb, state, id=f"{verb} {state}") for verb in TRANSITIONS for state in STATES if (verb, state) not in UNHEARD_OF
 ]
@@ -54,6 +55,8 @@ class Walk:
                 await self.actor.report(failed(self.claim))
             case "skipped":
                 await self.actor.report(await self.actor.skipped(self.claim))
+            case "suspended":
+                await self.actor.report(suspended(self.claim, Wait("signal", "go")))
             case "cancelled":
                 await self.store.cancel("f1", "", 2)
 
@@ -70,6 +73,8 @@ class Walk:
             "fail": lambda: self.actor.report(failed(self.claim)),
             "retry": self.retry,
             "rescue": self.rescue,
+            "suspend": lambda: self.actor.report(suspended(self.claim, Wait("sleep", "", "#0", 60_000))),
+            "resume": self.resume,
             "cancel": lambda: self.store.cancel("f1", "", 2),
         }
         await verbs[verb]()
@@ -93,6 +98,11 @@ class Walk:
 
     async def skip(self) -> None:
         await self.actor.report(await self.actor.skipped(self.claim))
+
+    async def resume(self) -> None:
+        """As if its time had come; a signal is an event of the flow, whoever waits for it."""
+        if await self.state() != "scheduled":
+            await self.promote()
 
     async def rescue(self) -> None:
         await self.store.connection.command("SADD", f"{self.tag}:x:{self.actor.id}", "1:f1")

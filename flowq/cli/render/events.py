@@ -14,7 +14,8 @@ from flowq.model.event import Event
 # The state whose glyph and colour stand for what happened.
 _STATE_OF: Final = {
     "added": "ready", "released": "ready", "promoted": "ready", "claimed": "running", "progressed": "running",
-    "resumed": "running", "suspended": "suspended", "completed": "completed", "failed": "failed", "retried": "scheduled",
+    "signalled": "ready", "resumed": "ready", "suspended": "suspended", "completed": "completed", "failed": "failed",
+    "retried": "scheduled",
     "rescued": "retrying", "skipped": "skipped", "cancelled": "cancelled", "pruned": "cancelled",
 }  # fmt: skip
 _NAME_WIDTH: Final = 18

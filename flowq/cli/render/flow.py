@@ -15,10 +15,12 @@ from flowq.cli.render.screen import Screen
 from flowq.cli.render.sizes import shown_done, shown_moment, shown_percent, shown_seconds, shown_stages
 from flowq.cli.render.stages import gap_mark, stage_table
 from flowq.cli.render.waterfall import legend
-from flowq.model.snapshot import FlowSnapshot, StageSnapshot
+from flowq.model.snapshot import FlowSnapshot, FlowSummary, StageSnapshot
 
 _LABEL_WIDTH: Final = 10
 _TRACEBACK_LINES_MAX: Final = 8
+_SIGNALS_MAX: Final = 3
+_SPAWNED_MAX: Final = 12
 _CONSEQUENCES: Final = frozenset({"blocked", "cancelled"})
 
 
@@ -37,6 +39,7 @@ def flow_view(snapshot: FlowSnapshot, screen: Screen, *, rows_max: int | None = 
         table = stage_table(snapshot, screen, notes, rows_max)
         lines += [(), *table, ()]
         lines += _critical_path(snapshot, screen)
+        lines += _spawned(snapshot, screen)
         lines += _labelled("outputs", [line(span("in " + notes.folder, "dim"))]) if notes.folder else []
         lines += [] if live else _labelled("bars", _legend(screen, table[0]))
     if not live:
@@ -186,9 +189,30 @@ def _next(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
         case "cancelled":
             commands = [f"flowq retry {flow}"]
         case _:
-            commands = [f"flowq watch {flow}", f"flowq cancel {flow}"]
+            commands = [*_signals(snapshot, flow), f"flowq watch {flow}", f"flowq cancel {flow}"]
     # Not wrapped, however long the id: a terminal that breaks the line itself still copies it as one.
     return _labelled("next", [line(span(command, "key")) for command in commands])
+
+
+def _signals(snapshot: FlowSnapshot, flow: str) -> list[str]:
+    """The commands that send what stages wait for."""
+    reasons = [stage.reason for stage in snapshot.in_state("suspended") if stage.reason and stage.reason.code == "signal"]
+    names = dict.fromkeys(name for reason in reasons for name in reason.on)
+    return [f"flowq signal {flow} {shlex.quote(name)} VALUE" for name in list(names)[:_SIGNALS_MAX]]
+
+
+def _spawned(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
+    """The flow above, and those beneath with what became of them."""
+    lines = _labelled("parent", _text(snapshot.parent, "", screen)) if snapshot.parent else []
+    shown = [_beneath(one, screen) for one in snapshot.spawned[:_SPAWNED_MAX]]
+    hidden = len(snapshot.spawned) - len(shown)
+    more = [f"{screen.ellipsis} and {hidden} more: `flowq inspect -o json` has them"] if hidden else []
+    return lines + _labelled("spawned", [row for text in (*shown, *more) for row in _text(text, "", screen)])
+
+
+def _beneath(flow: FlowSummary, screen: Screen) -> str:
+    done = shown_done(flow.done, shown_stages(flow.stages), flow.failed)
+    return f"{palette.glyph(flow.state, screen.unicode)} {flow.id}  {flow.pipeline}  {done}"
 
 
 def _labelled(label: str, rows: Sequence[Line]) -> list[Line]:

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- cancel: ends a flow, or finishes one that fails at once; at most 500 stages a call, from `cursor` on, so that a flow of
 -- 100,000 can't stall the server.
--- Needs      records shared fetch view emit tenants lanes flush
+-- Needs      records shared fetch view emit tenants lanes tree resume beneath flush ends
 -- Called by  Store.cancel     KEYS 1 the partition's tag    ARGV 1 flow  2 reason  3 cursor  4 how many stages it has  5 packed retention
 -- Replies    {"cancelled"} | {"failed"} | {"closing", next cursor} | {"ended", status} | {"unknown"}
 -- The first call closes the flow: from then on nothing of it is claimed. Who runs one of its stages is told at its next exchange.
@@ -35,7 +35,7 @@ for index = cursor, last do
   if state == RUNNING then
     told[record[HOLDER]] = told[record[HOLDER]] or {}
     table.insert(told[record[HOLDER]], {id, index, record[FENCE]})
-  elseif state == SCHEDULED then
+  elseif state == SCHEDULED or state == SUSPENDED then
     shared('ZREM', tag .. DUE_KEY, index .. ':' .. id)
   end
   if state and state ~= COMPLETED and state ~= FAILED and state ~= CANCELLED then
@@ -56,15 +56,24 @@ for holder, stages_of_holder in pairs(told) do
   end
   for _, stage in ipairs(stages_of_holder) do shared('SREM', tag .. RUNNING_KEY .. holder, stage[2] .. ':' .. id) end
 end
-local is_over = last + 1 >= stages
 local is_failing = head[STATUS] == FAILING
+-- Behind its own stages the cursor counts the flows beneath it.
+local next_cursor = last + 1
+if next_cursor >= stages then
+  local above = 'the flow above ' .. (is_failing and 'failed' or 'was cancelled' .. (head[REASON] == '' and '' or ' (' .. head[REASON] .. ')'))
+  local from = math.max(0, cursor - stages)
+  local looked_at = close_beneath(view, from, string.sub(above, 1, 200))
+  next_cursor = looked_at == BENEATH_MAX and stages + from + looked_at
+end
+local is_over = not next_cursor
 if is_over then
-  head[STATUS], head[ENDED_AT], head[ACTIVE] = is_failing and FAILED or CANCELLED, now, 0
+  head[STATUS], head[ENDED_AT], head[ACTIVE], head[AWAY] = is_failing and FAILED or CANCELLED, now, 0, 0
   emit(view, is_failing and 'failed' or 'cancelled', -1, 0, is_failing and '' or reason)
   view.is_ended = true
   shared('ZREM', tag .. CLOSING_KEY, id)
 else
-  shared('ZADD', tag .. CLOSING_KEY, last + 1, id)
+  shared('ZADD', tag .. CLOSING_KEY, next_cursor, id)
 end
+end_flows()
 flush()
-return is_over and {is_failing and 'failed' or 'cancelled'} or {'closing', last + 1}
+return is_over and {is_failing and 'failed' or 'cancelled'} or {'closing', next_cursor}

@@ -32,27 +32,29 @@ local function claim_one(view, index, lane, holder, nonce, is_first)
     read(view, field('i', index)) or '', results, record[ROUTE]}
 end
 
--- Claims up to `quantum` stages of one lane; gives how many, and whether there is no more to be had from it now.
+-- Claims up to `quantum` stages of one lane; gives how many, whether there is no more to be had from it now, and how many of
+-- them were resumed.
 local function claim_from(lane, quantum, holder, nonce, claims)
-  local count = 0
+  local count, resumed = 0, 0
   while count < quantum do
-    if dropped >= DROPPED_MAX then return count, true end
+    if dropped >= DROPPED_MAX then return count, true, resumed end
     local entry = peek(lane, quantum - count)
-    if not entry then return count, true end
-    local first, last, stamp, flow = string.match(entry, '^(%d+)%-?(%d*)(@?%d*):(.+)$')
+    if not entry then return count, true, resumed end
+    local first, last, stamp, flow = string.match(entry, '^(%d+)%-?(%d*)([@+]?%d*):(.+)$')
     first, last = tonumber(first), tonumber(last) or tonumber(first)
     local view = first and open_flow(flow, {field('', first), field('i', first)})
-    if view and is_open(view) and (stamp == '' or stamp == '@' .. view.head[CREATED_AT]) then
+    if view and is_open(view) and (stamp == '' or stamp == '+' or stamp == '@' .. view.head[CREATED_AT]) then
       local upto = math.min(last, first + quantum - count - 1)
       for index = first, upto do
         if index > first then open_flow(flow, {field('', index), field('i', index)}) end
-        local claim = claim_one(view, index, lane, holder, nonce, stamp ~= '')
+        local claim = claim_one(view, index, lane, holder, nonce, stamp ~= '' and stamp ~= '+')
         if claim then claims[#claims + 1], count = claim, count + 1 else dropped = dropped + 1 end
+        if claim and stamp == '+' then resumed = resumed + 1 end
       end
       if upto < last then lane.tail[#lane.tail + 1] = (upto + 1) .. '-' .. last .. stamp .. ':' .. flow end
     else
       dropped = dropped + 1
     end
   end
-  return count, false
+  return count, false, resumed
 end

@@ -26,11 +26,12 @@ local function claim_next(want, queue, lanes, capacity, holder, nonce, claims)
     return 0, #lanes > 0
   end
   local quantum = math.min(math.max(1, math.floor(room / #lanes)), standing.room or room)
-  local count, is_empty = claim_from(lane, quantum, holder, nonce, claims)
+  local count, is_empty, resumed = claim_from(lane, quantum, holder, nonce, claims)
   if standing.room then standing.room = standing.room - count end
   if want[1] >= 0 then want[1] = want[1] - count end
   if count > 0 then
-    standing.at, standing.is_moved = math.max(at, time_of(queue)) + count / standing.weight, true
+    -- Its turn was charged when a resumed stage was claimed first.
+    standing.at, standing.is_moved = math.max(at, time_of(queue)) + (count - resumed) / standing.weight, true
     lane.starts_at, times[queue] = standing.at, math.max(at, time_of(queue))
   end
   lane.is_empty = is_empty

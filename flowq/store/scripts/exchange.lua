@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records shared fetch view emit tenants lanes release history outcomes report promote claim standings claim_tenants claim_all claim_kind flush
+-- Needs      records shared fetch view emit tenants lanes tree resume release history outcomes suspend report promote claim standings claim_tenants claim_all claim_kind flush ends
 -- Called by  Store.exchange   KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention, permits}
 -- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, {gated tenants, {claim, its gated tenant}, …}} | {"expired"} | {"superseded"}
--- One script, because a stage that completes, its parent's release and the claim of that parent must be one step; and
--- replay-safe, because clients repeat a call whose reply was lost: outcomes by their tokens, claims by line, seq and nonce.
+-- One script: a stage's end, its parent's release and the claim of that parent must be one step; and replay-safe, because clients
+-- repeat a call whose reply was lost: outcomes by their tokens, claims by line, seq and nonce.
 local holder, line, seq, nonce = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local outcomes, reports, wants, capacity, parks, retention, permits = unpack(cmsgpack.unpack(ARGV[5]))
 allowed = permits or allowed
@@ -37,8 +37,7 @@ local function claimed_before()
 end
 
 local is_replay = seq == last_seq
-if is_replay and known[3] then
-  -- What the lost reply told, and what came since.
+if is_replay and known[3] then  -- what the lost reply told, and what came since
   local both = unpacked(known[3]) or {}
   for _, stage in ipairs(told and unpacked(told) or {}) do both[#both + 1] = stage end
   told = cmsgpack.pack(both)
@@ -46,6 +45,7 @@ end
 local verdicts = report(outcomes)
 progress(reports)
 local due = promote()
+end_flows()
 local claims, saw_all = {}, true
 if is_replay then claims = claimed_before() else claims, saw_all = claim_all(wants, capacity, holder, nonce) end
 

@@ -32,6 +32,9 @@ local ended, finished = {}, {}
 
 local function index_end(view)
   local status = view.head[STATUS]
+  publish(tag .. ENDED_CHANNEL_KEY .. view.id, status)
+  -- What a stage spawned stays as long as the flow at the root of its tree, and is found through it.
+  if parent_of(view.id) then return end
   ended[#ended + 1] = view.id
   if status == COMPLETED then
     finished[#finished + 1] = view.plan .. view.id
@@ -40,7 +43,6 @@ local function index_end(view)
   end
   -- The pruner deletes earlier; the time to live is for when no pruner runs.
   redis.call('PEXPIRE', view.key, retention_ms[status] + 86400000)
-  publish(tag .. ENDED_CHANNEL_KEY .. view.id, status)
 end
 
 -- A wake-up is only a hint: a holder that is gone receives nothing, so the next one is asked.
@@ -60,6 +62,7 @@ local function flush()
     if view.is_ended then index_end(view) end
   end
   if #ended > 0 then shared('ZREM', tag .. LIVE_KEY, unpack(ended)) end
+  if #awake > 0 then shared('ZREM', tag .. DUE_KEY, unpack(awake)) end
   if #finished > 0 then
     local hour = tag .. FINISHED_KEY .. math.floor(now / 3600000)
     local length = shared('RPUSH', hour, unpack(finished))

@@ -1,6 +1,7 @@
 -- lanes: where ready stages wait. A lane is a list per route (queue:stage), priority and tenant; a sorted set per route scores
--- its lanes by priority: `5` is that of flows without a tenant, `5*` stands for all tenants' (tenants.lua). An entry is `index:flow` or, for stages that became ready together, a range `first-last:flow`.
--- Entries of a flow's first stages carry `@created_at`, so that they never meet a later flow of the same id.
+-- its lanes by priority: `5` is that of flows without a tenant, `5*` stands for all tenants' (tenants.lua). An entry is
+-- `index:flow` or, for stages that became ready together, a range `first-last:flow`. Entries of a flow's first stages carry
+-- `@created_at`, so that they never meet a later flow of the same id; those of resumed stages `+`: they have had their turn.
 -- Pushes wait in `tails` until the script flushes, so that a stage released and claimed in one script never touches a list.
 local tails, lanes = {}, {}
 
@@ -14,7 +15,7 @@ local function lane_of(route, priority, tenant)
   local lane = of_route[name]
   if not lane then
     lane = {key = tag .. LANE_KEY .. route .. ':' .. name, route = route, priority = priority, tenant = tenant,
-      taken = 0, ahead = {}, used = 0, tail = {}, tail_taken = 0, is_drained = false}
+      taken = 0, ahead = {}, used = 0, tail = {}, tail_taken = 0, front = {}, is_drained = false}
     of_route[name] = lane
     tails[#tails + 1] = lane
   end
@@ -26,8 +27,14 @@ local function push(view, route, priority, entry)
   lane.tail[#lane.tail + 1] = entry
 end
 
--- The next entry of a lane without taking it off yet: from the list first, then from what this script pushed.
+-- Before all others of the lane: a stage that was resumed has waited already.
+local function push_first(view, route, priority, index)
+  table.insert(lane_of(route, priority + view.head[FLOW_PRIORITY], view.head[TENANT]).front, index .. '+:' .. view.id)
+end
+
+-- The next entry of a lane without taking it off yet: what stands at the front, then the list, then what this script pushed.
 local function peek(lane, wanted)
+  if #lane.front > 0 then return table.remove(lane.front, 1) end
   if lane.used < #lane.ahead then
     lane.used = lane.used + 1
     return lane.ahead[lane.used]
@@ -56,9 +63,12 @@ local function settle(lane)
   for from = first, count, 1000 do
     shared('RPUSH', lane.key, unpack(lane.tail, from, math.min(from + 999, count)))
   end
-  if first <= count then
+  local front, reversed = #lane.front, {}
+  for position = front, 1, -1 do reversed[#reversed + 1] = lane.front[position] end
+  for from = 1, front, 1000 do shared('LPUSH', lane.key, unpack(reversed, from, math.min(from + 999, front))) end
+  if first <= count or front > 0 then
     if lane.tenant == '' then shared('ZADD', names, -lane.priority, lane.priority) else enlist(lane) end
-    return count - first + 1
+    return front + count - first + 1
   end
   if lane.is_drained and lane.used == #lane.ahead then
     if lane.tenant == '' then shared('ZREM', names, lane.priority) else strike(lane) end

@@ -15,7 +15,10 @@ local function settle_stage(view, index, record, state, verb, outcome)
   keep(view, index, record)
   write(view, field('r', index), outcome[6])
   if outcome[7] ~= '' then write(view, field('a', index), outcome[7]) end
-  if record[FENCE] > 1 then drop(view, field('e', index)) end  -- only an earlier run can have left an error
+  if record[FENCE] > 1 then  -- only an earlier run can have left an error, or what it waited for
+    drop(view, field('e', index))
+    drop(view, field('z', index))
+  end
   view.head[ACTIVE], view.head[UNFINISHED] = view.head[ACTIVE] - 1, view.head[UNFINISHED] - 1
   emit(view, verb, index, record[ATTEMPT])
   release(view, outcome[8])

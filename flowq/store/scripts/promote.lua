@@ -8,7 +8,9 @@ local function promote()
     index = tonumber(index)
     local view = open_flow(flow, {field('', index)})
     local record = view and is_open(view) and record_of(view, index)
-    if record and record[STATE] == SCHEDULED then
+    if record and record[STATE] == SUSPENDED then
+      resume(view, index, record, 'its time has come')
+    elseif record and record[STATE] == SCHEDULED then
       record[STATE] = READY
       keep(view, index, record)
       emit(view, 'promoted', index, record[ATTEMPT])

@@ -3,21 +3,22 @@
 -- A stage without a record is blocked, or ready since the flow was added (a root). Packed as msgpack arrays, so that
 -- Python reads the same bytes (flowq/store/wire.py); at most 64 bytes for a finished stage keeps the hash compact.
 local STATE, ATTEMPT, CRASHES, FENCE, NONCE, READY_AT, WAITED, RAN, HOLDER, ROUTE, PRIORITY, NEEDS = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
-local READY, SCHEDULED, RUNNING, COMPLETED, FAILED, CANCELLED, SKIPPED = 'r', 's', 'x', 'c', 'f', 'k', '-'
+local READY, SCHEDULED, RUNNING, COMPLETED, FAILED, CANCELLED, SKIPPED, SUSPENDED = 'r', 's', 'x', 'c', 'f', 'k', '-', 'u'
 
--- A flow's head: field 'm'. UNFINISHED counts the stages that still keep the flow from completing, ACTIVE those ready, scheduled
--- or running, FAILURES those that failed for good and keep it from completing; RUN is 1 more than how often the flow was retried by hand.
-local STATUS, SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT, REASON, RUN, TENANT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
+-- A flow's head: field 'm'. UNFINISHED counts the stages that still keep the flow from completing, ACTIVE those ready, scheduled,
+-- running or suspended, FAILURES those that failed for good and keep it from completing; RUN is 1 more than how often the flow was
+-- retried by hand; AWAY counts the suspended stages.
+local STATUS, SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT, REASON, RUN, AWAY, TENANT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
 -- On the way to cancelled, or to failed with what still ran cancelled: nothing of it is claimed any more.
 local CLOSING, FAILING = 'z', 'y'
 local RECORD_SIZE, HEAD_SIZE = NEEDS, TENANT
 local RECORD_TEXTS, HEAD_TEXTS = {STATE, NONCE, HOLDER, ROUTE}, {STATUS, REASON, TENANT}
 local RECORD_NUMBERS = {ATTEMPT, CRASHES, FENCE, READY_AT, WAITED, RAN, PRIORITY}
-local HEAD_NUMBERS = {SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT, RUN}
+local HEAD_NUMBERS = {SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT, RUN, AWAY}
 
 -- The name of a stage's field, such as `r12`. Remembered: a batch names the same few again and again, and making a string
 -- of a number is what costs.
-local field_names = {[''] = {}, a = {}, d = {}, e = {}, g = {}, h = {}, i = {}, r = {}}
+local field_names = {[''] = {}, a = {}, d = {}, e = {}, g = {}, h = {}, i = {}, r = {}, z = {}}
 local function field(kind, index)
   local names = field_names[kind]
   local name = names[index]

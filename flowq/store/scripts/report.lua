@@ -1,6 +1,7 @@
 -- report: applies a batch of outcomes; each is judged alone, so one stale outcome does not cost the others.
 -- Gives {position, word, who holds the stage now} for each outcome that was not applied.
 local function fields_of(outcome)
+  if outcome[1] == 'suspend' then return fields_of_suspend(outcome) end
   local index = outcome[3]
   local names = {field('', index), field('g', index)}
   local parents = outcome[1] == 'fail' and outcome[9] or outcome[8]
@@ -25,6 +26,7 @@ local function report_one(outcome)
   if record[STATE] ~= RUNNING then
     local is_same_end = (verb == 'complete' and record[STATE] == COMPLETED) or (verb == 'fail' and record[STATE] == FAILED)
       or (verb == 'skip' and record[STATE] == SKIPPED) or (verb == 'retry' and record[STATE] == SCHEDULED) or (verb == 'release' and record[STATE] == READY)
+      or (verb == 'suspend' and (record[STATE] == SUSPENDED or record[STATE] == READY))
     return is_same_end and 'replayed' or 'stale', record[HOLDER]
   end
   apply[verb](view, index, record, outcome)
