@@ -9,8 +9,8 @@ import msgspec
 from flowq.model.snapshot import FlowSnapshot
 
 Verb = Literal[
-    "added", "released", "delayed", "promoted", "claimed", "progressed", "suspended", "resumed", "completed", "failed", "retried",
-    "skipped", "cancelled", "rescued", "pruned", "paused",
+    "added", "released", "delayed", "promoted", "claimed", "progressed", "suspended", "resumed", "signalled", "completed",
+    "failed", "retried", "skipped", "cancelled", "rescued", "pruned", "paused",
 ]  # fmt: skip
 
 FLOW_VERBS_THAT_END: Final = frozenset({"completed", "failed", "cancelled"})
@@ -28,8 +28,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         stage: the stage's name; None: it happened to the flow as a whole.
         attempt: the attempt it belongs to; 0: to none.
         progress: 0…1, for `progressed`.
-        note: one line: the message of a progress, the cause of a failure, the worker of a claim, a cancel's reason; who paused.
-        due_at: for `retried` and `delayed`: when the stage may run; for `added`: when a flow that begins later does;
+        note: one line: the message of a progress, the cause of a failure, the worker of a claim, a cancel's reason; who paused;
+            what a suspended stage waits for; a signal's name.
+        due_at: for `retried`, `delayed` and `suspended`: when the stage may run; for `added`: when a flow that begins later does;
             milliseconds since 1970.
     """
 
