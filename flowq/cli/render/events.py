@@ -16,7 +16,7 @@ _STATE_OF: Final = {
     "added": "ready", "released": "ready", "promoted": "ready", "claimed": "running", "progressed": "running",
     "resumed": "running", "suspended": "suspended", "completed": "completed", "failed": "failed", "retried": "scheduled",
     "rescued": "retrying", "skipped": "skipped", "cancelled": "cancelled", "pruned": "cancelled",
-    "delayed": "scheduled", "paused": "paused",
+    "delayed": "scheduled", "paused": "paused", "held": "blocked",
 }  # fmt: skip
 _NAME_WIDTH: Final = 18
 
