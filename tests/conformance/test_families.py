@@ -201,6 +201,32 @@ async def test_a_parent_whose_child_has_failed_needs_no_worker_to_fail_its_flow(
     assert failure.value.stage == "fa_part"
 
 
+async def test_namespaces_know_nothing_of_each_other(producer: FlowProducer) -> None:
+    settings = producer._settings
+    async with FlowProducer(settings.url, namespace=f"{settings.namespace}-other", artifacts=settings.artifacts) as other:
+        first, second = await producer.add(fa_family([1, 2]), id="same"), await other.add(fa_family([30, 40]), id="same")
+        assert first.is_new
+        assert second.is_new
+        async with working(other, *EVERY):
+            assert await second.result(PATIENCE) == 70
+        assert ((await first.inspect()).state, (await second.inspect()).state) == ("ready", "completed")
+        assert [flow.state for flow in await producer.list()] == ["ready"]
+        assert (await other.prune(state="completed")).done == 1
+    assert (await first.inspect()).state == "ready"
+
+
+async def test_flows_are_spread_over_the_partitions_and_each_lives_in_one(producer: FlowProducer) -> None:
+    store = producer._open.store
+    flows = await producer.add_bulk(fa_family([number]) for number in range(60))
+    tags = {flow.id: store.keys.tag_of(flow.id) for flow in flows}
+    assert set(tags.values()) == set(store.partitions)
+    async for key in store.connection._client.scan_iter(match=f"*{store.keys.namespace}*"):
+        found = [flow_id for flow_id in tags if flow_id in key.decode()]
+        assert all(key.decode().startswith(tags[flow_id]) for flow_id in found)
+    async with working(producer, *EVERY):
+        assert [await flow.result(PATIENCE) for flow in flows] == list(range(60))
+
+
 # ── retention, and ids that are used again ───────────────────────────────────────────────────────────────────────────
 
 

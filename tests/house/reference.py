@@ -21,6 +21,7 @@ from flowq.model import event, states
 from flowq.settings import KeepSettings, Settings, WorkerSettings
 from flowq.store import keys
 from tests.house.project import ROOT
+from tests.house.semantics import rendered
 
 PAGES = ROOT / "docs" / "reference"
 _PLACE = re.compile(r"(<!-- made from the code: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
@@ -138,6 +139,11 @@ def command_options() -> str:
     return "\n\n".join(_command(name, summary) for name, summary in COMMANDS.items())
 
 
+def semantics() -> str:
+    """What flowq does, row by row."""
+    return rendered()
+
+
 def _command(name: str, summary: str) -> str:
     parser = argparse.ArgumentParser(prog=f"flowq {name}")
     importlib.import_module(f"flowq.cli.commands.{name}").configure(parser)
@@ -183,7 +189,7 @@ TABLES: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
         transitions, state_diagram, exit_codes, error_tree, error_codes, settings, worker_settings,
-        keep_settings, event_fields, gap_fields, verbs, permanent_keys, command_list, command_options,
+        keep_settings, event_fields, gap_fields, verbs, permanent_keys, command_list, command_options, semantics,
     )
 }  # fmt: skip
 
