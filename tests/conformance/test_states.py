@@ -1,4 +1,4 @@
-"""The verbs that lead to no other state, in every state of a stage: to add its flow again, tell progress, pause, resume and prune.
+"""The verbs that lead to no other state, in every state of a stage: to add its flow again, tell progress, pause and prune.
 
 Those that lead from one state to another are walked through all states in tests/store/test_transitions.py.
 """

@@ -90,7 +90,9 @@ def rendered() -> str:
     for letter, title in GROUPS.items():
         lines = [_line(row) for row in shown if row.id[0] == letter]
         if lines:
-            parts.append("\n".join([f"## {letter} · {title}", "", "| | what flowq does | tests | result |", "|---|---|---|---|", *lines]))
+            parts.append(
+                "\n".join([f"## {letter} · {title}", "", "| | what flowq does | tests | result |", "|---|---|---|---|", *lines])
+            )
     return "\n\n".join(parts)
 
 
