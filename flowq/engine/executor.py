@@ -102,19 +102,7 @@ class Executor:
             clock = StageClock(stage)
             stage_context = self._context_for(claim, stage, plan, clock)
             running(stage_context, clock)
-            if claim.crashes >= MAX_CRASHES:
-                raise Poisoned(claim.crashes, await self._store.last_crash(claim.flow_id, claim.index))
-            function = self._stages[stage.stage]
-            inputs = await self._inputs(claim, stage, plan)
-            if not inputs.pop(CONDITION, True):
-                nothing = _pack(None) if stage.mapping is None else LIST
-                return Skip(*claim.run, opaque(nothing), _NOTHING, plan.releases(claim.index))
-            if stage.mapping is not None:
-                return await expanded(self._store, claim, stage, plan, stage.mapping, inputs[stage.mapping.argument])
-            arguments = function.signature.arguments(inputs)
-            result = await self._call(function, clock, stage_context, arguments)
-            # What it returned because it was suspended does not count.
-            return stage_context.suspension or await self._completed(claim, function, stage_context, result, plan)
+            return await self._ran(claim, stage, plan, clock, stage_context)
         except asyncio.CancelledError as error:
             if error.args and error.args[0] is GivenBack:
                 return Release(*claim.run)
@@ -133,6 +121,23 @@ class Executor:
             return after_run_error(error, stage, claim, plan)
         finally:
             await _given_back(permits)
+
+    async def _ran(
+        self, claim: Claim, stage: StagePlan, plan: StoredPlan, clock: StageClock, stage_context: StageContext
+    ) -> Outcome:
+        if claim.crashes >= MAX_CRASHES:
+            raise Poisoned(claim.crashes, await self._store.last_crash(claim.flow_id, claim.index))
+        function = self._stages[stage.stage]
+        inputs = await self._inputs(claim, stage, plan)
+        if not inputs.pop(CONDITION, True):
+            nothing = _pack(None) if stage.mapping is None else LIST
+            return Skip(*claim.run, opaque(nothing), _NOTHING, plan.releases(claim.index))
+        if stage.mapping is not None:
+            return await expanded(self._store, claim, stage, plan, stage.mapping, inputs[stage.mapping.argument])
+        arguments = function.signature.arguments(inputs)
+        result = await self._call(function, clock, stage_context, arguments)
+        # What it returned because it was suspended does not count.
+        return stage_context.suspension or await self._completed(claim, function, stage_context, result, plan)
 
     def close(self) -> None:
         """Lets go of the threads; functions that still run in them go on, refused by their tokens."""

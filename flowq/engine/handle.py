@@ -11,6 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from flowq.engine.again import chosen_again, runs_again
 from flowq.engine.backend import Backend
 from flowq.engine.flow_logs import FlowLogs
+from flowq.engine.following import live_events
 from flowq.engine.item_pages import every_item, item_page, stages_or_item
 from flowq.engine.overrides import checked_overrides, overridden, refuse_unused
 from flowq.engine.pausing import PausableFlow
@@ -117,8 +118,9 @@ class FlowHandle(PausableFlow, SignalledFlow, FlowLogs, Generic[R]):
     async def events(self, after: int = 0) -> AsyncIterator[Event | Gap]:
         """The flow's events in order, from number `after` + 1 on, until the flow ends.
 
-        Progress is told as it comes; it has no number. Where numbered events were trimmed from the server's log, a `Gap`
-        with a snapshot stands in their place.
+        Progress is told as it comes; it has no number, nor has `held`, which tells why a stage does not run when nothing has
+        happened for a while. Where numbered events were trimmed from the server's log, a `Gap` with a snapshot stands in
+        their place.
 
         Raises:
             FlowNotFound: it does not exist (any more).
@@ -151,7 +153,7 @@ class FlowHandle(PausableFlow, SignalledFlow, FlowLogs, Generic[R]):
                 seq = snapshot.seq
                 if snapshot.is_final:
                     return
-            async for event in self._live(queue, seq, name):
+            async for event in live_events(queue, seq, name, self.inspect):
                 yield event
         finally:
             stop_following()
@@ -267,27 +269,3 @@ class FlowHandle(PausableFlow, SignalledFlow, FlowLogs, Generic[R]):
         if digest is None:
             raise FlowNotFound(self.id)
         return await (await self._backend.store.plan(self.id, digest.decode())).whole()
-
-    async def _live(self, queue: asyncio.Queue[WireEvent], seq: int, name: Callable[[int], str]) -> AsyncIterator[Event | Gap]:
-        while True:
-            try:
-                async with asyncio.timeout(_POLL_SECONDS):
-                    event = await queue.get()
-            except TimeoutError:
-                snapshot = await self.inspect()
-                if snapshot.seq > seq and queue.empty():
-                    yield Gap(flow_id=self.id, after=seq, before=snapshot.seq + 1, snapshot=snapshot)
-                    seq = snapshot.seq
-                if snapshot.is_final and queue.empty():
-                    return
-                continue
-            if event.seq == 0:
-                yield named(event, name)
-            elif event.seq > seq:
-                if event.seq > seq + 1:
-                    yield Gap(flow_id=self.id, after=seq, before=event.seq, snapshot=await self.inspect())
-                seq = event.seq
-                told = named(event, name)
-                yield told
-                if told.ends_the_flow and queue.empty():  # else it was retried at once
-                    return

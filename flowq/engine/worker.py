@@ -28,6 +28,7 @@ from flowq.model.setting_values import CONCURRENCY_MAX
 from flowq.pipeline import Pipeline, Stage
 from flowq.settings import Settings
 from flowq.store.ending import end
+from flowq.store.store import Store
 from flowq.store.views import Views
 from flowq.store.wire import HolderInfo
 
@@ -174,12 +175,7 @@ class Worker:
         store, holder_id = backend.store, new_holder_id(self._name)
         routes = routes_of(self._stages.values(), self._queues)
         room = WorkerRoom(routes, self._concurrency, slots=slots, limited=limited_queues(self._queues), host=host)
-        info = HolderInfo(
-            self._name, tuple(routes), labels_of(self._stages), room.routes, self._concurrency,
-            pipelines=tuple(self._makers), has=self._has,
-        )  # fmt: skip
-        for tag in store.partitions:
-            await store.register(tag, holder_id, self._lease_ms, info)
+        await self._register(store, holder_id, room, tuple(routes))
         self._holder = Holder(store, holder_id, room, self._stages, backend.storage, self._concurrency)
         loop, lost = asyncio.get_running_loop(), self._holder.lose
 
@@ -212,6 +208,14 @@ class Worker:
         if self._holder.lost_because:
             log.warning("worker %s begins again, because %s", self._name, self._holder.lost_because)
         await rescue(store, holder_id, self._holder.lost_because or "its worker has stopped", is_crash=False)
+
+    async def _register(self, store: Store, holder_id: str, room: WorkerRoom, queues: tuple[str, ...]) -> None:
+        info = HolderInfo(
+            self._name, queues, labels_of(self._stages), room.routes, self._concurrency,
+            pipelines=tuple(self._makers), has=self._has,
+        )  # fmt: skip
+        for tag in store.partitions:
+            await store.register(tag, holder_id, self._lease_ms, info)
 
 
 def host_slots(namespace: str, queues: Mapping[str, int | None]) -> QueueSlots | None:

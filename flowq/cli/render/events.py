@@ -16,7 +16,7 @@ _STATE_OF: Final = {
     "added": "ready", "released": "ready", "promoted": "ready", "claimed": "running", "progressed": "running",
     "signalled": "ready", "resumed": "ready", "suspended": "suspended", "completed": "completed", "failed": "failed",
     "retried": "scheduled", "rescued": "retrying", "skipped": "skipped", "cancelled": "cancelled",
-    "pruned": "cancelled", "delayed": "scheduled", "paused": "paused",
+    "pruned": "cancelled", "delayed": "scheduled", "paused": "paused", "held": "blocked",
 }  # fmt: skip
 # What these tell has begun before.
 _AGAIN: Final = ("retried", "suspended")
