@@ -168,6 +168,23 @@ class Connection:
 
         return await self._patiently(once, patience)
 
+    async def readable(self, *many: tuple[Any, ...]) -> list[Any]:
+        """As `commands`; None is the answer where a key is of another type, which spoils none of the others."""
+        if not many:
+            return []
+
+        async def once() -> list[Any]:
+            pipeline = self._client.pipeline(transaction=False)
+            for args in many:
+                pipeline.execute_command(*args)
+            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, Exception) and not isinstance(typed(self.url, answer), CorruptState):
+                    raise answer
+            return [None if isinstance(answer, Exception) else answer for answer in answers]
+
+        return await self._patiently(once, None)
+
     def subscription(self) -> Any:
         """A pub/sub connection outside the budget of `size`: one per process."""
         return self._client.pubsub(ignore_subscribe_messages=True)
