@@ -99,8 +99,8 @@ class Outlived:
 
     async def _kept(self, tag: str) -> dict[str, Keep | None]:
         """All pipelines, with what they say themselves; None: that can't be read, so their flows are kept until they expire."""
-        (found,) = await self._store.connection.readable(("HGETALL", tag + PIPELINES))
-        return {text_of(name): sound(_keep, data) if data else Keep() for name, data in (found or {}).items()}
+        answers: list[dict[bytes, bytes] | None] = await self._store.connection.readable(("HGETALL", tag + PIPELINES))
+        return {text_of(name): sound(_keep, data) if data else Keep() for name, data in (answers[0] or {}).items()}
 
     async def _indexed(self, tag: str, key: str, before: int, own: set[str]) -> AsyncIterator[Doomed]:
         passed_over = 0
