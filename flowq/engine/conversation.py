@@ -271,6 +271,7 @@ class Conversation:
         for claim in answer.claims:
             if self._gives_back:
                 self.report(Release(*claim.run))
+                self._room.ended(claim)  # it counted as used from when it was claimed
             else:
                 self._listener.start(claim)
         self._idle_until = 0.0
