@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -34,6 +33,7 @@ from flowq.errors import (
     masked,
 )
 from flowq.store.keys import ENDED_CHANNEL, WAKE_CHANNEL
+from flowq.store.outage import what_the_system_said
 from flowq.store.script_loader import script
 
 log = logging.getLogger("flowq.store")
@@ -53,7 +53,6 @@ _PASSING_ANSWERS = (refused.BusyLoadingError, refused.ClusterDownError, refused.
 _PASSING_WORDS = re.compile(r"(?:^|caused error: \W*)(?:BUSY|LOADING|CLUSTERDOWN|MASTERDOWN|NOREPLICAS|TRYAGAIN)\b")
 # What is forbidden, if not the command itself: "No permissions to access a key", "can't access at least one of the keys".
 _WHAT_IS_FORBIDDEN = re.compile(r" (?:a|the) (key|channel)s?\b")
-_NUMBER = re.compile(r"\[Errno (\d+)\]")
 # The client library wraps some refusals of a login so that only their text is left.
 _OF_LOGIN = ("noauth", "wrongpass", "invalid password", "invalid username", "authentication required", "without any password")
 
@@ -279,23 +278,4 @@ def typed(url: str, error: Exception) -> FlowqError:
     is_passing = isinstance(error, _PASSING_ANSWERS) or _PASSING_WORDS.search(text) is not None
     if isinstance(error, refused.ResponseError) and not is_passing:
         return NotARedisServer(url, text) if "unknown command" in text.lower() else ServerForbids(url, text)
-    return ServerUnreachable(url, _why(error) or text or type(error).__name__)
-
-
-def _why(error: BaseException | None) -> str:
-    """What the system said, without the address, which stands beside it, and the numbers; empty: it said nothing."""
-    while error is not None:
-        if isinstance(error, OSError) and (said := _said(error)):
-            return said[0].lower() + said[1:]
-        error = error.__cause__ or error.__context__
-    return ""
-
-
-def _said(error: OSError) -> str:
-    number = error.errno
-    if number is None and (several := _NUMBER.search(str(error))):  # a name with several addresses, none of which took the call
-        number = int(several[1])
-    if number is None:
-        return "no answer in time" if isinstance(error, TimeoutError) else ""
-    said = error.strerror or ""
-    return os.strerror(number) if not said or said.startswith("Connect call failed") else said
+    return ServerUnreachable(url, what_the_system_said(error) or text or type(error).__name__)
