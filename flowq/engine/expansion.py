@@ -20,8 +20,8 @@ from flowq.store.maps import put_items
 from flowq.store.store import Store
 from flowq.store.stored_plan import StoredPlan
 
-# Items are written so many at a time: by number, and by size.
-_PAGE_ITEMS = 250
+# Items are written so many at a time, by number and by size: in a flow that runs again, what they left is put aside (4 ms a page).
+_PAGE_ITEMS = 100
 _PAGE_BYTES = 1_000_000
 # Groups of items whose shared arguments are kept; a process runs items of a few at a time.
 _SHARED_KEPT = 32
