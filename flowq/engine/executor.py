@@ -19,6 +19,7 @@ from flowq.artifacts.keys import stage_folder
 from flowq.artifacts.spill import spill, unspill
 from flowq.artifacts.storage import Storage
 from flowq.engine import context as stage_contexts
+from flowq.engine.as_typed import read_marked
 from flowq.engine.context import StageContext
 from flowq.engine.expansion import Shared, SharedArguments, expanded, shared_part
 from flowq.engine.gathering import gathered
@@ -30,7 +31,7 @@ from flowq.model.artifact import bound_reader
 from flowq.model.failure import StageFailure, unpacked
 from flowq.model.items import LIST, is_item, item_name, stage_of
 from flowq.model.outcome import Claim, Complete, CompleteItem, Fail, Outcome, Progress, Release, Skip, opaque
-from flowq.model.plan import CONDITION, StagePlan
+from flowq.model.plan import CONDITION, TYPED, StagePlan
 from flowq.model.values import INLINE_BYTES_MAX
 from flowq.pipeline.stage import AnyStage
 from flowq.store.maps import literals_of
@@ -102,6 +103,8 @@ class Executor:
                 return Skip(*claim.run, opaque(nothing), _NOTHING, plan.releases(claim.index))
             if stage.mapping is not None:
                 return await expanded(self._store, claim, stage, plan, stage.mapping, inputs[stage.mapping.argument])
+            if TYPED in inputs:
+                read_marked(inputs, function.signature)
             arguments = function.signature.arguments(inputs)
             result = await self._call(function, clock, stage_context, arguments)
             return await self._completed(claim, function, stage_context, result, plan)

@@ -14,13 +14,13 @@ from flowq.errors import InvalidValue, ValueTooLarge
 from flowq.model.failure import StageFailure, unpacked
 from flowq.model.items import ITEMS, LIST, Mapped, stage_of
 from flowq.model.outcome import Claim, Complete, Expand, Outcome, opaque
-from flowq.model.plan import CONDITION, Binding, StagePlan
+from flowq.model.plan import CONDITION, TYPED, Binding, StagePlan
 from flowq.model.values import INPUT_BYTES_MAX
 from flowq.store.maps import put_items
 from flowq.store.store import Store
 from flowq.store.stored_plan import StoredPlan
 
-# Items are written so many at a time, by number and by size: in a flow that runs again, what they left is put aside (4 ms a page).
+# Items are written so many at a time, by number and by size: in a flow that runs again, what they left is put aside, 4 ms a page.
 _PAGE_ITEMS = 100
 _PAGE_BYTES = 1_000_000
 # Groups of items whose shared arguments are kept; a process runs items of a few at a time.
@@ -82,7 +82,10 @@ class Shared(msgspec.Struct, frozen=True):
 
     def arguments(self, own: bytes) -> dict[str, Any]:
         """The arguments of an item, whose own are packed here."""
-        return self.gathered.filled(unpacked(self.literals), self.bindings) | unpacked(own)
+        shared, mine = self.gathered.filled(unpacked(self.literals), self.bindings), unpacked(own)
+        if TYPED in shared and TYPED in mine:
+            mine[TYPED] += shared[TYPED]
+        return shared | mine
 
 
 def shared_part(literals: bytes, stage: StagePlan) -> tuple[bytes, tuple[Binding, ...]]:

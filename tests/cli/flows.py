@@ -133,3 +133,23 @@ async def add_up(chunks: list[int]) -> int:
 @pipeline
 def chunked(chunks: int, mended: str) -> int:
     return add_up(convert.map(cut(chunks), mended=mended))
+
+
+@stage
+def label(title: str | None = None, height: int | None = None) -> list[str | int | None]:
+    return [title, height]
+
+
+@pipeline
+def labelled() -> list[str | int | None]:
+    return label()
+
+
+@stage
+def tagged(number: str | None, height: int | None = None) -> list[str | int | None]:
+    return [number, height]
+
+
+@pipeline
+def labelled_each(numbers: list[str | None]) -> list[list[str | int | None]]:
+    return tagged.map(numbers)
