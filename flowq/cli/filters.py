@@ -50,17 +50,22 @@ def filter_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
+def is_filtered(arguments: argparse.Namespace) -> bool:
+    """Whether one of the options of a filter was given."""
+    return any(getattr(arguments, word, None) is not None for word in (*_WORDS, "since", "until"))
+
+
 def refuse_flow_and_filter(arguments: argparse.Namespace) -> bool:
     """Whether many flows are meant; refuses one flow and a filter together, and neither."""
-    is_filtered = any(getattr(arguments, word, None) is not None for word in (*_WORDS, "since", "until"))
-    if (arguments.flow_id is not None) == is_filtered:
+    many = is_filtered(arguments)
+    if (arguments.flow_id is not None) == many:
         raise UsageError(
-            "a flow and a filter were given" if is_filtered else "no flow was given",
+            "a flow and a filter were given" if many else "no flow was given",
             "give FLOW_ID, or a filter such as --pipeline NAME",
         )
     if arguments.flow_id is not None and arguments.dry_run:
         raise UsageError("--dry-run goes with a filter", "`flowq inspect` shows what there is to do in one flow")
-    return is_filtered
+    return many
 
 
 async def act_on_many(arguments: argparse.Namespace, act: Callable[[bool], Awaitable[BulkReport]]) -> int:

@@ -59,7 +59,9 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         otherwise = f"see `{self.prog} --help`"
         if missing := re.fullmatch(r"the following arguments are required: (.*)", message):
-            raise UsageError(f"`{self.prog}` needs {missing[1]}", otherwise)
+            chosen = next((action.choices for action in self._actions if action.dest == missing[1] and action.choices), None)
+            needed = f"an {missing[1]}" if chosen else missing[1]
+            raise UsageError(f"`{self.prog}` needs {needed}", f"one of: {', '.join(chosen)}" if chosen else otherwise)
         if bare := re.fullmatch(r"argument (\S+): expected .*argument", message):
             raise UsageError(f"{bare[1]} needs a value", otherwise)
         if number := re.fullmatch(r"argument (\S+): invalid int value: (.*)", message):

@@ -10,8 +10,11 @@ from typing import Final
 
 from flowq.cli import exits
 from flowq.cli.render.clean import clean
-from flowq.errors import FlowqError
+from flowq.errors import FlowqError, InvalidValue
+from flowq.errors.duration import AS_PYTHON_HAS_IT
 
+# What Python calls otherwise than the command line does.
+_OPTIONS: Final = {"overrides": "--set", "from_stage": "--from", "expires": "--show-url"}
 _UNENCODABLE: Final = "flowq.escaped"
 
 
@@ -59,22 +62,25 @@ def report(error: BaseException, words: Sequence[str]) -> int:
     if _wants_json(words):
         from flowq.cli.documents import json_text
 
-        print(json_text({"error": _document(error)}, pretty=False), file=sys.stderr)
+        print(json_text({"error": _document(error, words)}, pretty=False), file=sys.stderr)
     else:
-        problem, remedy = _parts(error)
+        problem, remedy = _parts(error, words)
         note(f"flowq: {problem}")
         if remedy:
             note(f"  → {remedy}" if _can_show("→") else f"  -> {remedy}")
     return code
 
 
-def _document(error: BaseException) -> dict[str, str]:
-    problem, remedy = _parts(error)
+def _document(error: BaseException, words: Sequence[str]) -> dict[str, str]:
+    problem, remedy = _parts(error, words)
     name = error.code if isinstance(error, FlowqError) else "interrupted" if isinstance(error, KeyboardInterrupt) else "internal"
     return {"code": name, "message": problem, "hint": remedy}
 
 
-def _parts(error: BaseException) -> tuple[str, str]:
+def _parts(error: BaseException, words: Sequence[str]) -> tuple[str, str]:
+    if isinstance(error, InvalidValue):
+        problem = error.problem.replace(error.field, _option(error.field, words), 1)
+        return problem, error.remedy.replace(AS_PYTHON_HAS_IT, "a duration such as 90s, 5m or 2h")
     if isinstance(error, FlowqError):
         return error.problem, error.remedy
     if isinstance(error, KeyboardInterrupt):
@@ -83,6 +89,12 @@ def _parts(error: BaseException) -> tuple[str, str]:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}", ""
     return f"{type(error).__name__}: {error}", "this is a fault in flowq or in your module: `--debug` shows where"
+
+
+def _option(field: str, words: Sequence[str]) -> str:
+    """A field as it was typed: the option, where one of its name was given."""
+    option = _OPTIONS.get(field) or f"--{field.rpartition('.')[2].replace('_', '-')}"
+    return option if any(word.partition("=")[0] == option for word in words) else field
 
 
 def _wants_json(words: Sequence[str]) -> bool:

@@ -94,6 +94,7 @@ class Keeper:
             return "there is no server, and the client knows why"
         if self._control.clients:
             self._quiet_until = time.monotonic() + self._order.linger_seconds
+            return ""
         return "no client is left" if time.monotonic() > self._quiet_until else ""
 
     def _owns_directory(self) -> bool:
@@ -132,6 +133,8 @@ class Keeper:
     def _patience(self) -> float:
         if any(not server.is_ready and server.refusal is None for server in self._servers()):
             return _LOOK_SECONDS_STARTING
+        if self._control.clients:
+            return _LOOK_SECONDS
         return min(_LOOK_SECONDS, max(self._quiet_until - time.monotonic(), _LOOK_SECONDS_STARTING))
 
     def _stop(self) -> None:

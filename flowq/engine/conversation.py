@@ -218,10 +218,7 @@ class Conversation:
     def _note_under_way(self, capacity: int, change: int) -> None:
         self._in_flight += change
         self._asking += change * bool(capacity)
-        if self._asking:
-            self._claims_are_in.clear()
-        else:
-            self._claims_are_in.set()
+        (self._claims_are_in.clear if self._asking else self._claims_are_in.set)()
         if not self._in_flight:
             self._stirred.set()
 
@@ -290,6 +287,7 @@ class Conversation:
         for claim in answer.claims:
             if self._gives_back:
                 self.report(Release(*claim.run))
+                self._room.ended(claim)  # it counted as used from when it was claimed
             else:
                 self._listener.start(claim)
         self._idle_until = 0.0

@@ -19,8 +19,9 @@ from flowq.artifacts.keys import stage_folder
 from flowq.artifacts.spill import spill, unspill
 from flowq.artifacts.storage import Storage
 from flowq.engine import context as stage_contexts
+from flowq.engine.as_typed import read_marked
 from flowq.engine.context import StageContext
-from flowq.engine.expansion import Shared, SharedArguments, expanded, shared_part
+from flowq.engine.expansion import Shared, SharedArguments, expanded, loaded, shared_part
 from flowq.engine.gathering import gathered
 from flowq.engine.limiter import HeldPermit, Limiter
 from flowq.engine.policy import MAX_CRASHES, Poisoned, after_error, failure_of
@@ -30,9 +31,9 @@ from flowq.engine.waits import Waits
 from flowq.errors import DefinitionError, StageStalled, StageTimedOut, StorageNotConfigured, ValueTooLarge
 from flowq.model.artifact import bound_reader
 from flowq.model.failure import StageFailure, unpacked
-from flowq.model.items import LIST, is_item, item_name, stage_of
+from flowq.model.items import LIST, is_item, stage_of
 from flowq.model.outcome import Claim, Complete, CompleteItem, Fail, Outcome, Progress, Release, Skip, opaque
-from flowq.model.plan import CONDITION, StagePlan
+from flowq.model.plan import CONDITION, TYPED, StagePlan
 from flowq.model.values import INLINE_BYTES_MAX
 from flowq.pipeline.limit import bound_limiter, use_for
 from flowq.pipeline.stage import AnyStage
@@ -134,6 +135,8 @@ class Executor:
             return Skip(*claim.run, opaque(nothing), _NOTHING, plan.releases(claim.index))
         if stage.mapping is not None:
             return await expanded(self._store, claim, stage, plan, stage.mapping, inputs[stage.mapping.argument])
+        if TYPED in inputs:
+            read_marked(inputs, function.signature)
         arguments = function.signature.arguments(inputs)
         result = await self._call(function, clock, stage_context, arguments)
         # What it returned because it was suspended does not count.
@@ -256,18 +259,6 @@ class Executor:
         if not is_item(claim.index):
             return Complete(*done)
         return CompleteItem(*done, plan.tolerant(index), plan.is_tolerated(index, by_all=True))
-
-
-async def loaded(plan: StoredPlan, index: int) -> StagePlan:
-    """The stage of a claim: of an item under the item's name, of a map without the limits that its items have."""
-    if not plan.holds(stage_of(index)):
-        await plan.load(stage_of(index))
-    stage = plan.stage(stage_of(index))
-    if stage.mapping is None:
-        return stage
-    if is_item(index):
-        return msgspec.structs.replace(stage, name=item_name(stage.name, index), mapping=None)
-    return msgspec.structs.replace(stage, timeout_ms=None, stall_ms=None, limits=())
 
 
 async def _given_back(permits: Sequence[HeldPermit]) -> None:

@@ -12,16 +12,16 @@ import msgspec
 from flowq.engine.gathering import Gathered
 from flowq.errors import InvalidValue, ValueTooLarge
 from flowq.model.failure import StageFailure, unpacked
-from flowq.model.items import ITEMS, LIST, Mapped, stage_of
+from flowq.model.items import ITEMS, LIST, Mapped, is_item, item_name, stage_of
 from flowq.model.outcome import Claim, Complete, Expand, Outcome, opaque
-from flowq.model.plan import CONDITION, Binding, StagePlan
+from flowq.model.plan import CONDITION, TYPED, Binding, StagePlan
 from flowq.model.values import INPUT_BYTES_MAX
 from flowq.store.maps import put_items
 from flowq.store.store import Store
 from flowq.store.stored_plan import StoredPlan
 
-# Items are written so many at a time: by number, and by size.
-_PAGE_ITEMS = 250
+# Items are written so many at a time, by number and by size: in a flow that runs again, what they left is put aside, 4 ms a page.
+_PAGE_ITEMS = 100
 _PAGE_BYTES = 1_000_000
 # Groups of items whose shared arguments are kept; a process runs items of a few at a time.
 _SHARED_KEPT = 32
@@ -82,7 +82,10 @@ class Shared(msgspec.Struct, frozen=True):
 
     def arguments(self, own: bytes) -> dict[str, Any]:
         """The arguments of an item, whose own are packed here."""
-        return self.gathered.filled(unpacked(self.literals), self.bindings) | unpacked(own)
+        shared, mine = self.gathered.filled(unpacked(self.literals), self.bindings), unpacked(own)
+        if TYPED in shared and TYPED in mine:
+            mine[TYPED] += shared[TYPED]
+        return shared | mine
 
 
 def shared_part(literals: bytes, stage: StagePlan) -> tuple[bytes, tuple[Binding, ...]]:
@@ -118,3 +121,15 @@ class SharedArguments:
     def _forget_failure(self, key: tuple[str, int, int], read: asyncio.Future[Shared]) -> None:
         if (read.cancelled() or read.exception() is not None) and self._known.get(key) is read:
             del self._known[key]
+
+
+async def loaded(plan: StoredPlan, index: int) -> StagePlan:
+    """The stage of a claim: of an item under the item's name, of a map without the limits that its items have."""
+    if not plan.holds(stage_of(index)):
+        await plan.load(stage_of(index))
+    stage = plan.stage(stage_of(index))
+    if stage.mapping is None:
+        return stage
+    if is_item(index):
+        return msgspec.structs.replace(stage, name=item_name(stage.name, index), mapping=None)
+    return msgspec.structs.replace(stage, timeout_ms=None, stall_ms=None, limits=())

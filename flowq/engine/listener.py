@@ -19,6 +19,10 @@ class Room(Protocol):
         """Gives back what the claims did not use."""
         ...
 
+    def ended(self, claim: Claim) -> None:
+        """A claim uses no room any more."""
+        ...
+
     def admits(self, partition: str) -> bool:
         """Whether there is room for a stage of this partition; if not, it is noted that it waits for some."""
         ...

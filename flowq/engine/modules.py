@@ -6,6 +6,7 @@ import difflib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,7 @@ from flowq.pipeline.registry import all_stages
 from flowq.pipeline.stage import AnyStage
 
 AnyPipeline = Pipeline[..., Any]
+_NAMED_MAX = 10
 
 
 def load_module(target: str) -> ModuleType:
@@ -78,9 +80,7 @@ def load_pipeline(target: str) -> AnyPipeline | AnyStage:
     if not name:
         if len(pipelines) == 1:
             return next(iter(pipelines.values()))
-        raise ModuleNotLoaded(
-            f"{module_name} has {len(pipelines)} pipelines", f"name one: {module_name}:{next(iter(pipelines), 'NAME')}"
-        )
+        raise ModuleNotLoaded(f"{module_name} has {len(pipelines) or 'no'} pipelines", _named(module_name, pipelines or found))
     if name not in found:
         nearest = difflib.get_close_matches(name, found, 1)
         raise ModuleNotLoaded(
@@ -88,6 +88,13 @@ def load_pipeline(target: str) -> AnyPipeline | AnyStage:
             f"did you mean {nearest[0]!r}?" if nearest else f"it has: {', '.join(sorted(found)) or 'none'}",
         )
     return found[name]
+
+
+def _named(module_name: str, found: Mapping[str, object]) -> str:
+    """Which of these there are to name."""
+    shown = [f"{module_name}:{name}" for name in sorted(found)[:_NAMED_MAX]]
+    more = f" or {len(found) - len(shown)} more" if len(found) > len(shown) else ""
+    return f"name one: {', '.join(shown)}{more}" if shown else "define one with @pipeline, or a @stage"
 
 
 def load_stages(targets: tuple[str, ...]) -> dict[str, AnyStage]:

@@ -7,23 +7,17 @@ from typing import Any, cast
 
 import msgspec
 
+from flowq.engine.as_typed import AsTyped, with_marks
 from flowq.errors import InvalidValue
 from flowq.model.items import is_item, stage_of
-from flowq.model.plan import Plan
+from flowq.model.plan import CONDITION, TYPED, Plan, StagePlan
 from flowq.model.values import packed
 from flowq.pipeline import find_stage
 from flowq.pipeline.holes import packed_apart
+from flowq.pipeline.signature import Signature
 from flowq.store.store import Store
 
-
-class AsTyped(msgspec.Struct, frozen=True):
-    """A value as somebody typed it, who does not know the argument's type: text where text is stored, else JSON.
-
-    Attributes:
-        text: what was typed.
-    """
-
-    text: str
+_OURS = {CONDITION, TYPED}
 
 
 def checked_overrides(overrides: object) -> Mapping[str, Any]:
@@ -64,38 +58,36 @@ async def overridden(
     for index, literals in found.items():
         stage, name_of_it = plan.stages[stage_of(index)], plan.name_of(index)
         bound = {binding.into[0] for binding in stage.bindings if not is_item(index)}
-        mine = {
-            name: _as_stored(value, literals[name]) for name, value in overrides.items() if name in literals and name not in bound
-        }
-        if not mine:
+        given = {name: value for name, value in overrides.items() if name in literals and name not in {*bound, *_OURS}}
+        if not given:
             continue
+        signature = _signature_of(stage, index)
+        mine = {
+            name: value.meant(name, literals, signature) if isinstance(value, AsTyped) else value for name, value in given.items()
+        }
         typed: dict[str, Any] = {}
-        if (known := find_stage(stage.stage)) is not None:
-            mapping = None if is_item(index) else stage.mapping
-            signature = known.signature if mapping is None else known.signature.mapped(mapping.argument)
+        if signature is not None:
             typed = {name: value for name, value in mine.items() if name in signature.names}
             signature.check(typed)
         for name in mine.keys() - typed.keys():
-            _refuse_another_kind(f"{name_of_it}.{name}", mine[name], literals[name])
-        changed[index] = packed_apart(literals | mine, name_of_it)[0]
+            if not isinstance(mine[name], AsTyped):
+                _refuse_another_kind(f"{name_of_it}.{name}", mine[name], literals[name])
+        changed[index] = packed_apart(with_marks(literals, mine), name_of_it)[0]
         missing -= mine.keys()
     if missing:
-        known_names = sorted({name for literals in found.values() for name in literals})
+        known_names = sorted({name for literals in found.values() for name in literals} - _OURS)
         raise InvalidValue(
             "overrides", sorted(missing), f"arguments with values of their own: {', '.join(known_names) or 'none'}"
         )
     return changed
 
 
-def _as_stored(value: Any, stored: Any) -> Any:
-    if not isinstance(value, AsTyped):
-        return value
-    if isinstance(stored, str):
-        return value.text
-    try:
-        return msgspec.json.decode(value.text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return value.text
+def _signature_of(stage: StagePlan, index: int) -> Signature | None:
+    """What the stage or item with this index takes; None: its code is not here."""
+    if (known := find_stage(stage.stage)) is None:
+        return None
+    mapping = None if is_item(index) else stage.mapping
+    return known.signature if mapping is None else known.signature.mapped(mapping.argument)
 
 
 def _refuse_another_kind(field: str, value: Any, stored: Any) -> None:

@@ -21,6 +21,7 @@ from flowq.artifacts.storage import Storage
 from flowq.errors import CorruptState, FlowNotFound, StorageNotConfigured
 from flowq.model.plain import plain
 from flowq.settings import KeepSettings
+from flowq.store.damage import text_of
 from flowq.store.outlived import Doomed
 from flowq.store.snapshots import Snapshots
 from flowq.store.store import Store
@@ -75,7 +76,7 @@ class Remover:
         Raises:
             StorageNotConfigured, StorageError: they could not be archived; then none of them is removed.
         """
-        flow_ids = [entry[16:].decode() for entry in doomed.entries]
+        flow_ids = [text_of(entry[16:]) for entry in doomed.entries]
         if self._keep.archive:
             await self._archive(flow_ids)
         removed = await self._store.prune(doomed.tag, doomed.before_ms, doomed.entries)

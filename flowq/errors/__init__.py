@@ -200,3 +200,8 @@ __all__ = [
     "masked",
     "shown",
 ]
+
+# Users know them by the name they import them by: tracebacks, logs and pickles name that, and not the file it is written in.
+for _name in __all__:
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = __name__

@@ -13,6 +13,8 @@ from flowq.errors.values import InvalidValue
 
 Duration = timedelta | float | int | str
 
+AS_PYTHON_HAS_IT = 'a timedelta, seconds or a string such as "90s", "5m", "2h"'
+
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 # 366 days: longer delays and timeouts are mistakes in the unit more often than wishes.
@@ -25,9 +27,7 @@ def to_ms(value: object, field: str, *, least_ms: int = 0, most_ms: int = DURATI
     Raises:
         InvalidValue: not a duration, or outside `least_ms … most_ms`; names `field`.
     """
-    expected = (
-        f'a timedelta, seconds or a string such as "90s", "5m", "2h", from {least_ms / 1000:g} s to {most_ms / 86_400_000:g} days'
-    )
+    expected = f"{AS_PYTHON_HAS_IT}, from {least_ms / 1000:g} s to {most_ms / 86_400_000:g} days"
     ms = _parsed_ms(value)
     if ms is None or not least_ms <= ms <= most_ms:
         raise InvalidValue(field, value, expected)

@@ -121,4 +121,7 @@ class CorruptState(ServerError):
     """A key does not hold what flowq wrote: overwritten, deleted by hand, or damaged."""
 
     def __init__(self, flow_id: str, key: str, reason: str) -> None:
-        super().__init__(f"flow {flow_id!r} is damaged: {key}: {reason}", "submit it again; other flows are not affected")
+        if flow_id:
+            super().__init__(f"flow {flow_id!r} is damaged: {key}: {reason}", "submit it again; other flows are not affected")
+        else:
+            super().__init__(f"{key} is damaged: {reason}", "other flows are not affected")

@@ -98,7 +98,7 @@ def _moment(name: str, value: object) -> object:
 
 def _text(name: str, value: object) -> object:
     if not isinstance(value, str) or not 0 < len(value) <= _TEXT_CHARS_MAX:
-        raise InvalidValue(name, value, f"a text of at most {_TEXT_CHARS_MAX} characters")
+        raise InvalidValue(name, value, f"a text of 1 to {_TEXT_CHARS_MAX} characters")
     return value
 
 

@@ -29,6 +29,8 @@ PathStep = str | int
 OnFailure = Literal["fail", "value", "drop", "items"]
 # The argument that holds a stage's condition beside its own: no function can have a parameter of this name.
 CONDITION = "?"
+# Where it keeps the names of those that are stored as somebody typed them; see flowq/engine/as_typed.py.
+TYPED = "?typed"
 
 
 class Binding(msgspec.Struct, frozen=True, array_like=True):

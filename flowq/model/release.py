@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from flowq.model.builtin import BUILTIN_QUEUE
-from flowq.model.plan import CONDITION, StagePlan
+from flowq.model.plan import CONDITION, TYPED, StagePlan
 
 _EXAMPLES_MAX = 5
 
@@ -110,7 +110,7 @@ class ReleaseCheck:
             queues = ", ".join(sorted(served.queues))
             return "queue", f"it waits on queue {stage.queue}, the release serves it on {queues}"
         given = {str(binding.into[0]) for binding in stage.bindings} | set(literals)
-        given.discard(CONDITION)
+        given -= {CONDITION, TYPED}
         unknown = sorted(given - served.parameters.keys())
         missing = sorted(name for name, is_required in served.parameters.items() if is_required and name not in given)
         if not unknown and not missing:

@@ -33,6 +33,7 @@ from flowq.errors import (
     masked,
 )
 from flowq.store.keys import ENDED_CHANNEL, WAKE_CHANNEL
+from flowq.store.outage import what_the_system_said
 from flowq.store.script_loader import script
 
 log = logging.getLogger("flowq.store")
@@ -168,6 +169,23 @@ class Connection:
 
         return await self._patiently(once, patience)
 
+    async def readable(self, *many: tuple[Any, ...]) -> list[Any]:
+        """As `commands`; None is the answer where a key is of another type, which spoils none of the others."""
+        if not many:
+            return []
+
+        async def once() -> list[Any]:
+            pipeline = self._client.pipeline(transaction=False)
+            for args in many:
+                pipeline.execute_command(*args)
+            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, Exception) and not isinstance(typed(self.url, answer), CorruptState):
+                    raise answer
+            return [None if isinstance(answer, Exception) else answer for answer in answers]
+
+        return await self._patiently(once, None)
+
     def subscription(self) -> Any:
         """A pub/sub connection outside the budget of `size`: one per process."""
         return self._client.pubsub(ignore_subscribe_messages=True)
@@ -260,4 +278,4 @@ def typed(url: str, error: Exception) -> FlowqError:
     is_passing = isinstance(error, _PASSING_ANSWERS) or _PASSING_WORDS.search(text) is not None
     if isinstance(error, refused.ResponseError) and not is_passing:
         return NotARedisServer(url, text) if "unknown command" in text.lower() else ServerForbids(url, text)
-    return ServerUnreachable(url, text or type(error).__name__)
+    return ServerUnreachable(url, what_the_system_said(error) or text or type(error).__name__)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from flowq.model.filter import FlowFilter
 from flowq.model.snapshot import FlowSummary
 from flowq.model.states import FINAL
+from flowq.store.damage import text_of
 from flowq.store.keys import BY, CANCELLED, FAILED, LIVE, PIPELINES
 from flowq.store.store import Store
 from flowq.store.views import Views, pairs
@@ -88,7 +89,7 @@ class Finder:
     async def pipelines(self) -> list[str]:
         """The names of all pipelines that have flows."""
         answers = await self._store.connection.commands(*(("HKEYS", tag + PIPELINES) for tag in self._store.partitions))
-        return sorted({name.decode() for answer in answers for name in answer})
+        return sorted({text_of(name) for answer in answers for name in answer})
 
     async def newest_ids(self, pipeline: str, count: int) -> list[str]:
         """The newest flows of a pipeline, whatever their state."""

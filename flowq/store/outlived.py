@@ -10,6 +10,7 @@ import msgspec
 
 from flowq.model.keep import Keep
 from flowq.model.states import FINAL
+from flowq.store.damage import sound, text_of, up_to_damage
 from flowq.store.finder import walk
 from flowq.store.keys import BY, CANCELLED, FAILED, FINISHED, FLOW, PIPELINES, PLAN
 from flowq.store.store import Store
@@ -61,41 +62,51 @@ class Outlived:
             hours: how far to look back behind the retention of completed flows.
         """
         await self._store.refuse_without_rights()
-        now, retention = await self._views.now(), self._store.retention
+        now = await self._views.now()
         for tag in self._store.partitions:
-            own = {name for name, keep in (await self._own(tag)).items() if keep.has_ages}
-            for key, kept_ms in ((FAILED, retention.failed_ms), (CANCELLED, retention.cancelled_ms)):
-                async for doomed in self._indexed(tag, tag + key, now - kept_ms, own):
-                    yield doomed
-            before = now - retention.completed_ms
-            for hour in range(before // _HOUR_MS - hours, before // _HOUR_MS):
-                async for doomed in self._finished(tag, f"{tag}{FINISHED}{hour}", before, own):
-                    yield doomed
+            async for doomed in self._by_age_in(tag, now, hours):
+                yield doomed
 
     async def by_pipeline(self) -> AsyncIterator[Doomed]:
         """Flows beyond what their pipeline says of ages, and it or the namespace of counts."""
         now = await self._views.now()
-        retention = self._store.retention
-        usual = self._most.or_else(Keep(retention.completed_ms, retention.failed_ms, retention.cancelled_ms))
         for tag in self._store.partitions:
-            for pipeline in await self._command("HKEYS", tag + PIPELINES) if self._most.has_counts else await self._own(tag):
-                name = pipeline if isinstance(pipeline, str) else pipeline.decode()
-                keep = (await self._own(tag)).get(name, Keep()).or_else(usual)
-                async for doomed in self._beyond(tag, name, keep, now):
-                    yield doomed
+            async for doomed in self._by_pipeline_in(tag, now):
+                yield doomed
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _own(self, tag: str) -> dict[str, Keep]:
-        """What pipelines say themselves."""
-        found: dict[bytes, bytes] = await self._command("HGETALL", tag + PIPELINES)
-        return {name.decode(): _keep.decode(data) for name, data in found.items() if data}
+    async def _by_age_in(self, tag: str, now: int, hours: int) -> AsyncIterator[Doomed]:
+        retention = self._store.retention
+        own = {name for name, keep in (await self._kept(tag)).items() if keep is None or keep.has_ages}
+        for key, kept_ms in ((FAILED, retention.failed_ms), (CANCELLED, retention.cancelled_ms)):
+            async for doomed in up_to_damage(self._indexed(tag, tag + key, now - kept_ms, own), tag + key):
+                yield doomed
+        before = now - retention.completed_ms
+        for hour in range(before // _HOUR_MS - hours, before // _HOUR_MS):
+            key = f"{tag}{FINISHED}{hour}"
+            async for doomed in up_to_damage(self._finished(tag, key, before, own), key):
+                yield doomed
+
+    async def _by_pipeline_in(self, tag: str, now: int) -> AsyncIterator[Doomed]:
+        retention = self._store.retention
+        usual = self._most.or_else(Keep(retention.completed_ms, retention.failed_ms, retention.cancelled_ms))
+        for pipeline, keep in (await self._kept(tag)).items():
+            if keep is not None and (self._most.has_counts or keep != Keep()):
+                key = f"{tag}{BY}pipeline:{pipeline}"
+                async for doomed in up_to_damage(self._beyond(tag, key, keep.or_else(usual), now), key):
+                    yield doomed
+
+    async def _kept(self, tag: str) -> dict[str, Keep | None]:
+        """All pipelines, with what they say themselves; None: that can't be read, so their flows are kept until they expire."""
+        answers: list[dict[bytes, bytes] | None] = await self._store.connection.readable(("HGETALL", tag + PIPELINES))
+        return {text_of(name): sound(_keep, data) if data else Keep() for name, data in (answers[0] or {}).items()}
 
     async def _indexed(self, tag: str, key: str, before: int, own: set[str]) -> AsyncIterator[Doomed]:
         passed_over = 0
         for _ in range(_PAGES_MAX):
             ids: list[bytes] = await self._command("ZRANGEBYSCORE", key, "-inf", before, "LIMIT", passed_over, _PAGE)
-            plans = await self._store.connection.commands(*(("HGET", tag + FLOW + flow_id.decode(), "p") for flow_id in ids))
+            plans = await self._store.connection.readable(*(("HGET", tag + FLOW + text_of(flow_id), "p") for flow_id in ids))
             entries = [(plan or b"?" * 16) + flow_id for plan, flow_id in zip(plans, ids, strict=True)]
             doomed = await self._without(tag, entries, own)
             passed_over += len(entries) - len(doomed)
@@ -119,15 +130,15 @@ class Outlived:
         if not own:
             return entries
         unknown = list({entry[:16] for entry in entries if entry[:16] not in self._pipelines})
-        names = await self._store.connection.commands(*(("HGET", tag + PLAN + digest.decode(), "pipeline") for digest in unknown))
+        names = await self._store.connection.readable(*(("HGET", tag + PLAN + text_of(digest), "pipeline") for digest in unknown))
         if len(self._pipelines) > _PIPELINES_KNOWN_MAX:
             self._pipelines.clear()
-        self._pipelines |= {digest: name.decode() for digest, name in zip(unknown, names, strict=True) if name}
+        self._pipelines |= {digest: text_of(name) for digest, name in zip(unknown, names, strict=True) if name}
         return [entry for entry in entries if self._pipelines.get(entry[:16]) not in own]
 
-    async def _beyond(self, tag: str, pipeline: str, keep: Keep, now: int) -> AsyncIterator[Doomed]:
+    async def _beyond(self, tag: str, key: str, keep: Keep, now: int) -> AsyncIterator[Doomed]:
         newer: Counter[str] = Counter()
-        async for places in walk(self._command, f"{tag}{BY}pipeline:{pipeline}"):
+        async for places in walk(self._command, key):
             entries: list[bytes] = []
             latest = 0
             heads = await self._views.heads([place.flow_id for place in places])
@@ -135,8 +146,8 @@ class Outlived:
                 if known is None:
                     continue
                 digest, head = known
-                state = FLOW_STATES[head.status]
-                if state not in FINAL or not head.ended_at:
+                state = FLOW_STATES.get(head.status)
+                if state is None or state not in FINAL or not head.ended_at:
                     continue
                 if keep.is_over(state, now - head.ended_at, newer[state], len(self._store.partitions)):
                     entries.append(f"{digest}{place.flow_id}".encode())

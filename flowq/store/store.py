@@ -17,6 +17,7 @@ from flowq.errors import CorruptState, FlowConflict, SchemaNewer
 from flowq.model.outcome import Exchanged, Note, Outcome, Progress
 from flowq.model.spec import FlowSpec
 from flowq.store.connection import Connection
+from flowq.store.damage import text_of
 from flowq.store.exchanged import exchanged_of
 from flowq.store.keys import HOLDERS, RUNNING, Keys
 from flowq.store.retentions import OwnRetentions, Retention
@@ -146,7 +147,7 @@ class Store:
     async def overdue(self, tag: str, longest_lease_ms: int) -> list[tuple[str, str]]:
         """Holders whose lease ran out and that may be rescued now, with the deadline that must still stand."""
         return [
-            (holder.decode(), deadline.decode())
+            (text_of(holder), deadline.decode())
             for holder, deadline in await self.connection.run("overdue", tag, longest_lease_ms)
         ]
 

@@ -92,4 +92,7 @@ class StoredPlan:
         for block, stages in zip(missing, packed, strict=True):
             if stages is None:
                 raise CorruptState("", f"plan {self._key}", f"block {block} is missing")
-            self._blocks[block] = _stages.decode(stages)
+            try:
+                self._blocks[block] = _stages.decode(stages)
+            except ValueError as error:
+                raise CorruptState("", f"plan {self._key}", f"block {block}: {error}") from None

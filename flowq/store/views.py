@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import logging
 from collections.abc import AsyncIterator, Collection, Iterable
 from typing import Any
 
@@ -11,24 +11,13 @@ import msgspec
 from flowq.errors import CorruptState, FlowNotFound
 from flowq.model.snapshot import FlowSummary, WorkerSnapshot
 from flowq.model.states import FlowState
-from flowq.store.keys import (
-    CANCELLED,
-    CLOSING,
-    DUE,
-    EVENTS,
-    FAILED,
-    FINISHED,
-    FLOW,
-    HOLDER,
-    HOLDERS,
-    LANE,
-    LANES,
-    LIVE,
-    RUNNING,
-    TENANT_LANES,
-)
+from flowq.store.damage import sound, text_of
+from flowq.store.keys import CANCELLED, CLOSING, DUE, EVENTS, FAILED, FINISHED, HOLDER, HOLDERS, LIVE, RUNNING
+from flowq.store.ready import has_ready
 from flowq.store.store import Store
 from flowq.store.wire import Head, Header, HolderInfo, Record
+
+log = logging.getLogger("flowq.store")
 
 FLOW_STATES: dict[str, FlowState] = {
     "s": "scheduled",
@@ -46,10 +35,6 @@ _PAGE = 200
 _HOUR_MS = 3_600_000
 # About 20 MB of events at most, beside their trimming by age.
 _EVENT_ENTRIES_MAX = 50_000
-
-# `index:flow`, `first-last:flow`, with `@created_at` where the flow's first stages wait, `+` where a resumed one does: see
-# scripts/lanes.lua.
-_ENTRY = re.compile(r"(\d+)(-\d+)?(?:@(\d+)(?:\+\d+)?|\+)?:(.+)")
 
 head_decoder = msgspec.msgpack.Decoder(Head)
 header_decoder = msgspec.msgpack.Decoder(Header)
@@ -94,15 +79,16 @@ class Views:
         data = await self._connection.command("HGET", self._store.keys.flow(flow_id), "m")
         if data is None:
             raise FlowNotFound(flow_id)
-        return head_decoder.decode(data)
+        try:
+            return head_decoder.decode(data)
+        except ValueError as error:
+            raise CorruptState(flow_id, "its head", str(error)) from None
 
     async def heads(self, flow_ids: list[str]) -> list[tuple[str, Head] | None]:
-        """Plan digest and head of each flow; None for those that are gone."""
-        values = await self._connection.commands(*(("HMGET", self._store.keys.flow(flow_id), "p", "m") for flow_id in flow_ids))
-        return [
-            (digest.decode(), head_decoder.decode(data)) if digest is not None and data is not None else None
-            for digest, data in values
-        ]
+        """Plan digest and head of each flow; None for those that are gone or damaged."""
+        values = await self._connection.readable(*(("HMGET", self._store.keys.flow(flow_id), "p", "m") for flow_id in flow_ids))
+        heads = [(digest, sound(head_decoder, data)) for digest, data in (value or (None, None) for value in values)]
+        return [(text_of(digest), head) if digest is not None and head is not None else None for digest, head in heads]
 
     async def exists(self, flow_id: str) -> bool:
         """Whether there is such a flow."""
@@ -124,13 +110,17 @@ class Views:
         return found
 
     async def summaries(self, flow_ids: list[str]) -> list[FlowSummary]:
-        """What `flowq list` shows of these flows; those that are gone are left out."""
-        values = await self._connection.commands(*(("HMGET", self._store.keys.flow(flow_id), "m", "o") for flow_id in flow_ids))
+        """What `flowq list` shows of these flows; those that are gone are left out, and those that are damaged."""
+        values = await self._connection.readable(*(("HMGET", self._store.keys.flow(flow_id), "m", "o") for flow_id in flow_ids))
         found: list[FlowSummary] = []
-        for flow_id, (head_data, header_data) in zip(flow_ids, values, strict=True):
-            if head_data is None or header_data is None:
+        for flow_id, value in zip(flow_ids, values, strict=True):
+            if value == [None, None]:
                 continue
-            head, header = head_decoder.decode(head_data), header_decoder.decode(header_data)
+            head_data, header_data = value or (None, None)
+            head, header = sound(head_decoder, head_data), sound(header_decoder, header_data)
+            if head is None or header is None or head.status not in FLOW_STATES:
+                log.warning("flow %s is damaged and left out", flow_id)
+                continue
             found.append(
                 FlowSummary(
                     id=flow_id,
@@ -161,9 +151,9 @@ class Views:
             answers = await self._connection.commands(*asked)
             for position, (holder, deadline) in enumerate(leases):
                 info_data, running = answers[2 * position : 2 * position + 2]
-                if info_data is None or deadline <= now:
+                info = sound(info_decoder, info_data)
+                if info is None or deadline <= now:
                     continue
-                info = info_decoder.decode(info_data)
                 known = by_id.get(holder)
                 by_id[holder] = WorkerSnapshot(
                     id=holder, name=info.name, queues=info.queues, stages=info.stages,
@@ -174,7 +164,7 @@ class Views:
 
     async def waiting(self, routes: Collection[str]) -> list[str]:
         """The partitions in which a stage of these routes is ready. What a claim would drop in passing does not count."""
-        return [tag for tag in self._store.partitions if await self._has_ready(tag, routes)]
+        return [tag for tag in self._store.partitions if await has_ready(self._connection, tag, routes)]
 
     async def scheduled(self) -> int:
         """How many stages wait for a time."""
@@ -183,63 +173,27 @@ class Views:
 
     async def closing(self) -> list[str]:
         """What is being closed: see `finish_closing`."""
-        found: list[str] = []
-        for tag in self._store.partitions:
-            found += [
-                member.decode("utf-8", "backslashreplace")
-                for member in await self._connection.command("ZRANGE", tag + CLOSING, 0, _PAGE - 1)
-            ]
-        return found
+        found = await self._connection.readable(*(("ZRANGE", tag + CLOSING, 0, _PAGE - 1) for tag in self._store.partitions))
+        return [text_of(member) for members in found for member in members or ()]
 
     async def trim_events(self) -> None:
         """Bounds the event streams by length; their age is bounded at each write."""
-        for tag in self._store.partitions:
-            await self._connection.command("XTRIM", tag + EVENTS, "MAXLEN", "~", _EVENT_ENTRIES_MAX)
+        streams = (tag + EVENTS for tag in self._store.partitions)
+        await self._connection.readable(*(("XTRIM", stream, "MAXLEN", "~", _EVENT_ENTRIES_MAX) for stream in streams))
 
     async def committed(self, folders: Iterable[Any]) -> set[Any]:
         """Of (flow, stage, token): those whose objects are needed, because that run committed or still runs.
 
-        Objects of flows that are not known here (any more) count as needed: outputs outlive the flow's record.
+        Objects of flows that are not known here (any more) count as needed: outputs outlive the flow's record. So do those of
+        flows that can't be read.
         """
-        return {folder for folder in folders if await self._is_needed(folder)}
+        return {folder for folder in folders if await self._may_be_needed(folder)}
 
-    async def _lanes(self, tag: str, route: str) -> list[str]:
-        """The names of a route's lanes: `priority`, or `priority:tenant`."""
-        found = [name.decode("utf-8", "replace") for name in await self._connection.command("ZRANGE", tag + LANES + route, 0, -1)]
-        priorities = [name[:-1] for name in found if name.endswith("*")]  # where tenants wait
-        asked = (("ZRANGE", f"{tag}{TENANT_LANES}{route}:{priority}", 0, -1) for priority in priorities)
-        for priority, tenants in zip(priorities, await self._connection.commands(*asked), strict=True):
-            found += [f"{priority}:{tenant.decode('utf-8', 'replace')}" for tenant in tenants]
-        return [name for name in found if not name.endswith("*")]
-
-    async def _has_ready(self, tag: str, routes: Collection[str]) -> bool:
-        for route in routes:
-            for name in await self._lanes(tag, route):
-                lane, end = f"{tag}{LANE}{route}:{name}", -1
-                # From its end, where nobody takes entries off between two pages.
-                while page := await self._connection.command("LRANGE", lane, end - _PAGE + 1, end):
-                    for entry in page:
-                        if await self._is_ready(tag, route, entry.decode("utf-8", "replace")):
-                            return True
-                    end -= _PAGE
-        return False
-
-    async def _is_ready(self, tag: str, route: str, entry: str) -> bool:
-        """Whether a claim would take this entry of a route's lane (scripts/claim.lua); of a range, whether the flow is open."""
-        parts = _ENTRY.fullmatch(entry)
-        if parts is None:
-            return False
-        index, is_range, created_at, flow_id = parts.groups()
+    async def _may_be_needed(self, folder: Any) -> bool:
         try:
-            head_data, record_data = await self._connection.command("HMGET", tag + FLOW + flow_id, "m", index)
-            head = head_decoder.decode(head_data or b"")
-            record = record_decoder.decode(record_data) if record_data else None
-        except (CorruptState, ValueError):  # no msgpack, or texts that are none
-            return False
-        is_open = head.status in ("r", "x") and created_at in (None, str(head.created_at))
-        is_first = record is None and created_at is not None
-        is_ready = record is not None and (record.state, record.route) == ("r", route)
-        return is_open and (bool(is_range) or is_first or is_ready)
+            return await self._is_needed(folder)
+        except (CorruptState, ValueError):  # a key of another type, no msgpack, or texts that are none
+            return True
 
     async def _is_needed(self, folder: Any) -> bool:
         key = self._store.keys.flow(folder.flow_id)
@@ -264,7 +218,7 @@ class Views:
     async def _indexed(self, key: str) -> AsyncIterator[list[str]]:
         start = 0
         while page := await self._connection.command("ZREVRANGE", key, start, start + _PAGE - 1):
-            yield [flow_id.decode() for flow_id in page]
+            yield [text_of(flow_id) for flow_id in page]
             start += _PAGE
 
     async def _finished(self, tag: str) -> AsyncIterator[list[str]]:
@@ -272,7 +226,7 @@ class Views:
         for hour in range(this_hour, this_hour - self._store.retention.completed_ms // _HOUR_MS - 2, -1):
             end = -1
             while page := await self._connection.command("LRANGE", f"{tag}{FINISHED}{hour}", end - _PAGE + 1, end):
-                yield [entry[16:].decode() for entry in reversed(page)]
+                yield [text_of(entry[16:]) for entry in reversed(page)]
                 end -= _PAGE
                 if len(page) < _PAGE:
                     break
@@ -281,8 +235,8 @@ class Views:
 def pairs(flat: list[Any]) -> list[tuple[str, int]]:
     """Members and scores, however this version of the client library gives them."""
     if flat and isinstance(flat[0], list | tuple):
-        return [(member.decode(), int(score)) for member, score in flat]
-    return [(flat[position].decode(), int(flat[position + 1])) for position in range(0, len(flat), 2)]
+        return [(text_of(member), int(score)) for member, score in flat]
+    return [(text_of(flat[position]), int(flat[position + 1])) for position in range(0, len(flat), 2)]
 
 
 def cause_of(head: Head) -> tuple[int | None, str]:

@@ -126,20 +126,40 @@ async def convert(chunk: int, mended: str) -> int:
 
 
 @stage
-async def add_up(chunks: list[int]) -> int:
+async def total_of(chunks: list[int]) -> int:
     return sum(chunks)
 
 
 @pipeline
 def chunked(chunks: int, mended: str) -> int:
-    return add_up(convert.map(cut(chunks), mended=mended))
+    return total_of(convert.map(cut(chunks), mended=mended))
 
 
 @stage
-async def publish(approval: dict[str, str]) -> str:
+async def publish_approved(approval: dict[str, str]) -> str:
     return f"published by {approval['by']}"
 
 
 @pipeline
 def approving() -> str:
-    return publish(signal("approved", dict[str, str]))
+    return publish_approved(signal("approved", dict[str, str]))
+
+
+@stage
+def label(title: str | None = None, height: int | None = None) -> list[str | int | None]:
+    return [title, height]
+
+
+@pipeline
+def labelled() -> list[str | int | None]:
+    return label()
+
+
+@stage
+def tagged(number: str | None, height: int | None = None) -> list[str | int | None]:
+    return [number, height]
+
+
+@pipeline
+def labelled_each(numbers: list[str | None]) -> list[list[str | int | None]]:
+    return tagged.map(numbers)

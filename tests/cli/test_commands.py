@@ -94,8 +94,8 @@ def test_the_same_id_and_inputs_give_the_same_flow_and_others_a_conflict(run: Ru
         (["cancel", "--state", "failed"], 2, "--state"),
         (["dead", "show"], 2, "needs a KEY"),
         (["dead", "burn"], 2, "burn"),
-        (["prune", "--yes"], 2, "in common"),
-        (["prune", "--older-than", "soon", "--yes"], 2, "older_than"),
+        (["prune", "--yes"], 2, "no filter was given"),
+        (["prune", "--older-than", "soon", "--yes"], 2, "--older-than is 'soon'"),
         (["result", "finished", "--timeout", "never"], 2, "--timeout"),
         (["worker", FLOWS, "-c", "0"], 2, "concurrency"),
         (["worker", FLOWS, "-q", "gpu:none"], 2, "gpu"),
@@ -236,6 +236,32 @@ def test_text_stays_text_in_a_retry_and_each_run_has_its_result(server: Mapping[
     assert run("retry", "years", "--from", "measure", "--set", "text=null", "--set", "times=2").code == 0
     assert run("result", "years").out == "8\n"
     assert run("result", "years", "--run", "7").code == 2
+
+
+@pytest.mark.parametrize("knows_the_code", [True, False])
+def test_what_is_typed_where_nothing_is_stored_becomes_what_the_stage_takes(
+    server: Mapping[str, str], run: Run, knows_the_code: bool
+) -> None:
+    name = f"labelled-{knows_the_code}"
+    run("submit", f"{FLOWS}:labelled", "--id", name, "--wait")
+
+    def after(*words: str) -> object:
+        ran = run("retry", name, *words) if knows_the_code else flowq("retry", name, *words, env=server)
+        assert ran.code == 0, ran
+        return json.loads(run("result", name).out)
+
+    assert after("--from", "label", "--set", "title=2024", "--set", "height=480") == ["2024", 480]
+    assert after("--from", "label", "--set", "height=720") == ["2024", 720]
+    assert after("--from", "label", "--set", "height=null") == ["2024", None]
+    assert after("--from", "label", "--set", "title=plain") == ["plain", None]
+
+
+def test_what_is_typed_for_items_becomes_what_they_take(server: Mapping[str, str], run: Run) -> None:
+    run("submit", f"{FLOWS}:labelled_each", "-i", "numbers=[null, null]", "--id", "each-labelled", "--wait")
+    for words in (("--from", "tagged", "--set", "height=480"), ("--from", "tagged[1]", "--set", "number=7")):
+        assert flowq("retry", "each-labelled", *words, env=server).code == 0
+        run("result", "each-labelled")
+    assert json.loads(run("result", "each-labelled").out) == [[None, 480], ["7", 480]]
 
 
 def test_where_the_code_is_not_known_a_retry_changes_no_kind_of_value(server: Mapping[str, str], run: Run, finished: str) -> None:

@@ -30,6 +30,21 @@ def greeting(name: str) -> str:
 """
 
 
+WRITING = """
+from flowq import Artifact, context, pipeline, stage
+
+@stage
+async def greet(name: str) -> Artifact:
+    async with context().new_artifact("a.txt") as sink:
+        await sink.write(b"hello " + name.encode())
+    return sink.artifact
+
+@pipeline
+def greeting(name: str) -> Artifact:
+    return greet(name)
+"""
+
+
 def submit(project: Path) -> Ran:
     return flowq("submit", "greetings.py:greeting", "-i", "name=you", "--wait", env=ENV, cwd=project)
 
@@ -117,6 +132,22 @@ def test_the_commands_that_dev_tells_to_try_find_its_servers_wherever_they_are(p
             assert flowq(*told[1:], env=env, cwd=project).code == 0
             terminal.press("\x03")
             assert terminal.end().code == 0
+
+
+def test_dev_keeps_artifacts_with_its_own_servers_and_tells_how_to_reach_them(project: Path, tmp_path: Path) -> None:
+    (project / "greetings.py").write_text(WRITING)
+    (project / "flowq.toml").write_text(f'artifacts = "file:{tmp_path}/of-the-file"\n')
+    for env in (ENV, {**ENV, "FLOWQ_ARTIFACTS": f"file:{tmp_path}/of-the-shell"}):
+        with Terminal(["dev", "greetings.py", "--ephemeral", "--no-reload"], env=env, cwd=project, width=250) as terminal:
+            terminal.until("Ctrl-C stops all of this")
+            line = next(line for line in terminal.out.splitlines() if line.startswith("try "))
+            told = shlex.split(line.removeprefix("try").replace("PIPELINE", "greeting").replace("key=value", "name=you"))
+            assert flowq(*told[1:], env=env, cwd=project).code == 0
+            options = told[1 : told.index("submit")]
+            assert flowq(*options, "artifact", "latest", "greet", "-O", "-", env=env, cwd=project).out == "hello you"
+            terminal.press("\x03")
+            assert terminal.end().code == 0
+    assert not list(tmp_path.glob("of-the-*"))
 
 
 def test_a_second_ctrl_c_does_not_wait_for_running_stages(project: Path, gate: Gate) -> None:

@@ -27,6 +27,17 @@ def test_what_was_written_is_there_after_the_servers_stopped_and_started_again(d
         assert second.url == first.url
 
 
+def test_servers_that_do_not_linger_serve_as_long_as_anyone_needs_them(directory: Path) -> None:
+    with attach(directory, s3=False, linger_seconds=0) as first, client_of(first.url) as client:
+        assert client.ping()
+        other = OtherProcess(directory)
+        assert other.server_pid == first.server_pid
+        other.end()
+        assert client.ping()
+        assert not first.is_lost
+    eventually(lambda: is_unlocked(directory))
+
+
 def test_it_syncs_every_write_and_opens_no_tcp_port(directory: Path) -> None:
     with attach(directory, s3=False) as attachment, client_of(attachment.url) as client:
         settings = client.config_get("*")

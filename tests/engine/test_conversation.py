@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from types import UnionType
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from flowq.engine import conversation as conversations
 from flowq.engine.conversation import Conversation
 from flowq.engine.room import WorkerRoom
+from flowq.engine.slots import QueueSlots
 from flowq.errors import CorruptState
 from flowq.model.outcome import Claim, Complete, Exchanged, Fail, Outcome, Release
 from flowq.store.connection import Connection
@@ -207,14 +209,14 @@ async def test_an_entry_that_is_none_is_passed_over(valkey_url: str, namespace: 
 
 @contextlib.asynccontextmanager
 async def asking(
-    valkey_url: str, namespace: str, idler: Idler
+    valkey_url: str, namespace: str, idler: Idler, room: WorkerRoom | None = None
 ) -> AsyncIterator[tuple[HeldStore, Conversation, asyncio.Task[None]]]:
     """A conversation whose first question, which will bring the flow `f1`, is under way until the store is let on."""
     store = HeldStore(Connection(valkey_url, name="test"), namespace)
     await store.open()
     actor = await Actor(store).begin()
     await store.submit([("f1", one_stage())])
-    room = WorkerRoom({"default": ["default:a"]}, 10)
+    room = room or WorkerRoom({"default": ["default:a"]}, 10)
     conversation = Conversation(store, store.partitions[0], actor.id, room, idler, lambda: None)
     async with asyncio.timeout(30):
         holding = asyncio.create_task(conversation.hold())
@@ -246,3 +248,18 @@ async def test_what_is_claimed_after_the_end_is_given_back(valkey_url: str, name
         await holding
         stage = (await snapshots(store).snapshot("f1")).stage("a")
     assert (idler.claimed.empty(), stage.state, stage.attempt, stage.history[0].outcome) == (True, "ready", 0, "released")
+
+
+async def test_what_is_given_back_uses_neither_room_nor_a_slot_of_the_host(
+    valkey_url: str, namespace: str, tmp_path: Path
+) -> None:
+    slots = QueueSlots(tmp_path / "slots", {"default": 3})
+    room = WorkerRoom({"default": ["default:a"]}, 10, slots=slots, limited=["default"])
+    async with asking(valkey_url, namespace, Idler(), room) as (store, conversation, holding):
+        conversation.end()
+        assert slots.held("default") == 3
+        store.let_on.set()
+        await holding
+    assert slots.held("default") == 0
+    assert room.take(50, "another")[0] == 10
+    slots.close()

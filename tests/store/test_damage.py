@@ -9,8 +9,12 @@ import msgspec
 import pytest
 import redis.asyncio
 
+from flowq.artifacts.keys import FolderId
 from flowq.engine.duties import Closer, Pruner, Rescuer
 from flowq.errors import CorruptState, FlowqError, SchemaNewer
+from flowq.model.filter import FlowFilter
+from flowq.model.keep import Keep
+from flowq.store.finder import Finder
 from flowq.store.store import Retention, Store
 from flowq.store.views import Views
 from tests.store.acting import Actor, everything, failed, in_one_partition, retried, snapshots
@@ -114,15 +118,98 @@ async def test_members_that_are_none_stop_no_partition(store: Store, actor: Acto
         (f"x:{actor.id}", "rubbish"),
         ("z:default:s", "rubbish"),
         ("closing", b"\xff"),
+        ("holders", b"\xff"),
+        ("failed", b"\xff"),
+        ("cancelled", b"\xff"),
+        ("by:pipeline:drawn", b"\xff"),
     ]
     for key, member in rubbish:
         add = ("SADD", f"{tag}:{key}") if key.startswith("x:") else ("ZADD", f"{tag}:{key}", 0)
         await store.connection.command(*add, member)
-    await Closer(store, Views(store)).run_once()
+    for duty in (Closer(store, Views(store)), Rescuer(store), Pruner(store, Views(store))):
+        await duty.run_once()
+    await store.connection.command("DEL", f"{tag}:h:".encode() + b"\xff")
+    assert [flow.id for flow in await Finder(store, Views(store)).list(FlowFilter(), 10)] == ["f1"]
     claim = await actor.claim_one()
     assert await actor.complete(claim) == ""
     assert await store.rescue(tag, actor.id, "killed", is_crash=True) == 1
     assert len(await (await Actor(store).begin()).claim(1)) == 1
+
+
+async def ended(store: Store, actor: Actor, *states: str) -> list[str]:
+    """Flows of one partition that ended so."""
+    ids = in_one_partition(store, len(states))
+    await store.submit([(flow_id, one_stage()) for flow_id in ids])
+    claims = {claim.flow_id: claim for claim in await actor.claim(len(ids))}
+    for flow_id, state in zip(ids, states, strict=True):
+        if state == "cancelled":
+            await store.cancel(flow_id, "", 1)
+        else:
+            await actor.report(failed(claims[flow_id]) if state == "failed" else await actor.completed(claims[flow_id]))
+    return ids
+
+
+@pytest.mark.parametrize("kind", ["failed", "cancelled", "finished", "by:pipeline:drawn", "events"])
+async def test_an_index_of_another_type_holds_up_no_other_that_is_pruned(store: Store, actor: Actor, kind: str) -> None:
+    states = [
+        state for state in ("failed", "cancelled", "completed") if not state.startswith(kind[:6].replace("finish", "comple"))
+    ]
+    ids = await ended(store, actor, *states)
+    tag, hour = store.keys.tag_of(ids[0]), await Views(store).now() // 3_600_000
+    for key in [f"{tag}:{kind}{at}" for at in ((f":{hour}", f":{hour - 1}") if kind == "finished" else ("",))]:
+        await store.connection.commands(("DEL", key), ("SET", key, "rubbish", "EX", 60))
+    store.retention = Retention(-3_600_000, -1_000, -1_000)
+    assert await Pruner(store, Views(store), most=Keep(failed_most=5)).run_once() == len(ids)
+
+
+async def test_a_flow_of_another_type_holds_up_no_other_that_is_pruned_or_listed(store: Store, actor: Actor) -> None:
+    ids = await ended(store, actor, "failed", "failed", "failed", "failed")
+    key = [store.keys.flow(flow_id) for flow_id in ids]
+    await store.connection.commands(
+        ("HSET", key[0], "m", b"\xc1"), ("HSET", key[1], "p", b"\xff" * 16), ("DEL", key[2]), ("SET", key[2], "rubbish", "EX", 60)
+    )
+    tag = store.keys.tag_of(ids[0])
+    views = Views(store)
+    assert {flow.id for flow in await Finder(store, views).list(FlowFilter(state="failed"), 10)} == {ids[1], ids[3]}
+    assert [head is not None for head in await views.heads(ids)] == [False, True, False, True]
+    await store.connection.command("HSET", f"{tag}:pipelines", "other", msgspec.msgpack.encode(Keep(failed_ms=1)))
+    store.retention = Retention(-3_600_000, -1_000, -1_000)
+    assert await Pruner(store, views).run_once() == 4
+
+
+async def test_what_a_pipeline_says_of_its_retention_costs_only_itself_when_it_is_rubbish(store: Store, actor: Actor) -> None:
+    ids = await ended(store, actor, "failed", "cancelled")
+    tag = store.keys.tag_of(ids[0])
+    await store.connection.commands(
+        ("HSET", f"{tag}:pipelines", "drawn", b"\xc1"), ("HSET", f"{tag}:pipelines", b"\xff", b"\x91\x01")
+    )
+    store.retention = Retention(-3_600_000, -1_000, -1_000)
+    assert await Pruner(store, Views(store)).run_once() == 0, "it may say that they are kept for longer"
+    await store.connection.commands(("DEL", f"{tag}:pipelines"), ("SET", f"{tag}:pipelines", "rubbish", "EX", 60))
+    assert await Pruner(store, Views(store)).run_once() == 2, "what is of another type counts as gone"
+
+
+@pytest.mark.parametrize(
+    "damage", ["the flow", "its plan's name", "its plan's head", "its plan's stages", "its head", "its record", "no plan"]
+)
+async def test_what_a_damaged_flow_wrote_is_kept_and_no_other_is_held_up(store: Store, actor: Actor, damage: str) -> None:
+    bad, good = in_one_partition(store, 2)
+    await store.submit([(bad, wide(3)), (good, one_stage())])
+    await actor.claim(10, ["default:a", "default:leaf"])
+    flow, plan = store.keys.flow(bad), f"{store.keys.tag_of(bad)}:p:{wide(3).plan.digest}"
+    commands = {
+        "the flow": [("DEL", flow), ("SET", flow, "rubbish", "EX", 60)],
+        "its plan's name": [("HSET", flow, "p", b"\xff" * 16)],
+        "its plan's head": [("HSET", plan, "head", b"\xc1")],
+        "its plan's stages": [("HSET", plan, "b0", b"\xc1")],
+        "its head": [("HSET", flow, "m", b"\x91\x01")],
+        "its record": [("HSET", flow, "0", b"\xc1")],
+        "no plan": [("DEL", plan)],
+    }
+    await store.connection.commands(*commands[damage])
+    stage = wide(3).plan.stages[0].name
+    wrote = [FolderId(bad, stage, "1-abc"), FolderId(good, "a", "1-abc")]
+    assert await Views(store).committed(wrote) == {wrote[0]}
 
 
 async def test_a_damaged_flow_or_plan_holds_up_no_other_that_is_cancelled_or_pruned(store: Store, actor: Actor) -> None:

@@ -70,7 +70,7 @@ async def _dev(arguments: argparse.Namespace, settings: Settings) -> int:
     stop = asyncio.Event()
     _on_signals(stop.set)
     servers = await _Servers.start(arguments)
-    worker = _Worker(arguments, servers.url, settings.namespace)
+    worker = _Worker(arguments, servers, settings)
 
     def stop_or_hurry() -> None:
         if stop.is_set():
@@ -181,20 +181,24 @@ class _End(NamedTuple):
 class _Worker:
     """The worker process: a real `flowq worker`, so that what works here works in production."""
 
-    def __init__(self, arguments: argparse.Namespace, url: str, namespace: str) -> None:
-        command = [sys.executable, "-m", "flowq", "worker", arguments.module or _SAMPLE, "--lifeline", "--namespace", namespace]
+    def __init__(self, arguments: argparse.Namespace, servers: _Servers, settings: Settings) -> None:
+        command = [sys.executable, "-m", "flowq", "worker", arguments.module or _SAMPLE, "--lifeline"]
+        command += ["--namespace", settings.namespace]
         command += ["-c", str(arguments.concurrency)] if arguments.concurrency else []
         command += [word for queue in arguments.queue for word in ("-q", queue)]
         self._command = [*command, *(["--debug"] if getattr(arguments, "debug", False) else [])]
         self._process: subprocess.Popen[bytes] | None = None
-        # Not FLOWQ_URL of the user's shell: `dev` serves this project's own servers and nothing else.
-        self._environment = {**os.environ, "FLOWQ_URL": url}
-        self._environment.pop("FLOWQ_ARTIFACTS", None)
+        self._servers = servers
+        self._is_artifacts_set = bool(settings.artifacts)
         self._started_at = 0.0
 
     def start(self) -> None:
         """Starts it. Its own process group: Ctrl-C must reach it once, from here, or it would stop without draining."""
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=self._environment, process_group=0)
+        # Not what the user's shell and files say: `dev` serves this project's own servers and nothing else.
+        own = {"FLOWQ_URL": self._servers.url}
+        if self._is_artifacts_set:
+            own["FLOWQ_ARTIFACTS"] = self._servers.attachment.artifacts
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=os.environ | own, process_group=0)
         self._started_at = time.monotonic()
 
     def newly_ended(self) -> _End | None:
@@ -254,6 +258,8 @@ def _flowq(arguments: argparse.Namespace, servers: _Servers, settings: Settings)
         words += ["-u", servers.url]
     if getattr(arguments, "namespace", None) is not None:
         words += ["-n", settings.namespace]
+    if settings.artifacts:
+        words += ["--artifacts", servers.attachment.artifacts]
     return shlex.join(words)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from flowq.cli.filters import act_on_many, add_dry_run, add_filters, filter_of
+from flowq.cli.filters import act_on_many, add_dry_run, add_filters, filter_of, is_filtered
 from flowq.cli.session import add_yes, output_of, producer_of, run_async
+from flowq.cli.usage import UsageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +20,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Removes flows that have ended; workers do so by themselves when the retention is over."""
     output_of(arguments)
+    if arguments.older_than is None and not is_filtered(arguments):
+        raise UsageError("no filter was given", "give one, such as --older-than 30d or --state failed")
     return run_async(lambda: _prune(arguments))
 
 

@@ -48,7 +48,7 @@ async def _retry_many(arguments: argparse.Namespace) -> int:
 
 
 async def _retry(arguments: argparse.Namespace) -> int:
-    from flowq.engine.overrides import AsTyped
+    from flowq.engine.as_typed import AsTyped
 
     async with producer_of(arguments) as producer:
         flow_id = await found(producer, arguments, changes=True)

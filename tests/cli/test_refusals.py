@@ -1,0 +1,73 @@
+"""What was typed wrong is named as it was typed, with what to type instead; what is out of reach, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import FLOWS
+from tests.cli.terminal import Ran
+
+Run = Callable[..., Ran]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem", "remedy"),
+    [
+        (["prune", "--dry-run"], "no filter was given", "give one, such as --older-than 30d or --state failed"),
+        (["prune", "--older-than", "forever"], "--older-than is 'forever'", "expected a duration such as 90s, 5m or 2h, from"),
+        (["list", "--since", "yesterday"], "--since is 'yesterday'", "expected a duration such as 90s"),
+        (["list", "--search", ""], "--search is ''", "expected a text of 1 to 500 characters"),
+        (["usage", "--days", "0"], "--days is 0", "expected a whole number from 1 to 400"),
+        (["dead"], "`flowq dead` needs an action", "one of: list, show, retry, discard"),
+        (["schedule"], "`flowq schedule` needs an action", "one of: list, add, remove"),
+        (["submit", f"{FLOWS}:simple", "-i", "text=a", "--delay=soon"], "--delay is 'soon'", "expected a duration such as 90s"),
+        (["worker", FLOWS, "--idle-timeout", "x"], "--idle-timeout is 'x'", "expected a duration such as 90s"),
+        (
+            ["artifact", "finished", "write", "--show-url", "forever"],
+            "--show-url is 'forever'",
+            "expected a duration such as 90s",
+        ),
+        (["retry", "finished", "--from", "write", "--set", "nothing=1"], "--set is ['nothing']", "expected arguments"),
+        (["submit", FLOWS], f"{FLOWS} has ", f"name one: {FLOWS}:"),
+    ],
+)
+def test_what_was_typed_wrong_is_named_as_it_was_typed(
+    run: Run, finished: str, words: list[str], problem: str, remedy: str
+) -> None:
+    ran = run(*words)
+    first, second = ran.err.splitlines()
+    assert (ran.code, ran.out) == (2, "")
+    assert first.startswith(f"flowq: {problem}")
+    assert second.startswith(f"  → {remedy}")
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis://127.0.0.1:1", "redis://127.0.0.1:1 does not answer: connection refused"),
+        ("redis://localhost:1", "redis://localhost:1 does not answer: connection refused"),
+        ("redis://no-such-host.invalid", "redis://no-such-host.invalid does not answer: "),
+        ("unix:///nowhere/at.all", "unix:///nowhere/at.all does not answer: no such file or directory"),
+    ],
+)
+def test_a_server_out_of_reach_is_told_in_words(run: Run, url: str, says: str) -> None:
+    ran = run("list", "-u", url)
+    assert ran.code == 4
+    assert ran.err.startswith(f"flowq: the server at {says}")
+    assert not {"Error", "Errno", "call"} & set(ran.err.replace("[", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("names", "says"), [(["b", "a"], "name one: {0}:a, {0}:b"), ([], "define one with @pipeline, or a @stage")]
+)
+def test_a_module_of_several_pipelines_names_them_all(run: Run, tmp_path: Path, names: list[str], says: str) -> None:
+    module = f"mod_of_{len(names)}"
+    lines = [f"@pipeline\ndef {name}(x: int) -> int: return one(x)" for name in names]
+    stages = ["from flowq import pipeline, stage", "@stage", "def one(x: int) -> int: return x", *lines] if names else []
+    (tmp_path / f"{module}.py").write_text("\n".join(stages))
+    ran = run("submit", module, cwd=tmp_path)
+    assert ran.code == 2
+    assert says.format(module) in ran.err
