@@ -63,6 +63,8 @@ class Conversation:
         self._progress: dict[tuple[str, int], Progress] = {}
         self._progress_due_at = 0.0
         self._notes = Notes()
+        # What few outcomes are followed by, by their run.
+        self._then: dict[tuple[str, int, int], Callable[[], None]] = {}
         self._stirred = asyncio.Event()
         self._idle_until = 0.0
         self._news_due_at = 0.0
@@ -82,9 +84,11 @@ class Conversation:
 
     # ── called by the worker, in its loop ────────────────────────────────────────────────────────────────────────
 
-    def report(self, outcome: Outcome, note: Note | None = None) -> None:
-        """Reports the outcome with the next call, and what its run logged and used."""
+    def report(self, outcome: Outcome, note: Note | None = None, then: Callable[[], None] | None = None) -> None:
+        """Reports the outcome with the next call, and what its run logged and used; `then` is called when it was accepted."""
         self._outcomes.append(outcome)
+        if then is not None:
+            self._then[outcome.flow_id, outcome.index, outcome.fence] = then
         self._notes.take_last(outcome, note)
         self._progress.pop((outcome.flow_id, outcome.index), None)
         self._stirred.set()
@@ -264,6 +268,12 @@ class Conversation:
         for verdict in answer.verdicts:
             if verdict.word not in ("replayed", "late"):
                 self._listener.refused(outcomes[verdict.position], verdict.word, verdict.holder)
+        if self._then:
+            refused = {verdict.position for verdict in answer.verdicts if verdict.word != "replayed"}
+            for position, outcome in enumerate(outcomes):
+                then = self._then.pop((outcome.flow_id, outcome.index, outcome.fence), None)
+                if then is not None and position not in refused:
+                    then()
         for flow_id, index, fence in answer.cancelled:
             self._listener.cancel(flow_id, index, fence)
         for member in answer.closing:

@@ -139,6 +139,7 @@ class Pruner:
             async for doomed in self._outlived.by_pipeline():
                 removed += await self._removed(doomed)
         self._passes += 1
+        await self._remover.remove_spared()
         await self._views.trim_events()
         return removed
 

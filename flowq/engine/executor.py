@@ -23,6 +23,7 @@ from flowq.engine.context import StageContext
 from flowq.engine.expansion import Shared, SharedArguments, expanded, shared_part
 from flowq.engine.gathering import gathered
 from flowq.engine.policy import MAX_CRASHES, Poisoned, after_error, failure_of
+from flowq.engine.reuse import Reuser
 from flowq.engine.stage_clock import StageClock
 from flowq.engine.stage_threads import StageThreads
 from flowq.errors import StageStalled, StageTimedOut, StorageNotConfigured, ValueTooLarge
@@ -74,6 +75,7 @@ class Executor:
         self._stages = stages
         self._storage = storage
         self.threads = StageThreads(threads)
+        self.reuser = Reuser(store, storage)
         self._on_progress = on_progress
         self._on_group = on_group
         self._on_log = on_log
@@ -102,6 +104,10 @@ class Executor:
                 return Skip(*claim.run, opaque(nothing), _NOTHING, plan.releases(claim.index))
             if stage.mapping is not None:
                 return await expanded(self._store, claim, stage, plan, stage.mapping, inputs[stage.mapping.argument])
+            if stage.cache_ms:
+                spared = await self.reuser.outcome(claim, stage, function, inputs, plan, stage_of(claim.index))
+                if spared is not None:
+                    return spared
             arguments = function.signature.arguments(inputs)
             result = await self._call(function, clock, stage_context, arguments)
             return await self._completed(claim, function, stage_context, result, plan)

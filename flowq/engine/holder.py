@@ -143,6 +143,7 @@ class Holder:
                 task.cancel()
             await asyncio.gather(talks, over, return_exceptions=True)
             self._abandon()
+            await self._executor.reuser.settle()
             self._executor.close()
 
     async def drain(self, seconds: float) -> None:
@@ -223,11 +224,14 @@ class Holder:
         finally:
             self._leave(key)
         conversation = self._conversations[self._store.keys.tag_of(claim.flow_id)]
+        then = self._executor.reuser.after(claim, outcome)
         if outcome is None:
             conversation.wake()
+            if then is not None:
+                then()
         else:
             has_notes = run.context is not None and run.context.has_notes
-            conversation.report(outcome, await last_note(self._store, claim, run.context) if has_notes else None)
+            conversation.report(outcome, await last_note(self._store, claim, run.context) if has_notes else None, then)
 
     async def _close(self, member: str) -> None:
         with contextlib.suppress(FlowqError):

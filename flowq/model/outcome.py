@@ -20,6 +20,12 @@ def opaque(data: bytes) -> msgspec.Raw:
     return msgspec.Raw(b"\xdb" + size.to_bytes(4, "big") + data)
 
 
+def plain_bytes(raw: msgspec.Raw) -> bytes:
+    """What was made `opaque`."""
+    data = bytes(raw)
+    return data[{0xD9: 2, 0xDA: 3, 0xDB: 5}.get(data[0], 1) :]
+
+
 class Token(msgspec.Struct, frozen=True, array_like=True):
     """The right to report on one run of a stage. Both parts must match.
 
@@ -101,6 +107,25 @@ class CompleteItem(Complete, frozen=True, array_like=True, tag="complete"):
     is_tolerated: bool = False
 
 
+class Reuse(CompleteItem, frozen=True, array_like=True, tag="reuse"):
+    """The stage was not run: it has the result of another one that ran with the same inputs, of this flow or an earlier one."""
+
+    other_flow: str = ""
+    other_stage: str = ""
+
+
+class Delay(msgspec.Struct, frozen=True, array_like=True, tag="delay"):
+    """The stage was not run: another one computes the same now. It comes again after `delay_ms`, or is hastened."""
+
+    flow_id: str
+    index: int
+    fence: int
+    nonce: str
+    delay_ms: int
+    other_flow: str
+    other_stage: str
+
+
 class Expand(msgspec.Struct, frozen=True, array_like=True, tag="expand"):
     """The stage is a map that knows its list, whose items were written before.
 
@@ -170,7 +195,7 @@ class Release(msgspec.Struct, frozen=True, array_like=True, tag="release"):
     nonce: str
 
 
-Outcome = Complete | Skip | Expand | Retry | Fail | Release
+Outcome = Complete | Skip | Expand | Retry | Fail | Release | Delay
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):

@@ -66,6 +66,7 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
         stall_ms: how long one attempt may go without progress; None: no limit.
         version: which version of the function it needs; "": one without versions.
         mapping: how it runs once for each element of a list; None: it runs once.
+        cache_ms: how long its result is kept for other flows, and how old one may be that it takes; 0: it always runs.
     """
 
     name: str
@@ -84,6 +85,7 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
     stall_ms: int | None = None
     version: str = ""
     mapping: Mapped | None = None
+    cache_ms: int = 0
 
     @property
     def label(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from flowq.model.duration import Duration
 from flowq.model.plan import Isolation
@@ -42,6 +42,7 @@ def stage(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    cache: Duration | Literal[False] | None = None,
 ) -> StageDecorator: ...
 def stage(
     fn: Callable[..., Any] | None = None,
@@ -56,6 +57,7 @@ def stage(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    cache: Duration | Literal[False] | None = None,
 ) -> Any:
     """Makes a stage of a function: `@stage`, or `@stage(queue="gpu", attempts=2)`.
 
@@ -72,6 +74,8 @@ def stage(
         stall: how long one attempt may go without a `context().progress(…)`; default: no limit.
         version: which version of the function this is, such as `"2"`: only workers that have this very version run the stage.
             Flows in flight keep the version that they were submitted with.
+        cache: for so long its result is used by any flow whose call has the same inputs, by content, instead of running it: say
+            `"30d"`. Counts for one version and text of the function. Default: it always runs.
 
     Raises:
         InvalidValue: an option is out of range.
@@ -80,7 +84,7 @@ def stage(
     """
     options = StageOptions().changed(
         queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
-        stall=stall, version=version,
+        stall=stall, version=version, cache=cache,
     )  # fmt: skip
 
     def decorated(fn: Callable[..., Any]) -> AnyStage:
@@ -108,6 +112,7 @@ def declare(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    cache: Duration | Literal[False] | None = None,
 ) -> Stage[P, R]: ...
 @overload
 def declare(
@@ -122,6 +127,7 @@ def declare(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    cache: Duration | Literal[False] | None = None,
 ) -> Stage[P, R]: ...
 def declare(
     name: str,
@@ -135,6 +141,7 @@ def declare(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    cache: Duration | Literal[False] | None = None,
 ) -> AnyStage:
     """A typed stage whose code is elsewhere, so that a web process need not import torch to submit it.
 
@@ -143,7 +150,7 @@ def declare(
     Args:
         name: the name under which workers know the stage.
         signature: a function whose annotations say what the stage takes and gives; its body is never run.
-        queue, attempts, backoff, timeout, priority, isolation, stall, version: as in `@stage`.
+        queue, attempts, backoff, timeout, priority, isolation, stall, version, cache: as in `@stage`.
 
     Raises:
         InvalidValue: an option is out of range.
@@ -151,7 +158,7 @@ def declare(
     """
     options = StageOptions().changed(
         queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
-        stall=stall, version=version,
+        stall=stall, version=version, cache=cache,
     )  # fmt: skip
     declared = Stage(signature, name, options, local_names=surrounding_names(signature), is_declared=True)
     register(declared)

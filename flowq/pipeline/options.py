@@ -31,6 +31,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
         delay_ms: how long it waits after all its children have completed.
         stall_ms: how long one attempt may go without progress; None: no limit.
         version: which version of the function this is; "": it has none.
+        cache_ms: how long results are kept for other flows; 0: not at all.
     """
 
     queue: str = "default"
@@ -42,6 +43,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
     delay_ms: int = 0
     stall_ms: int | None = None
     version: str = ""
+    cache_ms: int = 0
 
     def changed(self, **given: Any) -> StageOptions:
         """These options with those that were given as users write them; None counts as not given.
@@ -56,7 +58,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
         """A stage of a plan with these options that knows no neighbours yet."""
         return StagePlan(
             name, stage, self.queue, self.attempts, self.backoff, self.timeout_ms, self.priority, self.isolation,
-            delay_ms=self.delay_ms, stall_ms=self.stall_ms, version=self.version,
+            delay_ms=self.delay_ms, stall_ms=self.stall_ms, version=self.version, cache_ms=self.cache_ms,
         )  # fmt: skip
 
 
@@ -106,7 +108,13 @@ def _stall_ms(value: object) -> int:
     return to_ms(value, "stall", least_ms=1)
 
 
-_FIELD = {"timeout": "timeout_ms", "delay": "delay_ms", "stall": "stall_ms"}
+def _cache_ms(value: object) -> int:
+    if value is False:
+        return 0
+    return to_ms(value, "cache", least_ms=1)
+
+
+_FIELD = {"timeout": "timeout_ms", "delay": "delay_ms", "stall": "stall_ms", "cache": "cache_ms"}
 _CHECKS = {
     "queue": _queue,
     "attempts": _attempts,
@@ -117,4 +125,5 @@ _CHECKS = {
     "delay": _delay_ms,
     "stall": _stall_ms,
     "version": _version,
+    "cache": _cache_ms,
 }

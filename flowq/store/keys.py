@@ -32,6 +32,10 @@ BY: Final = ":by:"
 PIPELINES: Final = ":pipelines"
 ONCE: Final = ":once:"
 METERED: Final = ":metered:"
+MEMO: Final = ":memo:"
+MEMO_MARK: Final = ":memo-mark:"
+MEMO_WAITS: Final = ":memo-waits:"
+SPARED: Final = ":spared"
 DAMAGED: Final = ":damaged"
 PAUSED: Final = ":paused"
 ASIDE: Final = ":o:"
@@ -47,6 +51,7 @@ _TAGGED: Final = {
     "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "DAMAGED": DAMAGED, "PROBE": PROBE, "PAUSED": PAUSED,
     "ASIDE": ASIDE, "SCHEDULES": SCHEDULES, "FIRED": FIRED, "FIRINGS": FIRINGS,
     "BY": BY, "PIPELINES": PIPELINES, "ONCE": ONCE, "METERED": METERED,
+    "MEMO": MEMO, "MEMO_MARK": MEMO_MARK, "MEMO_WAITS": MEMO_WAITS,
     "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
 }  # fmt: skip
 
@@ -71,6 +76,7 @@ PERMANENT: Final[dict[str, str]] = {
     FIRED: "what became of the latest firing of each schedule",
     FIRINGS: "when each schedule fires next",
     BY: "the flows of a pipeline, of a tenant, with a tag; until pruned",
+    SPARED: "removed flows whose artifacts a cache may still name; until it may not",
     PIPELINES: "the pipelines that have flows, and what they say of their retention",
 }
 

@@ -24,6 +24,7 @@ from flowq.store.flow_fields import Items, Listed, fields_of, items_of
 from flowq.store.forecasts import forecast_of
 from flowq.store.item_snapshots import culprit_of, item_state, with_items
 from flowq.store.pauses import Pauses, pause_of
+from flowq.store.reused import with_other
 from flowq.store.store import Store
 from flowq.store.views import FLOW_STATES, Views, cause_of, head_decoder, header_decoder, record_decoder
 from flowq.store.wire import Head, Record, history_decoder
@@ -198,7 +199,8 @@ class _Assembled:
             stage = self._with_times(stage, record)
         if index in self._groups:
             stage = with_items(stage, self._groups[index], tuple(self._stage(item) for item in self._listed[index]))
-        return msgspec.structs.replace(stage, reason=self._reason(index, stage, record))
+        stage = msgspec.structs.replace(stage, reason=self._reason(index, stage, record))
+        return with_other(stage, record, self._fields.get(f"c{index}"))
 
     def _reason(self, index: int, stage: StageSnapshot, record: Record | None) -> Reason | None:
         if is_item(index) and stage.state == "ready" and index % ITEMS >= self._groups[stage_of(index)].handed_out:

@@ -11,16 +11,16 @@ end
 
 local apply = {}
 
-local function settle_stage(view, index, record, state, verb, outcome)
+local function settle_stage(view, index, record, state, verb, outcome, note)
   close_record(record, state, now)
   keep(view, index, record)
   write(view, field('r', index), outcome[6])
   if outcome[7] ~= '' then write(view, field('a', index), outcome[7]) end
   if record[FENCE] > 1 then drop(view, field('e', index)) end  -- only an earlier run can have left an error
   if index < ITEMS then
-    stage_completed(view, index, record, verb, outcome[8])
+    stage_completed(view, index, record, verb, outcome[8], note)
   else
-    emit(view, verb, index, record[ATTEMPT])
+    emit(view, verb, index, record[ATTEMPT], note)
     item_completed(view, index, outcome[8], outcome[9], outcome[10])
   end
 end

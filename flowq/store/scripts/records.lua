@@ -18,7 +18,7 @@ local HEAD_NUMBERS = {SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_
 
 -- The name of a stage's field, such as `r12`. Remembered: a batch names the same few again and again, and making a string
 -- of a number is what costs.
-local field_names = {[''] = {}, G = {}, a = {}, b = {}, d = {}, e = {}, g = {}, h = {}, i = {}, l = {}, r = {}, u = {}}
+local field_names = {[''] = {}, G = {}, a = {}, b = {}, c = {}, d = {}, e = {}, g = {}, h = {}, i = {}, l = {}, r = {}, u = {}}
 local function field(kind, index)
   local names = field_names[kind]
   local name = names[index]
