@@ -104,10 +104,8 @@ class Executor:
                 return Skip(*claim.run, opaque(nothing), _NOTHING, plan.releases(claim.index))
             if stage.mapping is not None:
                 return await expanded(self._store, claim, stage, plan, stage.mapping, inputs[stage.mapping.argument])
-            if stage.cache_ms:
-                spared = await self.reuser.outcome(claim, stage, function, inputs, plan, stage_of(claim.index))
-                if spared is not None:
-                    return spared
+            if stage.cache_ms and (spared := await self.reuser.outcome(claim, stage, function, inputs, plan)):
+                return spared
             arguments = function.signature.arguments(inputs)
             result = await self._call(function, clock, stage_context, arguments)
             return await self._completed(claim, function, stage_context, result, plan)

@@ -19,6 +19,7 @@ from flowq.artifacts.storage import Storage, check_size
 from flowq.errors import ArtifactCorrupt, ArtifactMissing, ArtifactNameInvalid, FlowqError
 from flowq.model.artifact import Artifact
 from flowq.model.failure import unpacked
+from flowq.model.items import stage_of
 from flowq.model.memo import Known, Mark, MemoSource, artifacts_in, memo_digest
 from flowq.model.outcome import Claim, Complete, Delay, Fail, Outcome, Release, Reuse, Skip, opaque, plain_bytes
 from flowq.model.plan import StagePlan
@@ -66,7 +67,7 @@ class Reuser:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def outcome(
-        self, claim: Claim, stage: StagePlan, function: AnyStage, inputs: dict[str, Any], plan: Ended, index: int
+        self, claim: Claim, stage: StagePlan, function: AnyStage, inputs: dict[str, Any], plan: Ended
     ) -> Outcome | None:
         """What becomes of a claimed stage without running it; None: it is to run.
 
@@ -76,7 +77,6 @@ class Reuser:
             function: its function.
             inputs: its arguments as plain data.
             plan: for what its end releases.
-            index: the stage in the plan.
         """
         run, is_fresh = await standing_of(self._store, claim)
         code = code_digest(function.fn, function.name, function.options.version)
@@ -89,6 +89,7 @@ class Reuser:
         if found is None:
             return None
         del self._asking[_key(claim)]
+        index = stage_of(claim.index)
         made_by, result, artifacts = found.made_by, opaque(found.result), opaque(found.artifacts)
         done = (*claim.run, result, artifacts, plan.releases(index))
         bears = (plan.tolerant(index), plan.is_tolerated(index, by_all=True))

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flowq import Artifact, FlowHandle, FlowProducer, Node, Unrecoverable, context, pipeline, stage, tolerate
+from flowq import Artifact, FlowHandle, FlowProducer, Node, Unrecoverable, context, pipeline, stage
+from flowq.engine.duties import Pruner, Sweeper
+from flowq.engine.removal import Remover
 from flowq.errors import DefinitionError, InvalidValue
 from flowq.model.event import Event
+from flowq.model.keep import Keep
 from flowq.model.snapshot import FlowSnapshot, Reused, StageSnapshot
 from flowq.pipeline import Stage
 from flowq.pipeline.options import StageOptions
-from flowq.store.keys import MEMO, MEMO_MARK
+from flowq.settings import KeepSettings
+from flowq.store.forecasts import _runs
+from flowq.store.keys import MEMO, MEMO_MARK, SPARED
+from flowq.store.views import Views
+from tests.engine.waiting import in_the_end
 from tests.engine.work import Gate, outcome, until, working
 
 pytestmark = pytest.mark.anyio
@@ -118,10 +124,11 @@ async def kept(producer: FlowProducer) -> list[str]:
 
 
 async def until_kept(producer: FlowProducer, count: int) -> list[str]:
-    async with asyncio.timeout(30):
-        while len(found := await kept(producer)) < count:
-            await asyncio.sleep(0.01)
-        return found
+    async def are_there() -> list[str]:
+        found = await kept(producer)
+        return found if len(found) >= count else []
+
+    return await in_the_end(are_there)
 
 
 async def test_the_same_call_in_a_later_flow_is_not_run_again(producer: FlowProducer) -> None:
@@ -169,9 +176,6 @@ async def test_what_a_reused_stage_used_is_not_counted_twice(producer: FlowProdu
 
 
 async def test_nothing_is_learnt_of_durations_from_a_reused_stage(producer: FlowProducer) -> None:
-    from flowq.store.forecasts import _runs
-    from flowq.store.views import Views
-
     async with working(producer, re_double):
         for _ in range(3):
             await (await producer.add(re_one(4))).result(30)
@@ -201,11 +205,10 @@ async def test_without_a_checksum_an_artifact_counts_by_its_key(producer: FlowPr
     assert RUNS["shout"] == 2
 
 
-async def test_a_result_whose_object_is_gone_is_computed_again(producer: FlowProducer, artifacts: str) -> None:
+async def test_a_result_whose_object_is_gone_is_computed_again(producer: FlowProducer) -> None:
     async with working(producer, re_write):
         first = await (await producer.add(re_write.flow("hello"))).result(30)
-        for path in Path(artifacts.removeprefix("file:")).rglob("text.txt"):
-            path.unlink()
+        producer.storage.delete(found.key for found in producer.storage.objects())
         second = await producer.add(re_write.flow("hello"))
         again = await second.result(30)
         assert (RUNS["write"], again.key != first.key, (await stage_of(second, "re_write")).reused) == (2, True, None)
@@ -213,13 +216,12 @@ async def test_a_result_whose_object_is_gone_is_computed_again(producer: FlowPro
         assert (await third.result(30)).key == again.key
 
 
-async def test_a_result_that_lies_in_the_storage_is_reused_while_it_is_there(producer: FlowProducer, artifacts: str) -> None:
+async def test_a_result_that_lies_in_the_storage_is_reused_while_it_is_there(producer: FlowProducer) -> None:
     async with working(producer, re_long, re_length):
         for _ in range(2):
             assert await (await producer.add(re_lengths("x"))).result(30) == 5_000
         assert RUNS == {"long": 1}
-        for path in Path(artifacts.removeprefix("file:")).rglob("result-*"):
-            path.unlink()
+        producer.storage.delete(found.key for found in producer.storage.objects())
         assert await (await producer.add(re_lengths("x"))).result(30) == 5_000
     assert RUNS == {"long": 2}
 
@@ -266,9 +268,11 @@ async def test_without_cache_everything_runs_and_is_kept_anew(producer: FlowProd
         before = await store.connection.command("HGET", key, "source")
         second = await producer.add(re_one(4), cache=False)
         await second.result(30)
-        async with asyncio.timeout(30):
-            while await store.connection.command("HGET", key, "source") == before:
-                await asyncio.sleep(0.01)
+
+        async def is_anew() -> bool:
+            return await store.connection.command("HGET", key, "source") != before
+
+        await in_the_end(is_anew)
         third = await producer.add(re_one(4))
         await third.result(30)
     assert RUNS == {"double 4": 2}
@@ -398,6 +402,45 @@ async def test_a_result_that_its_process_could_not_keep_is_found_in_its_flow(pro
         assert (await stage_of(second, "re_double")).reused == Reused(first.id, "re_double")
         await until_kept(producer, 1)
     assert RUNS == {"double 4": 1}
+
+
+async def test_what_a_memo_names_is_neither_swept_nor_removed_with_its_flow(producer: FlowProducer) -> None:
+    store, storage = producer._open.store, producer.storage
+    remover = Remover(store, lambda: storage, KeepSettings(artifacts=False))
+    pruner = Pruner(store, Views(store), remover, Keep(completed_most=0))
+    async with working(producer, re_write, re_fetch):
+        first = await producer.add(re_write.flow("hello"), id="first")
+        artifact = await first.result(30)
+        await (await producer.add(re_fetch.flow("a", "b"))).result(30)
+        await until_kept(producer, 1)
+        await Sweeper(Views(store), lambda: storage, grace_seconds=-1).run_once()
+        assert await pruner.run_once() == 2
+        assert [found.key for found in storage.objects()] == [artifact.key], "what no memo can name went with its flow"
+        second = await producer.add(re_write.flow("hello"))
+        assert await second.result(30) == artifact
+        assert (await stage_of(second, "re_write")).reused == Reused("first", "re_write")
+        await Sweeper(Views(store), lambda: storage, grace_seconds=-1).run_once()
+        assert [found.key for found in storage.objects()] == [artifact.key]
+    assert RUNS == {"write": 1, "fetch": 1}
+
+
+async def test_when_no_memo_can_name_it_any_more_an_artifact_follows_its_flow(producer: FlowProducer) -> None:
+    store, storage = producer._open.store, producer.storage
+    remover = Remover(store, lambda: storage, KeepSettings(artifacts=False))
+    pruner = Pruner(store, Views(store), remover, Keep(completed_most=0))
+    async with working(producer, re_write):
+        await (await producer.add(re_write.flow("hello"), id="first")).result(30)
+    assert await pruner.run_once() == 1
+    spared = store.keys.tag_of("first") + SPARED
+    until_ms = int(await store.connection.command("ZSCORE", spared, "first"))
+    days = (until_ms - await Views(store).now()) / 86_400_000
+    assert 43.9 < days < 44.1, "the thirty days of the cache, and the fourteen for which a flow that used it may be kept"
+    await pruner.run_once()
+    assert len(list(storage.objects())) == 1
+    await store.connection.command("ZADD", spared, 1, "first")
+    await pruner.run_once()
+    assert list(storage.objects()) == []
+    assert await store.connection.command("EXISTS", spared) == 0
 
 
 async def test_a_damaged_memo_is_no_memo(producer: FlowProducer) -> None:
