@@ -50,7 +50,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Runs the video pipeline for real.")
     parser.add_argument("--no-cache", action="store_true", help="run all stages, whatever earlier demos made of the clip")
     # What was made already can't fail.
-    is_anew = parser.parse_args().no_cache or "FLOWQ_DEMO_FAIL" in os.environ
+    is_anew = parser.parse_args().no_cache or bool(os.environ.get("FLOWQ_DEMO_FAIL"))
     signal.signal(signal.SIGTERM, end_on_signal)
     try:
         refuse_what_cannot_work()

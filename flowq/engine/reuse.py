@@ -7,7 +7,6 @@ process: what became of it stands in its own flow, so a mark that a dead process
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
@@ -16,7 +15,7 @@ import msgspec
 
 from flowq.artifacts.spill import is_spilled, unspill
 from flowq.artifacts.storage import Storage, check_size
-from flowq.errors import ArtifactCorrupt, ArtifactMissing, ArtifactNameInvalid, FlowqError
+from flowq.errors import ArtifactCorrupt, ArtifactMissing, ArtifactNameInvalid, FlowqError, StorageError
 from flowq.model.artifact import Artifact
 from flowq.model.failure import unpacked
 from flowq.model.items import stage_of
@@ -82,7 +81,7 @@ class Reuser:
         code = code_digest(function.fn, function.name, function.options.version)
         digest = memo_digest(function.name, function.options.version, code, inputs)
         asking = Asking(digest, stage.cache_ms, Mark(claim.flow_id, claim.index, run, stage.name), is_fresh)
-        found = None if is_fresh else await self._found(asking)
+        found = None if is_fresh else await self._found_if_reachable(asking)
         self._asking[_key(claim)] = asking, found if isinstance(found, Mark) else None
         if isinstance(found, Mark):
             return Delay(*claim.run, _LOOK_AGAIN_MS, found.flow_id, found.stage)
@@ -124,6 +123,13 @@ class Reuser:
         task = asyncio.create_task(_quietly(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _found_if_reachable(self, asking: Asking) -> Known | Mark | None:
+        try:
+            return await self._found(asking)
+        except StorageError as error:  # whether its objects are there can't be told: it is not used, nor thrown away
+            log.info("an earlier result is not used: %s", error)
+            return None
 
     async def _found(self, asking: Asking) -> Known | Mark | None:
         void = b""
@@ -171,8 +177,10 @@ def _refuse_missing(storage: Storage, known: Known) -> None:
 
 
 async def _quietly(work: Coroutine[Any, Any, None]) -> None:
-    with contextlib.suppress(FlowqError):
+    try:
         await work
+    except FlowqError as error:
+        log.info("a result was not kept for other flows: %s", error)
 
 
 def _key(claim: Claim) -> _RunKey:

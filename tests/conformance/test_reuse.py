@@ -39,7 +39,7 @@ def fresh() -> None:
 
 
 @stage(cache="30d", attempts=2)
-async def re_double(number: int, label: str = "") -> int:
+async def memo_double(number: int, label: str = "") -> int:
     RUNS[f"double {number}"] += 1
     context().usage(tokens=10)
     if label in GATES:
@@ -51,7 +51,7 @@ async def re_double(number: int, label: str = "") -> int:
 
 
 @stage(cache="30d")
-async def re_write(text: str) -> Artifact:
+async def memo_write(text: str) -> Artifact:
     RUNS["write"] += 1
     async with context().new_artifact("text.txt") as sink:
         await sink.write(text.encode())
@@ -59,7 +59,7 @@ async def re_write(text: str) -> Artifact:
 
 
 @stage(cache="30d")
-def re_shout(source: Artifact) -> Artifact:
+def memo_shout(source: Artifact) -> Artifact:
     RUNS["shout"] += 1
     with source.local() as path, context().new_artifact("loud.txt") as sink:
         sink.write(path.read_bytes().upper())
@@ -67,7 +67,7 @@ def re_shout(source: Artifact) -> Artifact:
 
 
 @stage
-async def re_fetch(name: str, text: str) -> Artifact:
+async def memo_fetch(name: str, text: str) -> Artifact:
     RUNS["fetch"] += 1
     async with context().new_artifact(f"{name}.txt") as sink:
         await sink.write(text.encode())
@@ -75,39 +75,39 @@ async def re_fetch(name: str, text: str) -> Artifact:
 
 
 @stage(cache="30d")
-async def re_long(letter: str) -> str:
+async def memo_long(letter: str) -> str:
     RUNS["long"] += 1
     return letter * 5_000
 
 
 @stage
-async def re_length(text: str) -> int:
+async def memo_length(text: str) -> int:
     return len(text)
 
 
 @pipeline
-def re_one(number: int, label: str = "") -> int:
-    return re_double(number, label)
+def memo_one(number: int, label: str = "") -> int:
+    return memo_double(number, label)
 
 
 @pipeline
-def re_texts(name: str, text: str) -> Artifact:
-    return re_shout(re_fetch(name, text))
+def memo_texts(name: str, text: str) -> Artifact:
+    return memo_shout(memo_fetch(name, text))
 
 
 @pipeline
-def re_lengths(letter: str) -> int:
-    return re_length(re_long(letter))
+def memo_lengths(letter: str) -> int:
+    return memo_length(memo_long(letter))
 
 
 @pipeline
-def re_many(numbers: list[int]) -> list[int]:
-    return re_double.map(numbers)
+def memo_many(numbers: list[int]) -> list[int]:
+    return memo_double.map(numbers)
 
 
 def made(fn: Any, **options: Any) -> Stage[..., Any]:
     """A stage as another release has it."""
-    return Stage(fn, "re_released", StageOptions().changed(cache="1h", **options))
+    return Stage(fn, "memo_released", StageOptions().changed(cache="1h", **options))
 
 
 async def stage_of(flow: FlowHandle[Any], name: str) -> StageSnapshot:
@@ -132,43 +132,45 @@ async def until_kept(producer: FlowProducer, count: int) -> list[str]:
 
 
 async def test_the_same_call_in_a_later_flow_is_not_run_again(producer: FlowProducer) -> None:
-    async with working(producer, re_double):
-        first = await producer.add(re_one(4))
+    async with working(producer, memo_double):
+        first = await producer.add(memo_one(4))
         assert await first.result(30) == 8
-        second = await producer.add(re_one(4))
+        second = await producer.add(memo_one(4))
         assert await second.result(30) == 8
-        other = await producer.add(re_one(5))
+        other = await producer.add(memo_one(5))
         assert await other.result(30) == 10
     assert RUNS == {"double 4": 1, "double 5": 1}
-    reused, ran = await stage_of(second, "re_double"), await stage_of(other, "re_double")
-    assert reused.reused == Reused(first.id, "re_double")
+    reused, ran = await stage_of(second, "memo_double"), await stage_of(other, "memo_double")
+    assert reused.reused == Reused(first.id, "memo_double")
     assert (reused.state, reused.runs, reused.attempt, reused.run_seconds, reused.result) == ("completed", 0, 0, None, 8)
     assert (ran.reused, ran.runs, ran.attempt) == (None, 1, 1)
 
 
 async def test_a_call_with_defaults_is_the_same_as_one_that_says_them(producer: FlowProducer) -> None:
-    async with working(producer, re_double):
-        assert await (await producer.add(re_double.flow(3))).result(30) == 6
-        assert await (await producer.add(re_double.flow(number=3, label=""))).result(30) == 6
-        assert await (await producer.add(Node("re_double", data={"number": 3}))).result(30) == 6
+    async with working(producer, memo_double):
+        assert await (await producer.add(memo_double.flow(3))).result(30) == 6
+        assert await (await producer.add(memo_double.flow(number=3, label=""))).result(30) == 6
+        assert await (await producer.add(Node("memo_double", data={"number": 3}))).result(30) == 6
+        mapping = {"name": "memo_double", "data": {"number": 3}, "options": {"cache": "1h"}}
+        assert await (await producer.add(mapping)).result(30) == 6
     assert RUNS == {"double 3": 1}
 
 
 async def test_the_event_of_a_reused_stage_names_the_flow_that_computed(producer: FlowProducer) -> None:
-    async with working(producer, re_double):
-        first = await producer.add(re_one(4))
+    async with working(producer, memo_double):
+        first = await producer.add(memo_one(4))
         await first.result(30)
-        second = await producer.add(re_one(4))
+        second = await producer.add(memo_one(4))
         await second.result(30)
     events = [event async for event in second.events(0) if isinstance(event, Event) and event.stage]
     assert [(event.verb, event.note) for event in events][-1] == ("completed", f"reused from flow {first.id}")
 
 
 async def test_what_a_reused_stage_used_is_not_counted_twice(producer: FlowProducer) -> None:
-    async with working(producer, re_double):
-        first = await producer.add(re_one(4))
+    async with working(producer, memo_double):
+        first = await producer.add(memo_one(4))
         await first.result(30)
-        second = await producer.add(re_one(4))
+        second = await producer.add(memo_one(4))
         await second.result(30)
     assert (await first.inspect()).usage == {"tokens": 10}
     assert (await second.inspect()).usage == {}
@@ -176,53 +178,53 @@ async def test_what_a_reused_stage_used_is_not_counted_twice(producer: FlowProdu
 
 
 async def test_nothing_is_learnt_of_durations_from_a_reused_stage(producer: FlowProducer) -> None:
-    async with working(producer, re_double):
+    async with working(producer, memo_double):
         for _ in range(3):
-            await (await producer.add(re_one(4))).result(30)
+            await (await producer.add(memo_one(4))).result(30)
     store = producer._open.store
-    assert len(await _runs(store, Views(store), "re_one")) == 1
+    assert len(await _runs(store, Views(store), "memo_one")) == 1
 
 
 async def test_artifacts_count_by_their_content(producer: FlowProducer) -> None:
-    async with working(producer, re_fetch, re_shout):
-        first = await producer.add(re_texts("a", "hello"))
+    async with working(producer, memo_fetch, memo_shout):
+        first = await producer.add(memo_texts("a", "hello"))
         loud = await first.result(30)
-        second = await producer.add(re_texts("b", "hello"))
+        second = await producer.add(memo_texts("b", "hello"))
         assert await second.result(30) == loud
-        third = await producer.add(re_texts("a", "other"))
+        third = await producer.add(memo_texts("a", "other"))
         with (await third.result(30)).local() as path:
             assert path.read_text() == "OTHER"
         assert RUNS == {"fetch": 3, "shout": 2}
-    reused = await stage_of(second, "re_shout")
-    assert (reused.reused, reused.artifacts) == (Reused(first.id, "re_shout"), (loud,))
+    reused = await stage_of(second, "memo_shout")
+    assert (reused.reused, reused.artifacts) == (Reused(first.id, "memo_shout"), (loud,))
 
 
 async def test_without_a_checksum_an_artifact_counts_by_its_key(producer: FlowProducer) -> None:
-    async with working(producer, re_fetch, re_shout):
-        source = await (await producer.add(re_fetch.flow("a", "hi"))).result(30)
+    async with working(producer, memo_fetch, memo_shout):
+        source = await (await producer.add(memo_fetch.flow("a", "hi"))).result(30)
         for artifact in (Artifact.existing(source.key), Artifact.existing(source.key), source):
-            await (await producer.add(re_shout.flow(artifact))).result(30)
+            await (await producer.add(memo_shout.flow(artifact))).result(30)
     assert RUNS["shout"] == 2
 
 
 async def test_a_result_whose_object_is_gone_is_computed_again(producer: FlowProducer) -> None:
-    async with working(producer, re_write):
-        first = await (await producer.add(re_write.flow("hello"))).result(30)
+    async with working(producer, memo_write):
+        first = await (await producer.add(memo_write.flow("hello"))).result(30)
         producer.storage.delete(found.key for found in producer.storage.objects())
-        second = await producer.add(re_write.flow("hello"))
+        second = await producer.add(memo_write.flow("hello"))
         again = await second.result(30)
-        assert (RUNS["write"], again.key != first.key, (await stage_of(second, "re_write")).reused) == (2, True, None)
-        third = await producer.add(re_write.flow("hello"))
+        assert (RUNS["write"], again.key != first.key, (await stage_of(second, "memo_write")).reused) == (2, True, None)
+        third = await producer.add(memo_write.flow("hello"))
         assert (await third.result(30)).key == again.key
 
 
 async def test_a_result_that_lies_in_the_storage_is_reused_while_it_is_there(producer: FlowProducer) -> None:
-    async with working(producer, re_long, re_length):
+    async with working(producer, memo_long, memo_length):
         for _ in range(2):
-            assert await (await producer.add(re_lengths("x"))).result(30) == 5_000
+            assert await (await producer.add(memo_lengths("x"))).result(30) == 5_000
         assert RUNS == {"long": 1}
         producer.storage.delete(found.key for found in producer.storage.objects())
-        assert await (await producer.add(re_lengths("x"))).result(30) == 5_000
+        assert await (await producer.add(memo_lengths("x"))).result(30) == 5_000
     assert RUNS == {"long": 2}
 
 
@@ -240,106 +242,106 @@ async def test_other_code_or_another_version_computes_anew(producer: FlowProduce
             flow = await producer.add(release.flow(1))
             await flow.result(30)
             flows.append(await flow.inspect())
-    found = [(flow.stage("re_released").result, flow.stage("re_released").reused is not None) for flow in flows]
+    found = [(flow.stage("memo_released").result, flow.stage("memo_released").reused is not None) for flow in flows]
     assert found == [("old 1", False), ("new 1", False), ("old 1", False), ("old 1", False), ("old 1", True)]
 
 
 async def test_a_result_older_than_the_call_allows_is_not_used(producer: FlowProducer) -> None:
-    async with working(producer, re_double):
-        await (await producer.add(re_one(4))).result(30)
+    async with working(producer, memo_double):
+        await (await producer.add(memo_one(4))).result(30)
         (key,) = await until_kept(producer, 1)
         store = producer._open.store
         lives_ms = await store.connection.command("PTTL", key)
         assert 29 * 86_400_000 < lives_ms <= 30 * 86_400_000
         at = int(await store.connection.command("HGET", key, "at"))
         await store.connection.command("HSET", key, "at", at - 3_600_000)
-        assert await (await producer.add(re_one(4))).result(30) == 8
-        hourly = re_double.with_options(cache="30m")
+        assert await (await producer.add(memo_one(4))).result(30) == 8
+        hourly = memo_double.with_options(cache="30m")
         assert await (await producer.add(hourly.flow(4))).result(30) == 8
     assert RUNS == {"double 4": 2}
 
 
 async def test_without_cache_everything_runs_and_is_kept_anew(producer: FlowProducer) -> None:
-    async with working(producer, re_double):
-        first = await producer.add(re_one(4))
+    async with working(producer, memo_double):
+        first = await producer.add(memo_one(4))
         await first.result(30)
         (key,) = await until_kept(producer, 1)
         store = producer._open.store
         before = await store.connection.command("HGET", key, "source")
-        second = await producer.add(re_one(4), cache=False)
+        second = await producer.add(memo_one(4), cache=False)
         await second.result(30)
 
         async def is_anew() -> bool:
             return await store.connection.command("HGET", key, "source") != before
 
         await in_the_end(is_anew)
-        third = await producer.add(re_one(4))
+        third = await producer.add(memo_one(4))
         await third.result(30)
     assert RUNS == {"double 4": 2}
-    assert (await stage_of(third, "re_double")).reused == Reused(second.id, "re_double")
+    assert (await stage_of(third, "memo_double")).reused == Reused(second.id, "memo_double")
 
 
 async def test_a_call_that_turns_the_cache_off_neither_uses_nor_keeps(producer: FlowProducer) -> None:
-    plain = re_double.with_options(cache=False)
-    async with working(producer, re_double):
+    plain = memo_double.with_options(cache=False)
+    async with working(producer, memo_double):
         for _ in range(2):
             await (await producer.add(plain.flow(4))).result(30)
-        await (await producer.add(Node("re_double", data={"number": 4}, cache=False))).result(30)
+        await (await producer.add(Node("memo_double", data={"number": 4}, cache=False))).result(30)
         assert await kept(producer) == []
     assert RUNS == {"double 4": 3}
 
 
 async def test_what_somebody_retries_by_hand_runs(producer: FlowProducer) -> None:
-    async with working(producer, re_double):
-        flow = await producer.add(re_one(4))
+    async with working(producer, memo_double):
+        flow = await producer.add(memo_one(4))
         await flow.result(30)
-        await flow.retry(from_stage="re_double")
+        await flow.retry(from_stage="memo_double")
         snapshot = await until(flow, lambda snapshot: snapshot.run == 2 and snapshot.is_final)
     assert RUNS == {"double 4": 2}
-    assert (snapshot.stage("re_double").reused, snapshot.stage("re_double").runs) == (None, 2)
+    assert (snapshot.stage("memo_double").reused, snapshot.stage("memo_double").runs) == (None, 2)
 
 
 async def test_items_of_a_map_are_reused_one_by_one(producer: FlowProducer) -> None:
-    async with working(producer, re_double):
-        await (await producer.add(re_one(2))).result(30)
-        assert await (await producer.add(re_many([1, 2, 3, 3]))).result(60) == [2, 4, 6, 6]
-        again = await producer.add(re_many([3, 4]))
+    async with working(producer, memo_double):
+        await (await producer.add(memo_one(2))).result(30)
+        assert await (await producer.add(memo_many([1, 2, 3, 3]))).result(60) == [2, 4, 6, 6]
+        again = await producer.add(memo_many([3, 4]))
         assert await again.result(60) == [6, 8]
     assert RUNS == {"double 1": 1, "double 2": 1, "double 3": 1, "double 4": 1}
 
 
 async def test_of_those_who_ask_at_once_one_runs_and_the_others_wait_without_a_slot(producer: FlowProducer) -> None:
     gate = GATES["slow"] = Gate()
-    async with working(producer, re_double, concurrency=2):
-        first = await producer.add(re_one(4, "slow"))
+    async with working(producer, memo_double, concurrency=2):
+        first = await producer.add(memo_one(4, "slow"))
         await gate.until_arrived()
-        others = [await producer.add(re_one(4, "slow"), id=f"other-{number}") for number in range(5)]
+        others = [await producer.add(memo_one(4, "slow"), id=f"other-{number}") for number in range(5)]
         for flow in others:
-            snapshot = await until(flow, lambda snapshot: snapshot.stage("re_double").state == "scheduled")
-            waiting = snapshot.stage("re_double")
+            snapshot = await until(flow, lambda snapshot: snapshot.stage("memo_double").state == "scheduled")
+            waiting = snapshot.stage("memo_double")
             assert waiting.reason is not None
             assert (waiting.reason.code, waiting.reason.on) == ("cache_pending", (first.id,))
             assert waiting.reason.sentence == f"flow {first.id} computes the same; waits for it"
             assert (waiting.attempt, waiting.runs) == (0, 0)
         # A worker of two slots, of which one computes and five wait for it, has one to spare.
-        assert await (await producer.add(re_one(5))).result(30) == 10
+        assert await (await producer.add(memo_one(5))).result(30) == 10
         gate.opened.set()
         assert await asyncio.wait_for(asyncio.gather(*(flow.result(30) for flow in (first, *others))), 10) == [8] * 6
     assert RUNS == {"double 4": 1, "double 5": 1}
     for flow in others:
-        found = await stage_of(flow, "re_double")
-        assert (found.reused, found.runs, found.attempt) == (Reused(first.id, "re_double"), 0, 0)
+        found = await stage_of(flow, "memo_double")
+        assert (found.reused, found.runs, found.attempt) == (Reused(first.id, "memo_double"), 0, 0)
 
 
 async def test_if_the_one_that_runs_fails_for_good_the_next_one_runs(producer: FlowProducer) -> None:
     gate = GATES["bad"] = Gate()
     FAILING.add("bad")
-    async with working(producer, re_double):
-        first = await producer.add(re_one(4, "bad"))
+    async with working(producer, memo_double):
+        first = await producer.add(memo_one(4, "bad"))
         await gate.until_arrived()
-        others = [await producer.add(re_one(4, "bad")) for _ in range(3)]
+        others = [await producer.add(memo_one(4, "bad")) for _ in range(3)]
         for flow in others:
-            await until(flow, lambda snapshot: snapshot.stage("re_double").state == "scheduled")
+            await until(flow, lambda snapshot: snapshot.stage("memo_double").state == "scheduled")
         gate.opened.set()
         assert "bad is bad" in str(await outcome(first))
         assert await asyncio.wait_for(asyncio.gather(*(flow.result(30) for flow in others)), 30) == [8] * 3
@@ -348,11 +350,11 @@ async def test_if_the_one_that_runs_fails_for_good_the_next_one_runs(producer: F
 
 async def test_if_the_one_that_runs_is_cancelled_the_next_one_runs(producer: FlowProducer) -> None:
     gate = GATES["slow"] = Gate()
-    async with working(producer, re_double):
-        first = await producer.add(re_one(4, "slow"))
+    async with working(producer, memo_double):
+        first = await producer.add(memo_one(4, "slow"))
         await gate.until_arrived()
-        second = await producer.add(re_one(4, "slow"))
-        await until(second, lambda snapshot: snapshot.stage("re_double").state == "scheduled")
+        second = await producer.add(memo_one(4, "slow"))
+        await until(second, lambda snapshot: snapshot.stage("memo_double").state == "scheduled")
         gate.arrived.clear()
         await first.cancel()
         await gate.until_arrived()
@@ -364,32 +366,32 @@ async def test_if_the_one_that_runs_is_cancelled_the_next_one_runs(producer: Flo
 async def test_a_mark_of_a_stage_that_runs_no_more_holds_nobody_up(producer: FlowProducer) -> None:
     gate = GATES["slow"] = Gate()
     store = producer._open.store
-    async with working(producer, re_double) as worker:
-        first = await producer.add(re_one(4, "slow"))
+    async with working(producer, memo_double) as worker:
+        first = await producer.add(memo_one(4, "slow"))
         await gate.until_arrived()
         # As after a crash of the whole worker: nobody takes the mark away.
         (mark,) = [key for tag in store.partitions for key in await store.connection.command("KEYS", f"{tag}{MEMO_MARK}*")]
         left_behind = await store.connection.command("GET", mark)
         stopping = asyncio.create_task(worker.stop())
         await stopping
-    assert (await stage_of(first, "re_double")).state == "ready"
+    assert (await stage_of(first, "memo_double")).state == "ready"
     await store.connection.command("SET", mark, left_behind, "PX", 600_000)
     await producer.pause_queue("nobody")
     await first.pause()
     gate.opened.set()
-    async with working(producer, re_double):
-        assert await (await producer.add(re_one(4, "slow"))).result(30) == 8
+    async with working(producer, memo_double):
+        assert await (await producer.add(memo_one(4, "slow"))).result(30) == 8
         await first.resume()
         assert await first.result(30) == 8
-    assert (await stage_of(first, "re_double")).reused is not None
+    assert (await stage_of(first, "memo_double")).reused is not None
     assert RUNS == {"double 4": 2}
 
 
 async def test_a_result_that_its_process_could_not_keep_is_found_in_its_flow(producer: FlowProducer) -> None:
     store = producer._open.store
-    async with working(producer, re_double):
+    async with working(producer, memo_double):
         gate = GATES["slow"] = Gate()
-        first = await producer.add(re_one(4, "slow"))
+        first = await producer.add(memo_one(4, "slow"))
         await gate.until_arrived()
         (mark,) = [key for tag in store.partitions for key in await store.connection.command("KEYS", f"{tag}{MEMO_MARK}*")]
         held = await store.connection.command("GET", mark)
@@ -397,9 +399,9 @@ async def test_a_result_that_its_process_could_not_keep_is_found_in_its_flow(pro
         await first.result(30)
         (key,) = await until_kept(producer, 1)
         await store.connection.commands(("UNLINK", key), ("SET", mark, held, "PX", 600_000))
-        second = await producer.add(re_one(4, "slow"))
+        second = await producer.add(memo_one(4, "slow"))
         await second.result(30)
-        assert (await stage_of(second, "re_double")).reused == Reused(first.id, "re_double")
+        assert (await stage_of(second, "memo_double")).reused == Reused(first.id, "memo_double")
         await until_kept(producer, 1)
     assert RUNS == {"double 4": 1}
 
@@ -408,17 +410,17 @@ async def test_what_a_memo_names_is_neither_swept_nor_removed_with_its_flow(prod
     store, storage = producer._open.store, producer.storage
     remover = Remover(store, lambda: storage, KeepSettings(artifacts=False))
     pruner = Pruner(store, Views(store), remover, Keep(completed_most=0))
-    async with working(producer, re_write, re_fetch):
-        first = await producer.add(re_write.flow("hello"), id="first")
+    async with working(producer, memo_write, memo_fetch):
+        first = await producer.add(memo_write.flow("hello"), id="first")
         artifact = await first.result(30)
-        await (await producer.add(re_fetch.flow("a", "b"))).result(30)
+        await (await producer.add(memo_fetch.flow("a", "b"))).result(30)
         await until_kept(producer, 1)
         await Sweeper(Views(store), lambda: storage, grace_seconds=-1).run_once()
         assert await pruner.run_once() == 2
         assert [found.key for found in storage.objects()] == [artifact.key], "what no memo can name went with its flow"
-        second = await producer.add(re_write.flow("hello"))
+        second = await producer.add(memo_write.flow("hello"))
         assert await second.result(30) == artifact
-        assert (await stage_of(second, "re_write")).reused == Reused("first", "re_write")
+        assert (await stage_of(second, "memo_write")).reused == Reused("first", "memo_write")
         await Sweeper(Views(store), lambda: storage, grace_seconds=-1).run_once()
         assert [found.key for found in storage.objects()] == [artifact.key]
     assert RUNS == {"write": 1, "fetch": 1}
@@ -428,8 +430,8 @@ async def test_when_no_memo_can_name_it_any_more_an_artifact_follows_its_flow(pr
     store, storage = producer._open.store, producer.storage
     remover = Remover(store, lambda: storage, KeepSettings(artifacts=False))
     pruner = Pruner(store, Views(store), remover, Keep(completed_most=0))
-    async with working(producer, re_write):
-        await (await producer.add(re_write.flow("hello"), id="first")).result(30)
+    async with working(producer, memo_write):
+        await (await producer.add(memo_write.flow("hello"), id="first")).result(30)
     assert await pruner.run_once() == 1
     spared = store.keys.tag_of("first") + SPARED
     until_ms = int(await store.connection.command("ZSCORE", spared, "first"))
@@ -445,15 +447,15 @@ async def test_when_no_memo_can_name_it_any_more_an_artifact_follows_its_flow(pr
 
 async def test_a_damaged_memo_is_no_memo(producer: FlowProducer) -> None:
     store = producer._open.store
-    async with working(producer, re_double):
-        await (await producer.add(re_one(4))).result(30)
+    async with working(producer, memo_double):
+        await (await producer.add(memo_one(4))).result(30)
         (key,) = await until_kept(producer, 1)
         await store.connection.command("HSET", key, "source", "rubbish", "artifacts", "more")
-        assert await (await producer.add(re_one(4))).result(30) == 8
+        assert await (await producer.add(memo_one(4))).result(30) == 8
         await store.connection.commands(("UNLINK", key), ("SET", key, "a text", "PX", 60_000))
         await store.connection.command("SET", key.replace(MEMO, MEMO_MARK), "no mark", "PX", 60_000)
-        assert await (await producer.add(re_one(4))).result(30) == 8
-        assert await (await producer.add(re_one(4))).result(30) == 8
+        assert await (await producer.add(memo_one(4))).result(30) == 8
+        assert await (await producer.add(memo_one(4))).result(30) == 8
     assert RUNS == {"double 4": 3}
 
 
@@ -461,14 +463,14 @@ async def test_a_cache_that_makes_no_sense_is_refused(producer: FlowProducer) ->
     wrong: Any
     for wrong in (True, "soon", -1, 0):
         with pytest.raises(InvalidValue, match="cache"):
-            re_double.with_options(cache=wrong)
+            memo_double.with_options(cache=wrong)
         with pytest.raises(InvalidValue, match="cache"):
-            Node("re_double", cache=wrong)
+            Node("memo_double", cache=wrong)
     for wrong in ("30d", None, 1):
         with pytest.raises(InvalidValue, match="cache"):
-            await producer.add(re_one(1), cache=wrong)
+            await producer.add(memo_one(1), cache=wrong)
     names: dict[str, Any] = {}
     exec("async def nowhere(number: int) -> int:\n    return number", names)
     with pytest.raises(DefinitionError, match="source"):
         stage(cache="1d")(names["nowhere"])
-    assert stage(cache="1d", version="1", name="re_nowhere")(names["nowhere"]).options.version == "1"
+    assert stage(cache="1d", version="1", name="memo_nowhere")(names["nowhere"]).options.version == "1"

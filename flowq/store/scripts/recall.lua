@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- recall: asks for the result that a memo holds; if it holds none and nobody computes it, the asking stage is now who does.
 -- Needs      records shared fetch view
 -- Called by  recall in memos.py   KEYS 1 the partition's tag
