@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from flowq import Artifact, FlowHandle, FlowProducer, Node, Unrecoverable, context, pipeline, stage
+from flowq.engine import reuse
 from flowq.engine.duties import Pruner, Sweeper
 from flowq.engine.removal import Remover
 from flowq.errors import DefinitionError, InvalidValue
@@ -32,10 +33,12 @@ FAILING: set[str] = set()
 
 
 @pytest.fixture(autouse=True)
-def fresh() -> None:
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     RUNS.clear()
     GATES.clear()
     FAILING.clear()
+    # Here whoever waits comes back only when it is told to.
+    monkeypatch.setattr(reuse, "_LOOK_AGAIN_MS", 600_000)
 
 
 @stage(cache="30d", attempts=2)
@@ -331,6 +334,13 @@ async def test_of_those_who_ask_at_once_one_runs_and_the_others_wait_without_a_s
     for flow in others:
         found = await stage_of(flow, "memo_double")
         assert (found.reused, found.runs, found.attempt) == (Reused(first.id, "memo_double"), 0, 0)
+
+
+async def test_of_a_crowd_that_asks_at_once_nobody_is_forgotten(producer: FlowProducer) -> None:
+    async with working(producer, memo_double), working(producer, memo_double, concurrency=3):
+        flows = await producer.add_bulk(memo_one(number % 3) for number in range(90))
+        assert [await flow.result(30) for flow in flows] == [2 * (number % 3) for number in range(90)]
+    assert RUNS == {"double 0": 1, "double 1": 1, "double 2": 1}
 
 
 async def test_if_the_one_that_runs_fails_for_good_the_next_one_runs(producer: FlowProducer) -> None:
