@@ -12,17 +12,20 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from flowq.engine.afterwards import Afterwards
 from flowq.engine.context import StageContext
+from flowq.engine.gates import DENIED_SECONDS, Gates
+from flowq.engine.latest_progress import LatestProgress
 from flowq.engine.listener import Listener, Room
 from flowq.engine.notes import Notes
 from flowq.engine.policy import failed_for_good
 from flowq.errors import CorruptState
 from flowq.model.outcome import Claim, Exchanged, Fail, Note, Outcome, Progress, Release
-from flowq.store.store import Store
+from flowq.store.store import Store, Wants
 
 log = logging.getLogger("flowq.engine")
 
@@ -30,7 +33,6 @@ log = logging.getLogger("flowq.engine")
 LINES = 2
 BATCH = 50
 _POLL_SECONDS = 1.0
-_PROGRESS_SECONDS = 0.1
 
 
 class _Line(msgspec.Struct):
@@ -48,23 +50,24 @@ class Conversation:
         room: what it has room for.
         listener: who runs the stages.
         on_expired: called when the server no longer knows the holder: its stages belong to others.
+        gates: what else a claim needs permits for.
     """
 
     def __init__(
-        self, store: Store, tag: str, holder: str, room: Room, listener: Listener, on_expired: Callable[[], None]
-    ) -> None:
+        self, store: Store, tag: str, holder: str, room: Room, listener: Listener, on_expired: Callable[[], None],
+        gates: Gates | None = None,
+    ) -> None:  # fmt: skip
         self._store = store
         self._tag = tag
         self._holder = holder
         self._room = room
         self._listener = listener
         self._on_expired = on_expired
+        self._gates = gates
         self._outcomes: list[Outcome] = []
-        self._progress: dict[tuple[str, int], Progress] = {}
-        self._progress_due_at = 0.0
+        self._progress = LatestProgress()
         self._notes = Notes()
-        # What few outcomes are followed by, by their run.
-        self._then: dict[tuple[str, int, int], Callable[[], None]] = {}
+        self._afterwards = Afterwards()
         self._stirred = asyncio.Event()
         self._idle_until = 0.0
         self._news_due_at = 0.0
@@ -76,6 +79,8 @@ class Conversation:
         self._claims_are_in.set()
         self._gives_back = False
         self._wakes = 0
+        # A gate was shut: nobody tells when it opens, so it is asked again soon.
+        self._is_denied = False
         # How many outcomes at the front were part of a call that met damaged data; and when to claim again after one did.
         self._doubtful = 0
         self._claims_again_at = 0.0
@@ -87,15 +92,14 @@ class Conversation:
     def report(self, outcome: Outcome, note: Note | None = None, then: Callable[[], None] | None = None) -> None:
         """Reports the outcome with the next call, and what its run logged and used; `then` is called when it was accepted."""
         self._outcomes.append(outcome)
-        if then is not None:
-            self._then[outcome.flow_id, outcome.index, outcome.fence] = then
+        self._afterwards.note(outcome, then)
         self._notes.take_last(outcome, note)
-        self._progress.pop((outcome.flow_id, outcome.index), None)
+        self._progress.forget(outcome)
         self._stirred.set()
 
     def report_progress(self, progress: Progress) -> None:
         """Keeps the latest progress of each stage; at most ten calls a second carry some."""
-        self._progress[progress.flow_id, progress.index] = progress
+        self._progress.keep(progress)
         self._stirred.set()
 
     def hear_log(self, claim: Claim, context: StageContext) -> None:
@@ -162,9 +166,7 @@ class Conversation:
             can_claim = self._claims_on and now >= self._idle_until
             if self._may_ask(line) and ((can_claim and self._room.admits(self._tag)) or now >= self._news_due_at):
                 return
-            due_in = [self._progress_due_at - now] if self._progress else []
-            if (logs_due_in := self._notes.due_in) is not None:
-                due_in.append(logs_due_in)
+            due_in = [seconds for seconds in (self._progress.due_in, self._notes.due_in) if seconds is not None]
             if any(seconds <= 0 for seconds in due_in):
                 return
             waits = [_POLL_SECONDS, *due_in]
@@ -184,7 +186,7 @@ class Conversation:
         """One exchange; False: the holder is expired."""
         most = 1 if self._doubtful else BATCH * 4
         outcomes, self._outcomes = self._outcomes[:most], self._outcomes[most:]
-        progress = self._take_progress()
+        progress = self._progress.take(is_last=self._is_over)
         may_claim = self._claims_on and not self._doubtful and time.monotonic() >= self._claims_again_at
         is_refused = may_claim and not self._room.admits(self._tag)  # it is told when it is its turn
         capacity, wants = self._room.take(BATCH, self._tag) if may_claim else (0, [])
@@ -194,10 +196,7 @@ class Conversation:
         answer: Exchanged | None = None
         try:
             self._doubtful = max(0, self._doubtful - len(outcomes))
-            answer = await self._store.exchange(
-                self._tag, self._holder, line.number, line.seq, secrets.token_urlsafe(8),
-                outcomes, progress, wants, capacity, parks=capacity > 0, notes=self._notes.beside(outcomes),
-            )  # fmt: skip
+            answer = await self._exchange(line, outcomes, progress, wants, capacity)
             self._notes.sent(outcomes)
         except CorruptState as damage:
             self._set_apart(outcomes, capacity, damage)
@@ -225,6 +224,22 @@ class Conversation:
             self._claims_are_in.set()
         if not self._in_flight:
             self._stirred.set()
+
+    async def _exchange(
+        self, line: _Line, outcomes: list[Outcome], progress: list[Progress], wants: Sequence[Wants], capacity: int
+    ) -> Exchanged | None:
+        nonce, notes = secrets.token_urlsafe(8), self._notes.beside(outcomes)
+
+        async def call(wants: Sequence[Wants], capacity: int, permits: Mapping[str, int]) -> Exchanged | None:
+            return await self._store.exchange(
+                self._tag, self._holder, line.number, line.seq, nonce, outcomes, progress,
+                wants, capacity, parks=capacity > 0, notes=notes, permits=permits,
+            )  # fmt: skip
+
+        if self._gates is None:
+            return await call(wants, capacity, {})
+        answer, self._is_denied = await self._gates.through(self._tag, capacity, wants, call)
+        return answer
 
     def _set_apart(self, outcomes: list[Outcome], capacity: int, damage: CorruptState) -> None:
         """A call met damaged data. Nothing of it was written: scripts write at their end only. So each part is tried alone."""
@@ -256,24 +271,11 @@ class Conversation:
         else:
             self._try_alone([failed_for_good(error, run)])
 
-    def _take_progress(self) -> list[Progress]:
-        now = time.monotonic()
-        if not self._progress or (now < self._progress_due_at and not self._is_over):
-            return []
-        self._progress_due_at = now + _PROGRESS_SECONDS
-        progress, self._progress = list(self._progress.values()), {}
-        return progress
-
     def _heard(self, answer: Exchanged, outcomes: list[Outcome], *, is_idle: bool) -> None:
         for verdict in answer.verdicts:
             if verdict.word not in ("replayed", "late"):
                 self._listener.refused(outcomes[verdict.position], verdict.word, verdict.holder)
-        if self._then:
-            refused = {verdict.position for verdict in answer.verdicts if verdict.word != "replayed"}
-            for position, outcome in enumerate(outcomes):
-                then = self._then.pop((outcome.flow_id, outcome.index, outcome.fence), None)
-                if then is not None and position not in refused:
-                    then()
+        self._afterwards.heard(outcomes, answer)
         for flow_id, index, fence in answer.cancelled:
             self._listener.cancel(flow_id, index, fence)
         for member in answer.closing:
@@ -286,5 +288,6 @@ class Conversation:
         self._idle_until = 0.0
         if is_idle:
             until_due = (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else _POLL_SECONDS
-            self._idle_until = time.monotonic() + min(_POLL_SECONDS, max(0.001, until_due))
+            most = DENIED_SECONDS if self._is_denied else 0.0 if answer.gated else _POLL_SECONDS
+            self._idle_until = time.monotonic() + min(most, max(0.001, until_due))
             self._room.leave(self._tag)

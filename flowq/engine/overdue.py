@@ -10,7 +10,8 @@ import secrets
 
 import msgspec
 
-from flowq.engine.executor import after_run_error, loaded
+from flowq.engine.executor import loaded
+from flowq.engine.policy import after_run_error
 from flowq.engine.stage_clock import out_of_time
 from flowq.errors import CorruptState
 from flowq.model.outcome import Claim

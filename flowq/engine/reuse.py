@@ -19,8 +19,8 @@ from flowq.errors import ArtifactCorrupt, ArtifactMissing, ArtifactNameInvalid, 
 from flowq.model.artifact import Artifact
 from flowq.model.failure import unpacked
 from flowq.model.items import stage_of
-from flowq.model.memo import Known, Mark, MemoSource, artifacts_in, memo_digest
-from flowq.model.outcome import Claim, Complete, Delay, Fail, Outcome, Release, Reuse, Skip, opaque, plain_bytes
+from flowq.model.memo import Known, Mark, MemoSource, artifacts_in, memo_digest, plain_bytes
+from flowq.model.outcome import Claim, Complete, Delay, Fail, Outcome, Release, Reuse, Skip, opaque
 from flowq.model.plan import StagePlan
 from flowq.pipeline.code import code_digest
 from flowq.pipeline.stage import AnyStage
@@ -77,11 +77,13 @@ class Reuser:
             inputs: its arguments as plain data.
             plan: for what its end releases.
         """
-        run, is_fresh = await standing_of(self._store, claim)
+        standing = await standing_of(self._store, claim)
+        # They used no attempt, and none of the retries that cost none.
+        claim.suspensions += standing.looks
         code = code_digest(function.fn, function.name, function.options.version)
         digest = memo_digest(function.name, function.options.version, code, inputs)
-        asking = Asking(digest, stage.cache_ms, Mark(claim.flow_id, claim.index, run, stage.name), is_fresh)
-        found = None if is_fresh else await self._found_if_reachable(asking)
+        asking = Asking(digest, stage.cache_ms, Mark(claim.flow_id, claim.index, standing.run, stage.name), standing.is_fresh)
+        found = None if standing.is_fresh else await self._found_if_reachable(asking)
         self._asking[_key(claim)] = asking, found if isinstance(found, Mark) else None
         if isinstance(found, Mark):
             return Delay(*claim.run, _LOOK_AGAIN_MS, found.flow_id, found.stage)

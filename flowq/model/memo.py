@@ -70,6 +70,12 @@ class Known(msgspec.Struct, frozen=True):
         return msgspec.msgpack.decode(self.source, type=MemoSource)
 
 
+def plain_bytes(raw: msgspec.Raw) -> bytes:
+    """What was made `opaque` in an outcome."""
+    data = bytes(raw)
+    return data[{0xD9: 2, 0xDA: 3, 0xDB: 5}.get(data[0], 1) :]
+
+
 def memo_digest(stage: str, version: str, code: str, inputs: Any) -> str:
     """The name of a computation: the same for the same function in the same version on the same inputs.
 

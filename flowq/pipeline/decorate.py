@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from flowq.model.duration import Duration
 from flowq.model.plan import Isolation
 from flowq.model.retry import Backoff
+from flowq.pipeline.limit import limit
 from flowq.pipeline.options import StageOptions
 from flowq.pipeline.registry import register
 from flowq.pipeline.signature import surrounding_names
@@ -42,6 +43,8 @@ def stage(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
     cache: Duration | Literal[False] | None = None,
 ) -> StageDecorator: ...
 def stage(
@@ -57,6 +60,8 @@ def stage(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
     cache: Duration | Literal[False] | None = None,
 ) -> Any:
     """Makes a stage of a function: `@stage`, or `@stage(queue="gpu", attempts=2)`.
@@ -74,6 +79,9 @@ def stage(
         stall: how long one attempt may go without a `context().progress(…)`; default: no limit.
         version: which version of the function this is, such as `"2"`: only workers that have this very version run the stage.
             Flows in flight keep the version that they were submitted with.
+        limits: limits that the stage keeps to for all of its run, such as `[limit("openai", tokens=1200)]`. It waits for them
+            before its timeout begins.
+        needs: what it takes of a worker host's own room, such as `{"gpu": 1, "vram": 20}`: it is claimed where that is free.
         cache: for so long its result is used by any flow whose call has the same inputs, by content, instead of running it: say
             `"30d"`. Counts for one version and text of the function. Default: it always runs.
 
@@ -84,7 +92,7 @@ def stage(
     """
     options = StageOptions().changed(
         queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
-        stall=stall, version=version, cache=cache,
+        stall=stall, version=version, limits=limits or None, needs=needs or None, cache=cache,
     )  # fmt: skip
 
     def decorated(fn: Callable[..., Any]) -> AnyStage:
@@ -112,6 +120,8 @@ def declare(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
     cache: Duration | Literal[False] | None = None,
 ) -> Stage[P, R]: ...
 @overload
@@ -127,6 +137,8 @@ def declare(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
     cache: Duration | Literal[False] | None = None,
 ) -> Stage[P, R]: ...
 def declare(
@@ -141,6 +153,8 @@ def declare(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
     cache: Duration | Literal[False] | None = None,
 ) -> AnyStage:
     """A typed stage whose code is elsewhere, so that a web process need not import torch to submit it.
@@ -150,7 +164,7 @@ def declare(
     Args:
         name: the name under which workers know the stage.
         signature: a function whose annotations say what the stage takes and gives; its body is never run.
-        queue, attempts, backoff, timeout, priority, isolation, stall, version, cache: as in `@stage`.
+        queue, attempts, backoff, timeout, priority, isolation, stall, version, limits, needs, cache: as in `@stage`.
 
     Raises:
         InvalidValue: an option is out of range.
@@ -158,7 +172,7 @@ def declare(
     """
     options = StageOptions().changed(
         queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
-        stall=stall, version=version, cache=cache,
+        stall=stall, version=version, limits=limits or None, needs=needs or None, cache=cache,
     )  # fmt: skip
     declared = Stage(signature, name, options, local_names=surrounding_names(signature), is_declared=True)
     register(declared)

@@ -13,6 +13,7 @@ import msgspec
 from flowq.model.memo import Known, Mark, MemoSource
 from flowq.model.outcome import Claim
 from flowq.store.keys import MEMO, MEMO_MARK, SPARED
+from flowq.store.reused import other_decoder
 from flowq.store.store import Store
 from flowq.store.views import head_decoder, header_decoder, record_decoder
 
@@ -49,18 +50,32 @@ class Asking(msgspec.Struct, frozen=True):
         return f"{self.mark.index}:{self.mark.flow_id}"
 
 
-async def standing_of(store: Store, claim: Claim) -> tuple[int, bool]:
-    """The run that a claimed stage's flow is in, and whether the stage is to run whatever is known: because the flow was added
-    so, or because it has completed and somebody retried it by hand."""
+class Standing(msgspec.Struct, frozen=True):
+    """What a claimed stage's flow says of it.
+
+    Attributes:
+        run: 1 more than how often the flow was retried by hand.
+        is_fresh: whether the stage is to run whatever is known: because the flow was added so, or because it has completed and
+            somebody retried it by hand.
+        looks: how many runs of it only looked what is known.
+    """
+
+    run: int = 1
+    is_fresh: bool = False
+    looks: int = 0
+
+
+async def standing_of(store: Store, claim: Claim) -> Standing:
+    """What a claimed stage's flow says of it."""
     key = store.keys.flow(claim.flow_id)
-    head_data, header_data = await store.connection.command("HMGET", key, "m", "o")
+    head_data, header_data, other = await store.connection.command("HMGET", key, "m", "o", f"c{claim.index}")
     if head_data is None or header_data is None:
-        return 1, False  # gone: what becomes of the outcome says so
-    run = head_decoder.decode(head_data).run
-    if header_decoder.decode(header_data).is_fresh or run == 1:
-        return run, header_decoder.decode(header_data).is_fresh
-    earlier = await store.connection.command("HMGET", key, *(f"r{claim.index}.{number}" for number in range(1, run)))
-    return run, any(data is not None for data in earlier)
+        return Standing()  # gone: what becomes of the outcome says so
+    run, is_fresh = head_decoder.decode(head_data).run, header_decoder.decode(header_data).is_fresh
+    if run > 1 and not is_fresh:
+        earlier = await store.connection.command("HMGET", key, *(f"r{claim.index}.{number}" for number in range(1, run)))
+        is_fresh = any(data is not None for data in earlier)
+    return Standing(run, is_fresh, other_decoder.decode(other).looks if other else 0)
 
 
 async def recall(store: Store, asking: Asking, void: bytes = b"") -> Known | Mark | None:
@@ -89,11 +104,12 @@ async def recall(store: Store, asking: Asking, void: bytes = b"") -> Known | Mar
 async def look_at(store: Store, mark: Mark) -> Known | bool:
     """What has become of a stage that computes: its result; True: it still does; False: it does not any more.
 
-    One that was lost with its process does not, though it is ready: it may wait for long. One that will be tried again does.
+    One that was lost with its process does not, though it is ready: it may wait for long. One that will be tried again does,
+    and so does one that was suspended, also when it may go on: it stands before others.
     """
     key = store.keys.flow(mark.flow_id)
-    names = ("m", str(mark.index), f"r{mark.index}", f"a{mark.index}")
-    head_data, record_data, result, artifacts = await store.connection.command("HMGET", key, *names)
+    names = ("m", str(mark.index), *(f"{kind}{mark.index}" for kind in "raz"))
+    head_data, record_data, result, artifacts, waits = await store.connection.command("HMGET", key, *names)
     try:
         head = head_decoder.decode(head_data or b"")
         record = record_decoder.decode(record_data or b"")
@@ -104,7 +120,8 @@ async def look_at(store: Store, mark: Mark) -> Known | bool:
     if record.state == "c" and record.attempt and result:
         source = MemoSource(mark.flow_id, mark.stage, f"{record.fence}-{record.nonce}")
         return Known(result, artifacts or b"", _pack(source), record.ready_at + record.waited + record.ran)
-    return record.state in ("x", "u") or (record.state == "s" and head.status in _OPEN)
+    is_back = record.state == "s" or (record.state == "r" and waits is not None)
+    return record.state in ("x", "u") or (is_back and head.status in _OPEN)
 
 
 async def memorize(store: Store, asking: Asking, known: Known | None) -> None:

@@ -23,14 +23,14 @@ class Other(msgspec.Struct, array_like=True):
     looks: int
 
 
-_decoder = msgspec.msgpack.Decoder(Other)
+other_decoder = msgspec.msgpack.Decoder(Other)
 
 
 def with_other(stage: StageSnapshot, record: Record | None, data: bytes | None) -> StageSnapshot:
     """A stage with what its field says of another one's result."""
     if data is None or record is None:
         return stage
-    other = _decoder.decode(data)
+    other = other_decoder.decode(data)
     stage = msgspec.structs.replace(stage, runs=max(0, stage.runs - other.looks))
     if other.fence != record.fence:
         return stage
