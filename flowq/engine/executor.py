@@ -24,15 +24,16 @@ from flowq.engine.context import StageContext
 from flowq.engine.expansion import Shared, SharedArguments, expanded, loaded, shared_part
 from flowq.engine.gathering import gathered
 from flowq.engine.limiter import HeldPermit, Limiter
-from flowq.engine.policy import MAX_CRASHES, Poisoned, after_error, failure_of
+from flowq.engine.policy import MAX_CRASHES, Poisoned, after_run_error
+from flowq.engine.reuse import Reuser
 from flowq.engine.stage_clock import StageClock
 from flowq.engine.stage_threads import StageThreads
 from flowq.engine.waits import Waits
 from flowq.errors import DefinitionError, StageStalled, StageTimedOut, StorageNotConfigured, ValueTooLarge
 from flowq.model.artifact import bound_reader
-from flowq.model.failure import StageFailure, unpacked
+from flowq.model.failure import unpacked
 from flowq.model.items import LIST, is_item, stage_of
-from flowq.model.outcome import Claim, Complete, CompleteItem, Fail, Outcome, Progress, Release, Skip, opaque
+from flowq.model.outcome import Claim, Complete, CompleteItem, Outcome, Progress, Release, Skip, opaque
 from flowq.model.plan import CONDITION, TYPED, StagePlan
 from flowq.model.values import INLINE_BYTES_MAX
 from flowq.pipeline.limit import bound_limiter, use_for
@@ -80,6 +81,7 @@ class Executor:
         self._stages = stages
         self._storage = storage
         self.threads = StageThreads(threads)
+        self.reuser = Reuser(store, storage)
         self._on_progress = on_progress
         self._on_group = on_group
         self._on_log = on_log
@@ -99,11 +101,15 @@ class Executor:
         try:
             plan = await self._store.plan(claim.flow_id, claim.plan)
             stage = await loaded(plan, claim.index)
-            permits = await self._permits_for(claim, stage, plan) if stage.limits else ()
+            is_asked = (stage.limits or stage.cache_ms) and claim.crashes < MAX_CRASHES
+            inputs = await self._inputs(claim, stage, plan) if is_asked else None
+            if inputs is not None and (spared := await self._spared(claim, stage, plan, inputs)):
+                return spared
+            permits = await self._permits_for(claim, stage, inputs) if inputs is not None else ()
             clock = StageClock(stage)
             stage_context = self._context_for(claim, stage, plan, clock)
             running(stage_context, clock)
-            return await self._ran(claim, stage, plan, clock, stage_context)
+            return await self._ran(claim, stage, plan, inputs, clock, stage_context)
         except asyncio.CancelledError as error:
             if error.args and error.args[0] is GivenBack:
                 return Release(*claim.run)
@@ -123,13 +129,22 @@ class Executor:
         finally:
             await _given_back(permits)
 
+    async def _spared(self, claim: Claim, stage: StagePlan, plan: StoredPlan, inputs: dict[str, Any]) -> Outcome | None:
+        """What becomes of a stage without running it, because it has a cache; before it waits for its limits."""
+        if not stage.cache_ms or stage.mapping is not None or not inputs.get(CONDITION, True):
+            return None
+        arguments = {name: value for name, value in inputs.items() if name != CONDITION}
+        return await self.reuser.outcome(claim, stage, self._stages[stage.stage], arguments, plan)
+
     async def _ran(
-        self, claim: Claim, stage: StagePlan, plan: StoredPlan, clock: StageClock, stage_context: StageContext
-    ) -> Outcome:
+        self, claim: Claim, stage: StagePlan, plan: StoredPlan, inputs: dict[str, Any] | None,
+        clock: StageClock, stage_context: StageContext,
+    ) -> Outcome:  # fmt: skip
         if claim.crashes >= MAX_CRASHES:
             raise Poisoned(claim.crashes, await self._store.last_crash(claim.flow_id, claim.index))
         function = self._stages[stage.stage]
-        inputs = await self._inputs(claim, stage, plan)
+        if inputs is None:
+            inputs = await self._inputs(claim, stage, plan)
         if not inputs.pop(CONDITION, True):
             nothing = _pack(None) if stage.mapping is None else LIST
             return Skip(*claim.run, opaque(nothing), _NOTHING, plan.releases(claim.index))
@@ -146,9 +161,8 @@ class Executor:
         """Lets go of the threads; functions that still run in them go on, refused by their tokens."""
         self.threads.close()
 
-    async def _permits_for(self, claim: Claim, stage: StagePlan, plan: StoredPlan) -> list[HeldPermit]:
+    async def _permits_for(self, claim: Claim, stage: StagePlan, inputs: dict[str, Any]) -> list[HeldPermit]:
         """Waits for the stage's limits, before its context exists: its timeout does not run yet."""
-        inputs = await self._inputs(claim, stage, plan)
         if self._limiter is None or not inputs.get(CONDITION, True):
             return []
 
@@ -268,22 +282,3 @@ async def _given_back(permits: Sequence[HeldPermit]) -> None:
 
 def _stopped(stage_context: StageContext, claim: Claim) -> Outcome | None:
     return Release(*claim.run) if stage_context.is_given_back else stage_context.suspension
-
-
-def after_run_error(error: BaseException, stage: StagePlan | None, claim: Claim, plan: StoredPlan | None) -> Outcome:
-    """The outcome of a run that raised, with what a failure for good means to the other stages."""
-    outcome = after_error(error, stage or StagePlan("?", "?"), claim)
-    if not isinstance(outcome, Fail) or stage is None or plan is None:
-        return outcome
-    index = stage_of(claim.index)
-    if plan.head.fail_fast and not plan.is_tolerated(index, by_all=True):
-        outcome = msgspec.structs.replace(outcome, closes=plan.head.stages)
-    if not plan.is_tolerated(index, by_all=False):
-        return outcome
-    failure = StageFailure.of(stage.name, failure_of(error), claim.attempt)
-    return msgspec.structs.replace(
-        outcome,
-        result=opaque(failure.packed()),
-        tolerant=plan.tolerant(index),
-        is_tolerated=plan.is_tolerated(index, by_all=True),
-    )

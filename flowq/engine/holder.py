@@ -152,6 +152,7 @@ class Holder:
                 task.cancel()
             await asyncio.gather(talks, over, looking, return_exceptions=True)
             self._abandon()
+            await self._executor.reuser.settle()
             with contextlib.suppress(FlowqError):
                 await self._gates.give_all_back()
             self._executor.close()
@@ -234,11 +235,14 @@ class Holder:
         finally:
             self._leave(key)
         conversation = self._conversations[self._store.keys.tag_of(claim.flow_id)]
+        then = self._executor.reuser.after(claim, outcome)
         if outcome is None:
             conversation.wake()
+            if then is not None:
+                then()
         else:
             has_notes = run.context is not None and run.context.has_notes
-            conversation.report(outcome, await last_note(self._store, claim, run.context) if has_notes else None)
+            conversation.report(outcome, await last_note(self._store, claim, run.context) if has_notes else None, then)
 
     async def _close(self, member: str) -> None:
         with contextlib.suppress(FlowqError):

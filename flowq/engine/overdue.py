@@ -10,8 +10,8 @@ import secrets
 
 import msgspec
 
-from flowq.engine.executor import after_run_error
 from flowq.engine.expansion import loaded
+from flowq.engine.policy import after_run_error
 from flowq.engine.stage_clock import out_of_time
 from flowq.errors import CorruptState
 from flowq.model.outcome import Claim

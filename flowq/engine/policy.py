@@ -18,9 +18,11 @@ from flowq.errors import (
     WrongArguments,
 )
 from flowq.model.duration import to_ms
-from flowq.model.failure import Failure, FailureKind
+from flowq.model.failure import Failure, FailureKind, StageFailure
+from flowq.model.items import stage_of
 from flowq.model.outcome import Claim, Fail, Outcome, Retry, opaque
 from flowq.model.plan import StagePlan
+from flowq.store.stored_plan import StoredPlan
 
 _CAUSE_CHARS_MAX = 200
 # A service that answers "come back later" for ever must not keep a flow alive for ever.
@@ -66,6 +68,25 @@ def after_error(error: BaseException, stage: StagePlan, claim: Claim, random_sha
     if isinstance(error, RetryAfter):
         return Retry(*run, packed, cause, to_ms(error.duration, "RetryAfter"), keeps_attempt=is_free)
     return Retry(*run, packed, cause, stage.backoff.delay_ms(claim.attempt, random_share))
+
+
+def after_run_error(error: BaseException, stage: StagePlan | None, claim: Claim, plan: StoredPlan | None) -> Outcome:
+    """The outcome of a run that raised, with what a failure for good means to the other stages."""
+    outcome = after_error(error, stage or StagePlan("?", "?"), claim)
+    if not isinstance(outcome, Fail) or stage is None or plan is None:
+        return outcome
+    index = stage_of(claim.index)
+    if plan.head.fail_fast and not plan.is_tolerated(index, by_all=True):
+        outcome = msgspec.structs.replace(outcome, closes=plan.head.stages)
+    if not plan.is_tolerated(index, by_all=False):
+        return outcome
+    failure = StageFailure.of(stage.name, failure_of(error), claim.attempt)
+    return msgspec.structs.replace(
+        outcome,
+        result=opaque(failure.packed()),
+        tolerant=plan.tolerant(index),
+        is_tolerated=plan.is_tolerated(index, by_all=True),
+    )
 
 
 def failed_for_good(error: BaseException, run: tuple[str, int, int, str]) -> Fail:

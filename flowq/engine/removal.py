@@ -22,6 +22,7 @@ from flowq.errors import CorruptState, FlowNotFound, StorageNotConfigured
 from flowq.model.plain import plain
 from flowq.settings import KeepSettings
 from flowq.store.damage import text_of
+from flowq.store.memos import forget_spared, spare, spared_until
 from flowq.store.outlived import Doomed
 from flowq.store.snapshots import Snapshots
 from flowq.store.store import Store
@@ -36,6 +37,7 @@ log = logging.getLogger("flowq.engine")
 _ARCHIVE_BYTES = 4_000_000
 # Of each map; the counts are of all.
 _ARCHIVED_ITEMS_MAX = 10_000
+_SPARED_PAGE = 200
 
 
 async def abandonable(function: Callable[[], T]) -> T:
@@ -79,12 +81,45 @@ class Remover:
         flow_ids = [text_of(entry[16:]) for entry in doomed.entries]
         if self._keep.archive:
             await self._archive(flow_ids)
+        storage = None if self._keep.artifacts else self._storage()
+        spared = await self._spared(flow_ids) if storage is not None else frozenset[str]()
         removed = await self._store.prune(doomed.tag, doomed.before_ms, doomed.entries)
-        if not self._keep.artifacts and (storage := self._storage()) is not None:
-            views = Views(self._store)
-            gone = [flow_id for flow_id in flow_ids if not await views.exists(flow_id)]
-            await abandonable(lambda: _delete_artifacts(storage, gone))
+        if storage is not None:
+            await self._delete_artifacts(storage, [flow_id for flow_id in flow_ids if flow_id not in spared])
         return removed
+
+    async def remove_spared(self) -> None:
+        """Removes artifacts that outlived their flow because of a cache, when no memo names them any more."""
+        if self._keep.artifacts or (storage := self._storage()) is None:
+            return
+        now = await Views(self._store).now()
+        for tag in self._store.partitions:
+            while flow_ids := await spared_until(self._store, tag, now, _SPARED_PAGE):
+                await self._delete_artifacts(storage, flow_ids)
+                await forget_spared(self._store, tag, flow_ids)
+
+    async def _spared(self, flow_ids: Sequence[str]) -> frozenset[str]:
+        """Flows whose artifacts memos may name, and then flows that took them from there; it is noted until when."""
+        views, spared, kept_ms = Views(self._store), set[str](), self._store.retention
+        now = await views.now()
+        for flow_id, known in zip(flow_ids, await views.heads(list(flow_ids)), strict=True):
+            if known is None:
+                continue
+            try:
+                cache_ms = (await self._store.plan(flow_id, known[0])).head.cache_ms
+            except CorruptState:  # what it had is not known, nor what memos name
+                cache_ms = 0
+            longest = max(kept_ms.completed_ms, kept_ms.failed_ms, kept_ms.cancelled_ms)
+            until = known[1].ended_at + cache_ms + longest
+            if cache_ms and until > now:
+                await spare(self._store, flow_id, until)
+                spared.add(flow_id)
+        return frozenset(spared)
+
+    async def _delete_artifacts(self, storage: Storage, flow_ids: Sequence[str]) -> None:
+        views = Views(self._store)
+        gone = [flow_id for flow_id in flow_ids if not await views.exists(flow_id)]
+        await abandonable(lambda: _delete_artifacts(storage, gone))
 
     async def _archive(self, flow_ids: Sequence[str]) -> None:
         storage = self._storage()

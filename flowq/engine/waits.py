@@ -144,7 +144,7 @@ class Waits:
         with self._asking():
             memory = await self._remembered()
             spawner = Spawner(*self._claim.run, memory.run, self._claim.attempt)
-            found = await self._suspensions.spawn(child, self._spawnable(spec, child, memory.tenant), spawner)
+            found = await self._suspensions.spawn(child, self._spawnable(spec, child, memory), spawner)
             if found is None:
                 self._on_over()
                 raise asyncio.CancelledError
@@ -178,11 +178,12 @@ class Waits:
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _spawnable(self, spec: FlowSpec[Any], child: str, tenant: str) -> FlowSpec[Any]:
+    def _spawnable(self, spec: FlowSpec[Any], child: str, memory: Memory) -> FlowSpec[Any]:
         given = spec.options
         options = msgspec.structs.replace(
-            given, id=child, tenant=given.tenant or tenant, priority=given.priority or self._claim.priority
-        )
+            given, id=child, tenant=given.tenant or memory.tenant, priority=given.priority or self._claim.priority,
+            cache=given.cache and not memory.is_fresh,
+        )  # fmt: skip
         return FlowSpec(
             spec.plan, spec.literals, spec.inputs,
             output_literal=spec.output_literal, result_type=spec.result_type, options=options,
@@ -203,7 +204,7 @@ class Waits:
         async with self._remembering:
             if self._memory is None:
                 self._memory = await self._suspensions.memory(self._claim.flow_id, self._claim.index)
-                self._claim.suspensions = self._memory.suspensions
+                self._claim.suspensions += self._memory.suspensions
                 self._read_at = time.monotonic()
             return self._memory
 

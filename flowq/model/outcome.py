@@ -50,7 +50,7 @@ class Claim(msgspec.Struct):
         route: where it was claimed: `queue:stage`, with "!" behind it for a suspect.
         deadline_in_ms: how long before the flow's deadline it was claimed; None: it has none.
         opened_at: of an item: when its map was opened, which tells one opening from another.
-        suspensions: how often it was suspended, if its run has asked.
+        suspensions: how often it was suspended, or only looked at what is known, if its run has asked.
     """
 
     flow_id: str
@@ -101,6 +101,25 @@ class CompleteItem(Complete, frozen=True, array_like=True, tag="complete"):
 
     tolerant: msgspec.Raw = opaque(b"\x90")
     is_tolerated: bool = False
+
+
+class Reuse(CompleteItem, frozen=True, array_like=True, tag="reuse"):
+    """The stage was not run: it has the result of another one that ran with the same inputs, of this flow or an earlier one."""
+
+    other_flow: str = ""
+    other_stage: str = ""
+
+
+class Delay(msgspec.Struct, frozen=True, array_like=True, tag="delay"):
+    """The stage was not run: another one computes the same now. It comes again after `delay_ms`, or is hastened."""
+
+    flow_id: str
+    index: int
+    fence: int
+    nonce: str
+    delay_ms: int
+    other_flow: str
+    other_stage: str
 
 
 class Expand(msgspec.Struct, frozen=True, array_like=True, tag="expand"):
@@ -206,7 +225,7 @@ class Suspend(msgspec.Struct, frozen=True, array_like=True, tag="suspend"):
     seen: tuple[str, ...] = ()
 
 
-Outcome = Complete | Skip | Expand | Retry | Fail | Release | Suspend
+Outcome = Complete | Skip | Expand | Retry | Fail | Release | Suspend | Delay
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):

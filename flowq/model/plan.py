@@ -71,6 +71,7 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
         mapping: how it runs once for each element of a list; None: it runs once.
         limits: what it takes of which limits; it waits for them before each run.
         needs: what it takes of the worker host's own room: (`gpu`, 1).
+        cache_ms: how long its result is kept for other flows, and how old one may be that it takes; 0: it always runs.
     """
 
     name: str
@@ -91,6 +92,7 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
     mapping: Mapped | None = None
     limits: tuple[LimitUse, ...] = ()
     needs: tuple[tuple[str, int], ...] = ()
+    cache_ms: int = 0
 
     @property
     def label(self) -> str:

@@ -22,7 +22,8 @@ class Reason(msgspec.Struct, frozen=True):
 
     Attributes:
         code: `children` · `child_failed` · `no_worker` · `busy` · `back_off` · `scheduled` · `paused` · `suspect` ·
-            `flow_ended` · `items` · `at_once` · `queue_limit` · `tenant_limit` · `no_room` · `signal` · `sleep` · `spawned`.
+            `flow_ended` · `items` · `at_once` · `queue_limit` · `tenant_limit` · `no_room` · `signal` · `sleep` · `spawned` ·
+            `cache_pending`.
         sentence: the same for people.
         on: what it waits for, or can't run without: names of stages, of a queue, of a limit, of signals, of what there is no
             room for, or ids of flows.
@@ -31,6 +32,18 @@ class Reason(msgspec.Struct, frozen=True):
     code: str
     sentence: str
     on: tuple[str, ...] = ()
+
+
+class Reused(msgspec.Struct, frozen=True):
+    """The stage whose result another one has, because it ran with the same inputs.
+
+    Attributes:
+        flow: its flow.
+        stage: its name there.
+    """
+
+    flow: str
+    stage: str
 
 
 class AttemptSnapshot(msgspec.Struct, frozen=True):
@@ -87,7 +100,7 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         state: one of the nine states.
         attempt: the attempt it is in, or ended in; 0: it has not run.
         attempts: how many it may have.
-        runs: how often it was started at all, crashes included.
+        runs: how often it was started at all, crashes included; 0: it was not, or its result is `reused`.
         crashes: how often its process died while only this stage ran in it.
         worker: who runs it, or ran it last.
         ready_at: when it was last ready, or (scheduled) will be.
@@ -108,6 +121,7 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         version: which version of the function it needs; "": one without versions.
         usage: what it used up, by name, all attempts together.
         items: of a map that knows its list: its items.
+        reused: whose result it has, if it was not run itself.
     """
 
     name: str
@@ -137,6 +151,7 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     usage: dict[str, float] = {}
     items: ItemsSnapshot | None = None
+    reused: Reused | None = None
 
     @property
     def is_final(self) -> bool:

@@ -37,6 +37,7 @@ class AddOptions(TypedDict, total=False):
         deadline: so long after it was added, or then, what has not completed is cancelled, and the flow has failed.
         dedup: `Dedup("user:7", window="10m")`: if a flow of this pipeline was added under the key within the window, or,
             without a window, has not ended yet, nothing is added and its handle is returned; `is_new` tells.
+        cache: False: stages with a cache run, whatever is known, and what they compute is kept anew; True by default.
     """
 
     id: str | None
@@ -47,6 +48,7 @@ class AddOptions(TypedDict, total=False):
     start_at: datetime | None
     deadline: Deadline | None
     dedup: Dedup | None
+    cache: bool
 
 
 class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +61,7 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
         priority: larger runs first.
         timing: when it begins, and when it must have ended.
         dedup: under which key it is the only flow of its pipeline.
+        cache: whether its stages may take results that are known.
     """
 
     id: str | None = None
@@ -67,6 +70,7 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     timing: Timing = Timing()
     dedup: Dedup | None = None
+    cache: bool = True
 
     @classmethod
     def checked(
@@ -80,12 +84,15 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
         start_at: datetime | None = None,
         deadline: Deadline | None = None,
         dedup: Dedup | None = None,
+        cache: bool = True,
     ) -> FlowOptions:
         """The options as users write them, or InvalidValue."""
         if not isinstance(tags, list | tuple) or len(tags) > _TAGS_MAX:
             raise InvalidValue("tags", tags, f"a list of at most {_TAGS_MAX} words")
         if type(priority) is not int or abs(priority) > PRIORITY_MAX:
             raise InvalidValue("priority", priority, f"a whole number from -{PRIORITY_MAX} to {PRIORITY_MAX}")
+        if type(cache) is not bool:
+            raise InvalidValue("cache", cache, "True or False; for how long is said with the stage: @stage(cache='30d')")
         return cls(
             id=None if id is None else _own_id(id),
             tenant=check_name(tenant, "tenant") if tenant else "",
@@ -93,6 +100,7 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
             priority=priority,
             timing=Timing.checked(delay, start_at, deadline),
             dedup=check_dedup(dedup, id),
+            cache=cache,
         )
 
 

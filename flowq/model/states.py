@@ -14,7 +14,7 @@ FINAL: Final = frozenset({"completed", "failed", "cancelled", "skipped"})
 
 TRANSITIONS: Final[dict[str, tuple[frozenset[str], str]]] = {
     "release": (frozenset({"blocked"}), "ready"),
-    "delay": (frozenset({"blocked"}), "scheduled"),
+    "delay": (frozenset({"blocked", "running"}), "scheduled"),
     "promote": (frozenset({"scheduled"}), "ready"),
     "claim": (frozenset({"ready"}), "running"),
     "suspend": (frozenset({"running"}), "suspended"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from flowq.model.duration import Duration
 from flowq.model.plan import Isolation
@@ -45,6 +45,7 @@ def stage(
     version: str | None = None,
     limits: Sequence[limit] = (),
     needs: Mapping[str, int] = {},
+    cache: Duration | Literal[False] | None = None,
 ) -> StageDecorator: ...
 def stage(
     fn: Callable[..., Any] | None = None,
@@ -61,6 +62,7 @@ def stage(
     version: str | None = None,
     limits: Sequence[limit] = (),
     needs: Mapping[str, int] = {},
+    cache: Duration | Literal[False] | None = None,
 ) -> Any:
     """Makes a stage of a function: `@stage`, or `@stage(queue="gpu", attempts=2)`.
 
@@ -80,6 +82,8 @@ def stage(
         limits: limits that the stage keeps to for all of its run, such as `[limit("openai", tokens=1200)]`. It waits for them
             before its timeout begins.
         needs: what it takes of a worker host's own room, such as `{"gpu": 1, "vram": 20}`: it is claimed where that is free.
+        cache: for so long its result is used by any flow whose call has the same inputs, by content, instead of running it: say
+            `"30d"`. Counts for one version and text of the function. Default: it always runs.
 
     Raises:
         InvalidValue: an option is out of range.
@@ -88,7 +92,7 @@ def stage(
     """
     options = StageOptions().changed(
         queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
-        stall=stall, version=version, limits=limits or None, needs=needs or None,
+        stall=stall, version=version, limits=limits or None, needs=needs or None, cache=cache,
     )  # fmt: skip
 
     def decorated(fn: Callable[..., Any]) -> AnyStage:
@@ -118,6 +122,7 @@ def declare(
     version: str | None = None,
     limits: Sequence[limit] = (),
     needs: Mapping[str, int] = {},
+    cache: Duration | Literal[False] | None = None,
 ) -> Stage[P, R]: ...
 @overload
 def declare(
@@ -134,6 +139,7 @@ def declare(
     version: str | None = None,
     limits: Sequence[limit] = (),
     needs: Mapping[str, int] = {},
+    cache: Duration | Literal[False] | None = None,
 ) -> Stage[P, R]: ...
 def declare(
     name: str,
@@ -149,6 +155,7 @@ def declare(
     version: str | None = None,
     limits: Sequence[limit] = (),
     needs: Mapping[str, int] = {},
+    cache: Duration | Literal[False] | None = None,
 ) -> AnyStage:
     """A typed stage whose code is elsewhere, so that a web process need not import torch to submit it.
 
@@ -157,7 +164,7 @@ def declare(
     Args:
         name: the name under which workers know the stage.
         signature: a function whose annotations say what the stage takes and gives; its body is never run.
-        queue, attempts, backoff, timeout, priority, isolation, stall, version, limits, needs: as in `@stage`.
+        queue, attempts, backoff, timeout, priority, isolation, stall, version, limits, needs, cache: as in `@stage`.
 
     Raises:
         InvalidValue: an option is out of range.
@@ -165,7 +172,7 @@ def declare(
     """
     options = StageOptions().changed(
         queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
-        stall=stall, version=version, limits=limits or None, needs=needs or None,
+        stall=stall, version=version, limits=limits or None, needs=needs or None, cache=cache,
     )  # fmt: skip
     declared = Stage(signature, name, options, local_names=surrounding_names(signature), is_declared=True)
     register(declared)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from flowq.errors import InvalidValue
 from flowq.model.duration import Duration
@@ -17,7 +17,7 @@ from flowq.pipeline.options import StageOptions
 from flowq.pipeline.promise import Hole
 
 _NODE_KEYS = ("name", "stage", "queue", "data", "children", "options")
-_OPTION_KEYS = ("attempts", "backoff", "timeout", "priority", "isolation", "delay", "stall", "version")
+_OPTION_KEYS = ("attempts", "backoff", "timeout", "priority", "isolation", "delay", "stall", "version", "cache")
 
 
 class Node(Hole):
@@ -48,12 +48,13 @@ class Node(Hole):
         delay: Duration | None = None,
         stall: Duration | None = None,
         version: str | None = None,
+        cache: Duration | Literal[False] | None = None,
     ) -> None:
         """
         Args:
             name: the stage's name in the flow.
             stage: the stage that does the work; default: the one called `name`.
-            queue, attempts, backoff, timeout, priority, stall, version: as in `@stage`.
+            queue, attempts, backoff, timeout, priority, stall, version, cache: as in `@stage`; `cache=False`: it always runs.
             delay: how long it waits after its release.
             data: the arguments by name.
             children: what must complete first.
@@ -63,7 +64,7 @@ class Node(Hole):
         """
         given: dict[str, object] = {
             "queue": queue, "attempts": attempts, "backoff": backoff, "timeout": timeout, "priority": priority,
-            "delay": delay, "stall": stall, "version": version,
+            "delay": delay, "stall": stall, "version": version, "cache": cache,
         }  # fmt: skip
         self.name = check_name(name, "node name")
         self.stage = self.name if stage is None else check_name(stage, "stage name")

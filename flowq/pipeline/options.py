@@ -35,6 +35,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
         version: which version of the function this is; "": it has none.
         limits: what it takes of which limits, for all of its run.
         needs: what it takes of the worker host's own room.
+        cache_ms: how long results are kept for other flows; 0: not at all.
     """
 
     queue: str = "default"
@@ -48,6 +49,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     limits: tuple[LimitUse, ...] = ()
     needs: tuple[tuple[str, int], ...] = ()
+    cache_ms: int = 0
 
     def changed(self, **given: Any) -> StageOptions:
         """These options with those that were given as users write them; None counts as not given.
@@ -63,6 +65,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
         return StagePlan(
             name, stage, self.queue, self.attempts, self.backoff, self.timeout_ms, self.priority, self.isolation,
             delay_ms=self.delay_ms, stall_ms=self.stall_ms, version=self.version, limits=self.limits, needs=self.needs,
+            cache_ms=self.cache_ms,
         )  # fmt: skip
 
 
@@ -116,7 +119,13 @@ def _needs(value: object) -> tuple[tuple[str, int], ...]:
     return checked_room(value, "needs")
 
 
-_FIELD = {"timeout": "timeout_ms", "delay": "delay_ms", "stall": "stall_ms"}
+def _cache_ms(value: object) -> int:
+    if value is False:
+        return 0
+    return to_ms(value, "cache", least_ms=1)
+
+
+_FIELD = {"timeout": "timeout_ms", "delay": "delay_ms", "stall": "stall_ms", "cache": "cache_ms"}
 _CHECKS = {
     "queue": _queue,
     "attempts": _attempts,
@@ -129,4 +138,5 @@ _CHECKS = {
     "version": _version,
     "limits": checked_limits,
     "needs": _needs,
+    "cache": _cache_ms,
 }

@@ -13,6 +13,7 @@ from flowq.model.names import check_name
 from flowq.model.plan import stage_label
 from flowq.model.retry import Backoff
 from flowq.model.spec import FlowSpec
+from flowq.pipeline.code import code_digest
 from flowq.pipeline.compile import CompiledPlans
 from flowq.pipeline.failures import union
 from flowq.pipeline.limit import limit
@@ -62,6 +63,8 @@ class Stage(Generic[P, R]):
         self.is_async = inspect.iscoroutinefunction(fn)
         self.is_declared = is_declared
         self.signature = Signature(fn, self.name, local_names, is_declared=is_declared)
+        if options.cache_ms and not is_declared:
+            code_digest(fn, self.name, options.version)
         self._template = options.template(self.name, self.name)
         self._after: tuple[Any, ...] = ()
         self._condition: Any = True
@@ -146,6 +149,7 @@ class Stage(Generic[P, R]):
         at_once: int | None = None,
         need: int | Literal["all", "any"] | None = None,
         limits: Sequence[limit] | None = None,
+        cache: Duration | Literal[False] | None = None,
     ) -> Stage[P, R]:
         """The same stage with other options for the calls made through it; what is not given stays.
 
@@ -158,16 +162,19 @@ class Stage(Generic[P, R]):
             at_once: of `map`: how many items may run at once; default: as many as workers have room for.
             need: of `map`: how many items must complete: `"all"`, `"any"` (one) or a number. Then the others are stopped, and the
                 list has the results of those that have completed.
+            cache: as in `@stage`; False: it always runs, and its result is kept for nobody.
 
         Raises:
             InvalidValue: an option is out of range.
         """
+        if cache and not self.is_declared:
+            code_digest(self.fn, self.name, self.options.version)
         variant: Stage[P, R] = object.__new__(type(self))
         variant.__dict__.update(self.__dict__)
         variant.__dict__.pop("_plans", None)
         variant.options = self.options.changed(
             queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, delay=delay, stall=stall,
-            limits=limits,
+            limits=limits, cache=cache,
         )  # fmt: skip
         variant._template = variant.options.template(
             self._template.name if name is None else check_name(name, "stage name"), self.name

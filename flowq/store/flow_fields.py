@@ -14,7 +14,7 @@ from flowq.store.wire import Group, group_decoder, history_decoder
 # Larger flows are read in pages, so that no command holds the server up.
 _WHOLE_STAGES_MAX = 500
 _PAGE_FIELDS = 1_500
-_OF_STAGE = ("", "r", "e", "h", "g", "a", "u", "z")
+_OF_STAGE = ("", "r", "e", "h", "g", "a", "u", "z", "c")
 _OF_FLOW = ("m", "out", "b", "w")
 
 # Which items of a map to list: asked with its name and its group.

@@ -53,7 +53,8 @@ async def _runs(store: Store, views: Views, pipeline: str) -> list[StageRun]:
                 continue
             await plan.load(index)
             record, stage = record_decoder.decode(data), plan.stage(index)
-            if record.state in ("c", "-"):
+            # One that was reused made no attempt: it tells nothing of how long a run takes.
+            if record.state == "-" or (record.state == "c" and record.attempt):
                 # A map is many calls of its function, which tell nothing of one.
                 function = stage.stage if stage.mapping is None else f"{stage.name}[]"
                 runs.append(StageRun(stage.name, function, record.ran / 1000 if record.state == "c" else 0.0))

@@ -47,6 +47,10 @@ ONCE: Final = ":once:"
 METERED: Final = ":metered:"
 TREE: Final = ":tree:"
 TREES: Final = ":trees"
+MEMO: Final = ":memo:"
+MEMO_MARK: Final = ":memo-mark:"
+MEMO_WAITS: Final = ":memo-waits:"
+SPARED: Final = ":spared"
 DAMAGED: Final = ":damaged"
 PAUSED: Final = ":paused"
 ASIDE: Final = ":o:"
@@ -62,6 +66,7 @@ _TAGGED: Final = {
     "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "TREE": TREE, "TREES": TREES, "DAMAGED": DAMAGED,
     "PROBE": PROBE, "PAUSED": PAUSED, "ASIDE": ASIDE, "SCHEDULES": SCHEDULES, "FIRED": FIRED, "FIRINGS": FIRINGS,
     "BY": BY, "PIPELINES": PIPELINES, "ONCE": ONCE, "METERED": METERED,
+    "MEMO": MEMO, "MEMO_MARK": MEMO_MARK, "MEMO_WAITS": MEMO_WAITS,
     "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
     "TENANT_LANES": TENANT_LANES, "TENANTS": TENANTS, "WEIGHTS": WEIGHTS,
     "RULES": RULES, "WINDOWS": WINDOWS, "PERMITS": PERMITS, "HELD": HELD, "LINE": LINE, "SEEN": SEEN, "GRANT": GRANT,
@@ -89,6 +94,7 @@ PERMANENT: Final[dict[str, str]] = {
     FIRED: "what became of the latest firing of each schedule",
     FIRINGS: "when each schedule fires next",
     BY: "the flows of a pipeline, of a tenant, with a tag; until pruned",
+    SPARED: "removed flows whose artifacts a cache may still name; until it may not",
     PIPELINES: "the pipelines that have flows, and what they say of their retention",
     TENANT_LANES: "one per queue, stage and priority with ready stages of tenants; deleted when empty",
     TENANTS: "one per queue: whose turn it is; only tenants that are ahead of the others are in it",

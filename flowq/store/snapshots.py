@@ -26,6 +26,7 @@ from flowq.store.full_limits import full_limits
 from flowq.store.item_snapshots import culprit_of, item_state, with_items
 from flowq.store.pauses import Pauses, pause_of
 from flowq.store.remembered import waits_of
+from flowq.store.reused import with_other
 from flowq.store.store import Store
 from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views, cause_of, head_decoder, header_decoder, record_decoder, state_of
@@ -211,7 +212,8 @@ class _Assembled:
             stage = self._with_times(stage, record)
         if index in self._groups:
             stage = with_items(stage, self._groups[index], tuple(self._stage(item) for item in self._listed[index]))
-        return msgspec.structs.replace(stage, reason=self._reason(index, stage, record))
+        stage = msgspec.structs.replace(stage, reason=self._reason(index, stage, record))
+        return with_other(stage, record, self._fields.get(f"c{index}"))
 
     def _reason(self, index: int, stage: StageSnapshot, record: Record | None) -> Reason | None:
         if is_item(index) and stage.state == "ready" and index % ITEMS >= self._groups[stage_of(index)].handed_out:

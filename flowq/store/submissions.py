@@ -88,7 +88,7 @@ class Submissions:
                 )
             fields = []
         ranges, later = self._roots_of(plan)
-        header = Header(plan.pipeline, len(plan.stages), spec.inputs, options.tenant, options.tags)
+        header = Header(plan.pipeline, len(plan.stages), spec.inputs, options.tenant, options.tags, not options.cache)
         return Submission(
             flow_id, opaque(spec.fingerprint), plan.digest, opaque(_pack(header)), options.priority, len(plan.stages),
             sum(last - first + 1 for part in (ranges, *(part for _, part in later)) for _, _, first, last in part),
@@ -110,7 +110,8 @@ class Submissions:
             part = _pack(plan.stages[start : start + BLOCK_STAGES])
             await self._put_part(tag, digest, plan, f"b{block}", part)
         # Last, because a plan with a head is taken for a whole one, also by others if this process dies here.
-        head = PlanHead(plan.pipeline, len(plan.stages), plan.output, plan.fail_fast, plan.finish_first, plan.keep)
+        cache_ms = max(stage.cache_ms for stage in plan.stages)
+        head = PlanHead(plan.pipeline, len(plan.stages), plan.output, plan.fail_fast, plan.finish_first, plan.keep, cache_ms)
         await self._put_part(tag, digest, plan, "head", _pack(head))
 
     async def _put_part(self, tag: str, digest: str, plan: Plan, field: str, data: bytes) -> None:

@@ -31,6 +31,7 @@ class Memory(msgspec.Struct, frozen=True):
         now: the server's time, milliseconds since 1970.
         run: 1 more than how often the flow was retried by hand.
         tenant: whose the flow is.
+        is_fresh: whether it reuses no results.
         ends: timer → when it ends, milliseconds since 1970; 0: that end was seen.
         suspensions: how often it was suspended.
     """
@@ -38,6 +39,7 @@ class Memory(msgspec.Struct, frozen=True):
     now: int
     run: int
     tenant: str
+    is_fresh: bool
     ends: dict[str, int]
     suspensions: int
 
@@ -83,7 +85,8 @@ class Suspensions:
             raise FlowNotFound(flow_id)
         now = int(seconds) * 1000 + int(micros) // 1000
         known = remembered_decoder.decode(remembered) if remembered else Remembered([], [])
-        return Memory(now, _head.decode(head).run, _header.decode(header).tenant, known.ends, known.suspensions)
+        said = _header.decode(header)
+        return Memory(now, _head.decode(head).run, said.tenant, said.is_fresh, known.ends, known.suspensions)
 
     async def signal_of(self, flow_id: str, name: str) -> bytes | None:
         """The packed value of a signal; None: it has not come."""

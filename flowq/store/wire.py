@@ -75,13 +75,14 @@ group_decoder = msgspec.msgpack.Decoder(Group)
 
 
 class Header(msgspec.Struct, array_like=True, frozen=True):
-    """What was said of a flow when it was added; never changes, never read by scripts."""
+    """What was said of a flow when it was added; never changes, never read by scripts. `is_fresh`: it reuses no results."""
 
     pipeline: str
     stages: int
     inputs: bytes
     tenant: str = ""
     tags: tuple[str, ...] = ()
+    is_fresh: bool = False
 
 
 class Submission(msgspec.Struct, array_like=True, frozen=True):
@@ -200,7 +201,7 @@ class HolderInfo(msgspec.Struct, array_like=True, frozen=True):
 
 
 class PlanHead(msgspec.Struct, array_like=True, frozen=True):
-    """What a plan holds beside its blocks of stages."""
+    """What a plan holds beside its blocks of stages. `cache_ms`: how long a result of any of them may be kept for other flows."""
 
     pipeline: str
     stages: int
@@ -208,6 +209,7 @@ class PlanHead(msgspec.Struct, array_like=True, frozen=True):
     fail_fast: bool = False
     finish_first: bool = False
     keep: Keep | None = None
+    cache_ms: int = 0
 
 
 def needs_of(stage: StagePlan) -> list[int] | bool:

@@ -29,6 +29,16 @@ def simple(text: str, times: int = 1) -> Artifact:
     return write(measure(text, times))
 
 
+@stage(cache="1d")
+async def spell(text: str) -> str:
+    return " ".join(text)
+
+
+@pipeline
+def spelled(text: str) -> Artifact:
+    return write(measure(spell(text)))
+
+
 @stage(attempts=2, backoff=Backoff.none())
 async def refuse(text: str) -> int:
     raise ValueError(HOSTILE)

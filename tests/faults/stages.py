@@ -40,6 +40,16 @@ async def until_file(path: str) -> int:
     return context().attempt
 
 
+@stage(cache="1h")
+async def until_file_once(path: str) -> int:
+    """The same, but for all who ask for the same file."""
+    note("start")
+    while not Path(path).exists():  # noqa: ASYNC110, ASYNC240  another process makes the file
+        await asyncio.sleep(0.05)
+    note("end")
+    return context().attempt
+
+
 @stage
 async def increment(number: int) -> int:
     """Takes no time."""

@@ -43,6 +43,7 @@ REASONS = {
     "signal": "it waits for a signal",
     "sleep": "it sleeps",
     "spawned": "it waits for flows that it spawned",
+    "cache_pending": "another stage computes the same; it waits for its result",
 }
 _PLACE = re.compile(r"(<!-- made from the code: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from flowq.model.outcome import Claim, CompleteItem, Expand, Token, Wait, opaque
+from flowq.model.outcome import Claim, CompleteItem, Delay, Expand, Token, Wait, opaque
 from flowq.model.states import TRANSITIONS
 from flowq.store.store import Store
 from flowq.store.views import Views
@@ -88,7 +88,10 @@ class Walk:
         await verbs[verb]()
 
     async def delay(self) -> None:
-        """The first stage completes, and what it releases is to wait."""
+        """The first stage completes, and what it releases is to wait; one that runs waits for what another computes."""
+        if await self.state() not in ("blocked", "ready"):
+            await self.actor.report(Delay(*self.claim.run, 60_000, "other", "s"))
+            return
         waiting = opaque(msgspec.msgpack.encode([(1, "default:s", 0, 1, [0], 60_000)]))
         await self.actor.report(msgspec.structs.replace(await self.actor.completed(self.first), parents=waiting))
 

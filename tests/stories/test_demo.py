@@ -24,10 +24,10 @@ _VALUE_BYTES_MAX = 4096
 _NEVER_EXPIRES = -1
 
 
-def run_demo(project: Project, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_demo(project: Project, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """`python examples/pipelines/demo.py` in the project's directory, without a terminal."""
     return subprocess.run(
-        [sys.executable, str(PIPELINES / "demo.py")],
+        [sys.executable, str(PIPELINES / "demo.py"), *words],
         cwd=project.directory, env=project.environment(**environment), stdin=subprocess.DEVNULL,
         capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip
@@ -56,6 +56,33 @@ def test_a_second_demo_reuses_the_servers_and_is_a_flow_of_its_own(project: Proj
     assert (first.returncode, second.returncode) == (0, 0), second.stderr
     listed: list[dict[str, Any]] = json.loads(project.flowq("list", "-o", "json"))["data"]
     assert len({flow["id"] for flow in listed}) == 2
+
+
+def test_a_second_demo_runs_only_what_must_run_and_says_what_it_reused(project: Project) -> None:
+    first, second = run_demo(project), run_demo(project)
+    assert (first.returncode, second.returncode) == (0, 0), second.stderr
+    newest, oldest = (flow["id"] for flow in json.loads(project.flowq("list", "-o", "json"))["data"])
+    assert runs_of(project) == {"download": 1, "transcribe": 0, "encode": 0, "finalize": 0}
+    graph = project.inspect(newest)["by_name"]
+    assert {name: stage["reused"] and stage["reused"]["flow"] for name, stage in graph.items()} == {
+        "download": None, "transcribe": oldest, "encode": oldest, "finalize": oldest,
+    }  # fmt: skip
+    assert "Reused" not in first.stdout
+    assert f"Reused: encode from flow {oldest}, transcribe from flow {oldest}, finalize from flow {oldest}" in second.stdout
+    assert f"reused from flow {oldest}" in second.stdout
+    video = project.directory / "demo-output" / "short.mp4"
+    assert vtt.words(vtt.transcript(media.captions_in(video))) == vtt.words(SPOKEN.read_text("utf-8"))
+    assert_redis_holds_references_only(project)
+    third = run_demo(project, "--no-cache")
+    assert third.returncode == 0, third.stderr
+    assert set(runs_of(project).values()) == {1}
+
+
+def test_what_is_to_fail_in_a_second_demo_fails(project: Project) -> None:
+    assert run_demo(project).returncode == 0
+    demo = run_demo(project, FLOWQ_DEMO_FAIL="encode")
+    assert demo.returncode == 0, demo.stderr
+    assert runs_of(project) == {"download": 1, "transcribe": 1, "encode": 2, "finalize": 1}
 
 
 def test_a_failing_encode_costs_one_stage(project: Project) -> None:

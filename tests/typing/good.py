@@ -61,7 +61,7 @@ async def database() -> WhisperModel:
     return WhisperModel()
 
 
-@stage(queue="gpu", attempts=2, timeout="45m", isolation="process")
+@stage(queue="gpu", attempts=2, timeout="45m", isolation="process", cache="30d")
 def transcribe(source: Artifact) -> Artifact:
     """Uses a resource."""
     with source.local() as path, context().new_artifact("captions.vtt") as sink:
@@ -127,7 +127,7 @@ def everything(url: str) -> dict[str, list[Artifact] | float]:
     """Fields, unpacking, options, order, a declared stage."""
     source = download(url)
     first, frames = split(source)
-    small = encode.with_options(name="encode-480", queue="slow", priority=1, after=[frames])(first, 480)
+    small = encode.with_options(name="encode-480", queue="slow", priority=1, after=[frames], cache=False)(first, 480)
     published = finalize(small, translate(transcribe(source), language="de"))
     parts = [first, small, published.video, untyped(first)]
     return {"all": [join(parts, {"a": "b"})], "seconds": published.seconds}

@@ -36,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dedup", metavar="KEY", help="add nothing while another of this key has not ended; print its id")
     parser.add_argument("--dedup-window", metavar="DURATION", help="with --dedup: for so long after it was added instead")
+    parser.add_argument("--no-cache", action="store_true", help="run also stages whose results are known, and keep these anew")
     parser.add_argument("--follow", action="store_true", help="show what happens, on stderr; the exit code tells how it ended")
     parser.add_argument("--wait", action="store_true", help="wait for the end and print the result as JSON on the next line")
     parser.add_argument("--timeout", metavar="DURATION", help="with --follow or --wait: give up after this long; exit code 124")
@@ -75,6 +76,7 @@ async def _submit(arguments: argparse.Namespace) -> int:
             start_at=None if arguments.start_at is None else moment(arguments.start_at, "--start-at"),
             deadline=duration_or_moment(arguments.deadline, "--deadline"),
             dedup=dedup,
+            cache=not arguments.no_cache,
         )
         if output_of(arguments) == "text":
             print(handle.id, flush=True)

@@ -56,7 +56,8 @@ class Notes:
                 again = f"try {stage.attempt} after {stage.failure.line}" if stage.failure and stage.attempt > 1 else ""
                 return self._screen.dot.join(part for part in (clean(stage.message), clean(again)) if part)
             case "completed":
-                return self._made(stage) if stage.items is None else ""
+                made = self._made(stage) if stage.items is None else ""
+                return self._screen.dot.join(part for part in (self._reused(stage), made) if part)
             case "skipped":
                 return "skipped: its condition does not hold"
             case "cancelled":
@@ -91,6 +92,13 @@ class Notes:
         # The other kinds have an error of their own, whose name says the same.
         is_news = stage.failure.kind == "unrecoverable" and stage.failure.error_type != "Unrecoverable"
         return ("tolerated: " if stage.is_tolerated else "unrecoverable: " if is_news else "") + stage.failure.line
+
+    def _reused(self, stage: StageSnapshot) -> str:
+        if stage.reused is None:
+            return ""
+        whose = "this flow" if stage.reused.flow == self._snapshot.id else f"flow {stage.reused.flow}"
+        name = f" ({stage.reused.stage})" if stage.reused.stage != stage.name else ""
+        return f"reused from {whose}{name}"
 
     def _made(self, stage: StageSnapshot) -> str:
         if stage.artifacts:

@@ -21,6 +21,7 @@ class Look(NamedTuple):
 
 LOOKS: Final = {
     "completed": Look("✔", "+", "ok"),
+    "reused": Look("≡", "&", "ok"),
     "failed": Look("✘", "x", "bad"),
     "running": Look("▶", ">", "run"),
     "retrying": Look("↻", "~", "retry"),

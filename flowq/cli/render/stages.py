@@ -115,7 +115,7 @@ def _cells(snapshot: FlowSnapshot, graph: Sequence[StageSnapshot], row: tree.Row
     stage = stages[0]
     retries = stage.state == "running" and stage.attempt > 1
     return _Cells(
-        state="retrying" if retries else stage.state,
+        state="retrying" if retries else "reused" if stage.reused is not None else stage.state,
         is_critical=stage.is_critical,
         name=row.prefix + stage.name + times(stage, screen),
         below=row.below,

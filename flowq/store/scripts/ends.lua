@@ -2,9 +2,9 @@
 -- `tolerant`: parents that bear the failure, packed like parents.
 local closing = {}
 
-local function stage_completed(view, index, record, verb, parents)
+local function stage_completed(view, index, record, verb, parents, note)
   view.head[ACTIVE], view.head[UNFINISHED] = view.head[ACTIVE] - 1, view.head[UNFINISHED] - 1
-  emit(view, verb, index, record[ATTEMPT])
+  emit(view, verb, index, record[ATTEMPT], note)
   release(view, parents)
 end
 

@@ -15,7 +15,7 @@ end
 
 -- The name of a stage's field, such as `r12`. Remembered: a batch names the same few again and again, and making a string
 -- of a number is what costs.
-local field_names = {[''] = {}, G = {}, a = {}, b = {}, d = {}, e = {}, g = {}, h = {}, i = {}, l = {}, r = {}, u = {}, z = {}}
+local field_names = {[''] = {}, G = {}, a = {}, b = {}, c = {}, d = {}, e = {}, g = {}, h = {}, i = {}, l = {}, r = {}, u = {}, z = {}}
 local function field(kind, index)
   local names = field_names[kind]
   local name = names[index]

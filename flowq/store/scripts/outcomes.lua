@@ -11,7 +11,7 @@ end
 
 local apply = {}
 
-local function settle_stage(view, index, record, state, verb, outcome)
+local function settle_stage(view, index, record, state, verb, outcome, note)
   close_record(record, state, now)
   keep(view, index, record)
   write(view, field('r', index), outcome[6])
@@ -21,9 +21,9 @@ local function settle_stage(view, index, record, state, verb, outcome)
     drop(view, field('z', index))
   end
   if index < ITEMS then
-    stage_completed(view, index, record, verb, outcome[8])
+    stage_completed(view, index, record, verb, outcome[8], note)
   else
-    emit(view, verb, index, record[ATTEMPT])
+    emit(view, verb, index, record[ATTEMPT], note)
     item_completed(view, index, outcome[8], outcome[9], outcome[10])
   end
 end

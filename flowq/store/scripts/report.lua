@@ -1,6 +1,6 @@
 -- report: applies a batch of outcomes; each is judged alone, so one stale outcome does not cost the others.
 -- Gives {position, word, who holds the stage now} for each outcome that was not applied.
-local PARENTS_AT = {complete = 8, skip = 8, fail = 9}
+local PARENTS_AT = {complete = 8, skip = 8, fail = 9, reuse = 8}
 local function fields_of(outcome)
   if outcome[1] == 'suspend' then return fields_of_suspend(outcome) end
   local index = outcome[3]
@@ -18,7 +18,7 @@ end
 
 -- The states in which a stage that this very run has ended may be found.
 local ENDED_AS = {complete = COMPLETED, skip = SKIPPED, fail = FAILED, retry = SCHEDULED, release = READY, suspend = SUSPENDED .. READY,
-  expand = SUSPENDED .. COMPLETED .. FAILED}
+  expand = SUSPENDED .. COMPLETED .. FAILED, reuse = COMPLETED, delay = SCHEDULED}
 
 local function report_one(outcome)
   local verb, flow, index, fence, nonce = unpack(outcome, 1, 5)

@@ -1,0 +1,41 @@
+"""What of a stage's code counts for its cache: the text of its function, from `def` on."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import textwrap
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from flowq.errors import DefinitionError
+
+
+@lru_cache(maxsize=1024)
+def code_digest(fn: Callable[..., Any], stage: str, version: str) -> str:
+    """The digest of a function's source text, its decorators left out: their options change nothing of what it computes.
+
+    Where there is no source, as in an archive of compiled modules, the version has to say it all: the digest is empty.
+
+    Raises:
+        DefinitionError: there is no source, and no version.
+    """
+    try:
+        text = textwrap.dedent(inspect.getsource(inspect.unwrap(fn)))
+    except (OSError, TypeError):
+        if version:
+            return ""
+        raise DefinitionError(
+            f"stage {stage!r} has a cache, but the source of its function can't be read",
+            'say which version its code is: @stage(cache=…, version="1")',
+        ) from None
+    try:
+        begins = next(
+            node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        ).lineno
+        text = "\n".join(text.splitlines()[begins - 1 :])
+    except (SyntaxError, StopIteration):  # a part of an expression: its whole text counts
+        pass
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

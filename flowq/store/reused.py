@@ -1,0 +1,42 @@
+"""What a snapshot says of stages with a cache: whose result they have, or wait for."""
+
+from __future__ import annotations
+
+import msgspec
+
+from flowq.model.snapshot import Reason, Reused, StageSnapshot
+from flowq.store.wire import Record
+
+
+class Other(msgspec.Struct, array_like=True):
+    """Field `c<index>`: see scripts/reuse.lua.
+
+    Attributes:
+        fence: of the run that was spared or put off.
+        flow_id, stage: whose result it took, or waits for.
+        looks: how many runs ended so.
+    """
+
+    fence: int
+    flow_id: str
+    stage: str
+    looks: int
+
+
+other_decoder = msgspec.msgpack.Decoder(Other)
+
+
+def with_other(stage: StageSnapshot, record: Record | None, data: bytes | None) -> StageSnapshot:
+    """A stage with what its field says of another one's result."""
+    if data is None or record is None:
+        return stage
+    other = other_decoder.decode(data)
+    stage = msgspec.structs.replace(stage, runs=max(0, stage.runs - other.looks))
+    if other.fence != record.fence:
+        return stage
+    if stage.state == "scheduled":
+        sentence = f"flow {other.flow_id} computes the same; waits for it"
+        return msgspec.structs.replace(stage, reason=Reason("cache_pending", sentence, (other.flow_id,)))
+    if stage.state == "completed":
+        return msgspec.structs.replace(stage, reused=Reused(other.flow_id, other.stage), run_seconds=None)
+    return stage

@@ -1,0 +1,34 @@
+"""What the command line shows of stages whose results were known, against a real server and a real worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from tests.cli.conftest import FLOWS
+from tests.cli.terminal import Ran
+
+Run = Callable[..., Ran]
+
+
+def submitted(run: Run, flow_id: str, *words: str) -> dict[str, Any]:
+    """Runs a flow to its end; its stages by name."""
+    assert run("submit", f"{FLOWS}:spelled", "-i", "text=abc", "--id", flow_id, "--wait", *words).code == 0
+    data = json.loads(run("inspect", flow_id, "-o", "json").out)["data"]
+    return {stage["name"]: stage for stage in data["graph"]}
+
+
+def test_inspect_names_the_flow_whose_result_was_reused(run: Run) -> None:
+    assert submitted(run, "spelled-1")["spell"]["reused"] is None
+    spell = submitted(run, "spelled-2")["spell"]
+    assert (spell["reused"], spell["runs"], spell["state"]) == ({"flow": "spelled-1", "stage": "spell"}, 0, "completed")
+    row = next(line for line in run("inspect", "spelled-2").out.splitlines() if " spell " in line)
+    assert row.startswith("≡")
+    assert "reused from flow spelled-1" in run("inspect", "spelled-2").out
+    assert "reused from flow spelled-1" in run("inspect", "spelled-2", "--events").out
+
+
+def test_without_cache_all_stages_run(run: Run) -> None:
+    submitted(run, "spelled-3")
+    assert {stage["runs"] for stage in submitted(run, "spelled-4", "--no-cache").values()} == {1}
