@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from flowq.artifacts.keys import stage_folder
-from flowq.artifacts.spill import spill, unspill
+from flowq.artifacts.spill import is_spilled, spill, unspill
 from flowq.artifacts.storage import Storage
 from flowq.engine import context as stage_contexts
 from flowq.engine.context import StageContext
@@ -40,6 +40,8 @@ from flowq.store.stored_plan import StoredPlan
 log = logging.getLogger("flowq.engine")
 
 _pack = msgspec.msgpack.Encoder().encode
+# What a hook is told may be a result that lies in artifact storage.
+_raw_arguments = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 _NOTHING = opaque(b"")
 
 
@@ -154,6 +156,9 @@ class Executor:
         """The stage's arguments as plain data: its literals, with its children's results in their places."""
         if is_item(claim.index):
             return (await self._shared.of(claim, plan.stage(stage_of(claim.index)))).arguments(claim.literals)
+        if stage.hook:
+            told = _raw_arguments.decode(claim.literals)
+            return {name: unpacked(await self._whole(bytes(value))) for name, value in told.items()}
         arguments: dict[str, Any] = unpacked(claim.literals) if claim.literals else {}
         if not stage.bindings:
             return arguments
@@ -170,6 +175,8 @@ class Executor:
         return Shared(literals, bindings, await gathered(self._store, flow_id, bindings, packed, self._whole))
 
     async def _whole(self, data: bytes) -> bytes:
+        if not is_spilled(data):
+            return data
         if self._storage is None:
             raise StorageNotConfigured("a child's result lies in artifact storage")
         return await self._storage.in_thread(unspill, self._storage, data)

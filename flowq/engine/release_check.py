@@ -30,7 +30,7 @@ async def check_release(store: Store, stages: Iterable[AnyStage], queues: Sequen
     """
     views = Views(store)
     check = ReleaseCheck(_served(stages, queues))
-    async for page in Finder(store, views).each(FlowFilter(is_live=True)):
+    async for page in Finder(store, views).each(FlowFilter(is_live=True, with_hooks=True)):
         heads = await views.heads([flow.id for flow in page])
         for flow, known in zip(page, heads, strict=True):
             if known is not None:

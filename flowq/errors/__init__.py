@@ -19,6 +19,7 @@
     ├── ValueTooLarge             an input or a result above the limit
     ├── FlowConflict              the id is taken by a flow of another pipeline or with other inputs
     ├── FlowNotFound · StageNotFound · ScheduleNotFound · AmbiguousFlowId
+    ├── RetryOutOfTurn            what runs after the flow's end has not ended, or was superseded
     ├── FlowFailed                what `result()` raises
     │   └── FlowDeadlinePassed    it had not completed at its deadline
     ├── FlowCancelled · FlowTimedOut
@@ -70,6 +71,7 @@ from flowq.errors.flows import (
     FlowFailed,
     FlowNotFound,
     FlowTimedOut,
+    RetryOutOfTurn,
     ScheduleNotFound,
     StageNotFound,
 )
@@ -157,6 +159,7 @@ __all__ = [
     "ResultDoesNotFit",
     "ResultNotReady",
     "RetryAfter",
+    "RetryOutOfTurn",
     "ScheduleNotFound",
     "SchemaNewer",
     "ServerError",

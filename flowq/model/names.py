@@ -8,7 +8,9 @@ from flowq.errors import InvalidValue, masked
 
 # Braces would break the hash tag that keeps a flow's keys in one cluster slot; control characters, spaces and
 # backslashes break logs, shells and object keys. URLs are allowed, because people use them as ids.
-_FLOW_ID = re.compile(r"[A-Za-z0-9][!-\[\]-z|~]{0,255}")
+# A flow that a stage spawned has its parent's id, "^", and a name of its own: see `spawned_id`.
+_FLOW_ID = re.compile(r"[A-Za-z0-9][!-\[\]-z|~]{0,255}(?:\^[A-Za-z0-9_.\-]{1,160})*")
+_BENEATH = "^"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,127}")
 # file:///directory and file:/directory are the same place; file://host/ is another machine's.
 _LOCATION = re.compile(r"s3://[A-Za-z0-9._\-]{3,63}(/.*)?|file:(//)?/(?!/).+")
@@ -24,6 +26,16 @@ def check_flow_id(value: object, field: str = "flow id") -> str:
         value,
         "1 to 256 printable ASCII characters without spaces, braces and backslashes, beginning with a letter or digit",
     )
+
+
+def parent_id(flow_id: str) -> str | None:
+    """The id of the flow that spawned this one; None: none did."""
+    return flow_id.rpartition(_BENEATH)[0] or None
+
+
+def root_id(flow_id: str) -> str:
+    """The id of the flow at the root of the tree, which nobody spawned."""
+    return flow_id.partition(_BENEATH)[0]
 
 
 def check_name(value: object, field: str) -> str:

@@ -28,6 +28,11 @@ PathStep = str | int
 OnFailure = Literal["fail", "value", "drop", "items"]
 # The argument that holds a stage's condition beside its own: no function can have a parameter of this name.
 CONDITION = "?"
+# What the digests of plans end with that have hooks for every end of a flow, and for every end but its completion: so the
+# scripts, which never read plans, know whether there is anything to run after a flow has ended (scripts/hooked.lua).
+HOOKS_ALWAYS, HOOKS_UNLESS_COMPLETED = "^", "~"
+# What a hook is for that undoes no stage.
+AT_END = "^"
 
 
 class Binding(msgspec.Struct, frozen=True, array_like=True):
@@ -66,6 +71,8 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
         stall_ms: how long one attempt may go without progress; None: no limit.
         version: which version of the function it needs; "": one without versions.
         mapping: how it runs once for each element of a list; None: it runs once.
+        compensate: what undoes it when it had completed and its flow fails or is cancelled; None: nothing.
+        hook: of a hook, the name of the stage or item that it undoes, or `AT_END`; "": it is none.
     """
 
     name: str
@@ -84,6 +91,8 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
     stall_ms: int | None = None
     version: str = ""
     mapping: Mapped | None = None
+    compensate: Hook | None = None
+    hook: str = ""
 
     @property
     def label(self) -> str:
@@ -94,6 +103,18 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
     def route(self) -> str:
         """What a claim asks for: the queue and the function in its version, as one word."""
         return f"{self.queue}:{self.label}"
+
+
+class Hook(msgspec.Struct, frozen=True, array_like=True):
+    """A stage that runs after the end of a flow.
+
+    Attributes:
+        stage: it, without neighbours.
+        argument: the name of its argument, which takes the result that it undoes, or a `FlowEnd`.
+    """
+
+    stage: StagePlan
+    argument: str
 
 
 def stage_label(stage: str, version: str) -> str:
@@ -111,6 +132,7 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
         fail_fast: whether a stage's failure ends the flow at once.
         finish_first: whether its later stages go before the first ones of other flows of the same priority.
         keep: how long its flows are kept; None: as long as the namespace says.
+        finally_: what runs after the end of each flow; None: nothing.
     """
 
     pipeline: str
@@ -119,11 +141,15 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
     fail_fast: bool = False
     finish_first: bool = False
     keep: Keep | None = None
+    finally_: Hook | None = None
 
     @cached_property
     def digest(self) -> str:
         """16 characters that name this plan: the same definition gives the same digest in every process."""
-        return base64.urlsafe_b64encode(hashlib.sha256(msgspec.msgpack.encode(self)).digest()[:12]).decode()
+        digest = base64.urlsafe_b64encode(hashlib.sha256(msgspec.msgpack.encode(self)).digest()[:12]).decode()
+        if self.finally_ is not None:
+            return digest[:15] + HOOKS_ALWAYS
+        return digest[:15] + HOOKS_UNLESS_COMPLETED if any(stage.compensate for stage in self.stages) else digest
 
     @cached_property
     def index_of(self) -> dict[str, int]:

@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 from flowq.model.duration import Duration
 from flowq.model.plan import Isolation
 from flowq.model.retry import Backoff
+from flowq.pipeline.hooks import Takes, with_compensation
 from flowq.pipeline.options import StageOptions
 from flowq.pipeline.registry import register
 from flowq.pipeline.signature import surrounding_names
@@ -42,6 +43,7 @@ def stage(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    compensate: Takes[Any] | None = None,
 ) -> StageDecorator: ...
 def stage(
     fn: Callable[..., Any] | None = None,
@@ -56,6 +58,7 @@ def stage(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    compensate: Takes[Any] | None = None,
 ) -> Any:
     """Makes a stage of a function: `@stage`, or `@stage(queue="gpu", attempts=2)`.
 
@@ -72,19 +75,25 @@ def stage(
         stall: how long one attempt may go without a `context().progress(…)`; default: no limit.
         version: which version of the function this is, such as `"2"`: only workers that have this very version run the stage.
             Flows in flight keep the version that they were submitted with.
+        compensate: a stage that undoes this one, called with its result: runs when the flow has failed or was cancelled and this
+            stage had completed. Those of a flow run one after the other, the last to complete first; of a map for each item.
 
     Raises:
         InvalidValue: an option is out of range.
         StageNameTaken: another function has this name.
-        DefinitionError: the function can't be a stage.
+        DefinitionError: the function can't be a stage, or `compensate` can't be called with one argument.
     """
     options = StageOptions().changed(
         queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
         stall=stall, version=version,
     )  # fmt: skip
+    compensation = None
+    if compensate is not None:
+        options, compensation = with_compensation(options, compensate)
 
     def decorated(fn: Callable[..., Any]) -> AnyStage:
-        made = Stage(fn, _name_of(fn) if name is None else name, options, local_names=surrounding_names(fn))
+        local_names = surrounding_names(fn)
+        made = Stage(fn, _name_of(fn) if name is None else name, options, local_names=local_names, compensation=compensation)
         register(made)
         return made
 
@@ -108,6 +117,7 @@ def declare(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    compensate: Takes[Any] | None = None,
 ) -> Stage[P, R]: ...
 @overload
 def declare(
@@ -122,6 +132,7 @@ def declare(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    compensate: Takes[Any] | None = None,
 ) -> Stage[P, R]: ...
 def declare(
     name: str,
@@ -135,6 +146,7 @@ def declare(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    compensate: Takes[Any] | None = None,
 ) -> AnyStage:
     """A typed stage whose code is elsewhere, so that a web process need not import torch to submit it.
 
@@ -143,7 +155,7 @@ def declare(
     Args:
         name: the name under which workers know the stage.
         signature: a function whose annotations say what the stage takes and gives; its body is never run.
-        queue, attempts, backoff, timeout, priority, isolation, stall, version: as in `@stage`.
+        queue, attempts, backoff, timeout, priority, isolation, stall, version, compensate: as in `@stage`.
 
     Raises:
         InvalidValue: an option is out of range.
@@ -153,7 +165,11 @@ def declare(
         queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
         stall=stall, version=version,
     )  # fmt: skip
-    declared = Stage(signature, name, options, local_names=surrounding_names(signature), is_declared=True)
+    compensation = None
+    if compensate is not None:
+        options, compensation = with_compensation(options, compensate)
+    local_names = surrounding_names(signature)
+    declared = Stage(signature, name, options, local_names=local_names, is_declared=True, compensation=compensation)
     register(declared)
     return declared
 

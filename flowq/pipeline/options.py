@@ -10,7 +10,7 @@ import msgspec
 from flowq.errors import InvalidValue
 from flowq.model.duration import to_ms
 from flowq.model.names import check_name
-from flowq.model.plan import Isolation, StagePlan
+from flowq.model.plan import Hook, Isolation, StagePlan
 from flowq.model.retry import Backoff
 from flowq.model.spec import PRIORITY_MAX
 
@@ -31,6 +31,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
         delay_ms: how long it waits after all its children have completed.
         stall_ms: how long one attempt may go without progress; None: no limit.
         version: which version of the function this is; "": it has none.
+        compensate: what undoes it; None: nothing.
     """
 
     queue: str = "default"
@@ -42,6 +43,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
     delay_ms: int = 0
     stall_ms: int | None = None
     version: str = ""
+    compensate: Hook | None = None
 
     def changed(self, **given: Any) -> StageOptions:
         """These options with those that were given as users write them; None counts as not given.
@@ -56,7 +58,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
         """A stage of a plan with these options that knows no neighbours yet."""
         return StagePlan(
             name, stage, self.queue, self.attempts, self.backoff, self.timeout_ms, self.priority, self.isolation,
-            delay_ms=self.delay_ms, stall_ms=self.stall_ms, version=self.version,
+            delay_ms=self.delay_ms, stall_ms=self.stall_ms, version=self.version, compensate=self.compensate,
         )  # fmt: skip
 
 

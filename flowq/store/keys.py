@@ -10,6 +10,8 @@ from __future__ import annotations
 import binascii
 from typing import Final
 
+from flowq.model.names import root_id
+
 # What follows the tag. One letter where the key is written for every flow or stage, a word where there are few.
 FLOW: Final = ":f:"
 PLAN: Final = ":p:"
@@ -93,10 +95,13 @@ class Keys:
         self.tags = [f"{{{namespace}:{partition}}}" for partition in range(partitions)]
 
     def tag_of(self, flow_id: str) -> str:
-        """The hash tag of the partition that a flow lives in: CRC16 of its id, as Redis Cluster computes it."""
+        """The hash tag of the partition that a flow lives in: CRC16 of its id, as Redis Cluster computes it.
+
+        Flows that others spawned live in one partition with the flow at the root of their tree.
+        """
         if len(self.tags) == 1:
             return self.tags[0]
-        return self.tags[binascii.crc_hqx(flow_id.encode(), 0) % len(self.tags)]
+        return self.tags[binascii.crc_hqx(root_id(flow_id).encode(), 0) % len(self.tags)]
 
     def flow(self, flow_id: str) -> str:
         """The hash that holds a flow."""

@@ -12,7 +12,7 @@ from flowq.model.artifact import Artifact
 from flowq.model.failure import FAILURE_CODE, Failure, StageFailure
 from flowq.model.graph import critical_path
 from flowq.model.items import ITEMS, LIST, is_item, stage_of
-from flowq.model.names import worker_of
+from flowq.model.names import parent_id, worker_of
 from flowq.model.pause import Pause
 from flowq.model.plan import Plan, StagePlan
 from flowq.model.reasons import lost_below, reason_for
@@ -22,6 +22,7 @@ from flowq.model.usage import summed
 from flowq.model.values import SPILLED_CODE, fill
 from flowq.store.flow_fields import Items, Listed, fields_of, items_of
 from flowq.store.forecasts import forecast_of
+from flowq.store.hook_snapshots import hooks_after
 from flowq.store.item_snapshots import culprit_of, item_state, with_items
 from flowq.store.pauses import Pauses, pause_of
 from flowq.store.store import Store
@@ -77,6 +78,8 @@ class Snapshots:
             )
         except (msgspec.DecodeError, LookupError, TypeError) as error:  # bytes that are no msgpack, or are no record of ours
             raise CorruptState(flow_id, key, f"{type(error).__name__}: {error}") from None
+        hooks = await hooks_after(self._store, flow_id, digest.decode(), head, self.snapshot)
+        snapshot = msgspec.structs.replace(snapshot, parent=parent_id(flow_id), hooks=hooks)
         if snapshot.is_final:
             return snapshot
         forecast = await forecast_of(self._store, self._views, header.pipeline)
@@ -180,6 +183,7 @@ class _Assembled:
             name=self._plan.name_of(index),
             stage=plan.stage,
             version=plan.version,
+            hook=plan.hook,
             usage=_amounts.decode(data) if (data := self._fields.get(f"u{index}")) else {},
             queue=plan.queue,
             state=state,

@@ -107,7 +107,7 @@ class Submissions:
             part = _pack(plan.stages[start : start + BLOCK_STAGES])
             await self._put_part(tag, digest, plan, f"b{block}", part)
         # Last, because a plan with a head is taken for a whole one, also by others if this process dies here.
-        head = PlanHead(plan.pipeline, len(plan.stages), plan.output, plan.fail_fast, plan.finish_first, plan.keep)
+        head = PlanHead(plan.pipeline, len(plan.stages), plan.output, plan.fail_fast, plan.finish_first, plan.keep, plan.finally_)
         await self._put_part(tag, digest, plan, "head", _pack(head))
 
     async def _put_part(self, tag: str, digest: str, plan: Plan, field: str, data: bytes) -> None:

@@ -33,13 +33,14 @@ local ended, finished = {}, {}
 local function index_end(view)
   local status = view.head[STATUS]
   ended[#ended + 1] = view.id
-  if status == COMPLETED then
+  note_end(view)
+  -- Hooks are found through their flow; only those that failed are looked for.
+  if status == COMPLETED and not above_of(view.id) then
     finished[#finished + 1] = view.plan .. view.id
-  else
+  elseif status == FAILED or not above_of(view.id) then
     shared('ZADD', tag .. (status == FAILED and FAILED_KEY or CANCELLED_KEY), now, view.id)
   end
-  -- The pruner deletes earlier; the time to live is for when no pruner runs.
-  redis.call('PEXPIRE', view.key, (retention_of[view.plan] or retention_ms)[status] + 86400000)
+  redis.call('PEXPIRE', view.key, kept_ms(view) + 86400000)
   if view.head[DEADLINE_AT] > 0 then shared('ZREM', tag .. DUE_KEY, 'e:' .. view.id) end
   if view.was_paused then redis.call('UNLINK', tag .. ASIDE_KEY .. 'flow:' .. view.id) end
   publish(tag .. ENDED_CHANNEL_KEY .. view.id, status)
@@ -63,6 +64,7 @@ local function flush()
     if view.is_ended then index_end(view) end
   end
   if #ended > 0 then shared('ZREM', tag .. LIVE_KEY, unpack(ended)) end
+  if #hooked > 0 then shared('ZADD', tag .. CLOSING_KEY, unpack(hooked)) end
   if #finished > 0 then
     local hour = tag .. FINISHED_KEY .. math.floor(now / 3600000)
     local length = shared('RPUSH', hour, unpack(finished))

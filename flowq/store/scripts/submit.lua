@@ -1,6 +1,6 @@
 #!lua
 -- submit: adds a batch of flows, each all or nothing and once only.
--- Needs      records shared fetch view emit lanes due later once retain flush
+-- Needs      records shared fetch view emit lanes due later once hooked retain flush
 -- Called by  Submissions.submit   KEYS 1 the partition's tag
 --                             ARGV 1 packed {{id, fingerprint, plan digest, header, priority, stages, active, fields, ranges, staging or false, staged,
 --                             timing or false, labels, what the pipeline says of its retention or '', {once, window_ms} or false}, …}
@@ -8,12 +8,15 @@
 --            timing: {delay_ms, start_at, deadline_ms, deadline_at, {{delay_ms, ranges}, …} that begin later}; 0 for none
 --            labels: what it is indexed by, `pipeline:NAME` first; the others are in its field `l` too
 -- Replies    one word per flow: "added" | "exists" | "conflict" | "no_plan" | "staging_lost", or {"first", id} where that flow stands in the way
+-- Hooks (hooked.lua) that are not due were added before: they exist, and are indexed by nothing.
 -- All flows are judged before the first is written; without allow-oom a full server refuses the whole batch up front.
 local submissions = cmsgpack.unpack(ARGV[1])
 local words, fingerprints, new_flows_of, keep_of, labelled = {}, {}, {}, {}, {}
 
 local function judged(submission)
   local id, fingerprint, plan, staging, staged, once = submission[1], submission[2], submission[3], submission[10], submission[11], submission[15]
+  local above, run = above_of(id)
+  if above and not is_due(above, run) then return 'exists' end
   local known = fingerprints[id] or redis.call('HGET', tag .. FLOW_KEY .. id, 'f')
   if known then return known == fingerprint and 'exists' or 'conflict' end
   local first = once and first_of(once)
@@ -42,7 +45,7 @@ local function add(submission)
   shared('ZADD', tag .. LIVE_KEY, now, id)
   if once then keep_first(once) end
   keep_of[plan] = {string.sub(labels[1], 10), keep}
-  for _, label in ipairs(labels) do
+  for _, label in ipairs(above_of(id) and {} or labels) do
     labelled[label] = labelled[label] or {}
     table.insert(labelled[label], now)
     table.insert(labelled[label], id)
