@@ -92,7 +92,7 @@ class DeadLetters:
 
     def _each(self, wanted: FlowFilter) -> Pages:
         """What failed after the end of a flow is a dead letter as well."""
-        return self._finder.each(msgspec.structs.replace(wanted, with_hooks=True))
+        return self._finder.each(msgspec.structs.replace(wanted, state="failed", with_hooks=True))
 
     async def _stage(self, flow_id: str, digest: str, head: Head) -> str:
         index, _ = cause_of(head)

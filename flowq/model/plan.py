@@ -173,6 +173,11 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
         """Whether the flow may complete although this stage fails for good."""
         return tolerated(index, self.stages[index].parents, self.stages.__getitem__, self.output, by_all=True)
 
+    def hooks(self) -> list[Hook]:
+        """All that may run after the end of its flows."""
+        every = (*(stage.compensate for stage in self.stages), self.finally_)
+        return [hook for hook in every if hook is not None]
+
     def roots(self) -> list[int]:
         """Indexes of the stages that wait for nothing."""
         return [index for index, stage in enumerate(self.stages) if not stage.children]
