@@ -43,9 +43,12 @@ async def add_hooks(store: Store, member: str) -> None:
     """Adds the hooks that a member of the index of what is closing means; may be repeated.
 
     Raises:
-        CorruptState: the flow can't be read.
+        CorruptState: the flow, or the member, can't be read.
     """
-    flow_id, run = named_in(member)
+    try:
+        flow_id, run = named_in(member)
+    except ValueError as error:
+        raise CorruptState(member, "its place among what is closing", str(error)) from None
     tag, key = store.keys.tag_of(flow_id), store.keys.flow(flow_id)
     head_data, header_data, digest = await store.connection.command("HMGET", key, "m", "o", "p")
     if head_data is not None and header_data is not None and digest is not None:

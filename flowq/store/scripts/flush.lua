@@ -31,16 +31,16 @@ end
 local ended, finished = {}, {}
 
 local function index_end(view)
-  local status = view.head[STATUS]
+  local status, is_of_hooks = view.head[STATUS], above_of(view.id)
   ended[#ended + 1] = view.id
   note_end(view)
   -- Hooks are found through their flow; only those that failed are looked for.
-  if status == COMPLETED and not above_of(view.id) then
+  if status == COMPLETED and not is_of_hooks then
     finished[#finished + 1] = view.plan .. view.id
-  elseif status == FAILED or not above_of(view.id) then
+  elseif status == FAILED or not is_of_hooks then
     shared('ZADD', tag .. (status == FAILED and FAILED_KEY or CANCELLED_KEY), now, view.id)
   end
-  redis.call('PEXPIRE', view.key, kept_ms(view) + 86400000)
+  redis.call('PEXPIRE', view.key, kept_ms(view, is_of_hooks) + 86400000)
   if view.head[DEADLINE_AT] > 0 then shared('ZREM', tag .. DUE_KEY, 'e:' .. view.id) end
   if view.was_paused then redis.call('UNLINK', tag .. ASIDE_KEY .. 'flow:' .. view.id) end
   publish(tag .. ENDED_CHANNEL_KEY .. view.id, status)

@@ -9,8 +9,8 @@ local function retain(retention)
 end
 
 -- The time to live of a flow that has ended, for when no pruner runs: the pruner deletes earlier. Hooks stay as long as their flow may.
-local function kept_ms(view)
+local function kept_ms(view, is_of_hooks)
   local lengths = retention_of[view.plan] or retention_ms
-  if above_of(view.id) then return math.max(lengths[COMPLETED], lengths[FAILED], lengths[CANCELLED]) end
+  if is_of_hooks then return math.max(lengths[COMPLETED], lengths[FAILED], lengths[CANCELLED]) end
   return lengths[view.head[STATUS]]
 end
