@@ -15,7 +15,7 @@ import msgspec
 from flowq.errors import CorruptState, FlowConflict
 from flowq.model.hooks import FlowEnd, due_member, hooks_id, may_have_hooks, named_in
 from flowq.model.items import item_index, stage_of
-from flowq.model.plan import AT_END, Binding, Hook, Plan
+from flowq.model.plan import AT_END, Hook, Plan
 from flowq.model.spec import FlowOptions, FlowSpec
 from flowq.pipeline.compile import Call, compiled
 from flowq.store.keys import CLOSING
@@ -101,14 +101,12 @@ async def _spec(store: Store, flow_id: str, head: Head, header: Header, plan: Pl
         # One after the other, also after one that failed: what it could not undo must not keep the others from it.
         after = ((position - 1, True),) if position else ()
         calls.append(Call(msgspec.structs.replace(hook.stage, hook=name), (), after))
-    # All results are wanted, so a failure fails the flow of the hooks, though the next one bears it.
-    output = tuple(Binding((position,), position) for position in range(len(hooks)))
     literals = {index: _pack({hook.argument: msgspec.Raw(value)}) for index, (hook, _, value) in enumerate(hooks)}
     return FlowSpec(
-        compiled(plan.pipeline, calls, output, finish_first=plan.finish_first, keep=plan.keep),
+        compiled(plan.pipeline, calls, (), finish_first=plan.finish_first, keep=plan.keep),
         literals,
         _pack({"flow": flow_id, "run": head.run, "added": head.created_at}),
-        output_literal=_pack([None] * len(hooks)),
+        output_literal=_pack(None),
         options=FlowOptions(tenant=header.tenant, priority=head.priority),
     )
 

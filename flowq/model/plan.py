@@ -195,6 +195,8 @@ def tolerated(
         output: the flow's output.
         by_all: all of them, and there is one; else: at least one.
     """
+    if by_all and stage_at(index).hook:  # the next hook bears the failure, and their flow fails all the same
+        return False
     users = [index in stage_at(parent).tolerates for parent in parents]
     users += [binding.on_failure != "fail" for binding in output if binding.child == index]
     return bool(users) and (all(users) if by_all else any(users))

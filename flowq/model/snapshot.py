@@ -223,7 +223,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         pause: since when it is paused, and by whom, if it is.
         fail_reason: why it failed as a whole, if not for a stage: `its deadline passed`.
         usage: what all stages used up together.
-        parent: the id of the flow whose end it follows; None: it stands alone.
+        parent: of hooks, the id of the flow whose end they follow; None: it stands alone.
         hooks: what runs, or ran, after its latest end; None: nothing.
     """
 

@@ -66,7 +66,7 @@ def _head(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
     if snapshot.eta_seconds is not None and not snapshot.is_final:
         items.append(line(f"about {shown_seconds(_rounded(snapshot.eta_seconds))} left"))
     items += [line(text) for text in _waits(snapshot)]
-    if snapshot.parent is not None:
+    if snapshot.parent is not None and any(stage.hook for stage in snapshot.graph):
         items.append(line(f"after the end of {snapshot.parent}"))
     if snapshot.run > 1:
         items.append(line(f"run {snapshot.run}"))
