@@ -13,6 +13,7 @@ from flowq.errors import FlowFailed, InvalidValue
 from flowq.hooks import FlowEnd
 from flowq.model.hooks import due_member
 from flowq.model.snapshot import FlowSnapshot
+from flowq.store.keys import CLOSING
 from flowq.store.views import Views
 from tests.engine.work import Gate, outcome, told, until, working
 
@@ -284,6 +285,17 @@ async def test_a_duty_adds_hooks_if_whoever_ended_the_flow_went_away(producer: F
     assert after is not None
     assert after.state == "ready"
     assert await closing(producer) == []
+
+
+async def test_a_damaged_member_of_the_index_holds_up_no_other(producer: FlowProducer) -> None:
+    store = producer._open.store
+    await producer.add(hk_waits("flight"), id="waits")
+    await store.cancel("waits", "", 2)
+    tag = store.keys.tag_of("waits")
+    await store.connection.command("ZADD", tag + CLOSING, -1, "^rubbish:waits")
+    await Closer(store, Views(store)).run_once()
+    assert await closing(producer) == ["^rubbish:waits"]
+    assert await Views(store).exists("waits^end")
 
 
 async def test_hooks_are_added_once_however_many_try(producer: FlowProducer) -> None:
