@@ -22,9 +22,10 @@ class Reason(msgspec.Struct, frozen=True):
 
     Attributes:
         code: `children` · `child_failed` · `no_worker` · `busy` · `back_off` · `scheduled` · `paused` · `suspect` ·
-            `flow_ended` · `items` · `at_once`.
+            `flow_ended` · `items` · `at_once` · `queue_limit` · `tenant_limit` · `no_room` · `signal` · `sleep` · `spawned`.
         sentence: the same for people.
-        on: what it waits for, or can't run without: stage names, or a queue's name.
+        on: what it waits for, or can't run without: names of stages, of a queue, of a limit, of signals, of what there is no
+            room for, or ids of flows.
     """
 
     code: str
@@ -37,7 +38,7 @@ class AttemptSnapshot(msgspec.Struct, frozen=True):
 
     Attributes:
         attempt: its number.
-        outcome: `failed` · `retried` · `rescued` · `released`.
+        outcome: `failed` · `retried` · `rescued` · `released` · `suspended`: for the first time.
         worker: who ran it.
         started_at: when it was claimed.
         seconds: how long it ran.
@@ -223,8 +224,9 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         pause: since when it is paused, and by whom, if it is.
         fail_reason: why it failed as a whole, if not for a stage: `its deadline passed`.
         usage: what all stages used up together.
-        parent: of hooks, the id of the flow whose end they follow; None: it stands alone.
+        parent: the id of the flow that spawned it, or, of hooks, whose end they follow; None: it stands alone.
         hooks: what runs, or ran, after its latest end; None: nothing.
+        spawned: flows that its stages spawned, at most 200.
     """
 
     at: int
@@ -247,6 +249,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     usage: dict[str, float] = {}
     parent: str | None = None
     hooks: HooksSnapshot | None = None
+    spawned: tuple[FlowSummary, ...] = ()
 
     def stage(self, name: str) -> StageSnapshot:
         """The stage of this name, or the item, if it is listed. Raises KeyError."""
@@ -281,6 +284,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         lease_seconds: how long its lease still lasts.
         is_alone: whether it is a child for single stages, beside the processes that its worker was asked for.
         pipelines: the pipelines whose schedules it fires.
+        has: what its host has of what stages need.
     """
 
     id: str
@@ -291,3 +295,4 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     lease_seconds: float = 0.0
     is_alone: bool = False
     pipelines: tuple[str, ...] = ()
+    has: dict[str, int] = {}

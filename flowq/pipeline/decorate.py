@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from flowq.model.duration import Duration
 from flowq.model.plan import Isolation
 from flowq.model.retry import Backoff
 from flowq.pipeline.hooks import Takes, with_compensation
+from flowq.pipeline.limit import limit
 from flowq.pipeline.options import StageOptions
 from flowq.pipeline.registry import register
 from flowq.pipeline.signature import surrounding_names
@@ -43,6 +44,8 @@ def stage(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
     compensate: Takes[Any] | None = None,
 ) -> StageDecorator: ...
 def stage(
@@ -58,6 +61,8 @@ def stage(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
     compensate: Takes[Any] | None = None,
 ) -> Any:
     """Makes a stage of a function: `@stage`, or `@stage(queue="gpu", attempts=2)`.
@@ -75,6 +80,9 @@ def stage(
         stall: how long one attempt may go without a `context().progress(…)`; default: no limit.
         version: which version of the function this is, such as `"2"`: only workers that have this very version run the stage.
             Flows in flight keep the version that they were submitted with.
+        limits: limits that the stage keeps to for all of its run, such as `[limit("openai", tokens=1200)]`. It waits for them
+            before its timeout begins.
+        needs: what it takes of a worker host's own room, such as `{"gpu": 1, "vram": 20}`: it is claimed where that is free.
         compensate: a stage that undoes this one, called with its result: runs when the flow has failed or was cancelled and this
             stage had completed. Those of a flow run one after the other, the last to complete first; of a map for each item.
 
@@ -85,7 +93,7 @@ def stage(
     """
     options = StageOptions().changed(
         queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
-        stall=stall, version=version,
+        stall=stall, version=version, limits=limits or None, needs=needs or None,
     )  # fmt: skip
     compensation = None
     if compensate is not None:
@@ -117,6 +125,8 @@ def declare(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
     compensate: Takes[Any] | None = None,
 ) -> Stage[P, R]: ...
 @overload
@@ -132,6 +142,8 @@ def declare(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
     compensate: Takes[Any] | None = None,
 ) -> Stage[P, R]: ...
 def declare(
@@ -146,6 +158,8 @@ def declare(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
     compensate: Takes[Any] | None = None,
 ) -> AnyStage:
     """A typed stage whose code is elsewhere, so that a web process need not import torch to submit it.
@@ -155,7 +169,7 @@ def declare(
     Args:
         name: the name under which workers know the stage.
         signature: a function whose annotations say what the stage takes and gives; its body is never run.
-        queue, attempts, backoff, timeout, priority, isolation, stall, version, compensate: as in `@stage`.
+        queue, attempts, backoff, timeout, priority, isolation, stall, version, limits, needs, compensate: as in `@stage`.
 
     Raises:
         InvalidValue: an option is out of range.
@@ -163,7 +177,7 @@ def declare(
     """
     options = StageOptions().changed(
         queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
-        stall=stall, version=version,
+        stall=stall, version=version, limits=limits or None, needs=needs or None,
     )  # fmt: skip
     compensation = None
     if compensate is not None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from flowq.errors import CorruptState, FlowConflict, RetryOutOfTurn, SchemaNewer
 from flowq.model.outcome import Exchanged, Note, Outcome, Progress
-from flowq.model.snapshot import HooksSnapshot
 from flowq.model.spec import FlowSpec
 from flowq.store.connection import Connection
 from flowq.store.exchanged import exchanged_of
@@ -196,13 +195,14 @@ class Store:
         capacity: int,
         parks: bool,
         notes: Sequence[Note] = (),
+        permits: Mapping[str, int] = {},
     ) -> Exchanged | None:
         """The worker's one conversation, see scripts/exchange.lua; None: the holder is expired.
 
         The same `seq` on a line again gets the same answer.
         """
         said = (outcomes, progress, wants, capacity, parks, self._own_retentions.beside(self.retention))
-        payload = _pack((*said, notes) if notes else said)
+        payload = _pack((*said, notes, permits) if notes or permits else said)
         answer = await self.connection.run("exchange", tag, holder, line, seq, nonce, payload)
         return exchanged_of(answer, nonce) if answer[0] == b"ok" else None
 
@@ -260,16 +260,16 @@ class Store:
                 return (answer[1] if answer[0] == b"ended" else answer[0]).decode()
             nonce = ""  # what it began is to be finished, not begun again should somebody else be faster
 
-    async def retry(self, flow_id: str, seq: int, again: Again, hooks: HooksSnapshot | None = None) -> bool:
+    async def retry(self, flow_id: str, seq: int, again: Again, hooks_seq: int = 0) -> bool:
         """Makes stages of an ended flow ready again; False: somebody else changed it since `seq`. Raises RetryOutOfTurn.
 
         Args:
             flow_id: the flow.
             seq: the number of its last event when the caller looked.
             again: which stages, and what else changes.
-            hooks: what ran after its end, as the caller saw it.
+            hooks_seq: the same of its hooks; 0: it has none.
         """
-        asked = (flow_id, seq, secrets.token_hex(8), _pack(again), hooks.seq if hooks is not None else 0)
+        asked = (flow_id, seq, secrets.token_hex(8), _pack(again), hooks_seq)
         answer = await self.connection.run("retry", self.keys.tag_of(flow_id), *asked)
         if answer[0] == b"hooked":
             raise RetryOutOfTurn(flow_id, answer[1].decode())

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from pathlib import Path
 
-from flowq import Artifact, Backoff, StageFailure, Unrecoverable, context, pipeline, stage, tolerate
+from flowq import Artifact, Backoff, StageFailure, Unrecoverable, context, pipeline, signal, stage, tolerate
 from flowq.hooks import FlowEnd
 
 HOSTILE = "".join(map(chr, range(0xA0))) + "\u202e[/foo][link=http://x]\x1b]8;;http://x\x07"
@@ -158,3 +158,13 @@ async def sweep_up(end: FlowEnd) -> None:
 def tidied(path: str) -> int:
     """Fails, and is undone."""
     return refuse.with_options(after=[lay_out(path)])("x")
+
+
+@stage
+async def publish(approval: dict[str, str]) -> str:
+    return f"published by {approval['by']}"
+
+
+@pipeline
+def approving() -> str:
+    return publish(signal("approved", dict[str, str]))

@@ -17,35 +17,6 @@ local function flush_flow(view)
   for from = 1, #gone, 2000 do redis.call('HDEL', view.key, unpack(gone, from, math.min(from + 1999, #gone))) end
 end
 
--- A flow has ended when nothing of it is ready, scheduled or running any more; it completed if no stage is left.
-local function end_if_over(view)
-  local head = view.head
-  if not is_open(view) or head[ACTIVE] > 0 then return end
-  view.was_paused = head[STATUS] == PAUSED
-  head[STATUS] = head[UNFINISHED] == 0 and COMPLETED or FAILED
-  head[ENDED_AT] = now
-  emit(view, head[STATUS] == COMPLETED and 'completed' or 'failed', -1)
-  view.is_ended = true
-end
-
-local ended, finished = {}, {}
-
-local function index_end(view)
-  local status, is_of_hooks = view.head[STATUS], above_of(view.id)
-  ended[#ended + 1] = view.id
-  note_end(view)
-  -- Hooks are found through their flow; only those that failed are looked for.
-  if status == COMPLETED and not is_of_hooks then
-    finished[#finished + 1] = view.plan .. view.id
-  elseif status == FAILED or not is_of_hooks then
-    shared('ZADD', tag .. (status == FAILED and FAILED_KEY or CANCELLED_KEY), now, view.id)
-  end
-  redis.call('PEXPIRE', view.key, kept_ms(view, is_of_hooks) + 86400000)
-  if view.head[DEADLINE_AT] > 0 then shared('ZREM', tag .. DUE_KEY, 'e:' .. view.id) end
-  if view.was_paused then redis.call('UNLINK', tag .. ASIDE_KEY .. 'flow:' .. view.id) end
-  publish(tag .. ENDED_CHANNEL_KEY .. view.id, status)
-end
-
 -- A wake-up is only a hint: a holder that is gone receives nothing, so the next one is asked. Not for ever: after a host with
 -- many processes was lost, a push must not take longer for each of them, and who is not woken asks by itself within a second.
 local function wake(route, count)
@@ -65,6 +36,7 @@ local function flush()
   end
   if #ended > 0 then shared('ZREM', tag .. LIVE_KEY, unpack(ended)) end
   if #hooked > 0 then shared('ZADD', tag .. CLOSING_KEY, unpack(hooked)) end
+  if #awake > 0 then shared('ZREM', tag .. DUE_KEY, unpack(awake)) end
   if #finished > 0 then
     local hour = tag .. FINISHED_KEY .. math.floor(now / 3600000)
     local length = shared('RPUSH', hour, unpack(finished))

@@ -1,5 +1,21 @@
 -- later: how a flow begins that waits for a time, or some of whose stages do, or that has a deadline.
 -- What has to be written of it is in `view.written` and in its head afterwards; gives when the flow begins.
+-- A flow is held back in parts of at most 100 ranges, because a field may not grow with the flow; those of one part are ready at the
+-- same time.
+local PART_RANGES_MAX = 100
+
+-- Splits ranges into parts behind the `parts` there are already; gives how many there are then.
+local function hold_back(view, ranges, ready_at, parts)
+  for first = 1, #ranges, PART_RANGES_MAX do
+    local part = {unpack(ranges, first, math.min(first + PART_RANGES_MAX - 1, #ranges))}
+    write(view, field('b', parts), cmsgpack.pack({ready_at - view.head[CREATED_AT], part}))
+    wait_until(ready_at, field('b', parts) .. ':' .. view.id)
+    parts = parts + 1
+  end
+  return parts
+end
+
+-- `timing`: see submit.lua.
 local function begin_later(view, ranges, timing)
   local delay_ms, start_at, deadline_ms, deadline_at, later = unpack(timing)
   local begins_at, parts = math.max(now + delay_ms, start_at), 0

@@ -8,6 +8,10 @@ local promote_kind = {}
 promote_kind[''] = function(flow, index, member)
   local view = index and open_flow(flow, {field('', index)})
   local record = view and is_open(view) and record_of(view, index)
+  -- A map is suspended too, but waits for no time.
+  if record and record[STATE] == SUSPENDED and (index >= ITEMS or not group_of(view, index)) then
+    resume(view, index, record, 'its time has come')
+  end
   if not record or record[STATE] ~= SCHEDULED then return 1 end
   record[STATE] = READY
   keep(view, index, record)

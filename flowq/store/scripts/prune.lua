@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- prune: removes ended flows whose retention is over, and plans that no flow uses any more.
--- Needs      records shared fetch view hooked labels
+-- Needs      records shared fetch view hooked hooking labels
 -- Called by  Store.prune      KEYS 1 the partition's tag    ARGV 1 ended before, ms  2… plan digest (16 bytes) and flow id
 -- Replies    how many flows were removed
 -- A flow that was retried since, or ended later, stays: retention never changes control flow. Hooks go with their flow, which stays
@@ -22,14 +22,6 @@ local function remove(id, plan, view)
     redis.call('UNLINK', plan_key)
   end
   return is_removed
-end
-
--- Whether there are no hooks of a flow any more that have not ended.
-local function has_done_all(view)
-  for run = 1, has_hooks(view) and view.head[RUN] or 0 do
-    if is_hooking(view.id, run) then return false end
-  end
-  return true
 end
 
 for position = 2, #ARGV do

@@ -7,10 +7,3 @@ local function retain(retention)
   retention_ms = by_status(retention)
   for plan, lengths in pairs(retention[4] or {}) do retention_of[plan] = by_status(lengths) end
 end
-
--- The time to live of a flow that has ended, for when no pruner runs: the pruner deletes earlier. Hooks stay as long as their flow may.
-local function kept_ms(view, is_of_hooks)
-  local lengths = retention_of[view.plan] or retention_ms
-  if is_of_hooks then return math.max(lengths[COMPLETED], lengths[FAILED], lengths[CANCELLED]) end
-  return lengths[view.head[STATUS]]
-end

@@ -1,6 +1,6 @@
 #!lua
 -- retry: runs stages of an ended flow again, and with them all that was made of their results; what else has completed stays.
--- Needs      records shared fetch view emit lanes history groups aside reopen hooked retain flush
+-- Needs      records shared fetch view emit tenants lanes hooked hooking tree resumed history groups aside reopen retain ended flush
 -- Called by  Store.retry      KEYS 1 the partition's tag    ARGV 1 flow  2 seq that must still stand
 --                             ARGV 3 nonce of this call  4 packed {stages, unfinished, failures, literals, maps}
 --                             5 seq of its hooks that must still stand, 0: none
@@ -25,7 +25,7 @@ local other = in_the_way(view)
 if other then return {'hooked', other} end
 
 -- In pages: a script can't hand over more than some thousand words at once.
-local OF_STAGE = {'', 'r', 'a', 'e', 'g', 'h', 'd', 'G'}
+local OF_STAGE = {'', 'r', 'a', 'e', 'g', 'h', 'd', 'z', 'G'}
 for from = 1, #stages, 250 do
   local names = {}
   for position = from, math.min(from + 249, #stages) do
@@ -59,7 +59,7 @@ for _, stage in ipairs(stages) do again(stage) end
 for _, map in ipairs(maps) do reopen(view, map) end
 for _, literal in ipairs(literals) do write(view, field('i', literal[1]), literal[2]) end
 if head[STATUS] == COMPLETED then write(view, 'R' .. head[RUN], '1') else shared('ZREM', tag .. (head[STATUS] == FAILED and FAILED_KEY or CANCELLED_KEY), id) end
-shared('ZADD', tag .. LIVE_KEY, head[CREATED_AT], id)
+if not parent_of(id) then shared('ZADD', tag .. LIVE_KEY, head[CREATED_AT], id) end
 redis.call('PERSIST', view.key)
 head[STATUS], head[ENDED_AT], head[REASON], head[RUN] = RUNNING, 0, '', head[RUN] + 1
 head[UNFINISHED], head[FAILURES], head[DEADLINE_AT] = unfinished, failures, 0

@@ -1,0 +1,38 @@
+-- ended: a flow has ended: its state, and the indexes in which it is found from now on.
+local ended, finished = {}, {}
+
+-- A flow has ended when nothing of it is ready, scheduled or running any more; it completed if no stage is left.
+local function end_if_over(view)
+  local head = view.head
+  if not is_open(view) or head[ACTIVE] > 0 then return end
+  -- Of the flows beneath it something may be put aside.
+  view.lets_go = head[STATUS] == PAUSED
+  head[STATUS] = head[UNFINISHED] == 0 and COMPLETED or FAILED
+  head[ENDED_AT] = now
+  emit(view, head[STATUS] == COMPLETED and 'completed' or 'failed', -1)
+  view.is_ended = true
+end
+
+local function index_end(view)
+  local status, above = view.head[STATUS], above_of(view.id)
+  note_end(view)
+  publish(tag .. ENDED_CHANNEL_KEY .. view.id, status)
+  if view.head[DEADLINE_AT] > 0 then shared('ZREM', tag .. DUE_KEY, 'e:' .. view.id) end
+  if view.lets_go then shared('ZADD', tag .. DUE_KEY, now, 'o:flow:' .. view.id) end
+  if view.was_paused then redis.call('UNLINK', tag .. ASIDE_KEY .. 'flow:' .. view.id) end
+  -- What a stage spawned stays as long as the flow at the root of its tree, and is found through it.
+  if parent_of(view.id) then return end
+  ended[#ended + 1] = view.id
+  -- Hooks are found through their flow; only those that failed are looked for.
+  if status == COMPLETED and not above then
+    finished[#finished + 1] = view.plan .. view.id
+  elseif status == FAILED or not above then
+    shared('ZADD', tag .. (status == FAILED and FAILED_KEY or CANCELLED_KEY), now, view.id)
+  end
+  -- Hooks of what a stage spawned stay as long as that, others as long as their flow may.
+  if above and parent_of(above) then return end
+  local lengths = retention_of[view.plan] or retention_ms
+  local kept_ms = above and math.max(lengths[COMPLETED], lengths[FAILED], lengths[CANCELLED]) or lengths[status]
+  -- The pruner deletes earlier; the time to live is for when no pruner runs.
+  redis.call('PEXPIRE', view.key, kept_ms + 86400000)
+end
