@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from flowq.errors import StageNotFound
-from flowq.model.items import item_index, item_named
+from flowq.model.hooks import undone_by
+from flowq.model.items import ITEMS, is_item, item_index, item_named, stage_of
 from flowq.model.plan import Plan
 from flowq.model.restart import Restart
 from flowq.model.snapshot import FlowSnapshot, StageSnapshot
@@ -30,7 +31,7 @@ class ChosenAgain(msgspec.Struct, frozen=True):
 
 
 def chosen_again(snapshot: FlowSnapshot, plan: Plan, from_stage: str | None, overrides: Mapping[str, Any]) -> ChosenAgain:
-    """What failed or was cancelled, and what `from_stage` names.
+    """What failed, was cancelled or was undone after the end, and what `from_stage` names.
 
     Raises:
         StageNotFound: nothing is called so.
@@ -45,12 +46,18 @@ def chosen_again(snapshot: FlowSnapshot, plan: Plan, from_stage: str | None, ove
         else:
             overridable = wanted = [plan.index_of[stage.name] for stage in stages_named(snapshot, from_stage)]
     stages = list(wanted)
+    for index in undone_by(snapshot.hooks.stages if snapshot.hooks is not None else (), plan):
+        if is_item(index):
+            maps.setdefault(stage_of(index), []).append(index % ITEMS)
+        elif index not in stages:
+            stages.append(index)
     for index, stage in enumerate(snapshot.graph):
-        if stage.state in ("failed", "cancelled") and index not in wanted:
+        if stage.state in ("failed", "cancelled") and index not in stages:
             mapping = plan.stages[index].mapping
             # With another list it is another map.
             if stage.items is None or (mapping is not None and mapping.argument in overrides and not overridable):
                 stages.append(index)
+                maps.pop(index, None)
             else:
                 maps.setdefault(index, [])
     return ChosenAgain(stages, maps, overridable or [*stages, *maps])

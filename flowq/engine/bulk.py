@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+import msgspec
+
 from flowq.errors import CorruptState, FlowNotFound, FlowqError
 from flowq.model.filter import FlowFilter
 from flowq.model.items import stage_of
@@ -69,13 +71,13 @@ class DeadLetters:
     async def groups(self, wanted: FlowFilter) -> list[DeadGroup]:
         """All groups of the failed flows that fit, the largest first."""
         groups: dict[str, DeadGroup] = {}
-        async for page in self._finder.each(wanted):
+        async for page in self._each(wanted):
             grouped(zip(page, await self.stages(page), strict=True), groups)
         return sorted(groups.values(), key=lambda group: (-group.count, group.key))
 
     async def members(self, key: str, wanted: FlowFilter) -> Pages:
         """The flows of one group, in pages."""
-        async for page in self._finder.each(wanted):
+        async for page in self._each(wanted):
             stages = await self.stages(page)
             fitting = [
                 flow for flow, stage in zip(page, stages, strict=True) if group_key(flow.pipeline, stage, flow.cause) == key
@@ -87,6 +89,10 @@ class DeadLetters:
         """The name of the stage that failed first in each flow; "" where that is not known."""
         heads = await self._views.heads([flow.id for flow in flows])
         return [await self._stage(flow.id, *known) if known else "" for flow, known in zip(flows, heads, strict=True)]
+
+    def _each(self, wanted: FlowFilter) -> Pages:
+        """What failed after the end of a flow is a dead letter as well."""
+        return self._finder.each(msgspec.structs.replace(wanted, state="failed", with_hooks=True))
 
     async def _stage(self, flow_id: str, digest: str, head: Head) -> str:
         index, _ = cause_of(head)

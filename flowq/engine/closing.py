@@ -1,10 +1,30 @@
-"""Finishes what scripts only begin, because it takes as long as a flow is large: closing flows, and maps that ended early."""
+"""Finishes what scripts only begin, because it takes as long as a flow is large: closing flows, maps that ended early, and adding
+what runs after the end of a flow."""
 
 from __future__ import annotations
 
+import contextlib
+
+from flowq.engine.hooks import add_hooks, add_hooks_of
+from flowq.errors import FlowNotFound, FlowqError
 from flowq.store.maps import disband
 from flowq.store.store import Store
 from flowq.store.views import Views
+
+
+async def cancel(store: Store, flow_id: str, reason: str) -> str:
+    """Cancels a flow, and adds what runs after its end; the word of `Store.cancel`.
+
+    Raises:
+        FlowNotFound: it does not exist (any more).
+    """
+    header = await Views(store).header(flow_id)
+    word = await store.cancel(flow_id, reason, header.stages)
+    if word == "unknown":
+        raise FlowNotFound(flow_id)
+    with contextlib.suppress(FlowqError):  # a duty of workers adds it then
+        await add_hooks_of(store, flow_id)
+    return word
 
 
 async def finish_closing(store: Store, member: str) -> None:
@@ -12,7 +32,7 @@ async def finish_closing(store: Store, member: str) -> None:
 
     Args:
         store: where it is.
-        member: a flow's id, or `*stage:flow` for a map.
+        member: a flow's id, `*stage:flow` for a map, or `^run:flow` for what runs after the end of a flow.
 
     Raises:
         CorruptState: the flow can't be read.
@@ -21,4 +41,8 @@ async def finish_closing(store: Store, member: str) -> None:
         stage, _, flow_id = member[1:].partition(":")
         await disband(store, flow_id, int(stage))
         return
+    if member.startswith("^"):
+        await add_hooks(store, member)
+        return
     await store.finish_closing(member, await Views(store).stages_of(member))
+    await add_hooks_of(store, member)

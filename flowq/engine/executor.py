@@ -22,7 +22,7 @@ from flowq.engine import context as stage_contexts
 from flowq.engine.as_typed import read_marked
 from flowq.engine.context import StageContext
 from flowq.engine.expansion import Shared, SharedArguments, expanded, loaded, shared_part
-from flowq.engine.gathering import gathered
+from flowq.engine.gathering import gathered, told
 from flowq.engine.limiter import HeldPermit, Limiter
 from flowq.engine.policy import MAX_CRASHES, Poisoned, after_run_error
 from flowq.engine.reuse import Reuser
@@ -133,6 +133,8 @@ class Executor:
         """What becomes of a stage without running it, because it has a cache; before it waits for its limits."""
         if not stage.cache_ms or stage.mapping is not None or not inputs.get(CONDITION, True):
             return None
+        if TYPED in inputs:
+            read_marked(inputs, self._stages[stage.stage].signature)
         arguments = {name: value for name, value in inputs.items() if name != CONDITION}
         return await self.reuser.outcome(claim, stage, self._stages[stage.stage], arguments, plan)
 
@@ -209,6 +211,8 @@ class Executor:
         """The stage's arguments as plain data: its literals, with its children's results in their places."""
         if is_item(claim.index):
             return (await self._shared.of(claim, plan.stage(stage_of(claim.index)))).arguments(claim.literals)
+        if stage.hook:
+            return await told(claim.literals, self._whole)
         arguments: dict[str, Any] = unpacked(claim.literals) if claim.literals else {}
         if not stage.bindings:
             return arguments

@@ -22,6 +22,8 @@ from flowq.store.store import Store
 # Spilled results that are fetched from artifact storage at the same time.
 _AT_ONCE = 16
 
+_raw_arguments = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+
 Unspill = Callable[[bytes], Awaitable[bytes]]
 
 
@@ -85,3 +87,9 @@ async def _all_whole(items: list[bytes], unspill: Unspill) -> list[bytes]:
         for position, data in zip(page, await asyncio.gather(*(unspill(items[position]) for position in page)), strict=True):
             items[position] = data
     return items
+
+
+async def told(literals: bytes, unspill: Unspill) -> dict[str, Any]:
+    """The arguments of a hook: what it is told may be a result that lies in artifact storage."""
+    arguments = {name: bytes(value) for name, value in _raw_arguments.decode(literals).items()}
+    return {name: unpacked(await unspill(value) if is_spilled(value) else value) for name, value in arguments.items()}

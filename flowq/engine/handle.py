@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from flowq.engine.again import chosen_again, runs_again
 from flowq.engine.backend import Backend
+from flowq.engine.closing import cancel
 from flowq.engine.flow_logs import FlowLogs
 from flowq.engine.following import live_events
 from flowq.engine.item_pages import every_item, item_page, stages_or_item
@@ -164,15 +165,12 @@ class FlowHandle(PausableFlow, SignalledFlow, FlowLogs, Generic[R]):
         Raises:
             FlowNotFound: it does not exist (any more).
         """
-        header = await Views(self._backend.store).header(self.id)
-        word = await self._backend.store.cancel(self.id, str(reason or "")[:200], header.stages)
-        if word == "unknown":
-            raise FlowNotFound(self.id)
+        word = await cancel(self._backend.store, self.id, str(reason or "")[:200])
         await cancel_beneath(self._backend.store, self.id)
         return FLOW_STATES.get(word, word) == "cancelled"
 
     async def retry(self, *, from_stage: str | None = None, overrides: Mapping[str, Any] | None = None) -> int:
-        """Runs stages of an ended flow again: those that failed or were cancelled, and all that uses their results.
+        """Runs stages of an ended flow again: those that failed, were cancelled or compensated, and all that uses their results.
 
         What else has completed stays. Results that are replaced are kept: see `result`.
 
@@ -191,6 +189,7 @@ class FlowHandle(PausableFlow, SignalledFlow, FlowLogs, Generic[R]):
             InvalidValue: no such stage has this argument, or it is a child's result; the value does not fit; or nothing
                 runs again that `overrides` could be for.
             ValueNotStorable, ValueTooLarge: the value can't be stored.
+            RetryOutOfTurn: its hooks have not ended, or it is hooks, and their flow was retried.
         """
         changes = checked_overrides(overrides)
         plan = await self._plan()
@@ -202,7 +201,8 @@ class FlowHandle(PausableFlow, SignalledFlow, FlowLogs, Generic[R]):
                 break
             literals = await overridden(self._backend.store, self.id, plan, again.overridable, changes)
             restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps)
-            if await self._backend.store.retry(self.id, snapshot.seq, again_of(plan, restarted, literals)):
+            hooks_seq = snapshot.hooks.seq if snapshot.hooks else 0
+            if await self._backend.store.retry(self.id, snapshot.seq, again_of(plan, restarted, literals), hooks_seq):
                 return runs_again(snapshot, restarted)
         refuse_unused(changes)
         return 0

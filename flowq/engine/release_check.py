@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from flowq.model.filter import FlowFilter
+from flowq.model.plan import Plan
 from flowq.model.release import ReleaseCheck, ReleaseReport, Served
 from flowq.model.states import FINAL, STATE_LETTER
 from flowq.pipeline.stage import AnyStage
@@ -30,11 +31,12 @@ async def check_release(store: Store, stages: Iterable[AnyStage], queues: Sequen
     """
     views = Views(store)
     check = ReleaseCheck(_served(stages, queues))
-    async for page in Finder(store, views).each(FlowFilter(is_live=True)):
+    async for page in Finder(store, views).each(FlowFilter(is_live=True, with_hooks=True)):
         heads = await views.heads([flow.id for flow in page])
         for flow, known in zip(page, heads, strict=True):
             if known is not None:
-                check.take(flow.id, flow.pipeline, await _pending(store, flow.id, known[0]))
+                plan = await (await store.plan(flow.id, known[0])).whole()
+                check.take(flow.id, flow.pipeline, await _pending(store, flow.id, plan), plan.hooks())
     return check.report
 
 
@@ -50,9 +52,8 @@ def _served(stages: Iterable[AnyStage], queues: Sequence[str]) -> Mapping[str, S
     }
 
 
-async def _pending(store: Store, flow_id: str, digest: str) -> list[Any]:
+async def _pending(store: Store, flow_id: str, plan: Plan) -> list[Any]:
     """The stages of a flow that have not ended, with the names of their literal arguments."""
-    plan = await (await store.plan(flow_id, digest)).whole()
     pending: list[Any] = []
     for start in range(0, len(plan.stages), _PAGE_STAGES):
         stages = plan.stages[start : start + _PAGE_STAGES]

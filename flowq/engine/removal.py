@@ -154,4 +154,6 @@ async def _write(storage: Storage, lines: list[bytes]) -> None:
 
 def _delete_artifacts(storage: Storage, flow_ids: Sequence[str]) -> None:
     for flow_id in flow_ids:
-        storage.delete(found.key for found in storage.objects(quote(flow_id, safe="") + "/"))
+        # What ran after its end goes with it.
+        for folder in ("/", quote("^end", safe="")):
+            storage.delete(found.key for found in storage.objects(quote(flow_id, safe="") + folder))

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from flowq.engine.closing import cancel
 from flowq.errors import FlowConflict, FlowNotFound, FlowqError, ServerError
 from flowq.model.builtin import BUILTIN_QUEUE
 from flowq.model.schedule import MISSED_MS, Firing
@@ -111,7 +112,7 @@ class Scheduler:
 
     async def _cancel(self, flow_id: str, reason: str) -> None:
         try:
-            await self._store.cancel(flow_id, reason, (await self._views.header(flow_id)).stages)
+            await cancel(self._store, flow_id, reason)
         except FlowNotFound:
             return
 

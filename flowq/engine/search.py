@@ -9,7 +9,7 @@ from flowq.engine.backend import Backend
 from flowq.errors import AmbiguousFlowId, FlowNotFound, InvalidValue
 from flowq.model.artifact import Artifact
 from flowq.model.filter import FlowFilter
-from flowq.model.names import check_flow_id
+from flowq.model.names import check_flow_id, root_id
 from flowq.model.snapshot import FlowSummary
 from flowq.model.spec import LATEST
 from flowq.store.finder import Finder, Place
@@ -109,10 +109,11 @@ class Searching:
 async def _beginning_with(views: Views, name: str) -> str:
     """The only id that begins so."""
     found: list[str] = []
+    is_hooks = root_id(name) != name  # what runs after the end of a flow begins with that flow's id
     searched = 0
     for pages in views.indexes():
         async for page in pages:
-            found += [flow_id for flow_id in page if flow_id.startswith(name)]
+            found += [flow_id for flow_id in page if flow_id.startswith(name) and (is_hooks or root_id(flow_id) == flow_id)]
             searched += len(page)
             if len(found) > 5 or searched > _SEARCHED_MAX:
                 break

@@ -26,8 +26,9 @@ def served_stages(pipelines: Iterable[Pipeline[..., Any]], stages: Iterable[Stag
         DefinitionError: there is none.
     """
     served: dict[str, AnyStage] = {}
-    for stage in (*(stage for pipeline in pipelines for stage in pipeline.stages()), *stages):
-        if stage.is_declared:
+    given = (*(stage for pipeline in pipelines for stage in pipeline.stages()), *stages)
+    for stage in (*given, *(stage.compensation for stage in given)):
+        if stage is None or stage.is_declared:
             continue
         known = served.setdefault(stage.name, stage)
         if known.fn is not stage.fn:

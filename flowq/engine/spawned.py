@@ -54,7 +54,11 @@ def root_cause(error: FlowqError) -> FlowqError:
 
 
 async def retry_flow(store: Store, flow_id: str) -> bool:
-    """Runs what failed or was cancelled in an ended flow again; False: there is nothing of that kind."""
+    """Runs what failed or was cancelled in an ended flow again; False: there is nothing of that kind.
+
+    Raises:
+        RetryOutOfTurn: its hooks have not ended.
+    """
     while True:
         snapshot = await Snapshots(store, Views(store)).snapshot(flow_id)
         if not snapshot.is_final:
@@ -65,7 +69,8 @@ async def retry_flow(store: Store, flow_id: str) -> bool:
         if not again.stages and not again.maps:
             return False
         restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps)
-        if await store.retry(flow_id, snapshot.seq, again_of(plan, restarted)):
+        hooks_seq = snapshot.hooks.seq if snapshot.hooks else 0
+        if await store.retry(flow_id, snapshot.seq, again_of(plan, restarted), hooks_seq):
             return True
 
 

@@ -18,8 +18,9 @@ from typing import Any, NoReturn, cast
 import msgspec
 
 from flowq.artifacts.storage import Storage
+from flowq.engine.hooks import add_hooks_of
 from flowq.engine.spawned import failure_of_flow, result_of_flow, retry_flow, root_cause
-from flowq.errors import InvalidValue, SignalTimedOut, SpawnedTooDeep
+from flowq.errors import InvalidValue, RetryOutOfTurn, SignalTimedOut, SpawnedTooDeep
 from flowq.model.failure import unpacked
 from flowq.model.names import depth_of, spawned_id
 from flowq.model.outcome import Claim, Suspend, Wait
@@ -151,9 +152,13 @@ class Waits:
             if found.status == "c":
                 return await result_of_flow(self._store, self._storage, child, found.plan, spec.result_type)
             if found.status in ("f", "k"):
-                if found.is_of_this_attempt or not await retry_flow(self._store, child):
-                    raise root_cause(await failure_of_flow(self._store, child))
-                await self._suspensions.adopt(child, spawner)
+                try:
+                    if found.is_of_this_attempt or not await retry_flow(self._store, child):
+                        raise root_cause(await failure_of_flow(self._store, child))
+                    await self._suspensions.adopt(child, spawner)
+                except RetryOutOfTurn as early:  # what undoes it has not ended: it is run again after that
+                    await add_hooks_of(self._store, child)
+                    child = early.other
         return await self._until_resumed(Wait("flow", child))
 
     def number(self, kind: str) -> int:

@@ -19,6 +19,7 @@
     ├── ValueTooLarge             an input or a result above the limit
     ├── FlowConflict              the id is taken by a flow of another pipeline or with other inputs
     ├── FlowNotFound · StageNotFound · ScheduleNotFound · AmbiguousFlowId
+    ├── RetryOutOfTurn            what runs after the flow's end has not ended, or was superseded
     ├── FlowFailed                what `result()` raises
     │   └── FlowDeadlinePassed    it had not completed at its deadline
     ├── FlowCancelled · FlowTimedOut
@@ -74,6 +75,7 @@ from flowq.errors.flows import (
     FlowHasEnded,
     FlowNotFound,
     FlowTimedOut,
+    RetryOutOfTurn,
     ScheduleNotFound,
     SignalConflict,
     StageNotFound,
@@ -167,6 +169,7 @@ __all__ = [
     "ResultDoesNotFit",
     "ResultNotReady",
     "RetryAfter",
+    "RetryOutOfTurn",
     "ScheduleNotFound",
     "SchemaNewer",
     "ServerError",

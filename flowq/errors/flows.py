@@ -30,6 +30,26 @@ class FlowConflict(FlowqError):
         self.flow_ids = (flow_id, *others)
 
 
+class RetryOutOfTurn(FlowqError):
+    """The flow can't be retried now: what runs after its end has not ended; or it is that, and its flow was retried since.
+
+    Attributes:
+        flow_id: the flow.
+        other: the flow in its way.
+    """
+
+    def __init__(self, flow_id: str, other: str) -> None:
+        if other.startswith(flow_id):
+            why = f"what runs after its end has not ended: flow {other!r}"
+            remedy = f"wait for it, or end it: `flowq cancel '{other}'`"
+        else:
+            why = f"flow {other!r}, whose end it followed, was retried since"
+            remedy = "what it did not undo is undone should that flow fail again"
+        super().__init__(f"flow {flow_id!r} can't be retried now: {why}", remedy)
+        self.flow_id = flow_id
+        self.other = other
+
+
 class FlowNotFound(FlowqError):
     """No flow has this id."""
 

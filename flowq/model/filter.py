@@ -9,7 +9,7 @@ from typing import Any, get_args
 import msgspec
 
 from flowq.errors import InvalidValue
-from flowq.model.names import check_flow_id, check_name
+from flowq.model.names import check_flow_id, check_name, root_id
 from flowq.model.snapshot import FlowSummary
 from flowq.model.states import FINAL, FlowState
 
@@ -29,6 +29,7 @@ class FlowFilter(msgspec.Struct, frozen=True, kw_only=True):
         search: a part of its id.
         is_live: whether it has not ended.
         cause: what its root cause looks like, such as `NoSuchBucket*`: a pattern for `ErrorType: first line of the text`.
+        with_hooks: whether flows are meant, too, that run after the end of others.
     """
 
     state: str | None = None
@@ -41,6 +42,7 @@ class FlowFilter(msgspec.Struct, frozen=True, kw_only=True):
     search: str | None = None
     cause: str | None = None
     is_live: bool | None = None
+    with_hooks: bool | None = None
 
     @classmethod
     def checked(cls, **given: Any) -> FlowFilter:
@@ -65,7 +67,8 @@ class FlowFilter(msgspec.Struct, frozen=True, kw_only=True):
     def fits(self, flow: FlowSummary) -> bool:
         """Whether a flow is one of those meant."""
         return (
-            (self.state is None or flow.state == self.state)
+            (self.with_hooks or root_id(flow.id) == flow.id)
+            and (self.state is None or flow.state == self.state)
             and (self.pipeline is None or flow.pipeline == self.pipeline)
             and (self.tenant is None or flow.tenant == self.tenant)
             and (self.tag is None or self.tag in flow.tags)

@@ -31,6 +31,11 @@ OnFailure = Literal["fail", "value", "drop", "items"]
 CONDITION = "?"
 # Where it keeps the names of those that are stored as somebody typed them; see flowq/engine/as_typed.py.
 TYPED = "?typed"
+# What the digests of plans end with that have hooks for every end of a flow, and for every end but its completion: so the
+# scripts, which never read plans, know whether there is anything to run after a flow has ended (scripts/hooked.lua).
+HOOKS_ALWAYS, HOOKS_UNLESS_COMPLETED = "^", "~"
+# What a hook is for that undoes no stage.
+AT_END = "^"
 
 
 class Binding(msgspec.Struct, frozen=True, array_like=True):
@@ -72,6 +77,8 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
         limits: what it takes of which limits; it waits for them before each run.
         needs: what it takes of the worker host's own room: (`gpu`, 1).
         cache_ms: how long its result is kept for other flows, and how old one may be that it takes; 0: it always runs.
+        compensate: what undoes it when it had completed and its flow fails or is cancelled; None: nothing.
+        hook: of a hook, the name of the stage or item that it undoes, or `AT_END`; "": it is none.
     """
 
     name: str
@@ -93,6 +100,8 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
     limits: tuple[LimitUse, ...] = ()
     needs: tuple[tuple[str, int], ...] = ()
     cache_ms: int = 0
+    compensate: Hook | None = None
+    hook: str = ""
 
     @property
     def label(self) -> str:
@@ -103,6 +112,18 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
     def route(self) -> str:
         """What a claim asks for: the queue and the function in its version, as one word."""
         return f"{self.queue}:{self.label}"
+
+
+class Hook(msgspec.Struct, frozen=True, array_like=True):
+    """A stage that runs after the end of a flow.
+
+    Attributes:
+        stage: it, without neighbours.
+        argument: the name of its argument, which takes the result that it undoes, or a `FlowEnd`.
+    """
+
+    stage: StagePlan
+    argument: str
 
 
 def stage_label(stage: str, version: str) -> str:
@@ -120,6 +141,7 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
         fail_fast: whether a stage's failure ends the flow at once.
         finish_first: whether its later stages go before the first ones of other flows of the same priority.
         keep: how long its flows are kept; None: as long as the namespace says.
+        finally_: what runs after the end of each flow; None: nothing.
     """
 
     pipeline: str
@@ -128,11 +150,15 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
     fail_fast: bool = False
     finish_first: bool = False
     keep: Keep | None = None
+    finally_: Hook | None = None
 
     @cached_property
     def digest(self) -> str:
         """16 characters that name this plan: the same definition gives the same digest in every process."""
-        return base64.urlsafe_b64encode(hashlib.sha256(msgspec.msgpack.encode(self)).digest()[:12]).decode()
+        digest = base64.urlsafe_b64encode(hashlib.sha256(msgspec.msgpack.encode(self)).digest()[:12]).decode()
+        if self.finally_ is not None:
+            return digest[:15] + HOOKS_ALWAYS
+        return digest[:15] + HOOKS_UNLESS_COMPLETED if any(stage.compensate for stage in self.stages) else digest
 
     @cached_property
     def index_of(self) -> dict[str, int]:
@@ -156,6 +182,11 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
         """Whether the flow may complete although this stage fails for good."""
         return tolerated(index, self.stages[index].parents, self.stages.__getitem__, self.output, by_all=True)
 
+    def hooks(self) -> list[Hook]:
+        """All that may run after the end of its flows."""
+        every = (*(stage.compensate for stage in self.stages), self.finally_)
+        return [hook for hook in every if hook is not None]
+
     def roots(self) -> list[int]:
         """Indexes of the stages that wait for nothing."""
         return [index for index, stage in enumerate(self.stages) if not stage.children]
@@ -173,6 +204,8 @@ def tolerated(
         output: the flow's output.
         by_all: all of them, and there is one; else: at least one.
     """
+    if by_all and stage_at(index).hook:  # the next hook bears the failure, and their flow fails all the same
+        return False
     users = [index in stage_at(parent).tolerates for parent in parents]
     users += [binding.on_failure != "fail" for binding in output if binding.child == index]
     return bool(users) and (all(users) if by_all else any(users))

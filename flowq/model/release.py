@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
 from flowq.model.builtin import BUILTIN_QUEUE
-from flowq.model.plan import CONDITION, TYPED, StagePlan
+from flowq.model.plan import CONDITION, TYPED, Hook, StagePlan
 
 _EXAMPLES_MAX = 5
 
@@ -73,17 +73,21 @@ class ReleaseCheck:
         self.flows = 0
         self.stages = 0
 
-    def take(self, flow_id: str, pipeline: str, pending: Collection[tuple[StagePlan, Collection[str]]]) -> None:
+    def take(
+        self, flow_id: str, pipeline: str, pending: Collection[tuple[StagePlan, Collection[str]]], hooks: Iterable[Hook] = ()
+    ) -> None:
         """Counts a flow in.
 
         Args:
             flow_id: its id.
             pipeline: its pipeline.
             pending: its stages that have not ended, each with the names of its literal arguments.
+            hooks: what may run after its end.
         """
         self.flows += 1
         self.stages += len(pending)
-        problems = {(pipeline, stage.label, *problem) for stage, names in pending if (problem := self._problem(stage, names))}
+        needed = (*pending, *((hook.stage, (hook.argument,)) for hook in hooks))
+        problems = {(pipeline, stage.label, *problem) for stage, names in needed if (problem := self._problem(stage, names))}
         for key in problems:
             if key not in self._found:
                 self._found[key] = Stranding(pipeline=key[0], stage=key[1], code=key[2], sentence=key[3])

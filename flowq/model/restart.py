@@ -58,7 +58,8 @@ def restart(
         index = pending.pop()
         if index not in again:
             again.add(index)
-            pending += plan.stages[index].parents
+            # Hooks only follow each other: one that has completed is not run again for one before it.
+            pending += (p for p in plan.stages[index].parents if not plan.stages[p].hook or states[p] != "completed")
     opened = {index: numbers for index, numbers in opened.items() if index not in again}
     waited_for = again | opened.keys()
     stages: list[RestartedStage] = []

@@ -122,6 +122,7 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         usage: what it used up, by name, all attempts together.
         items: of a map that knows its list: its items.
         reused: whose result it has, if it was not run itself.
+        hook: of a hook, the name of the stage or item that it undoes, or `^`: it runs after every end.
     """
 
     name: str
@@ -152,6 +153,7 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     usage: dict[str, float] = {}
     items: ItemsSnapshot | None = None
     reused: Reused | None = None
+    hook: str = ""
 
     @property
     def is_final(self) -> bool:
@@ -162,6 +164,22 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     def is_done(self) -> bool:
         """Whether nothing of it is left to do, not even by a retry: it completed or was skipped."""
         return self.state in ("completed", "skipped")
+
+
+class HooksSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs after the end of a flow: a flow of its own.
+
+    Attributes:
+        id: that flow's id.
+        state: its state; None: it was not added yet, because no worker has had the time.
+        seq: the number of its last event.
+        stages: the hooks in the order in which they run.
+    """
+
+    id: str
+    state: FlowState | None = None
+    seq: int = 0
+    stages: tuple[StageSnapshot, ...] = ()
 
 
 class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,7 +239,8 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         pause: since when it is paused, and by whom, if it is.
         fail_reason: why it failed as a whole, if not for a stage: `its deadline passed`.
         usage: what all stages used up together.
-        parent: the id of the flow that spawned it; None: none did.
+        parent: the id of the flow that spawned it, or, of hooks, whose end they follow; None: it stands alone.
+        hooks: what runs, or ran, after its latest end; None: nothing.
         spawned: flows that its stages spawned, at most 200.
     """
 
@@ -244,6 +263,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     fail_reason: str = ""
     usage: dict[str, float] = {}
     parent: str | None = None
+    hooks: HooksSnapshot | None = None
     spawned: tuple[FlowSummary, ...] = ()
 
     def stage(self, name: str) -> StageSnapshot:

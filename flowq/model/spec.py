@@ -108,7 +108,7 @@ def _own_id(value: object) -> str:
     if value == LATEST:
         raise InvalidValue("flow id", value, "another word: everywhere it stands for the newest flow")
     if isinstance(value, str) and root_id(value) != value:
-        raise InvalidValue("flow id", value, "one without '^', which only stands in ids of flows that stages spawn")
+        raise InvalidValue("flow id", value, "one without '^', which only stands in ids of flows that flowq adds by itself")
     return check_flow_id(value)
 
 

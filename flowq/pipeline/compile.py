@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from flowq.model.keep import Keep
-from flowq.model.plan import Binding, Plan, StagePlan
+from flowq.model.plan import Binding, Hook, Plan, StagePlan
 
 # A body may take a different shape for each input (a loop over a list); the common shapes stay, the odd ones are rebuilt.
 _PLANS_MAX = 64
@@ -38,6 +38,7 @@ def compiled(
     fail_fast: bool = False,
     finish_first: bool = False,
     keep: Keep | None = None,
+    finally_: Hook | None = None,
 ) -> Plan:
     """The plan of these calls, which stand in topological order."""
     parents: list[list[int]] = [[] for _ in calls]
@@ -63,17 +64,26 @@ def compiled(
         )
         for index, call in enumerate(calls)
     )
-    return Plan(pipeline, stages, output, fail_fast, finish_first, keep)
+    return Plan(pipeline, stages, output, fail_fast, finish_first, keep, finally_)
 
 
 class CompiledPlans:
     """The plans of one pipeline by the structure of their calls, so that a flow of a known shape compiles nothing."""
 
-    def __init__(self, pipeline: str, *, fail_fast: bool = False, finish_first: bool = False, keep: Keep | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: str,
+        *,
+        fail_fast: bool = False,
+        finish_first: bool = False,
+        keep: Keep | None = None,
+        finally_: Hook | None = None,
+    ) -> None:
         self._pipeline = pipeline
         self._fail_fast = fail_fast
         self._finish_first = finish_first
         self._keep = keep
+        self._finally = finally_
         self._plans: dict[tuple[tuple[Call, ...], tuple[Binding, ...]], Plan] = {}
 
     def plan(self, calls: Sequence[Call], output: tuple[Binding, ...]) -> Plan:
@@ -82,8 +92,9 @@ class CompiledPlans:
         plan = self._plans.get(key)
         if plan is None:
             plan = compiled(
-                self._pipeline, calls, output, fail_fast=self._fail_fast, finish_first=self._finish_first, keep=self._keep
-            )
+                self._pipeline, calls, output, fail_fast=self._fail_fast, finish_first=self._finish_first, keep=self._keep,
+                finally_=self._finally,
+            )  # fmt: skip
             if len(calls) <= _KEPT_STAGES_MAX:
                 if len(self._plans) >= _PLANS_MAX:
                     self._plans.pop(next(iter(self._plans)), None)

@@ -8,6 +8,7 @@ from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 from flowq.model.duration import Duration
 from flowq.model.plan import Isolation
 from flowq.model.retry import Backoff
+from flowq.pipeline.hooks import Takes, with_compensation
 from flowq.pipeline.limit import limit
 from flowq.pipeline.options import StageOptions
 from flowq.pipeline.registry import register
@@ -46,6 +47,7 @@ def stage(
     limits: Sequence[limit] = (),
     needs: Mapping[str, int] = {},
     cache: Duration | Literal[False] | None = None,
+    compensate: Takes[Any] | None = None,
 ) -> StageDecorator: ...
 def stage(
     fn: Callable[..., Any] | None = None,
@@ -63,6 +65,7 @@ def stage(
     limits: Sequence[limit] = (),
     needs: Mapping[str, int] = {},
     cache: Duration | Literal[False] | None = None,
+    compensate: Takes[Any] | None = None,
 ) -> Any:
     """Makes a stage of a function: `@stage`, or `@stage(queue="gpu", attempts=2)`.
 
@@ -84,19 +87,25 @@ def stage(
         needs: what it takes of a worker host's own room, such as `{"gpu": 1, "vram": 20}`: it is claimed where that is free.
         cache: for so long its result is used by any flow whose call has the same inputs, by content, instead of running it: say
             `"30d"`. Counts for one version and text of the function. Default: it always runs.
+        compensate: a stage that undoes this one, called with its result: runs when the flow has failed or was cancelled and this
+            stage had completed. Those of a flow run one after the other, the last to complete first; of a map for each item.
 
     Raises:
         InvalidValue: an option is out of range.
         StageNameTaken: another function has this name.
-        DefinitionError: the function can't be a stage.
+        DefinitionError: the function can't be a stage, or `compensate` can't be called with one argument.
     """
     options = StageOptions().changed(
         queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
         stall=stall, version=version, limits=limits or None, needs=needs or None, cache=cache,
     )  # fmt: skip
+    compensation = None
+    if compensate is not None:
+        options, compensation = with_compensation(options, compensate)
 
     def decorated(fn: Callable[..., Any]) -> AnyStage:
-        made = Stage(fn, _name_of(fn) if name is None else name, options, local_names=surrounding_names(fn))
+        local_names = surrounding_names(fn)
+        made = Stage(fn, _name_of(fn) if name is None else name, options, local_names=local_names, compensation=compensation)
         register(made)
         return made
 
@@ -123,6 +132,7 @@ def declare(
     limits: Sequence[limit] = (),
     needs: Mapping[str, int] = {},
     cache: Duration | Literal[False] | None = None,
+    compensate: Takes[Any] | None = None,
 ) -> Stage[P, R]: ...
 @overload
 def declare(
@@ -140,6 +150,7 @@ def declare(
     limits: Sequence[limit] = (),
     needs: Mapping[str, int] = {},
     cache: Duration | Literal[False] | None = None,
+    compensate: Takes[Any] | None = None,
 ) -> Stage[P, R]: ...
 def declare(
     name: str,
@@ -156,6 +167,7 @@ def declare(
     limits: Sequence[limit] = (),
     needs: Mapping[str, int] = {},
     cache: Duration | Literal[False] | None = None,
+    compensate: Takes[Any] | None = None,
 ) -> AnyStage:
     """A typed stage whose code is elsewhere, so that a web process need not import torch to submit it.
 
@@ -164,7 +176,7 @@ def declare(
     Args:
         name: the name under which workers know the stage.
         signature: a function whose annotations say what the stage takes and gives; its body is never run.
-        queue, attempts, backoff, timeout, priority, isolation, stall, version, limits, needs, cache: as in `@stage`.
+        queue, attempts, backoff, timeout, priority, isolation, stall, version, limits, needs, cache, compensate: as in `@stage`.
 
     Raises:
         InvalidValue: an option is out of range.
@@ -174,7 +186,11 @@ def declare(
         queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
         stall=stall, version=version, limits=limits or None, needs=needs or None, cache=cache,
     )  # fmt: skip
-    declared = Stage(signature, name, options, local_names=surrounding_names(signature), is_declared=True)
+    compensation = None
+    if compensate is not None:
+        options, compensation = with_compensation(options, compensate)
+    local_names = surrounding_names(signature)
+    declared = Stage(signature, name, options, local_names=local_names, is_declared=True, compensation=compensation)
     register(declared)
     return declared
 

@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from flowq.errors import BodyFailed, DefinitionError, FlowIsEmpty, FlowqError
+from flowq.model.hooks import FlowEnd
 from flowq.model.keep import Keep, KeepOptions
 from flowq.model.names import check_name
 from flowq.model.spec import FlowSpec
 from flowq.pipeline.compile import CompiledPlans
+from flowq.pipeline.fit import refuse_unfit_hook
 from flowq.pipeline.holes import packed_apart
+from flowq.pipeline.hooks import Takes, hook_of
 from flowq.pipeline.lines import line_of
 from flowq.pipeline.nesting import NestedFlow
 from flowq.pipeline.reach import stages_reached_from
@@ -31,6 +34,7 @@ class Pipeline(Generic[P, R]):
         fn: the body.
         name: the pipeline's name: part of what identifies a flow.
         signature: what it takes and gives.
+        finally_: the stage that runs after the end of each of its flows; None: none does.
     """
 
     # `reach`, which this module imports, knows pipelines by it.
@@ -45,12 +49,13 @@ class Pipeline(Generic[P, R]):
         fail_fast: bool = False,
         finish_first: bool = False,
         keep: KeepOptions | None = None,
+        finally_: Takes[FlowEnd] | None = None,
     ) -> None:
         """Use `@pipeline`.
 
         Raises:
-            InvalidValue: the name can't be a pipeline's.
-            DefinitionError: the function can't be a pipeline.
+            InvalidValue: the name can't be a pipeline's; `finally_` is no stage.
+            DefinitionError: the function can't be a pipeline, or `finally_` not be called with one argument.
         """
         _refuse_what_is_no_body(fn)
         self.fn = fn
@@ -58,7 +63,8 @@ class Pipeline(Generic[P, R]):
         self.signature = Signature(fn, self.name, local_names)
         kept = None if keep is None else Keep.checked(keep)
         self._fail_fast = fail_fast
-        self._plans = CompiledPlans(self.name, fail_fast=fail_fast, finish_first=finish_first, keep=kept)
+        hook, self.finally_ = (None, None) if finally_ is None else hook_of("finally_", finally_)
+        self._plans = CompiledPlans(self.name, fail_fast=fail_fast, finish_first=finish_first, keep=kept, finally_=hook)
         functools.update_wrapper(self, fn)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec[R]:
@@ -79,6 +85,8 @@ class Pipeline(Generic[P, R]):
         inputs, holes = packed_apart(arguments, self.name)
         if holes:
             raise DefinitionError(f"{self.name}() got {holes[0].hole!r}", "give it values: its stages have not run yet")
+        if self.finally_ is not None:
+            refuse_unfit_hook("finally_", self.finally_.signature, FlowEnd, f"the end of {self.name}")
         trace = Trace(self.name, fail_fast=self._fail_fast)
         token = current_trace.set(trace)
         try:
@@ -103,6 +111,13 @@ class Pipeline(Generic[P, R]):
                 f"a flow fails fast as a whole: give {outer.pipeline!r} fail_fast=True, or spawn {self.name!r} in a stage",
             )
 
+        if self.finally_ is not None:
+            raise DefinitionError(
+                f"pipeline {self.name!r} has finally_={self.finally_.name}, and was called in the body of {outer.pipeline!r},"
+                " whose end is another",
+                f"give {outer.pipeline!r} finally_={self.finally_.name}, or spawn {self.name!r} in a stage",
+            )
+
         def inline() -> R:
             size = outer.size
             outcome = self._run_body(outer.taken(arguments, self.name, self.signature))
@@ -115,12 +130,13 @@ class Pipeline(Generic[P, R]):
         return nested
 
     def stages(self) -> tuple[AnyStage, ...]:
-        """All stages that the body can reach, by name; what it computes, such as `getattr(module, name)`, is not seen.
+        """All stages that the body can reach, and their hooks, by name; what it computes, such as `getattr(module, name)`, is not
+        seen.
 
         Raises:
             StageNameTaken: two different functions of one stage name are among them.
         """
-        return stages_reached_from(self.fn)
+        return stages_reached_from(self.fn, self.finally_)
 
     def __repr__(self) -> str:
         return f"<pipeline {self.name}{self.signature}>"
@@ -136,7 +152,12 @@ class PipelineDecorator(Protocol):
 def pipeline(fn: Callable[P, R], /) -> Pipeline[P, R]: ...
 @overload
 def pipeline(
-    *, name: str | None = None, fail_fast: bool = False, finish_first: bool = False, keep: KeepOptions | None = None
+    *,
+    name: str | None = None,
+    fail_fast: bool = False,
+    finish_first: bool = False,
+    keep: KeepOptions | None = None,
+    finally_: Takes[FlowEnd] | None = None,
 ) -> PipelineDecorator: ...
 def pipeline(
     fn: Callable[..., Any] | None = None,
@@ -146,6 +167,7 @@ def pipeline(
     fail_fast: bool = False,
     finish_first: bool = False,
     keep: KeepOptions | None = None,
+    finally_: Takes[FlowEnd] | None = None,
 ) -> Any:
     """Makes a pipeline of a function whose body calls stages: `@pipeline`, or `@pipeline(name="short")`.
 
@@ -160,14 +182,17 @@ def pipeline(
             begun: fewer flows are under way at once, and each is done sooner. A larger priority still goes before.
         keep: how long its flows are kept when they have ended, such as `{"completed": "1d", "failed": "30d"}`, and how many of
             them, such as `{"completed_most": 1000}`; what is not given is as for all flows: see the settings.
+        finally_: a stage that runs once after the end of each flow, whatever became of it, and after all compensations; it gets a
+            `flowq.hooks.FlowEnd`. Nobody waits for it, and its failure changes nothing of the flow.
 
     Raises:
-        InvalidValue: the name can't be a pipeline's; a length or count in `keep` is out of range.
-        DefinitionError: the function can't be a pipeline.
+        InvalidValue: the name can't be a pipeline's; a length or count in `keep` is out of range; `finally_` is no stage.
+        DefinitionError: the function can't be a pipeline, or `finally_` not be called with one argument.
     """
 
     def decorated(fn: Callable[..., Any]) -> Pipeline[..., Any]:
-        return Pipeline(fn, name, surrounding_names(fn), fail_fast=fail_fast, finish_first=finish_first, keep=keep)
+        names = surrounding_names(fn)
+        return Pipeline(fn, name, names, fail_fast=fail_fast, finish_first=finish_first, keep=keep, finally_=finally_)
 
     return decorated if fn is None else Pipeline(fn, name, surrounding_names(fn))
 

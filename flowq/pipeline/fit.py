@@ -11,7 +11,9 @@ from typing import Any, cast, get_origin, is_typeddict
 
 import msgspec
 
-from flowq.pipeline.fields import plain
+from flowq.errors import ResultDoesNotFit
+from flowq.pipeline.fields import plain, shown_type
+from flowq.pipeline.signature import Signature
 
 # The kinds of msgpack that a type is stored as, and is read from. An int is a float, and base64 is bytes.
 _KINDS: dict[type[Any], frozenset[str]] = {
@@ -36,6 +38,15 @@ def can_never_be(given: Any, wanted: Any) -> bool:
     given, wanted = plain(given), plain(wanted)
     given, wanted = get_origin(given) or given, get_origin(wanted) or wanted
     return isinstance(given, type) and isinstance(wanted, type) and _can_never_be(cast("Any", given), cast("Any", wanted))
+
+
+def refuse_unfit_hook(option: str, hook: Signature, given: Any, giver: str) -> None:
+    """Raises ResultDoesNotFit: what a hook is called with can never be its argument."""
+    argument = hook.positional[0]
+    wanted = hook.annotations[argument]
+    if can_never_be(given, wanted):
+        place = f"{hook.name}.{argument}"
+        raise ResultDoesNotFit(place, shown_type(wanted), giver, shown_type(given), f"{option}={hook.name}")
 
 
 @lru_cache(maxsize=1024)

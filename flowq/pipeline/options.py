@@ -11,7 +11,7 @@ from flowq.errors import InvalidValue
 from flowq.model.duration import to_ms
 from flowq.model.limit import LimitUse
 from flowq.model.names import check_name, checked_room
-from flowq.model.plan import Isolation, StagePlan
+from flowq.model.plan import Hook, Isolation, StagePlan
 from flowq.model.retry import Backoff
 from flowq.model.spec import PRIORITY_MAX
 from flowq.pipeline.limit import checked_limits
@@ -36,6 +36,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
         limits: what it takes of which limits, for all of its run.
         needs: what it takes of the worker host's own room.
         cache_ms: how long results are kept for other flows; 0: not at all.
+        compensate: what undoes it; None: nothing.
     """
 
     queue: str = "default"
@@ -50,6 +51,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
     limits: tuple[LimitUse, ...] = ()
     needs: tuple[tuple[str, int], ...] = ()
     cache_ms: int = 0
+    compensate: Hook | None = None
 
     def changed(self, **given: Any) -> StageOptions:
         """These options with those that were given as users write them; None counts as not given.
@@ -65,7 +67,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
         return StagePlan(
             name, stage, self.queue, self.attempts, self.backoff, self.timeout_ms, self.priority, self.isolation,
             delay_ms=self.delay_ms, stall_ms=self.stall_ms, version=self.version, limits=self.limits, needs=self.needs,
-            cache_ms=self.cache_ms,
+            cache_ms=self.cache_ms, compensate=self.compensate,
         )  # fmt: skip
 
 

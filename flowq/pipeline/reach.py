@@ -24,8 +24,9 @@ _CONTAINER_ITEMS_MAX = 1_000
 _FOREIGN = frozenset(sys.stdlib_module_names) | {"flowq", "msgspec"}
 
 
-def stages_reached_from(fn: Callable[..., Any]) -> tuple[AnyStage, ...]:
-    """All stages that the function, and the helpers it calls, name; a declared one with its code if this process has it.
+def stages_reached_from(fn: Callable[..., Any], *more: AnyStage | None) -> tuple[AnyStage, ...]:
+    """All stages that the function, and the helpers it calls, name, these more, and what undoes them; a declared one with its
+    code if this process has it.
 
     Raises:
         StageNameTaken: two different functions of one stage name are among them.
@@ -34,14 +35,14 @@ def stages_reached_from(fn: Callable[..., Any]) -> tuple[AnyStage, ...]:
     home = module.rpartition(".")[0] or module
     found: dict[str, AnyStage] = {}
     seen: set[int] = set()
-    pending: list[Any] = [fn]
+    pending: list[Any] = [fn, *more]
     while pending:
         thing = pending.pop()
         if id(thing) in seen:
             continue
         seen.add(id(thing))
         if _is(thing, Stage):
-            _add(found, cast("AnyStage", thing))
+            pending.append(_added(found, cast("AnyStage", thing)).compensation)
             if thing.is_async and not thing.is_declared:  # it may spawn others
                 pending.append(thing.fn)
         else:
@@ -54,7 +55,7 @@ def _is(thing: Any, kind: Any) -> bool:
     return issubclass(type(thing), kind)
 
 
-def _add(found: dict[str, AnyStage], reached: AnyStage) -> None:
+def _added(found: dict[str, AnyStage], reached: AnyStage) -> AnyStage:
     if reached.is_declared:
         reached = find_stage(reached.name) or reached
     known = found.get(reached.name)
@@ -62,6 +63,7 @@ def _add(found: dict[str, AnyStage], reached: AnyStage) -> None:
         raise StageNameTaken(reached.name, known.signature.where, reached.signature.where)
     if known is None or known.is_declared:
         found[reached.name] = reached
+    return reached
 
 
 def _is_foreign(module: str, home: str) -> bool:
@@ -75,7 +77,7 @@ def _named_by(thing: Any, home: str) -> Iterable[Any]:
     if _is(thing, MethodType):
         return [thing.__func__]
     if getattr(cast("object", type(thing)), "is_pipeline", False):
-        return [thing.fn]
+        return [thing.fn, thing.finally_]
     if _is(thing, functools.partial):
         partial = cast("functools.partial[Any]", thing)
         return [partial.func, *partial.args, *partial.keywords.values()]

@@ -83,6 +83,11 @@ class Signature:
         """The parameters' names, in order."""
         return tuple(self._inspected.parameters)
 
+    @property
+    def required(self) -> frozenset[str]:
+        """The parameters without a default."""
+        return self._required
+
     @cached_property
     def annotations(self) -> dict[str, Any]:
         """Parameter → type, Any where there is none; and `return`.

@@ -10,12 +10,13 @@ from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeAlias, TypeVa
 from flowq.errors import DefinitionError, InvalidValue
 from flowq.model.duration import Duration
 from flowq.model.names import check_name
-from flowq.model.plan import stage_label
+from flowq.model.plan import StagePlan, stage_label
 from flowq.model.retry import Backoff
 from flowq.model.spec import FlowSpec
 from flowq.pipeline.code import code_digest
 from flowq.pipeline.compile import CompiledPlans
 from flowq.pipeline.failures import union
+from flowq.pipeline.fit import refuse_unfit_hook
 from flowq.pipeline.limit import limit
 from flowq.pipeline.mapping import Bounds, TakesElement, mapped, refuse_bounds
 from flowq.pipeline.options import StageOptions
@@ -39,6 +40,7 @@ class Stage(Generic[P, R]):
         signature: what it takes and gives.
         is_async: whether `fn` is an `async def`.
         is_declared: whether its code is elsewhere, so that no worker can run it from here.
+        compensation: the stage that undoes it; None: nothing does.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Stage(Generic[P, R]):
         *,
         local_names: Mapping[str, Any] | None = None,
         is_declared: bool = False,
+        compensation: AnyStage | None = None,
     ) -> None:
         """Use `@stage` or `declare`.
 
@@ -62,6 +65,7 @@ class Stage(Generic[P, R]):
         self.options = options
         self.is_async = inspect.iscoroutinefunction(fn)
         self.is_declared = is_declared
+        self.compensation = compensation
         self.signature = Signature(fn, self.name, local_names, is_declared=is_declared)
         if options.cache_ms and not is_declared:
             code_digest(fn, self.name, options.version)
@@ -76,6 +80,11 @@ class Stage(Generic[P, R]):
         """What a plan and a worker must agree on: `encode`, or `encode@2` where it has a version."""
         return stage_label(self.name, self.options.version)
 
+    @property
+    def template(self) -> StagePlan:
+        """It as a stage of a plan that knows no neighbours yet."""
+        return self._template
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """In a pipeline's body: records the call and returns a promise of the result. Elsewhere: runs the function.
 
@@ -89,6 +98,7 @@ class Stage(Generic[P, R]):
             remember_plain_run(self.name, outcome)
             return outcome
         arguments = self.signature.bound(args, kwargs)
+        self._refuse_unfit_compensation()
         return cast("R", trace.call(self._template, self.signature, arguments, self._after, self._condition))
 
     def map(self: TakesElement[T, Q, R], items: Iterable[T], /, *args: Q.args, **kwargs: Q.kwargs) -> list[R]:
@@ -111,6 +121,7 @@ class Stage(Generic[P, R]):
         if trace is None:
             return [stage.fn(item, *args, **kwargs) for item in items]
         argument, signature = mapped(stage.signature)
+        stage._refuse_unfit_compensation()
         template = stage._bounds.template(stage._template, argument)
         arguments = signature.bound((items if type(items) is Promise else list(items), *args), kwargs)
         return cast("list[R]", trace.call(template, signature, arguments, stage._after, stage._condition))
@@ -127,6 +138,7 @@ class Stage(Generic[P, R]):
             raise DefinitionError(
                 f"{self.name}.flow() was called in the body of pipeline {outer.pipeline!r}", f"call {self.name}() there"
             )
+        self._refuse_unfit_compensation()
         trace = Trace(self._template.name)
         promise = trace.call(self._template, self.signature, self.signature.bound(args, kwargs), self._after, self._condition)
         spec: FlowSpec[R] = trace.spec(promise, trace.literals_of(0), self._plans, self.signature)
@@ -198,6 +210,10 @@ class Stage(Generic[P, R]):
         variant = self.with_options()
         variant._condition = condition
         return cast("Stage[P, R | None]", variant)
+
+    def _refuse_unfit_compensation(self) -> None:
+        if self.compensation is not None:
+            refuse_unfit_hook("compensate", self.compensation.signature, self.signature.result, f"{self.name}()")
 
     @functools.cached_property
     def _plans(self) -> CompiledPlans:

@@ -106,7 +106,9 @@ class Finder:
     async def _index(self, wanted: FlowFilter, *, in_order: bool = False) -> _Index:
         """The smallest index that holds all flows that fit."""
         tags = self._store.partitions
-        known = [await self._sized([tag + BY + label for tag in tags]) for label in wanted.labels]
+        # What runs after the end of flows stands in the indexes of those that live, or failed.
+        labels = [] if wanted.with_hooks else wanted.labels
+        known = [await self._sized([tag + BY + label for tag in tags]) for label in labels]
         if wanted.is_live or (wanted.state is not None and wanted.state not in FINAL):
             known.append(await self._sized([tag + LIVE for tag in tags]))
         elif not in_order and (word := _OF_END.get(wanted.state or "")):

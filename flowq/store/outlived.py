@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from flowq.model.keep import Keep
+from flowq.model.names import parent_id
 from flowq.model.states import FINAL
 from flowq.store.damage import sound, text_of, up_to_damage
 from flowq.store.finder import walk
@@ -108,7 +109,7 @@ class Outlived:
             ids: list[bytes] = await self._command("ZRANGEBYSCORE", key, "-inf", before, "LIMIT", passed_over, _PAGE)
             plans = await self._store.connection.readable(*(("HGET", tag + FLOW + text_of(flow_id), "p") for flow_id in ids))
             entries = [(plan or b"?" * 16) + flow_id for plan, flow_id in zip(plans, ids, strict=True)]
-            doomed = await self._without(tag, entries, own)
+            doomed = await self._without(tag, await self._alone(entries), own)
             passed_over += len(entries) - len(doomed)
             if doomed:
                 yield Doomed(tag, before + 1, doomed)
@@ -124,6 +125,12 @@ class Outlived:
             start += _PAGE
         if start:
             await self._command("UNLINK", key)
+
+    async def _alone(self, entries: list[bytes]) -> list[bytes]:
+        """Those that do not go with another flow: what ran after the end of one that is there does."""
+        above = [parent_id(entry[16:].decode("utf-8", "replace")) for entry in entries]
+        gone = {flow_id for flow_id in above if flow_id is not None and not await self._views.exists(flow_id)}
+        return [entry for entry, flow_id in zip(entries, above, strict=True) if flow_id is None or flow_id in gone]
 
     async def _without(self, tag: str, entries: list[bytes], own: set[str]) -> list[bytes]:
         """Those of other pipelines than these."""

@@ -23,6 +23,7 @@ from flowq.model.values import SPILLED_CODE, fill
 from flowq.store.flow_fields import Items, Listed, fields_of, history_of, items_of
 from flowq.store.forecasts import forecast_of
 from flowq.store.full_limits import full_limits
+from flowq.store.hook_snapshots import hooks_after
 from flowq.store.item_snapshots import culprit_of, item_state, with_items
 from flowq.store.pauses import Pauses, pause_of
 from flowq.store.remembered import waits_of
@@ -81,9 +82,10 @@ class Snapshots:
             snapshot = assembled.snapshot(header.pipeline, header.inputs, header.tenant, header.tags)
             beneath = await Suspensions(self._store).beneath(flow_id, head, link)
             spawned = tuple(await self._views.summaries(beneath))
-            snapshot = msgspec.structs.replace(snapshot, parent=parent_id(flow_id), spawned=spawned)
         except (msgspec.DecodeError, LookupError, TypeError) as error:  # bytes that are no msgpack, or are no record of ours
             raise CorruptState(flow_id, key, f"{type(error).__name__}: {error}") from None
+        hooks = await hooks_after(self._store, flow_id, digest.decode(), head, self.snapshot)
+        snapshot = msgspec.structs.replace(snapshot, parent=parent_id(flow_id), spawned=spawned, hooks=hooks)
         if snapshot.is_final:
             return snapshot
         forecast = await forecast_of(self._store, self._views, header.pipeline)
@@ -194,6 +196,7 @@ class _Assembled:
             name=self._plan.name_of(index),
             stage=plan.stage,
             version=plan.version,
+            hook=plan.hook,
             usage=_amounts.decode(data) if (data := self._fields.get(f"u{index}")) else {},
             queue=plan.queue,
             state=state,

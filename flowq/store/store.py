@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from flowq.errors import CorruptState, FlowConflict, SchemaNewer
+from flowq.errors import CorruptState, FlowConflict, RetryOutOfTurn, SchemaNewer
 from flowq.model.outcome import Exchanged, Note, Outcome, Progress
 from flowq.model.spec import FlowSpec
 from flowq.store.connection import Connection
@@ -261,16 +261,19 @@ class Store:
                 return (answer[1] if answer[0] == b"ended" else answer[0]).decode()
             nonce = ""  # what it began is to be finished, not begun again should somebody else be faster
 
-    async def retry(self, flow_id: str, seq: int, again: Again) -> bool:
-        """Makes stages of an ended flow ready again; False: somebody else has changed the flow since `seq`.
+    async def retry(self, flow_id: str, seq: int, again: Again, hooks_seq: int = 0) -> bool:
+        """Makes stages of an ended flow ready again; False: somebody else changed it since `seq`. Raises RetryOutOfTurn.
 
         Args:
             flow_id: the flow.
             seq: the number of its last event when the caller looked.
             again: which stages, and what else changes.
+            hooks_seq: the same of its hooks; 0: it has none.
         """
-        nonce = secrets.token_hex(8)
-        answer = await self.connection.run("retry", self.keys.tag_of(flow_id), flow_id, seq, nonce, _pack(again))
+        asked = (flow_id, seq, secrets.token_hex(8), _pack(again), hooks_seq)
+        answer = await self.connection.run("retry", self.keys.tag_of(flow_id), *asked)
+        if answer[0] == b"hooked":
+            raise RetryOutOfTurn(flow_id, answer[1].decode())
         return answer[0] == b"retried"
 
     async def last_crash(self, flow_id: str, index: int) -> str:

@@ -58,7 +58,7 @@ class StoredPlan:
         await self._load_blocks(set(range((self.head.stages + BLOCK_STAGES - 1) // BLOCK_STAGES)))
         stages = tuple(stage for block in sorted(self._blocks) for stage in self._blocks[block])
         head = self.head
-        return Plan(head.pipeline, stages, head.output, head.fail_fast, head.finish_first, head.keep)
+        return Plan(head.pipeline, stages, head.output, head.fail_fast, head.finish_first, head.keep, head.finally_)
 
     def stage(self, index: int) -> StagePlan:
         """A stage that was loaded."""

@@ -111,7 +111,9 @@ class Submissions:
             await self._put_part(tag, digest, plan, f"b{block}", part)
         # Last, because a plan with a head is taken for a whole one, also by others if this process dies here.
         cache_ms = max(stage.cache_ms for stage in plan.stages)
-        head = PlanHead(plan.pipeline, len(plan.stages), plan.output, plan.fail_fast, plan.finish_first, plan.keep, cache_ms)
+        head = PlanHead(
+            plan.pipeline, len(plan.stages), plan.output, plan.fail_fast, plan.finish_first, plan.keep, cache_ms, plan.finally_
+        )
         await self._put_part(tag, digest, plan, "head", _pack(head))
 
     async def _put_part(self, tag: str, digest: str, plan: Plan, field: str, data: bytes) -> None:

@@ -127,7 +127,13 @@ class Suspensions:
     async def beneath(self, flow_id: str, head: Head, link: bytes | None) -> list[str]:
         """The ids of the flows that stages of this one spawned, at most 200."""
         root = root_id(flow_id)
-        root_created_at = link_decoder.decode(link).root_created_at if link else head.created_at
+        if link:
+            root_created_at = link_decoder.decode(link).root_created_at
+        elif root == flow_id:
+            root_created_at = head.created_at
+        else:  # hooks
+            above = await self._connection.command("HGET", self._store.keys.flow(root), "m")
+            root_created_at = _head.decode(above).created_at if above else 0
         key, own = f"{self._store.keys.tag_of(flow_id)}{TREE}{root}@{root_created_at}", flow_id[len(root) :] + "^"
         found: list[str] = []
         after = f"[{own}".encode()

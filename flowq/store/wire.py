@@ -9,7 +9,7 @@ import msgspec
 
 from flowq.model.keep import Keep
 from flowq.model.outcome import opaque
-from flowq.model.plan import Binding, Plan, StagePlan
+from flowq.model.plan import Binding, Hook, Plan, StagePlan
 from flowq.model.restart import Restart
 
 # {(route, priority, first, last), …}: stages that are ready together.
@@ -210,6 +210,7 @@ class PlanHead(msgspec.Struct, array_like=True, frozen=True):
     finish_first: bool = False
     keep: Keep | None = None
     cache_ms: int = 0
+    finally_: Hook | None = None
 
 
 def needs_of(stage: StagePlan) -> list[int] | bool:

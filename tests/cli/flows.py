@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from flowq import Artifact, Backoff, StageFailure, Unrecoverable, context, pipeline, signal, stage, tolerate
+from flowq.hooks import FlowEnd
 
 HOSTILE = "".join(map(chr, range(0xA0))) + "\u202e[/foo][link=http://x]\x1b]8;;http://x\x07"
 
@@ -143,6 +144,30 @@ async def total_of(chunks: list[int]) -> int:
 @pipeline
 def chunked(chunks: int, mended: str) -> int:
     return total_of(convert.map(cut(chunks), mended=mended))
+
+
+@stage
+def take_back(path: str) -> None:
+    """Fails until its file is there."""
+    if not Path(path).exists():
+        raise Unrecoverable("it can't be taken back yet")
+
+
+@stage(compensate=take_back)
+async def lay_out(path: str) -> str:
+    """Can be undone."""
+    return path
+
+
+@stage
+async def sweep_up(end: FlowEnd) -> None:
+    """Runs after the end."""
+
+
+@pipeline(finally_=sweep_up)
+def tidied(path: str) -> int:
+    """Fails, and is undone."""
+    return refuse.with_options(after=[lay_out(path)])("x")
 
 
 @stage

@@ -21,6 +21,7 @@ from flowq import (
     succeeded,
     tolerate,
 )
+from flowq.hooks import FlowEnd
 from flowq.pipeline import Stage, subflow, to_spec
 
 
@@ -170,6 +171,42 @@ def mapped(url: str) -> list[int]:
     assert_type(succeeded(encoded), list[Artifact])
     assert_type(tolerate(encoded), list[Artifact] | StageFailure)
     return count.map(encode.map(encoded, 240))
+
+
+@stage
+async def unpublish(published: Published | None, reason: str = "") -> None:
+    """Undoes what gives a Published, or more."""
+
+
+@stage
+def forget(whatever: object) -> None:
+    """Undoes anything."""
+
+
+@stage(compensate=unpublish, attempts=3)
+def publish(video: Artifact) -> Published:
+    """Is undone by what takes more than it gives."""
+    return Published(video, video)
+
+
+@stage(compensate=forget)
+async def announce(published: Published) -> int:
+    """An async function is undone by what takes its result."""
+    return 1
+
+
+@stage
+async def clean_up(end: FlowEnd) -> None:
+    """Runs after every end."""
+
+
+@pipeline(finally_=clean_up)
+def announced(url: str) -> int:
+    """With hooks; stages that can be undone keep their types."""
+    published = publish(download(url))
+    assert_type(published, Published)
+    assert_type(announce(published), int)
+    return announce(published)
 
 
 @stage

@@ -9,6 +9,7 @@ from typing import Final
 from flowq.cli.documents import json_text
 from flowq.cli.render import palette
 from flowq.cli.render.clean import clean, clean_lines
+from flowq.cli.render.hooks import hook_lines
 from flowq.cli.render.ink import Line, Span, cells, crop, flowing, line, span, width_of, wrap
 from flowq.cli.render.items import items_of, map_of
 from flowq.cli.render.logs import shown_usage
@@ -42,6 +43,7 @@ def flow_view(snapshot: FlowSnapshot, screen: Screen, *, rows_max: int | None = 
         lines += [(), *table, ()]
         lines += _critical_path(snapshot, screen)
         lines += _spawned(snapshot, screen)
+        lines += _labelled("hooks", [row for text in hook_lines(snapshot, screen) for row in _text(text, "", screen)])
         lines += _labelled("used", _text(shown_usage(snapshot.usage), "", screen)) if snapshot.usage else []
         lines += _labelled("outputs", [line(span("in " + notes.folder, "dim"))]) if notes.folder else []
         lines += [] if live else _labelled("bars", _legend(screen, table[0]))
@@ -67,6 +69,8 @@ def _head(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
     if snapshot.eta_seconds is not None and not snapshot.is_final:
         items.append(line(f"about {shown_seconds(_rounded(snapshot.eta_seconds))} left"))
     items += [line(text) for text in _waits(snapshot)]
+    if snapshot.parent is not None and any(stage.hook for stage in snapshot.graph):
+        items.append(line(f"after the end of {snapshot.parent}"))
     if snapshot.run > 1:
         items.append(line(f"run {snapshot.run}"))
     if snapshot.tenant:

@@ -14,7 +14,8 @@ local function end_if_over(view)
 end
 
 local function index_end(view)
-  local status = view.head[STATUS]
+  local status, above = view.head[STATUS], above_of(view.id)
+  note_end(view)
   publish(tag .. ENDED_CHANNEL_KEY .. view.id, status)
   if view.head[DEADLINE_AT] > 0 then shared('ZREM', tag .. DUE_KEY, 'e:' .. view.id) end
   if view.lets_go then shared('ZADD', tag .. DUE_KEY, now, 'o:flow:' .. view.id) end
@@ -22,11 +23,16 @@ local function index_end(view)
   -- What a stage spawned stays as long as the flow at the root of its tree, and is found through it.
   if parent_of(view.id) then return end
   ended[#ended + 1] = view.id
-  if status == COMPLETED then
+  -- Hooks are found through their flow; only those that failed are looked for.
+  if status == COMPLETED and not above then
     finished[#finished + 1] = view.plan .. view.id
-  else
+  elseif status == FAILED or not above then
     shared('ZADD', tag .. (status == FAILED and FAILED_KEY or CANCELLED_KEY), now, view.id)
   end
+  -- Hooks of what a stage spawned stay as long as that, others as long as their flow may.
+  if above and parent_of(above) then return end
+  local lengths = retention_of[view.plan] or retention_ms
+  local kept_ms = above and math.max(lengths[COMPLETED], lengths[FAILED], lengths[CANCELLED]) or lengths[status]
   -- The pruner deletes earlier; the time to live is for when no pruner runs.
-  redis.call('PEXPIRE', view.key, (retention_of[view.plan] or retention_ms)[status] + 86400000)
+  redis.call('PEXPIRE', view.key, kept_ms + 86400000)
 end

@@ -1,11 +1,19 @@
 #!lua flags=allow-oom
--- fell: deletes the flows beneath roots that are gone; at most 500 a call. What still runs goes on and is deleted when it has ended.
--- Needs      records shared fetch view emit tenants lanes tree spawn
+-- fell: deletes the flows beneath roots that are gone, with their hooks; at most 500 a call. What still runs goes on and is deleted when
+-- it has ended.
+-- Needs      records shared fetch view emit tenants lanes hooked hooking tree spawn
 -- Called by  Suspensions.fell     KEYS 1 the partition's tag    ARGV 1 look at all trees now, or ''
 -- Replies    1: there is more to look at | 0
 local FELLED_MAX, TREES_MAX = 500, 100
 local trees = shared('ZRANGEBYSCORE', tag .. TREES_KEY, '-inf', ARGV[1] ~= '' and '+inf' or now, 'LIMIT', 0, TREES_MAX)
 local felled = 0
+
+local function forget_hooks(view)
+  for run = 1, has_hooks(view) and view.head[RUN] or 0 do
+    shared('ZREM', tag .. FAILED_KEY, hooks_of(view.id, run))
+    forget_flow(hooks_of(view.id, run))
+  end
+end
 
 -- Whether nothing of the tree is left.
 local function fell(tree, id, created_at)
@@ -16,8 +24,11 @@ local function fell(tree, id, created_at)
     local flow = open_flow(id .. name)
     local link = flow and link_of(read(flow, '^'))
     local is_ours = link and link[2] == created_at
-    if not (is_ours and flow.head[ENDED_AT] == 0) then
-      if is_ours then forget_flow(id .. name) end
+    if not (is_ours and (flow.head[ENDED_AT] == 0 or not has_done_all(flow))) then
+      if is_ours then
+        forget_hooks(flow)
+        forget_flow(flow.id)
+      end
       redis.call('ZREM', key, name)
     end
   end

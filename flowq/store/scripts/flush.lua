@@ -35,6 +35,7 @@ local function flush()
     if view.is_ended then index_end(view) end
   end
   if #ended > 0 then shared('ZREM', tag .. LIVE_KEY, unpack(ended)) end
+  if #hooked > 0 then shared('ZADD', tag .. CLOSING_KEY, unpack(hooked)) end
   if #awake > 0 then shared('ZREM', tag .. DUE_KEY, unpack(awake)) end
   if #finished > 0 then
     local hour = tag .. FINISHED_KEY .. math.floor(now / 3600000)

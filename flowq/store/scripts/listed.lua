@@ -1,8 +1,10 @@
--- listed: puts flows that are added into the indexes in which they are found, but not those that stages add.
+-- listed: puts flows that are added into the indexes in which they are found, but not those that stages add; hooks (hooked.lua) are
+-- only listed among what lives.
 local keep_of, labelled = {}, {}
 
 local function list_flow(id, plan, labels, keep)
   shared('ZADD', tag .. LIVE_KEY, now, id)
+  if above_of(id) then return end
   keep_of[plan] = {string.sub(labels[1], 10), keep}
   for _, label in ipairs(labels) do
     labelled[label] = labelled[label] or {}

@@ -12,6 +12,12 @@ local function parents_of(bytes)
   return parents
 end
 
+-- Of a flow that was retried: hooks that have completed do not run again after one before them does (model/restart.py).
+local function has_completed(view, index)
+  local record = view.head[RUN] > 1 and record_of(view, index)
+  return record and record[STATE] == COMPLETED
+end
+
 local function release(view, parents)
   for _, parent in ipairs(parents_of(parents)) do
     local index, route, priority, children, needs, delay_ms = unpack(parent)
@@ -21,7 +27,7 @@ local function release(view, parents)
       done = (tonumber(read(view, counter)) or 0) + 1
       if done < children then write(view, counter, tostring(done)) else drop(view, counter) end
     end
-    if done == children then
+    if done == children and not has_completed(view, index) then
       local record = new_record(now + delay_ms, route, priority, needs)
       keep(view, index, record)
       view.head[ACTIVE] = view.head[ACTIVE] + 1

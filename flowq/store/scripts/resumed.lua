@@ -12,10 +12,13 @@ local function resume(view, index, record, why)
   awake[#awake + 1] = index .. ':' .. view.id
 end
 
--- A flow has ended: the stage that spawned it may go on, and looks for itself whether it waits for more.
+-- A flow has ended: the stage that spawned it may go on, and looks for itself whether it waits for more. So it is with the hooks of
+-- what it spawned: it can only run that again when they have ended.
 local function wake_parent(view)
-  local parent = parent_of(view.id)
-  local link = parent and link_of(read(view, '^'))
+  local spawned = above_of(view.id) or view.id
+  local parent = parent_of(spawned)
+  local flow = parent and open_flow(spawned)
+  local link = flow and link_of(read(flow, '^'))
   if not link then return end
   local above = open_flow(parent, {field('', link[1])})
   local record = above and is_open(above) and record_of(above, link[1])

@@ -1,13 +1,14 @@
 #!lua
 -- retry: runs stages of an ended flow again, and with them all that was made of their results; what else has completed stays.
--- Needs      records shared fetch view emit tenants lanes tree resumed history groups aside reopen retain ended flush
+-- Needs      records shared fetch view emit tenants lanes hooked hooking tree resumed history groups aside reopen retain ended flush
 -- Called by  Store.retry      KEYS 1 the partition's tag    ARGV 1 flow  2 seq that must still stand
 --                             ARGV 3 nonce of this call  4 packed {stages, unfinished, failures, literals, maps}
+--                             5 seq of its hooks that must still stand, 0: none
 --            stages: {{index, route, priority, needs, is ready, how many of its children are done}, …}
 --            unfinished, failures: how many stages then keep the flow from completing, and have failed
 --            literals: {{index, packed arguments}, …}, new ones
 --            maps: see reopen.lua
--- Replies    {"retried", how many} | {"changed", status} | {"unknown"}
+-- Replies    {"retried", how many} | {"changed", status} | {"hooked", id of the flow in its way} | {"unknown"}
 -- The caller read the flow to know what to retry; if its events went on since (somebody else retried), nothing is done.
 -- Replay-safe: the flow keeps the nonce of its latest retry, so that a call whose reply was lost hears again that it took place,
 -- even if the flow has ended since. A deadline counts no more. Results that were committed stay, under the number of their run.
@@ -18,7 +19,10 @@ if not view then return {'unknown'} end
 if view.fields.n == nonce then return {'retried', #stages} end
 local head = view.head
 local is_ended = head[STATUS] == FAILED or head[STATUS] == CANCELLED or head[STATUS] == COMPLETED
-if head[SEQ] ~= seq or not is_ended then return {'changed', head[STATUS]} end
+local hooks = ARGV[5] ~= '0' and open_flow(hooks_of(id, head[RUN]))
+if head[SEQ] ~= seq or not is_ended or (hooks and hooks.head[SEQ] ~= tonumber(ARGV[5])) then return {'changed', head[STATUS]} end
+local other = in_the_way(view)
+if other then return {'hooked', other} end
 
 -- In pages: a script can't hand over more than some thousand words at once.
 local OF_STAGE = {'', 'r', 'a', 'e', 'g', 'h', 'd', 'z', 'G'}

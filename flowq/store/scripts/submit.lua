@@ -1,15 +1,16 @@
 #!lua
 -- submit: adds a batch of flows, each all or nothing and once only.
--- Needs      records shared fetch view emit tenants lanes tree resumed spawn due later once listed retain ended flush
+-- Needs      records shared fetch view emit tenants lanes hooked hooking tree resumed spawn due later once listed retain ended flush
 -- Called by  Submissions.submit   KEYS 1 the partition's tag
 --                             ARGV 1 packed {{id, fingerprint, plan digest, header, priority, stages, active, fields, ranges, staging or false, staged,
 --                             timing or false, labels, what the pipeline says of its retention or '', {once, window_ms} or false, tenant}, …}
 --                             ARGV 2 the packed spawner (spawn.lua), if a stage adds them
 --            fields: {name, bytes, …}; ranges: {{route, priority, first, last}, …}; staging: the key that holds more fields
 --            timing: {delay_ms, start_at, deadline_ms, deadline_at, {{delay_ms, ranges}, …} that begin later}; 0 for none
---            labels: what it is indexed by, `pipeline:NAME` first; the others are in its field `l` too; one that a stage adds is not
+--            labels: what it is indexed by, `pipeline:NAME` first; the others are in its field `l` too; one that a stage adds, or hooks, is not
 -- Replies    one word per flow: "added" | "exists" | "conflict" | "no_plan" | "staging_lost" | "stale": the spawner's run is over;
 --            or {"first", id} where that flow stands in the way
+-- Hooks (hooked.lua) that are not due were added before: they exist.
 -- All flows are judged before the first is written; without allow-oom a full server refuses the whole batch up front.
 local submissions = cmsgpack.unpack(ARGV[1])
 local words, fingerprints, new_flows_of = {}, {}, {}
@@ -18,6 +19,8 @@ local root = spawner and root_above(spawner)
 
 local function judged(submission)
   local id, fingerprint, plan, staging, staged, once = submission[1], submission[2], submission[3], submission[10], submission[11], submission[15]
+  local above, run = above_of(id)
+  if above and not is_due(above, run) then return 'exists' end
   if spawner and not root then return 'stale' end
   local known = fingerprints[id] or redis.call('HGET', tag .. FLOW_KEY .. id, 'f')
   if known and root and not fingerprints[id] and not is_beneath(id, root) then known = false end

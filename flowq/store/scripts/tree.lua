@@ -4,9 +4,9 @@
 -- what their ids have after the root's, so that those beneath any flow stand together; it is named by the root and when that was
 -- added, because another flow may have its id later.
 
--- The id of the flow that spawned this one; false or nil: none did.
+-- The id of the flow that spawned this one; false or nil: none did, as of hooks (hooked.lua).
 local function parent_of(id)
-  return string.find(id, '^', 1, true) and string.match(id, '^(.+)%^')
+  return string.find(id, '^', 1, true) and not above_of(id) and string.match(id, '^(.+)%^')
 end
 
 local function open_root(id)
