@@ -186,7 +186,7 @@ SCENES: dict[str, Callable[[FlowProducer], AbstractAsyncContextManager[Scene]]] 
     for scene in (children, child_failed, flow_ended, no_worker, busy, back_off, scheduled, paused, suspect, items)
 }
 # Of an item, which is no stage of the graph; and those that tests of their own walk.
-ELSEWHERE = {"at_once", "signal", "sleep", "spawned", "queue_limit", "tenant_limit", "no_room"}
+ELSEWHERE = {"at_once", "signal", "sleep", "spawned", "queue_limit", "tenant_limit", "no_room", "cache_pending"}
 
 
 @pytest.mark.parametrize("code", SCENES)
