@@ -56,7 +56,12 @@ BUGS = (
     Bug(
         "flows that have begun are not finished first", "flowq.store.wire:releases_of", "FINISH_FIRST if finish_first else 0", "0"
     ),
-    Bug("a suspect is claimed beside others", "claim_all.lua", "if #claims > 0 or capacity == 0", "if capacity == 0"),
+    Bug(
+        "several suspects are claimed at once",
+        "claim_all.lua",
+        "claim_kind(wants, SUSPECTS, 1, holder, nonce)",
+        "claim_kind(wants, SUSPECTS, capacity, holder, nonce)",
+    ),
     # Failure.
     Bug(
         "a stage gets one attempt more",

@@ -72,12 +72,12 @@ def _judge_one(model: Model, left: list[tuple[Flow, Stage]], holder: str, claim:
     flow, stage = found[0]
     highest = max(priority_of(*one) for one in left)
     assert priority_of(flow, stage) == highest, f"{claim.flow_id}/{claim.index} was claimed before what has priority {highest}"
-    if not flow.has_ghosts:
+    if not flow.has_ghosts and not stage.gives_way:
         earlier = [
             (other.id, one.index)
             for other, one in left
             if (priority_of(other, one), one.route) == (highest, stage.route) and one.place < stage.place
-            if not other.has_ghosts
+            if not other.has_ghosts and not one.gives_way
         ]
         assert not earlier, f"{claim.flow_id}/{claim.index} was claimed before {earlier}, which were ready before"
     model.claim(flow, stage, holder, claim.token)

@@ -29,7 +29,8 @@ end
 position = position + keys
 local seen = {}
 for number, tag in ipairs(tags) do
-  local of_tag = {redis.call('XRANGE', tag .. ':events', '(' .. ARGV[position + number], '+'), redis.call('HKEYS', tag .. ':paused')}
+  local entries = redis.call('XRANGE', tag .. ':events', '(' .. ARGV[position + number], '+')
+  local of_tag = {entries, redis.call('HKEYS', tag .. ':paused')}
   for _, index in ipairs({':due', ':closing', ':live', ':failed', ':cancelled'}) do
     of_tag[#of_tag + 1] = redis.call('ZRANGE', tag .. index, 0, -1)
   end

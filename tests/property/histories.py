@@ -23,6 +23,9 @@ HOUR_MS = 3_600_000
 def plans(draw: st.DrawFn, pipeline: str) -> Plan:
     """A graph of a few stages: any earlier ones are children, bound or only waited for, borne or not."""
     count = draw(st.integers(1, STAGES_MAX))
+    # All in one lane, or in several.
+    names = draw(st.sampled_from(("a", "ab", "ab")))
+    queues = draw(st.sampled_from((("default",), ("default", "default", "slow"))))
     children_of: list[list[tuple[int, bool, bool]]] = []
     for index in range(count):
         kinds = st.sampled_from(("none", "none", "bound", "bound", "borne", "after", "after borne"))
@@ -33,7 +36,7 @@ def plans(draw: st.DrawFn, pipeline: str) -> Plan:
         children_of.append([(child, not kind.startswith("after"), "borne" in kind) for child, kind in edges if kind != "none"])
     stages: list[StagePlan] = []
     for index, children in enumerate(children_of):
-        name = draw(st.sampled_from("ab"))
+        name = draw(st.sampled_from(names))
         mapping = Mapped("x", draw(st.sampled_from((0, 1, 2))), draw(st.sampled_from((0, 0, 1, 2)))) if draw(_seldom) else None
         bindings = tuple(
             Binding((f"a{child}",), child, on_failure="value" if borne else "fail") for child, bound, borne in children if bound
@@ -41,7 +44,7 @@ def plans(draw: st.DrawFn, pipeline: str) -> Plan:
         stages.append(
             StagePlan(
                 f"{name}-{index}", name,
-                queue=draw(st.sampled_from(("default", "default", "slow"))),
+                queue=draw(st.sampled_from(queues)),
                 attempts=draw(st.sampled_from((1, 2, 2, 3))),
                 backoff=Backoff.fixed("1h"),
                 priority=draw(st.sampled_from((0, 0, 0, 1))),
@@ -53,7 +56,9 @@ def plans(draw: st.DrawFn, pipeline: str) -> Plan:
                 mapping=mapping,
             )
         )  # fmt: skip
-    return Plan(pipeline, tuple(stages), (Binding((), count - 1),), draw(_seldom), draw(_seldom))
+    return Plan(
+        pipeline, tuple(stages), (Binding((), count - 1),), draw(st.sampled_from((False, False, True))), draw(st.booleans())
+    )
 
 
 _works = st.builds(
@@ -61,7 +66,7 @@ _works = st.builds(
     actor=st.integers(0, 1),
     partition=st.integers(0, 3),
     reports=st.lists(st.tuples(_small, _ENDINGS), max_size=3).map(tuple),
-    capacity=st.sampled_from((0, 1, 1, 2, 4)),
+    capacity=st.sampled_from((0, 1, 1, 2, 3, 4)),
     without=st.sampled_from((0, 0, 0, 1, 2, 3, 4)),
     is_repeated=_seldom,
 )
@@ -92,7 +97,7 @@ _KINDS = st.sampled_from([strategy for weight, strategy in _WEIGHED for _ in ran
 @st.composite
 def histories(draw: st.DrawFn) -> History:
     """A whole history; it begins with a flow, or nothing could happen."""
-    partitions = draw(st.sampled_from((1, 1, 4)))
+    partitions = draw(st.sampled_from((1, 1, 1, 4)))
     two = (draw(plans("one")), draw(plans("other")))
     count = draw(st.integers(1, OPERATIONS_MAX))
     first = [draw(_adds), draw(_adds)]

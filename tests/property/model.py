@@ -1,9 +1,9 @@
 """What a flow is, in plain Python: the executable statement of how stages and flows move, without a server, counters or lanes.
 
 Each verb is one method; everything that the scripts count is computed here from the states of all stages. Times do not exist: a
-stage that waits for a time waits until somebody says that it is due. What the server may choose freely (which lane of several with
-one priority, in which order the stages of a dead process are taken back) the model does not predict: `claims.py` judges what was
-chosen.
+stage that waits for a time waits until somebody says that it is due. What the server may choose freely (which of several lanes
+of one priority, in which order the stages of a dead process are taken back) the model does not predict: `claims.py` judges what
+was chosen.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Stage:
         is_first: it is ready or scheduled since its flow was added, or its map opened: nobody has touched it yet.
         is_ahead: its flow has begun, and its pipeline finishes such flows first.
         place: since when it is ready, as a number that grows; of two in one lane the earlier goes first.
+        gives_way: it became ready with others of its flow that were claimed since: those of other flows may go before it.
         items: of a map that knows its list.
         has_items: whether these are still those of its latest run.
     """
@@ -57,6 +58,7 @@ class Stage:
     is_first: bool = False
     is_ahead: bool = False
     place: int = 0
+    gives_way: bool = False
     result: bytes | None = None
     cause: str = ""
     items: list[Stage] = field(default_factory=list)
@@ -333,6 +335,9 @@ class Model:
     def claim(self, flow: Flow, stage: Stage, holder: str, token: Token) -> None:
         """A holder runs it from now on."""
         stage.attempt = 1 if stage.is_first else stage.attempt + 1
+        if stage.is_first:
+            for other in flow.every():
+                other.gives_way |= other.is_first and other.route == stage.route
         stage.state, stage.holder, stage.token, stage.is_first, stage.result = "running", holder, token, False, None
         if stage.is_item:
             flow.recorded.add(stage.index)
@@ -359,7 +364,7 @@ class Model:
             stage.attempt -= 1
             stage.is_suspect |= is_crash
             # In which order they come back is nobody's business: all get the same place.
-            stage.state, stage.place = "ready", self._places
+            stage.state, stage.place, stage.gives_way = "ready", self._places, False
 
     # ── steering ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -480,7 +485,7 @@ class Model:
     def make_ready(self, stage: Stage) -> None:
         """The last in its lane."""
         self._places += 1
-        stage.state, stage.place = "ready", self._places
+        stage.state, stage.place, stage.gives_way = "ready", self._places, False
 
     def _stop(self, flow: Flow, stage: Stage) -> None:
         if stage.state == "running" and stage.token is not None:

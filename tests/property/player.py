@@ -252,7 +252,7 @@ class Player:
         snapshot = await Snapshots(self.store, self.views).snapshot(flow_id)
         chosen = chosen_again(snapshot, flow.plan, name, {})
         if not chosen.stages and not chosen.maps:
-            assert not (stages or maps), "a retry finds nothing to do"
+            assert {*stages, *maps} == set(), "a retry finds nothing to do"
             return
         restarted = restart(flow.plan, [stage.state for stage in snapshot.graph], chosen.stages, chosen.maps)
         assert await self.store.retry(flow_id, snapshot.seq, again_of(flow.plan, restarted))
