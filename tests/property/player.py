@@ -331,7 +331,7 @@ class Player:
             assert word in allowed, f"the report {verb} of {claim.flow_id}/{claim.index} was answered {word!r}, not {allowed}"
             if word in ("", "late", "gone"):
                 self.model.held[hand.id].discard((claim.flow_id, claim.index))
-            hand.leave(claim.flow_id, claim.index, claim.token.fence)
+            hand.claims = [one for one in hand.claims if one.run != claim.run]
             if not word:
                 self._apply(claim, ending, outcome)
 
