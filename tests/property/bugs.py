@@ -119,7 +119,6 @@ BUGS = (
     Bug("a paused flow's stages are claimed", "claim.lua", "if is_wanted and not what then", "if is_wanted then"),
     Bug("a paused queue's stages are claimed", "paused.lua", "return some_queue and paused", "return false and paused"),
     Bug("what was put aside in a pause stays there", "resume.lua", "local _, has_more = let_go(what)", "local has_more = false"),
-    Bug("a retry by hand, paused and resumed, waits for the flow's beginning", "resume.lua", "head[RUN] == 1 and ", ""),
     # Retry by hand.
     Bug(
         "a retry forgets the consequences",

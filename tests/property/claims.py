@@ -59,11 +59,11 @@ def judge(
         left_over = [(flow.id, stage.index) for flow, stage in claimable(model, is_here, routes)]
         assert not left_over, f"not claimed: {left_over}"
         assert claims or not claimable(model, is_here, suspects), "a suspect is ready, and was not claimed"
-    if lanes and capacity >= len(routes):
+    highest = {lane for lane in lanes if lane[0] == max(priority for priority, _ in lanes)}
+    if capacity >= len(highest):
         # The lanes of one priority are served in turns, so that none waits for another.
-        highest = max(priority for priority, _ in lanes)
-        left_out = {route for priority, route in lanes if priority == highest} - {claim.route for claim in claims}
-        assert not left_out, f"there was room for each of {lanes}, and {left_out} got none"
+        left_out = {route for _, route in highest} - {claim.route for claim in claims}
+        assert not left_out, f"there was room for each of {highest}, and {left_out} got none"
 
 
 def _judge_one(model: Model, left: list[tuple[Flow, Stage]], holder: str, claim: Claim) -> None:

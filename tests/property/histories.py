@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from flowq.model.items import Mapped
 from flowq.model.plan import Binding, Plan, StagePlan
@@ -28,7 +29,7 @@ def plans(draw: st.DrawFn, pipeline: str) -> Plan:
     queues = draw(st.sampled_from((("default",), ("default", "default", "slow"))))
     children_of: list[list[tuple[int, bool, bool]]] = []
     for index in range(count):
-        kinds = st.sampled_from(("none", "none", "bound", "bound", "borne", "after", "after borne"))
+        kinds = st.sampled_from(("none", "none", "none", "bound", "borne", "borne", "after", "after borne"))
         if index < 4:
             edges = [(child, draw(kinds)) for child in range(index)]
         else:
@@ -65,8 +66,8 @@ _works = st.builds(
     Work,
     actor=st.integers(0, 1),
     partition=st.integers(0, 3),
-    reports=st.lists(st.tuples(_small, _ENDINGS), max_size=3).map(tuple),
-    capacity=st.sampled_from((0, 1, 1, 2, 3, 4)),
+    reports=st.lists(st.tuples(_small, _ENDINGS), max_size=4).map(tuple),
+    capacity=st.sampled_from((0, 1, 1, 2, 3, 4, 4)),
     without=st.sampled_from((0, 0, 0, 1, 2, 3, 4)),
     is_repeated=_seldom,
 )
@@ -75,7 +76,7 @@ _adds = st.builds(
     flow=st.integers(0, 3),
     plan=st.integers(0, 1),
     inputs=st.sampled_from((0, 0, 0, 1)),
-    priority=st.sampled_from((0, 0, 5)),
+    priority=st.sampled_from((0, 0, 0, 5)),
     begins_later=_seldom,
     has_deadline=_seldom,
 )
@@ -88,17 +89,17 @@ _WEIGHED: tuple[tuple[int, st.SearchStrategy[Operation]], ...] = (
     (5, st.builds(Due, what=_small)),
     (5, st.builds(Steer, verb=st.sampled_from(("cancel", "cancel", "pause", "resume", "resume", "prune")), flow=_small)),
     (2, st.builds(Hold, what=st.integers(0, 3), is_resumed=st.booleans())),
-    (6, st.builds(Retry, flow=_small, above=st.sampled_from((0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)))),
+    (6, st.builds(Retry, flow=_small, above=st.sampled_from((0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)))),
     (3, st.just(Close())),
 )
 _KINDS = st.sampled_from([strategy for weight, strategy in _WEIGHED for _ in range(weight)])
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> History:
-    """A whole history; it begins with a flow, or nothing could happen."""
+def histories(draw: st.DrawFn, least: int = 1) -> History:
+    """A whole history of at least so many operations; it begins with flows, or nothing could happen."""
     partitions = draw(st.sampled_from((1, 1, 1, 4)))
     two = (draw(plans("one")), draw(plans("other")))
-    count = draw(st.integers(1, OPERATIONS_MAX))
-    first = [draw(_adds), draw(_adds)]
+    count = draw(st.integers(least, OPERATIONS_MAX))
+    first = [replace(draw(_adds), flow=flow) for flow in range(draw(st.sampled_from((1, 2, 4, 4))))]
     return History(partitions, two, (*first, *(draw(draw(_KINDS)) for _ in range(count))))

@@ -262,7 +262,7 @@ class Player:
     def _named(self, flow: Flow, number: int) -> Stage | None:
         if not number:
             return None
-        every = [*flow.stages, *(item for stage in flow.stages if stage.has_items for item in stage.items)]
+        every = [*(item for stage in flow.stages if stage.has_items for item in stage.items), *flow.stages]
         return every[(number - 1) % len(every)]
 
     async def _close(self) -> None:

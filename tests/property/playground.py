@@ -42,15 +42,15 @@ class Playground:
         """Plays a history in a namespace of its own, and removes what it left."""
         self._runner.run(self._played(history))
 
-    def search(self, most: int, *, played: Callable[[History], None] | None = None) -> Exception | None:
-        """Plays random histories, the same ones each time, until one fails; gives why, or None."""
+    def search(self, most: int, *, least: int = 1, played: Callable[[History], None] | None = None) -> Exception | None:
+        """Plays random histories of at least `least` operations, the same each time, until one fails; gives why, or None."""
         found: list[Exception] = []
 
         @settings(
             max_examples=most, derandomize=True, database=None, deadline=None, phases=[Phase.generate],
             report_multiple_bugs=False, suppress_health_check=(HealthCheck.too_slow, HealthCheck.large_base_example),
         )  # fmt: skip
-        @given(history=histories())
+        @given(history=histories(least))
         def agree(history: History) -> None:
             try:
                 (played or self.play)(history)
