@@ -28,9 +28,13 @@ def plans(draw: st.DrawFn, pipeline: str) -> Plan:
     names = draw(st.sampled_from(("a", "ab", "ab")))
     queues = draw(st.sampled_from((("default",), ("default", "default", "slow"))))
     children_of: list[list[tuple[int, bool, bool]]] = []
+    # Some begin with many stages at once.
+    is_wide = draw(st.sampled_from((False, False, True)))
     for index in range(count):
-        kinds = st.sampled_from(("none", "none", "none", "bound", "borne", "borne", "after", "after borne"))
-        if index < 4:
+        kinds = st.sampled_from(("none", "none", "bound", "borne", "borne", "after", "after borne"))
+        if index < 4 and is_wide:
+            edges: list[tuple[int, str]] = []
+        elif index < 4:
             edges = [(child, draw(kinds)) for child in range(index)]
         else:
             edges = [(index - 3, draw(kinds)), (index - 1, "bound")]
