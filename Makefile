@@ -10,7 +10,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick check format docs bench clean
+.PHONY: help install demo test quick property check format docs bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: $(INSTALLED) ## run all tests; some of them: make test T=tests/model
 
 quick: $(INSTALLED) ## run the tests but those that kill processes or play whole stories
 	@$(RUN) -m pytest -m "not fault and not story" $(T)
+
+property: $(INSTALLED) ## play random histories against the model of flows: make property N=20000
+	@N=$(or $(N),5000) $(RUN) -m pytest -q tests/property/test_histories.py
 
 check: $(INSTALLED) ## lint, check types and layers
 	@$(VENV)/bin/ruff check .

@@ -124,10 +124,11 @@ class Store:
 
     async def plan(self, flow_id: str, digest: str) -> StoredPlan:
         """A plan, read block by block as its stages are asked for; cached."""
-        known = self._plans.get(digest)
+        tag = self.keys.tag_of(flow_id)  # what is left to read of it must not be looked for where its last flow was pruned
+        known = self._plans.get(tag + digest)
         if known is None:
-            read = await StoredPlan.opened(self.connection, flow_id, self.keys.tag_of(flow_id), digest)
-            known = self._plans.setdefault(digest, read)  # many stages of a flow begin at once: one reading for all
+            read = await StoredPlan.opened(self.connection, flow_id, tag, digest)
+            known = self._plans.setdefault(tag + digest, read)  # many stages of a flow begin at once: one reading for all
             self._own_retentions.note(digest, known.head.keep)
             if len(self._plans) > _PLANS_CACHED:
                 self._plans.popitem(last=False)
