@@ -20,8 +20,8 @@ from flowq.engine.sharing import Sharing
 from flowq.errors import DurabilityUnavailable, InvalidValue, StorageNotConfigured
 from flowq.model.artifact import Artifact, bound_reader
 from flowq.model.finding import Finding
+from flowq.model.fleet import WorkerSnapshot
 from flowq.model.names import check_flow_id
-from flowq.model.snapshot import WorkerSnapshot
 from flowq.model.spec import AddOptions, FlowOptions, FlowSpec
 from flowq.pipeline import Node, Pipeline, to_spec
 from flowq.settings import Settings

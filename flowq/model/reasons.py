@@ -6,11 +6,12 @@ import datetime
 from collections.abc import Iterable, Mapping, Sequence
 
 from flowq.model.duration import shown_duration
+from flowq.model.fleet import WorkerSnapshot
 from flowq.model.limit import OF_QUEUE, OF_TENANT
 from flowq.model.outcome import Wait
 from flowq.model.pause import Pause
 from flowq.model.plan import stage_label
-from flowq.model.snapshot import ItemsSnapshot, Reason, StageSnapshot, WorkerSnapshot
+from flowq.model.snapshot import ItemsSnapshot, Reason, StageSnapshot
 
 _NAMED_MAX = 3
 _ENDS = {"failed": ("has failed", "have failed"), "cancelled": ("was cancelled", "were cancelled")}

@@ -10,13 +10,14 @@ import msgspec
 from flowq.errors import CorruptState, FlowNotFound
 from flowq.model.artifact import Artifact
 from flowq.model.failure import FAILURE_CODE, Failure, StageFailure
+from flowq.model.fleet import WorkerSnapshot
 from flowq.model.graph import critical_path
 from flowq.model.items import ITEMS, LIST, is_item, stage_of
 from flowq.model.names import parent_id, worker_of
 from flowq.model.pause import Pause
 from flowq.model.plan import Plan, StagePlan
 from flowq.model.reasons import lost_below, reason_for
-from flowq.model.snapshot import FlowSnapshot, Reason, StageSnapshot, WorkerSnapshot
+from flowq.model.snapshot import FlowSnapshot, Reason, StageSnapshot
 from flowq.model.states import STATE_LETTER, StageState
 from flowq.model.usage import summed
 from flowq.model.values import SPILLED_CODE, fill

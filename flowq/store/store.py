@@ -147,10 +147,8 @@ class Store:
 
     async def overdue(self, tag: str, longest_lease_ms: int) -> list[tuple[str, str]]:
         """Holders whose lease ran out and that may be rescued now, with the deadline that must still stand."""
-        return [
-            (text_of(holder), deadline.decode())
-            for holder, deadline in await self.connection.run("overdue", tag, longest_lease_ms)
-        ]
+        late = await self.connection.run("overdue", tag, longest_lease_ms)
+        return [(text_of(holder), deadline.decode()) for holder, deadline in late]
 
     async def is_alone(self, holder: str) -> bool:
         """Whether a dead holder had just one stage, all partitions counted: then nothing else can have crashed its process."""

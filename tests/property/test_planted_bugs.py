@@ -16,6 +16,7 @@ HISTORIES_MAX = 400
 OPERATIONS_MIN = 35
 
 
+@pytest.mark.planted
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("bug", BUGS, ids=[bug.breaks.replace(" ", "-") for bug in BUGS])
 def test_a_planted_bug_is_caught(playground: Playground, bug: Bug, record_property: Callable[[str, object], None]) -> None:
