@@ -6,7 +6,7 @@ from tests.property.planting import Bug
 
 BUGS = (
     # Graphs.
-    Bug("a parent is released one child early", "release.lua", "if done == children then", "if done >= children - 1 then"),
+    Bug("a parent is released one child early", "release.lua", "if done == children and", "if done >= children - 1 and"),
     Bug("a delay is forgotten", "release.lua", "if delay_ms == 0 then", "if true then"),
     Bug(
         "a stage gets its first child's result for every child's",
@@ -45,7 +45,12 @@ BUGS = (
         "  local own = view.head[FLOW_PRIORITY]\n  view.head[FLOW_PRIORITY] = 0\n"
         "  release(view, parents)\n  view.head[FLOW_PRIORITY] = own\n",
     ),
-    Bug("the flow's priority is ignored", "lanes.lua", "priority + view.head[FLOW_PRIORITY]", "priority"),
+    Bug(
+        "the flow's priority is ignored",
+        "lanes.lua",
+        "local lane = lane_of(route, priority + view.head[FLOW_PRIORITY]",
+        "local lane = lane_of(route, priority",
+    ),
     Bug("who came last is served first", "lanes.lua", "shared('RPUSH', lane.key", "shared('LPUSH', lane.key"),
     Bug(
         "one lane keeps others of its priority waiting",
@@ -58,7 +63,7 @@ BUGS = (
     ),
     Bug(
         "several suspects are claimed at once",
-        "claim_all.lua",
+        "claim_kind.lua",
         "claim_kind(wants, SUSPECTS, 1, holder, nonce)",
         "claim_kind(wants, SUSPECTS, capacity, holder, nonce)",
     ),
@@ -123,7 +128,7 @@ BUGS = (
     Bug(
         "a retry forgets the consequences",
         "flowq.model.restart:restart",
-        "            pending += plan.stages[index].parents\n",
+        '            pending += (p for p in plan.stages[index].parents if not plan.stages[p].hook or states[p] != "completed")\n',
         "",
     ),
     Bug(
@@ -154,12 +159,17 @@ BUGS = (
     Bug("an ended flow stays among those that live", "flush.lua", "if #ended > 0 then", "if false then"),
     Bug(
         "an ended flow never expires",
-        "flush.lua",
-        "  redis.call('PEXPIRE', view.key, (retention_of[view.plan] or retention_ms)[status] + 86400000)\n",
+        "ended.lua",
+        "  redis.call('PEXPIRE', view.key, kept_ms + 86400000)\n",
         "",
     ),
-    Bug("a flow ends while stages are under way", "flush.lua", "head[ACTIVE] > 0 then return", "head[ACTIVE] > 1 then return"),
-    Bug("flows that go on are pruned", "prune.lua", "(has_ended(view) and view.head[ENDED_AT] < before)", "true"),
+    Bug("a flow ends while stages are under way", "ended.lua", "head[ACTIVE] > 0 then return", "head[ACTIVE] > 1 then return"),
+    Bug(
+        "flows that go on are pruned",
+        "prune.lua",
+        "return has_ended(view) and view.head[ENDED_AT] < before end",
+        "return true end",
+    ),
     Bug("a pruned flow is still found", "labels.lua", "    unlabel_from(key, id)\n", ""),
-    Bug("plans of pruned flows stay", "prune.lua", "      redis.call('UNLINK', plan_key)\n", ""),
+    Bug("plans of pruned flows stay", "prune.lua", "    redis.call('UNLINK', plan_key)\n", ""),
 )
