@@ -35,7 +35,7 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class Reused(msgspec.Struct, frozen=True):
-    """The stage whose result another one has, because it ran with the same inputs.
+    """The stage whose result another one has: because it ran with the same inputs; or the stage itself, in an earlier run.
 
     Attributes:
         flow: its flow.
@@ -121,7 +121,7 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         version: which version of the function it needs; "": one without versions.
         usage: what it used up, by name, all attempts together.
         items: of a map that knows its list: its items.
-        reused: whose result it has, if it was not run itself.
+        reused: whose result it has, if it was not run itself, or not since its flow was retried by hand.
         hook: of a hook, the name of the stage or item that it undoes, or `^`: it runs after every end.
     """
 

@@ -28,7 +28,7 @@ from flowq.store.hook_snapshots import hooks_after
 from flowq.store.item_snapshots import culprit_of, item_state, with_items
 from flowq.store.pauses import Pauses, pause_of
 from flowq.store.remembered import waits_of
-from flowq.store.reused import with_other
+from flowq.store.reused import with_earlier, with_other
 from flowq.store.store import Store
 from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views, cause_of, head_decoder, header_decoder, record_decoder, state_of
@@ -114,6 +114,7 @@ class _Assembled:
         self._fields = fields
         self._workers = workers
         self._now = now
+        self._again_at = int(fields["q"]) if "q" in fields else None
         self._begins_at: int = _unpack(fields["b"])[0] if "b" in fields else 0
         self._pause = pause_of("flow", flow_id, fields["w"]) if head.status == "p" else None
         self._above = next((pause for pause in pauses if pause.kind == "flow"), None)
@@ -217,7 +218,8 @@ class _Assembled:
         if index in self._groups:
             stage = with_items(stage, self._groups[index], tuple(self._stage(item) for item in self._listed[index]))
         stage = msgspec.structs.replace(stage, reason=self._reason(index, stage, record))
-        return with_other(stage, record, self._fields.get(f"c{index}"))
+        stage = with_other(stage, record, self._fields.get(f"c{index}"))
+        return with_earlier(stage, self._flow_id, self._again_at)
 
     def _reason(self, index: int, stage: StageSnapshot, record: Record | None) -> Reason | None:
         if is_item(index) and stage.state == "ready" and index % ITEMS >= self._groups[stage_of(index)].handed_out:

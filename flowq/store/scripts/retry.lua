@@ -11,7 +11,7 @@
 -- Replies    {"retried", how many} | {"changed", status} | {"hooked", id of the flow in its way} | {"unknown"}
 -- The caller read the flow to know what to retry; if its events went on since (somebody else retried), nothing is done.
 -- Replay-safe: the flow keeps the nonce of its latest retry, so that a call whose reply was lost hears again that it took place,
--- even if the flow has ended since. A deadline counts no more. Results that were committed stay, under the number of their run.
+-- even if the flow has ended since; and the time, from which readers know what stayed. A deadline counts no more. Results that were committed stay, under the number of their run.
 local id, seq, nonce = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local stages, unfinished, failures, literals, maps = unpack(cmsgpack.unpack(ARGV[4]))
 local view = open_flow(id, {'n'})
@@ -64,5 +64,6 @@ redis.call('PERSIST', view.key)
 head[STATUS], head[ENDED_AT], head[REASON], head[RUN] = RUNNING, 0, '', head[RUN] + 1
 head[UNFINISHED], head[FAILURES], head[DEADLINE_AT] = unfinished, failures, 0
 write(view, 'n', nonce)
+write(view, 'q', tostring(now))
 flush()
 return {'retried', #stages}
