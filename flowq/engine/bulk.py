@@ -25,26 +25,38 @@ _AT_ONCE = 8
 Pages = AsyncIterator[list[FlowSummary]]
 # What is done to one flow: how many stages it touched; None: there was nothing to do.
 Deed = Callable[[FlowSummary], Awaitable[int | None]]
+Foresee = Callable[[FlowSummary], Awaitable[int]]
 
 
-async def do_to_each(report: BulkReport, pages: Pages, deed: Deed, undone: Callable[[FlowSummary], int]) -> BulkReport:
+async def do_to_each(report: BulkReport, pages: Pages, deed: Deed, foresee: Foresee) -> BulkReport:
     """Does it to every flow of the pages, or, in a dry run, only counts; returns the report.
 
     Args:
         report: a fresh one.
         pages: the flows, each once.
         deed: what to do.
-        undone: how many stages a dry run counts for a flow.
+        foresee: how many stages a dry run counts for a flow.
     """
     async for page in pages:
         for flow in page:
             report.note(flow)
         if report.is_dry_run:
-            report.stages += sum(map(undone, page))
+            report.stages += await _foreseen(page, foresee)
             continue
         for start in range(0, len(page), _AT_ONCE):
             await asyncio.gather(*(_do(report, flow, deed) for flow in page[start : start + _AT_ONCE]))
     return report
+
+
+async def _foreseen(page: list[FlowSummary], foresee: Foresee) -> int:
+    stages = 0
+    for start in range(0, len(page), _AT_ONCE):
+        counts = await asyncio.gather(*(foresee(flow) for flow in page[start : start + _AT_ONCE]), return_exceptions=True)
+        for count in counts:
+            if isinstance(count, BaseException) and not isinstance(count, FlowqError):
+                raise count
+            stages += count if isinstance(count, int) else 0
+    return stages
 
 
 async def _do(report: BulkReport, flow: FlowSummary, deed: Deed) -> None:

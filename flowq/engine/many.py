@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from flowq.engine.bulk import DeadLetters, Deed, Pages, do_to_each
+from flowq.engine.foreseen import Foreseen
 from flowq.engine.handle import FlowHandle, Opened
 from flowq.engine.removal import Remover
 from flowq.errors import InvalidValue
@@ -53,7 +54,7 @@ class ManyFlows(ABC):
             state: `failed` or `cancelled`.
             pipeline, tenant, tag, since_ms, until_ms, search, cause: as in `list`.
             dead: only flows of this group of `dead()`, by its key.
-            dry_run: change nothing, and tell what would be retried; its stages are then those that failed.
+            dry_run: change nothing, and tell what would be retried; its stages are then those that failed, of maps their items.
 
         Raises:
             InvalidValue: no flow can be so; or the state is another.
@@ -108,7 +109,7 @@ class ManyFlows(ABC):
             raise InvalidValue("state", state, "that of flows which have not ended")
 
         async def deed(flow: FlowSummary) -> int | None:
-            return _open_stages(flow) if await self._handle(flow.id).cancel(reason) else None
+            return await _open_stages(flow) if await self._handle(flow.id).cancel(reason) else None
 
         return await self._act("cancel", structs.replace(wanted, is_live=True), deed, dry_run=dry_run)
 
@@ -225,17 +226,13 @@ class ManyFlows(ABC):
         store = self._while_open().backend.store
         views = Views(store)
         pages: Pages = Finder(store, views).each(wanted) if dead is None else DeadLetters(store, views).members(dead, wanted)
-        undone = {"retry": _failed_stages, "cancel": _open_stages, "prune": _no_stages}[verb]
-        return await do_to_each(BulkReport(verb=verb, is_dry_run=dry_run), pages, deed, undone)
+        foresee = {"retry": Foreseen(store, views).stages, "cancel": _open_stages, "prune": _no_stages}[verb]
+        return await do_to_each(BulkReport(verb=verb, is_dry_run=dry_run), pages, deed, foresee)
 
 
-def _failed_stages(flow: FlowSummary) -> int:
-    return flow.failed
-
-
-def _no_stages(_: FlowSummary) -> int:
+async def _no_stages(_: FlowSummary) -> int:
     return 0
 
 
-def _open_stages(flow: FlowSummary) -> int:
+async def _open_stages(flow: FlowSummary) -> int:
     return flow.stages - flow.finished

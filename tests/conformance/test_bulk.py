@@ -43,6 +43,11 @@ def bu_single(one: str) -> str:
     return bu_fetch(one)
 
 
+@pipeline
+def bu_each(names: list[str]) -> list[str]:
+    return bu_fetch.map(names)
+
+
 EVERY = (bu_fetch, bu_join)
 
 
@@ -182,3 +187,14 @@ async def test_what_would_mean_every_flow_is_refused(producer: FlowProducer) -> 
         await producer.prune(state="running")
     with pytest.raises(InvalidValue, match="older_than"):
         await producer.prune(older_than="a while")
+
+
+async def test_a_dry_run_counts_the_items_that_would_run_again(producer: FlowProducer) -> None:
+    broken["lost"] = Unrecoverable("NoSuchBucket")
+    async with working(producer, *EVERY):
+        await outcome(flow := await producer.add(bu_each(["fine", "lost", "good", "lost"])))
+        foreseen = await producer.retry(pipeline="bu_each", dry_run=True)
+        broken.clear()
+        done = await producer.retry(pipeline="bu_each")
+        assert await flow.result(30) == ["fine", "lost", "good", "lost"]
+    assert (foreseen.stages, done.stages) == (2, 2)
