@@ -22,15 +22,14 @@ def code_digest(fn: Callable[..., Any], stage: str, version: str) -> str:
     Raises:
         DefinitionError: there is no source, and no version.
     """
-    try:
-        text = textwrap.dedent(inspect.getsource(inspect.unwrap(fn)))
-    except (OSError, TypeError):
+    text = _source(inspect.unwrap(fn))
+    if text is None:
         if version:
             return ""
         raise DefinitionError(
             f"stage {stage!r} has a cache, but the source of its function can't be read",
             'say which version its code is: @stage(cache=…, version="1")',
-        ) from None
+        )
     try:
         begins = next(
             node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -39,3 +38,13 @@ def code_digest(fn: Callable[..., Any], stage: str, version: str) -> str:
     except (SyntaxError, StopIteration):  # a part of an expression: its whole text counts
         pass
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _source(fn: Callable[..., Any]) -> str | None:
+    """A function's source text; None: it can't be read. Text that came in by `exec` has the name of any other such text."""
+    if getattr(getattr(fn, "__code__", None), "co_filename", "") in ("<string>", "<stdin>"):
+        return None
+    try:
+        return textwrap.dedent(inspect.getsource(fn))
+    except (OSError, TypeError):
+        return None
