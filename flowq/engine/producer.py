@@ -226,7 +226,7 @@ class FlowProducer(Searching, ManyFlows, Pausing, Scheduling):
 
     async def _submit(self, specs: Sequence[FlowSpec[Any]]) -> Sequence[FlowHandle[Any]]:
         return [
-            FlowHandle(self._while_open, one.flow_id, spec.result_type, is_new=one.is_new)
+            FlowHandle(self._while_open, one.flow_id, spec.result_type, addition=one.addition)
             for spec, one in zip(specs, await added(self._open.store, specs), strict=True)
         ]
 

@@ -10,7 +10,7 @@ from flowq.model.snapshot import FlowSnapshot
 
 Verb = Literal[
     "added", "released", "delayed", "promoted", "claimed", "progressed", "suspended", "resumed", "completed", "failed", "retried",
-    "skipped", "cancelled", "rescued", "pruned", "paused",
+    "skipped", "cancelled", "rescued", "pruned", "paused", "replaced",
 ]  # fmt: skip
 
 FLOW_VERBS_THAT_END: Final = frozenset({"completed", "failed", "cancelled"})
@@ -28,9 +28,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         stage: the stage's name; None: it happened to the flow as a whole.
         attempt: the attempt it belongs to; 0: to none.
         progress: 0…1, for `progressed`.
-        note: one line: the message of a progress, the cause of a failure, the worker of a claim, a cancel's reason; who paused.
-        due_at: for `retried` and `delayed`: when the stage may run; for `added`: when a flow that begins later does;
-            milliseconds since 1970.
+        note: one line: the message of a progress, the cause of a failure, the worker of a claim, a cancel's reason; who paused;
+            the flow whose end an `added` or `replaced` one waits for.
+        due_at: for `retried` and `delayed`: when the stage may run; for `added` and `replaced`: when a flow that
+            begins later does; milliseconds since 1970.
     """
 
     flow_id: str

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
+from flowq.model.dedup import DedupSnapshot
 from flowq.model.duration import shown_duration
 from flowq.model.pause import Pause
 from flowq.model.plan import stage_label
@@ -53,6 +55,24 @@ def reason_for(
     if stage.state == "ready":
         return _ready(stage, workers, is_suspect=is_suspect)
     return None
+
+
+def held_by_key(dedup: DedupSnapshot | None, is_scheduled: bool, begins_at: int) -> Reason | None:
+    """Why nothing of a flow has begun that was added under a key; None: that does not keep it.
+
+    Args:
+        dedup: the flow's.
+        is_scheduled: whether the flow waits to begin.
+        begins_at: when it begins; 0: when another flow has ended.
+    """
+    if dedup is None or not is_scheduled:
+        return None
+    if not begins_at and dedup.waits_for:
+        return Reason("other_flow", f"waits until flow {dedup.waits_for} has ended", (dedup.waits_for,))
+    if dedup.mode != "debounce":
+        return None
+    moment = datetime.fromtimestamp(begins_at / 1000, UTC)
+    return Reason("debounced", f"debounced until {moment:%Y-%m-%d %H:%M:%S} UTC: begins unless another is added as {dedup.key}")
 
 
 def lost_below(children: Mapping[str, str], of_children: Iterable[Mapping[str, str]]) -> Mapping[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from flowq.model.artifact import Artifact
+from flowq.model.dedup import DedupSnapshot
 from flowq.model.failure import Failure
 from flowq.model.pause import Pause
 from flowq.model.states import FINAL, FlowState, StageState
@@ -22,9 +23,9 @@ class Reason(msgspec.Struct, frozen=True):
 
     Attributes:
         code: `children` · `child_failed` · `no_worker` · `busy` · `back_off` · `scheduled` · `paused` · `suspect` ·
-            `flow_ended` · `items` · `at_once`.
+            `flow_ended` · `items` · `at_once` · `debounced` · `other_flow`.
         sentence: the same for people.
-        on: what it waits for, or can't run without: stage names, or a queue's name.
+        on: what it waits for, or can't run without: stage names, a queue's name, or a flow's id.
     """
 
     code: str
@@ -205,6 +206,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         pause: since when it is paused, and by whom, if it is.
         fail_reason: why it failed as a whole, if not for a stage: `its deadline passed`.
         usage: what all stages used up together.
+        dedup: under which key it was added, if it was.
     """
 
     at: int
@@ -225,6 +227,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     pause: Pause | None = None
     fail_reason: str = ""
     usage: dict[str, float] = {}
+    dedup: DedupSnapshot | None = None
 
     def stage(self, name: str) -> StageSnapshot:
         """The stage of this name, or the item, if it is listed. Raises KeyError."""

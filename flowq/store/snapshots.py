@@ -9,17 +9,19 @@ import msgspec
 
 from flowq.errors import CorruptState, FlowNotFound
 from flowq.model.artifact import Artifact
+from flowq.model.dedup import DedupSnapshot
 from flowq.model.failure import FAILURE_CODE, Failure, StageFailure
 from flowq.model.graph import critical_path
 from flowq.model.items import ITEMS, LIST, is_item, stage_of
 from flowq.model.names import worker_of
 from flowq.model.pause import Pause
 from flowq.model.plan import Plan, StagePlan
-from flowq.model.reasons import lost_below, reason_for
+from flowq.model.reasons import held_by_key, lost_below, reason_for
 from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, Reason, StageSnapshot, WorkerSnapshot
 from flowq.model.states import STATE_LETTER, StageState
 from flowq.model.usage import summed
 from flowq.model.values import SPILLED_CODE, fill
+from flowq.store.dedup_view import dedup_of
 from flowq.store.flow_fields import Items, Listed, fields_of, items_of
 from flowq.store.forecasts import forecast_of
 from flowq.store.item_snapshots import culprit_of, item_state, with_items
@@ -72,7 +74,8 @@ class Snapshots:
             head = head_decoder.decode(fields["m"])
             header = header_decoder.decode(header_data)
             pauses = await self._pauses.of_partition(self._store.keys.tag_of(flow_id))
-            snapshot = _Assembled(flow_id, plan, head, fields, items, workers, now, pauses).snapshot(
+            dedup = dedup_of(head, header, fields)
+            snapshot = _Assembled(flow_id, plan, head, fields, items, workers, now, pauses, dedup).snapshot(
                 header.pipeline, header.inputs, header.tenant, header.tags
             )
         except (msgspec.DecodeError, LookupError, TypeError) as error:  # bytes that are no msgpack, or are no record of ours
@@ -97,6 +100,7 @@ class _Assembled:
         workers: list[WorkerSnapshot],
         now: int,
         pauses: list[Pause],
+        dedup: DedupSnapshot | None = None,
     ) -> None:
         self._flow_id = flow_id
         self._plan = plan
@@ -105,6 +109,7 @@ class _Assembled:
         self._workers = workers
         self._now = now
         self._begins_at: int = _unpack(fields["b"])[0] if "b" in fields else 0
+        self._dedup = dedup
         self._pause = pause_of("flow", flow_id, fields["w"]) if head.status == "p" else None
         self._pauses = {(pause.kind, pause.name): pause for pause in pauses}
         self._groups = {index: group for index, (group, _) in items.items()}
@@ -152,6 +157,7 @@ class _Assembled:
             deadline_at=head.deadline_at or None,
             pause=self._pause,
             fail_reason=cause if root is None else "",
+            dedup=self._dedup,
         )
 
     def _state(self, index: int) -> StageState:
@@ -210,6 +216,8 @@ class _Assembled:
         lost: Mapping[str, str] = {}
         if not is_item(index):
             lost = self._lost[index] = lost_below(states, (self._lost[child] for child in waited_for))
+        if stage.state == "scheduled" and (held := held_by_key(self._dedup, self._head.status == "s", self._begins_at)):
+            return held
         is_suspect = record is not None and record.route.endswith("!")
         flow_state = FLOW_STATES[self._head.status]
         return reason_for(

@@ -21,7 +21,7 @@ from flowq.store.exchanged import exchanged_of
 from flowq.store.keys import HOLDERS, RUNNING, Keys
 from flowq.store.retentions import OwnRetentions, Retention
 from flowq.store.stored_plan import StoredPlan
-from flowq.store.submissions import Submissions
+from flowq.store.submissions import Added, Submissions, added_as
 from flowq.store.wire import Again, HolderInfo, history_decoder
 
 SCHEMA = 1
@@ -42,13 +42,6 @@ class Wants(msgspec.Struct, frozen=True, array_like=True):
     capacity: int
     routes: tuple[str, ...]
     suspects: tuple[str, ...] = ()
-
-
-class Added(msgspec.Struct, frozen=True):
-    """The outcome of one submission: whether it was new, or there already."""
-
-    flow_id: str
-    is_new: bool
 
 
 class Store:
@@ -112,8 +105,7 @@ class Store:
         for tag, group in by_tag.items():
             words: list[bytes | tuple[bytes, bytes]] = await self._submissions.submit(tag, group)
             for (flow_id, _), word in zip(group, words, strict=True):
-                first = flow_id if isinstance(word, bytes) else word[1].decode()
-                added[flow_id] = Added(first, word == b"added")
+                added[flow_id] = added_as(flow_id, word)
                 if word == b"conflict":
                     conflicts.add(flow_id)
         if conflicts:

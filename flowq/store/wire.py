@@ -53,6 +53,7 @@ class Head(msgspec.Struct, array_like=True):
     reason: str
     run: int = 1
     deadline_at: int = 0
+    dedup: str = ""
 
 
 class Group(msgspec.Struct, array_like=True):
@@ -80,6 +81,8 @@ class Header(msgspec.Struct, array_like=True, frozen=True):
     inputs: bytes
     tenant: str = ""
     tags: tuple[str, ...] = ()
+    # Key and mode, see `DedupSnapshot`.
+    dedup: tuple[str, str] | None = None
 
 
 class Submission(msgspec.Struct, array_like=True, frozen=True):
@@ -99,7 +102,8 @@ class Submission(msgspec.Struct, array_like=True, frozen=True):
     timing: tuple[Any, ...] | bool = False
     labels: tuple[str, ...] = ()
     keep: msgspec.Raw = opaque(b"")
-    once: tuple[str, int] | bool = False
+    # See scripts/once.lua.
+    once: tuple[str, str, int, int] | bool = False
 
 
 class HistoryEntry(msgspec.Struct, array_like=True):

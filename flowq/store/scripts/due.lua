@@ -11,11 +11,12 @@ local function wait_until(at, member)
 end
 
 -- Splits ranges into parts behind the `parts` there are already; gives how many there are then.
-local function hold_back(view, ranges, ready_at, parts)
+-- `waits`: they wait for another flow, and `ready_at` counts from its end.
+local function hold_back(view, ranges, ready_at, parts, waits)
   for first = 1, #ranges, PART_RANGES_MAX do
     local part = {unpack(ranges, first, math.min(first + PART_RANGES_MAX - 1, #ranges))}
-    write(view, field('b', parts), cmsgpack.pack({ready_at - view.head[CREATED_AT], part}))
-    wait_until(ready_at, field('b', parts) .. ':' .. view.id)
+    write(view, field('b', parts), cmsgpack.pack({waits and ready_at or ready_at - view.head[CREATED_AT], part}))
+    if not waits then wait_until(ready_at, field('b', parts) .. ':' .. view.id) end
     parts = parts + 1
   end
   return parts

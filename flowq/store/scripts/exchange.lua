@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records shared fetch view emit lanes due paused release history groups ends map_ends outcomes expand report notes promote item_claims claim claim_all park retain flush
+-- Needs      records shared fetch view emit lanes due paused release history groups ends map_ends outcomes expand report notes promote item_claims claim claim_all park successor retain flush
 -- Called by  Store.exchange   KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention, notes or nothing}
 -- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, closing} | {"expired"} | {"superseded"}

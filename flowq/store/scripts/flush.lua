@@ -43,6 +43,7 @@ local function index_end(view)
   if view.head[DEADLINE_AT] > 0 then shared('ZREM', tag .. DUE_KEY, 'e:' .. view.id) end
   if view.was_paused then redis.call('UNLINK', tag .. ASIDE_KEY .. 'flow:' .. view.id) end
   publish(tag .. ENDED_CHANNEL_KEY .. view.id, status)
+  if view.head[DEDUP] ~= '' then succeed(view) end
 end
 
 -- A wake-up is only a hint: a holder that is gone receives nothing, so the next one is asked. Not for ever: after a host with

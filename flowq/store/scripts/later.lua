@@ -1,16 +1,18 @@
 -- later: how a flow begins that waits for a time, or some of whose stages do, or that has a deadline.
 -- What has to be written of it is in `view.written` and in its head afterwards; gives when the flow begins.
-local function begin_later(view, ranges, timing)
+-- `waits`: it begins when another flow has ended, which tells it; see successor.lua.
+local function begin_later(view, ranges, timing, waits)
   local delay_ms, start_at, deadline_ms, deadline_at, later = unpack(timing)
   local begins_at, parts = math.max(now + delay_ms, start_at), 0
+  if waits then begins_at = 0 end
   if deadline_ms > 0 then deadline_at = now + deadline_ms end
-  if begins_at > now then
-    view.head[STATUS], parts = SCHEDULED, hold_back(view, ranges, begins_at, 0)
+  if begins_at > now or waits then
+    view.head[STATUS], parts = SCHEDULED, hold_back(view, ranges, begins_at, 0, waits)
   else
     for _, range in ipairs(ranges) do push_range(view, range, 0) end
   end
-  for _, group in ipairs(later) do parts = hold_back(view, group[2], begins_at + group[1], parts) end
-  if parts > 0 then write(view, 'b', cmsgpack.pack({begins_at, parts})) end
+  for _, group in ipairs(later) do parts = hold_back(view, group[2], begins_at + group[1], parts, waits) end
+  if parts > 0 then write(view, 'b', cmsgpack.pack({begins_at, parts, waits or nil})) end
   if deadline_at > 0 then
     view.head[DEADLINE_AT] = deadline_at
     wait_until(deadline_at, 'e:' .. view.id)

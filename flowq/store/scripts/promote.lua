@@ -18,16 +18,24 @@ end
 
 function promote_kind.b(flow, index)
   local name = field('b', index)
-  local view = open_flow(flow, {name})
+  local view = open_flow(flow, {name, 'b'})
   local is_waiting = view and view.head[STATUS] == SCHEDULED
   local part = view and (is_waiting or is_open(view)) and view.fields[name] and unpacked(view.fields[name])
   if not part then return 1 end
+  local later_ms, beginning = part[1], view.fields.b and unpacked(view.fields.b)
+  if beginning and beginning[3] then
+    if beginning[1] + later_ms > now then
+      wait_until(beginning[1] + later_ms, field('b', index) .. ':' .. flow)
+      return 1, true
+    end
+    later_ms = beginning[1] + later_ms - view.head[CREATED_AT]
+  end
   if is_waiting then
     view.head[STATUS] = READY
     emit(view, 'promoted', -1)
   end
   drop(view, name)
-  for _, range in ipairs(part[2]) do push_range(view, range, part[1]) end
+  for _, range in ipairs(part[2]) do push_range(view, range, later_ms) end
   return #part[2]
 end
 

@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
 -- prune: removes ended flows whose retention is over, and plans that no flow uses any more.
--- Needs      records shared fetch view labels
+-- Needs      records shared fetch view successor labels
 -- Called by  Store.prune      KEYS 1 the partition's tag    ARGV 1 ended before, ms  2… plan digest (16 bytes) and flow id
 -- Replies    how many flows were removed
 -- A flow that was retried since, or ended later, stays: retention never changes control flow.
 local before, removed = tonumber(ARGV[1]), 0
 for position = 2, #ARGV do
   local plan, id = string.sub(ARGV[position], 1, 16), string.sub(ARGV[position], 17)
-  local view = open_flow(id, {'l', 'u'})
+  local view = open_flow(id, {'l'})
   if not view or (has_ended(view) and view.head[ENDED_AT] < before) then
     -- Counted down only by who removed the flow: two pruners may have been given the same one.
     plan = view and view.plan or plan

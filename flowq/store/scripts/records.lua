@@ -7,12 +7,12 @@ local READY, SCHEDULED, RUNNING, SUSPENDED, COMPLETED, FAILED, CANCELLED, SKIPPE
 
 -- A flow's head: field 'm'. UNFINISHED counts the stages that still keep the flow from completing, ACTIVE those ready, scheduled
 -- or running, FAILURES those that failed for good and keep it from completing; RUN is 1 more than how often the flow was retried by hand;
--- DEADLINE_AT: 0 for none. A flow that waits for its time is SCHEDULED, one that is paused PAUSED.
-local STATUS, SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT, REASON, RUN, DEADLINE_AT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
+-- DEADLINE_AT: 0 for none; DEDUP: the key it stands for until it has ended, or ''. A flow that waits for its time is SCHEDULED, one that is paused PAUSED.
+local STATUS, SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT, REASON, RUN, DEADLINE_AT, DEDUP = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
 -- CLOSING, FAILING: on the way to cancelled, or to failed with what still ran cancelled: nothing of it is claimed any more.
 local CLOSING, FAILING, PAUSED = 'z', 'y', 'p'
-local RECORD_SIZE, HEAD_SIZE = NEEDS, DEADLINE_AT
-local RECORD_TEXTS, HEAD_TEXTS = {STATE, NONCE, HOLDER, ROUTE}, {STATUS, REASON}
+local RECORD_SIZE, HEAD_SIZE = NEEDS, DEDUP
+local RECORD_TEXTS, HEAD_TEXTS = {STATE, NONCE, HOLDER, ROUTE}, {STATUS, REASON, DEDUP}
 local RECORD_NUMBERS = {ATTEMPT, CRASHES, FENCE, READY_AT, WAITED, RAN, PRIORITY}
 local HEAD_NUMBERS = {SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT, RUN, DEADLINE_AT}
 

@@ -1,6 +1,6 @@
 #!lua
 -- retry: runs stages of an ended flow again, and with them all that was made of their results; what else has completed stays.
--- Needs      records shared fetch view emit lanes history groups aside reopen retain flush
+-- Needs      records shared fetch view emit lanes history groups aside reopen successor retain flush
 -- Called by  Store.retry      KEYS 1 the partition's tag    ARGV 1 flow  2 seq that must still stand
 --                             ARGV 3 nonce of this call  4 packed {stages, unfinished, failures, literals, maps}
 --            stages: {{index, route, priority, needs, is ready, how many of its children are done}, …}
