@@ -1,4 +1,5 @@
-"""Finishes what scripts only begin, because it takes as long as a flow is large: closing flows, and maps that ended early."""
+"""Finishes what scripts only begin, because it takes as long as a flow is large: closing flows, maps that
+ended early, retries of many stages."""
 
 from __future__ import annotations
 
@@ -12,11 +13,14 @@ async def finish_closing(store: Store, member: str) -> None:
 
     Args:
         store: where it is.
-        member: a flow's id, or `*stage:flow` for a map.
+        member: a flow's id; `*stage:flow` for a map; `+flow` for one whose stages are made to run again.
 
     Raises:
         CorruptState: the flow can't be read.
     """
+    if member.startswith("+"):
+        await store.finish_retry(member[1:])
+        return
     if member.startswith("*"):
         stage, _, flow_id = member[1:].partition(":")
         await disband(store, flow_id, int(stage))

@@ -6,12 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import structs
+
 from flowq.engine.again import chosen_again, runs_again
 from flowq.engine.backend import Backend
 from flowq.engine.overrides import checked_overrides, overridden, refuse_unused
 from flowq.model.plan import Plan
 from flowq.model.restart import restart
 from flowq.model.snapshot import FlowSnapshot
+from flowq.model.timing import Deadline, deadline_of
 from flowq.store.wire import again_of
 
 
@@ -20,7 +23,9 @@ class RetriableFlow(ABC):
 
     id: str
 
-    async def retry(self, *, from_stage: str | None = None, overrides: Mapping[str, Any] | None = None) -> int:
+    async def retry(
+        self, *, from_stage: str | None = None, overrides: Mapping[str, Any] | None = None, deadline: Deadline | None = None
+    ) -> int:
         """Runs stages of an ended flow again: those that failed or were cancelled, and all that uses their results.
 
         What else has completed stays. Results that are replaced are kept: see `result`.
@@ -30,6 +35,7 @@ class RetriableFlow(ABC):
                 completed. Of a map that failed only the items run again that have not completed; all do if it is named.
             overrides: argument → value: other values for literal arguments of the stages of `from_stage`, or, without it, of
                 those that failed.
+            deadline: how long from now the flow has, or until when, a datetime with a time zone; None: no deadline any more.
 
         Returns:
             How many stages run again that had begun, and items that had not completed; 0: none, or the flow has not ended.
@@ -38,10 +44,11 @@ class RetriableFlow(ABC):
             FlowNotFound: it does not exist (any more).
             StageNotFound: no stage is called so.
             InvalidValue: no such stage has this argument, or it is a child's result; the value does not fit; or nothing
-                runs again that `overrides` could be for.
+                runs again that `overrides` could be for; or the deadline is none.
             ValueNotStorable, ValueTooLarge: the value can't be stored.
         """
         changes = checked_overrides(overrides)
+        deadline_ms, deadline_at = deadline_of(deadline)
         plan = await self._plan()
         # The store refuses when the flow has changed since the snapshot, say because somebody else retries it.
         while await self._state() in ("failed", "cancelled", "completed"):
@@ -51,7 +58,8 @@ class RetriableFlow(ABC):
                 break
             literals = await overridden(self._backend.store, self.id, plan, again.overridable, changes)
             restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps)
-            if await self._backend.store.retry(self.id, snapshot.seq, again_of(plan, restarted, literals)):
+            wanted = structs.replace(again_of(plan, restarted, literals), deadline_ms=deadline_ms, deadline_at=deadline_at)
+            if await self._backend.store.retry(self.id, snapshot.seq, wanted):
                 return runs_again(snapshot, restarted)
         refuse_unused(changes)
         return 0

@@ -20,6 +20,7 @@ from flowq.store.connection import Connection
 from flowq.store.exchanged import exchanged_of
 from flowq.store.keys import HOLDERS, RUNNING, Keys
 from flowq.store.retentions import OwnRetentions, Retention
+from flowq.store.retries import finish_retry, retry
 from flowq.store.stored_plan import StoredPlan
 from flowq.store.submissions import Added, Submissions, added_as
 from flowq.store.wire import Again, HolderInfo, history_decoder
@@ -259,9 +260,11 @@ class Store:
             seq: the number of its last event when the caller looked.
             again: which stages, and what else changes.
         """
-        nonce = secrets.token_hex(8)
-        answer = await self.connection.run("retry", self.keys.tag_of(flow_id), flow_id, seq, nonce, _pack(again))
-        return answer[0] == b"retried"
+        return await retry(self.connection, self.keys.tag_of(flow_id), flow_id, seq, again)
+
+    async def finish_retry(self, flow_id: str) -> None:
+        """Finishes a retry of many stages that was begun; nothing if it is finished."""
+        await finish_retry(self.connection, self.keys.tag_of(flow_id), flow_id)
 
     async def last_crash(self, flow_id: str, index: int) -> str:
         """Why the process under the latest run of a stage was lost."""

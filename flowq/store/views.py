@@ -20,6 +20,7 @@ FLOW_STATES: dict[str, FlowState] = {
     "r": "ready",
     "x": "running",
     "p": "paused",
+    "o": "running",
     "z": "cancelled",
     "y": "failed",
     "c": "completed",

@@ -121,7 +121,7 @@ history_decoder = msgspec.msgpack.Decoder(list[HistoryEntry])
 
 
 class AgainStage(msgspec.Struct, array_like=True, frozen=True):
-    """A stage that runs again; see scripts/retry.lua.
+    """A stage that runs again; see scripts/restart.lua.
 
     Attributes:
         index, route, priority, needs: as a release has them.
@@ -155,6 +155,8 @@ class Again(msgspec.Struct, array_like=True, frozen=True):
         failures: how many then still count as failed.
         literals: (index, `opaque` packed arguments) of stages that get other ones.
         maps: those that go on.
+        deadline_ms, deadline_at: how long the flow then has, or until when; 0: not given.
+        staging: the key that holds stages, literals and maps in parts, where they are many; and how many parts.
     """
 
     stages: list[AgainStage]
@@ -162,6 +164,10 @@ class Again(msgspec.Struct, array_like=True, frozen=True):
     failures: int
     literals: list[tuple[int, msgspec.Raw]] = []
     maps: list[AgainMap] = []
+    deadline_ms: int = 0
+    deadline_at: int = 0
+    staging: str | bool = False
+    parts: int = 1
 
 
 class WireEvent(msgspec.Struct, array_like=True):

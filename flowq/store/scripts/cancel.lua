@@ -10,7 +10,7 @@ local CANCELLED_MAX, NONCES_BYTES_MAX = 500, 68
 local id, reason, nonce, stages = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 retain(cmsgpack.unpack(ARGV[5]))
 
-local view = open_flow(id, {'k', 'w'})
+local view = open_flow(id, {'k', 'w', 'y'})
 if not view then
   shared('ZREM', tag .. CLOSING_KEY, id)
   return {'unknown'}
@@ -49,7 +49,7 @@ end
 tell_holders()
 local is_whole, is_failing = cursor == stages, head[STATUS] == FAILING
 if is_whole then
-  view.was_paused = view.fields.w
+  view.was_paused = view.fields.w or view.fields.y
   head[STATUS], head[ENDED_AT], head[ACTIVE] = is_failing and FAILED or CANCELLED, now, 0
   emit(view, is_failing and 'failed' or 'cancelled', -1, 0, reason)
   view.is_ended = true

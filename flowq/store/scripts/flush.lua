@@ -20,7 +20,7 @@ end
 -- A flow has ended when nothing of it is ready, scheduled or running any more; it completed if no stage is left.
 local function end_if_over(view)
   local head = view.head
-  if not is_open(view) or head[ACTIVE] > 0 then return end
+  if not is_open(view) or head[ACTIVE] > 0 or head[STATUS] == REOPENING then return end
   view.was_paused = head[STATUS] == PAUSED
   head[STATUS] = head[UNFINISHED] == 0 and COMPLETED or FAILED
   head[ENDED_AT] = now

@@ -19,7 +19,7 @@ end
 
 -- What keeps a flow's stages from being claimed: `flow:id`, `pipeline:name`, or nil.
 local function held_by(view)
-  if view.head[STATUS] == PAUSED then return 'flow:' .. view.id end
+  if view.head[STATUS] == PAUSED or view.head[STATUS] == REOPENING then return 'flow:' .. view.id end
   if not some_pipeline then return end
   if not pipeline_of[view.plan] then
     pipeline_of[view.plan] = 'pipeline:' .. (redis.call('HGET', tag .. PLAN_KEY .. view.plan, 'pipeline') or '')

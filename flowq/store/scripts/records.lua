@@ -7,10 +7,11 @@ local READY, SCHEDULED, RUNNING, SUSPENDED, COMPLETED, FAILED, CANCELLED, SKIPPE
 
 -- A flow's head: field 'm'. UNFINISHED counts the stages that still keep the flow from completing, ACTIVE those ready, scheduled
 -- or running, FAILURES those that failed for good and keep it from completing; RUN is 1 more than how often the flow was retried by hand;
--- DEADLINE_AT: 0 for none; DEDUP: the key it stands for until it has ended, or ''. A flow that waits for its time is SCHEDULED, one that is paused PAUSED.
+-- DEADLINE_AT: 0 for none; DEDUP: the key it stands for until it has ended, or ''. A flow that waits for its time is SCHEDULED.
 local STATUS, SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT, REASON, RUN, DEADLINE_AT, DEDUP = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
--- CLOSING, FAILING: on the way to cancelled, or to failed with what still ran cancelled: nothing of it is claimed any more.
-local CLOSING, FAILING, PAUSED = 'z', 'y', 'p'
+-- CLOSING, FAILING: on the way to cancelled, or to failed with what still ran cancelled: nothing of it is claimed any more. REOPENING:
+-- its stages are made to run again, in parts.
+local CLOSING, FAILING, PAUSED, REOPENING = 'z', 'y', 'p', 'o'
 local RECORD_SIZE, HEAD_SIZE = NEEDS, DEDUP
 local RECORD_TEXTS, HEAD_TEXTS = {STATE, NONCE, HOLDER, ROUTE}, {STATUS, REASON, DEDUP}
 local RECORD_NUMBERS = {ATTEMPT, CRASHES, FENCE, READY_AT, WAITED, RAN, PRIORITY}
@@ -31,7 +32,6 @@ end
 
 -- What a process said of itself is kept for so long beyond its lease.
 local INFO_KEPT_MS = 86400000
-
 local function time_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
