@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- prune: removes ended flows whose retention is over, and plans that no flow uses any more.
--- Needs      records shared fetch view successor labels
+-- Needs      records shared fetch view emit successor labels
 -- Called by  Store.prune      KEYS 1 the partition's tag    ARGV 1 ended before, ms  2… plan digest (16 bytes) and flow id
 -- Replies    how many flows were removed
--- A flow that was retried since, or ended later, stays: retention never changes control flow.
+-- Who follows a removed flow is told by its last event, `pruned`. A flow that was retried since, or ended later, stays: retention never changes control flow.
 local before, removed = tonumber(ARGV[1]), 0
 for position = 2, #ARGV do
   local plan, id = string.sub(ARGV[position], 1, 16), string.sub(ARGV[position], 17)
@@ -21,6 +21,8 @@ for position = 2, #ARGV do
       redis.call('UNLINK', plan_key)
     end
     if is_removed then removed = removed + 1 end
+    if is_removed and view then emit(view, 'pruned', -1) end
   end
 end
+flush_events()
 return removed
