@@ -262,6 +262,8 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         lease_seconds: how long its lease still lasts.
         is_alone: whether it is a child for single stages, beside the processes that its worker was asked for.
         pipelines: the pipelines whose schedules it fires.
+        concurrency: how many stages it runs at once.
+        since: when it announced itself, milliseconds since 1970; None: not known.
     """
 
     id: str
@@ -272,3 +274,5 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     lease_seconds: float = 0.0
     is_alone: bool = False
     pipelines: tuple[str, ...] = ()
+    concurrency: int = 0
+    since: int | None = None

@@ -137,10 +137,10 @@ class Views:
             leases = pairs(scored)
             asked: list[tuple[Any, ...]] = []
             for holder, _ in leases:
-                asked += [("HGET", tag + HOLDER + holder, "info"), ("SCARD", tag + RUNNING + holder)]
+                asked += [("HMGET", tag + HOLDER + holder, "info", "since"), ("SCARD", tag + RUNNING + holder)]
             answers = await self._connection.commands(*asked)
             for position, (holder, deadline) in enumerate(leases):
-                info_data, running = answers[2 * position : 2 * position + 2]
+                (info_data, since), running = answers[2 * position : 2 * position + 2]
                 if info_data is None or deadline <= now:
                     continue
                 info = info_decoder.decode(info_data)
@@ -150,6 +150,8 @@ class Views:
                     running=running + (known.running if known else 0), lease_seconds=(deadline - now) / 1000,
                     is_alone=info.is_alone,
                     pipelines=info.pipelines,
+                    concurrency=info.concurrency,
+                    since=None if since is None else int(since),
                 )  # fmt: skip
         return sorted(by_id.values(), key=lambda worker: worker.name)
 
