@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from flowq.errors import FlowqError, RetryAfter, Unrecoverable
 from flowq.model.artifact import Artifact
-from flowq.model.dedup import Dedup
 from flowq.model.failure import StageFailure
 from flowq.model.retry import Backoff
 from flowq.model.spec import FlowSpec
-from flowq.pipeline import Node, declare, pipeline, resource, stage, succeeded, tolerate
+from flowq.pipeline import Node, declare, limit, pipeline, resource, signal, stage, succeeded, tolerate
 
 if TYPE_CHECKING:
     from flowq.engine.context import context
@@ -32,7 +31,6 @@ _LAZY = {
 __all__ = [
     "Artifact",
     "Backoff",
-    "Dedup",
     "FlowHandle",
     "FlowProducer",
     "FlowSpec",
@@ -44,8 +42,10 @@ __all__ = [
     "Worker",
     "context",
     "declare",
+    "limit",
     "pipeline",
     "resource",
+    "signal",
     "stage",
     "succeeded",
     "tolerate",

@@ -89,7 +89,10 @@ class _Lines:
     def write(self, item: Any) -> None:
         if not isinstance(item, Event):
             self._put(line(f"{self._screen.ellipsis} {item.before - item.after - 1:,} events are no longer kept"))
-        elif item.verb != "progressed" or self._is_news(item):
+        elif item.verb == "progressed":
+            if self._is_news(item):
+                self._put(event_line(item, self._screen))
+        elif item.reason is None or item.reason.code != "children":  # each of those would say what one before them says
             self._put(event_line(item, self._screen))
 
     def _is_news(self, event: Event) -> bool:

@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "retry": "run again what failed in a flow, or in many by a filter",
     "pause": "begin nothing new of a queue, a pipeline or a flow",
     "resume": "go on with what was paused",
+    "signal": "tell a flow what it waits for, such as an approval",
     "queues": "what waits and runs in each queue, and who serves it",
     "workers": "the processes that work now",
     "top": "queues and workers, live",
@@ -37,6 +38,8 @@ COMMANDS: Final = {
     "result": "wait for a flow and print its result",
     "artifact": "download what a stage made",
     "logs": "what the stages of a flow have logged",
+    "limits": "show, set and remove limits that all workers keep to",
+    "tenants": "show tenants' weights, and set them",
     "usage": "what stages used up, by day, pipeline and tenant",
     "doctor": "check server, storage and workers; each finding with its fix",
     "config": "show every setting and where it came from",
@@ -87,7 +90,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=_sentence(summary), **_STYLE)
         if name == asked:
-            # Only this one's module is loaded: thirteen of them would cost more than the work of most.
+            # Only this one's module is loaded: all of them would cost more than the work of most.
             _module(name).configure(command)
             _add_common(command)
     arguments, unknown = parser.parse_known_args(words)

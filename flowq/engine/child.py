@@ -20,10 +20,12 @@ from typing import Any, NoReturn
 import msgspec
 
 from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
+from flowq.engine.builtin import BUILTIN_STAGES
 from flowq.engine.child_options import ChildOptions, Known
 from flowq.engine.child_process import DRAIN, STOP
 from flowq.engine.every import run_every
 from flowq.engine.holder import Holder
+from flowq.engine.host_room import host_room
 from flowq.engine.modules import AnyPipeline, load_pipelines, load_stages
 from flowq.engine.overdue import described
 from flowq.engine.parent_link import Note, ParentLink, Ready, Retire
@@ -94,7 +96,10 @@ class Child:
     async def _hold(self, backend: Backend) -> None:
         options, (routes, suspects) = self._options, self._routes()
         slots = host_slots(options.namespace, options.queues)
-        room = WorkerRoom(routes, options.concurrency, suspects=suspects, slots=slots, limited=limited_queues(options.queues))
+        room = WorkerRoom(
+            routes, options.concurrency, suspects=suspects, slots=slots, limited=limited_queues(options.queues),
+            host=host_room(options.namespace, options.has, self._stages.values()),
+        )  # fmt: skip
         self._holder = holder = Holder(
             backend.store,
             options.holder,
@@ -198,7 +203,8 @@ def _live(link: ParentLink) -> None:
     options = link.configuration(ChildOptions)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        child = Child(link, options, load_stages(options.modules), load_pipelines(options.modules))
+        stages = load_stages(options.modules) | {stage.name: stage for stage in BUILTIN_STAGES}
+        child = Child(link, options, stages, load_pipelines(options.modules))
     except FlowqError as error:
         link.say(Note("refused", msgspec.to_builtins((error.problem, error.remedy))))
         return

@@ -27,6 +27,7 @@ class ChildOptions(msgspec.Struct, frozen=True, kw_only=True):
         drain_seconds: how long running stages may go on when it is told to drain.
         pulse_fd: the shared page.
         keep: how long ended flows are kept.
+        has: what this host has of what stages need.
     """
 
     modules: tuple[str, ...]
@@ -42,6 +43,7 @@ class ChildOptions(msgspec.Struct, frozen=True, kw_only=True):
     drain_seconds: float
     pulse_fd: int
     keep: KeepSettings = KeepSettings()
+    has: dict[str, int] = {}
 
 
 class Known(msgspec.Struct, frozen=True):

@@ -7,15 +7,20 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowq.artifacts.sink import NewArtifact
 from flowq.artifacts.storage import Storage
 from flowq.engine.program import CompletedProgram, ProgramOptions, run_program, run_program_async
 from flowq.engine.stage_log import StageLog
+from flowq.engine.waiting import Waiting
 from flowq.errors import InvalidValue, NoStageContext, StorageNotConfigured
 from flowq.model.artifact import Artifact
 from flowq.model.duration import Duration, to_ms
+from flowq.model.outcome import Suspend
+
+if TYPE_CHECKING:
+    from flowq.engine.waits import Waits
 
 _MESSAGE_CHARS_MAX = 200
 _AMOUNTS_MAX = 20
@@ -23,7 +28,7 @@ _AMOUNTS_MAX = 20
 _current: ContextVar[StageContext | None] = ContextVar("flowq_stage_context", default=None)
 
 
-class StageContext:
+class StageContext(Waiting):
     """One run of a stage, seen from inside. Get it with `context()`; its methods may be called from any thread.
 
     Attributes:
@@ -37,9 +42,9 @@ class StageContext:
     """
 
     __slots__ = (
-        "_amounts", "_artifacts", "_cancelled", "_folder", "_is_given_back", "_log", "_on_group",
-        "_on_log", "_on_progress", "_storage",
-        "attempt", "children", "deadline", "fence", "flow_id", "idempotency_key", "stage",
+        "_amounts", "_artifacts", "_cancelled", "_folder", "_is_given_back", "_is_suspended", "_log", "_on_group",
+        "_on_log", "_on_progress", "_storage", "_told",
+        "attempt", "children", "deadline", "fence", "flow_id", "idempotency_key",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +61,7 @@ class StageContext:
         on_progress: Callable[[float, str], None] | None = None,
         on_group: Callable[[int, bool], None] | None = None,
         on_log: Callable[[], None] | None = None,
+        begin_waits: Callable[[StageContext], Waits] | None = None,
     ) -> None:
         self.flow_id = flow_id
         self.stage = stage
@@ -73,6 +79,10 @@ class StageContext:
         self._on_log = on_log
         self._log: StageLog | None = None
         self._is_given_back = False
+        self._begin_waits = begin_waits
+        self.waits = None
+        self._is_suspended = False
+        self._told = 0.0, ""
         self._cancelled = False  # set once, read by polling, from any thread: no need for an Event, which costs 3 µs a stage
 
     @property
@@ -92,8 +102,13 @@ class StageContext:
         """
         if type(fraction) not in (int, float) or math.isnan(fraction):
             raise InvalidValue("progress", fraction, "a number from 0 to 1")
+        self._told = min(1.0, max(0.0, float(fraction))), message[:_MESSAGE_CHARS_MAX]
+        self.show_wait("")
+
+    def show_wait(self, what: str) -> None:
+        """Shows what the stage waits for in place of what it told last; "": that again. Called by limits."""
         if self._on_progress is not None:
-            self._on_progress(min(1.0, max(0.0, float(fraction))), message[:_MESSAGE_CHARS_MAX])
+            self._on_progress(self._told[0], what or self._told[1])
 
     def usage(self, **amounts: float) -> None:
         """Meters what this run uses up: `context().usage(tokens=1_200, seconds=3.5)`; what is told again is added.
@@ -198,7 +213,7 @@ class StageContext:
 
     def cancel(self) -> None:
         """Makes `cancelled` true and stops programs that `run` runs. Called by the worker."""
-        self._cancelled = True
+        self._cancelled, self._is_suspended = True, False
 
     def give_back(self) -> None:
         """Like `cancel`, because the worker stops: whatever the stage makes of it costs no attempt. Called by the worker."""
@@ -208,6 +223,20 @@ class StageContext:
     def is_given_back(self) -> bool:
         """Whether the worker stops before this run has ended."""
         return self._is_given_back
+
+    @property
+    def suspension(self) -> Suspend | None:
+        """What the worker reports if this run is suspended; None: it is not."""
+        return self.waits.outcome if self._is_suspended and self.waits is not None else None
+
+    def suspend(self) -> bool:
+        """Like `cancel`, because the stage waits: whatever it makes of it, it begins again later. Called by its waits.
+
+        False: the run is over already.
+        """
+        if not self._cancelled:
+            self._is_suspended = self._cancelled = True
+        return self._is_suspended
 
     def _options(
         self,

@@ -12,17 +12,18 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from flowq.engine.context import StageContext
+from flowq.engine.gates import DENIED_SECONDS, Gates
 from flowq.engine.listener import Listener, Room
 from flowq.engine.notes import Notes
 from flowq.engine.policy import failed_for_good
 from flowq.errors import CorruptState
 from flowq.model.outcome import Claim, Exchanged, Fail, Note, Outcome, Progress, Release
-from flowq.store.store import Store
+from flowq.store.store import Store, Wants
 
 log = logging.getLogger("flowq.engine")
 
@@ -48,17 +49,20 @@ class Conversation:
         room: what it has room for.
         listener: who runs the stages.
         on_expired: called when the server no longer knows the holder: its stages belong to others.
+        gates: what else a claim needs permits for.
     """
 
     def __init__(
-        self, store: Store, tag: str, holder: str, room: Room, listener: Listener, on_expired: Callable[[], None]
-    ) -> None:
+        self, store: Store, tag: str, holder: str, room: Room, listener: Listener, on_expired: Callable[[], None],
+        gates: Gates | None = None,
+    ) -> None:  # fmt: skip
         self._store = store
         self._tag = tag
         self._holder = holder
         self._room = room
         self._listener = listener
         self._on_expired = on_expired
+        self._gates = gates
         self._outcomes: list[Outcome] = []
         self._progress: dict[tuple[str, int], Progress] = {}
         self._progress_due_at = 0.0
@@ -74,6 +78,8 @@ class Conversation:
         self._claims_are_in.set()
         self._gives_back = False
         self._wakes = 0
+        # A gate was shut: nobody tells when it opens, so it is asked again soon.
+        self._is_denied = False
         # How many outcomes at the front were part of a call that met damaged data; and when to claim again after one did.
         self._doubtful = 0
         self._claims_again_at = 0.0
@@ -190,10 +196,7 @@ class Conversation:
         answer: Exchanged | None = None
         try:
             self._doubtful = max(0, self._doubtful - len(outcomes))
-            answer = await self._store.exchange(
-                self._tag, self._holder, line.number, line.seq, secrets.token_urlsafe(8),
-                outcomes, progress, wants, capacity, parks=capacity > 0, notes=self._notes.beside(outcomes),
-            )  # fmt: skip
+            answer = await self._exchange(line, outcomes, progress, wants, capacity)
             self._notes.sent(outcomes)
         except CorruptState as damage:
             self._set_apart(outcomes, capacity, damage)
@@ -221,6 +224,22 @@ class Conversation:
             self._claims_are_in.set()
         if not self._in_flight:
             self._stirred.set()
+
+    async def _exchange(
+        self, line: _Line, outcomes: list[Outcome], progress: list[Progress], wants: Sequence[Wants], capacity: int
+    ) -> Exchanged | None:
+        nonce, notes = secrets.token_urlsafe(8), self._notes.beside(outcomes)
+
+        async def call(wants: Sequence[Wants], capacity: int, permits: Mapping[str, int]) -> Exchanged | None:
+            return await self._store.exchange(
+                self._tag, self._holder, line.number, line.seq, nonce, outcomes, progress,
+                wants, capacity, parks=capacity > 0, notes=notes, permits=permits,
+            )  # fmt: skip
+
+        if self._gates is None:
+            return await call(wants, capacity, {})
+        answer, self._is_denied = await self._gates.through(self._tag, capacity, wants, call)
+        return answer
 
     def _set_apart(self, outcomes: list[Outcome], capacity: int, damage: CorruptState) -> None:
         """A call met damaged data. Nothing of it was written: scripts write at their end only. So each part is tried alone."""
@@ -276,5 +295,6 @@ class Conversation:
         self._idle_until = 0.0
         if is_idle:
             until_due = (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else _POLL_SECONDS
-            self._idle_until = time.monotonic() + min(_POLL_SECONDS, max(0.001, until_due))
+            most = DENIED_SECONDS if self._is_denied else 0.0 if answer.gated else _POLL_SECONDS
+            self._idle_until = time.monotonic() + min(most, max(0.001, until_due))
             self._room.leave(self._tag)

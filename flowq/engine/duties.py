@@ -20,6 +20,7 @@ from flowq.errors import CorruptState
 from flowq.model.keep import Keep
 from flowq.store.outlived import Doomed, Outlived
 from flowq.store.store import Store
+from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views
 
 log = logging.getLogger("flowq.engine")
@@ -123,9 +124,11 @@ class Pruner:
     """
 
     def __init__(self, store: Store, views: Views, remover: Remover | None = None, most: Keep = Keep()) -> None:
+        self._store = store
         self._views = views
         self._outlived = Outlived(store, views, most)
         self._remover = remover or Remover(store)
+        self._suspensions = Suspensions(store)
         self._hours = 48
         self._passes = 0
 
@@ -139,6 +142,9 @@ class Pruner:
             async for doomed in self._outlived.by_pipeline():
                 removed += await self._removed(doomed)
         self._passes += 1
+        for tag in self._store.partitions:
+            while await self._suspensions.fell(tag):
+                pass
         await self._views.trim_events()
         return removed
 

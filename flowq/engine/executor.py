@@ -9,7 +9,7 @@ import asyncio
 import contextvars
 import datetime
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,16 +22,19 @@ from flowq.engine import context as stage_contexts
 from flowq.engine.context import StageContext
 from flowq.engine.expansion import Shared, SharedArguments, expanded, shared_part
 from flowq.engine.gathering import gathered
+from flowq.engine.limiter import HeldPermit, Limiter
 from flowq.engine.policy import MAX_CRASHES, Poisoned, after_error, failure_of
 from flowq.engine.stage_clock import StageClock
 from flowq.engine.stage_threads import StageThreads
-from flowq.errors import StageStalled, StageTimedOut, StorageNotConfigured, ValueTooLarge
+from flowq.engine.waits import Waits
+from flowq.errors import DefinitionError, StageStalled, StageTimedOut, StorageNotConfigured, ValueTooLarge
 from flowq.model.artifact import bound_reader
 from flowq.model.failure import StageFailure, unpacked
 from flowq.model.items import LIST, is_item, item_name, stage_of
 from flowq.model.outcome import Claim, Complete, CompleteItem, Fail, Outcome, Progress, Release, Skip, opaque
 from flowq.model.plan import CONDITION, StagePlan
 from flowq.model.values import INLINE_BYTES_MAX
+from flowq.pipeline.limit import bound_limiter, use_for
 from flowq.pipeline.stage import AnyStage
 from flowq.store.maps import literals_of
 from flowq.store.store import Store
@@ -58,6 +61,7 @@ class Executor:
         on_progress: told each progress report of a stage, from any thread.
         on_group: told each process group that a stage starts and ends.
         on_log: told that a stage has logged something, from any thread.
+        limiter: hands out permits of limits.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Executor:
         on_progress: Callable[[Progress], None],
         on_group: Callable[[int, bool], None] | None = None,
         on_log: Callable[[Claim], None] | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
         self._store = store
         self._stages = stages
@@ -78,6 +83,7 @@ class Executor:
         self._on_group = on_group
         self._on_log = on_log
         self._shared = SharedArguments(self._read_shared)
+        self._limiter = limiter
 
     async def run(self, claim: Claim, running: Callable[[StageContext, StageClock], None]) -> Outcome | None:
         """Runs a stage and returns what became of it; None: it was cancelled, and nobody waits for an answer.
@@ -87,45 +93,66 @@ class Executor:
         plan: StoredPlan | None = None
         stage: StagePlan | None = None
         stage_context: StageContext | None = None
+        permits: Sequence[HeldPermit] = ()
+        # The one place that catches everything: whatever a stage raises is its outcome, not ours.
         try:
             plan = await self._store.plan(claim.flow_id, claim.plan)
             stage = await loaded(plan, claim.index)
+            permits = await self._permits_for(claim, stage, plan) if stage.limits else ()
             clock = StageClock(stage)
             stage_context = self._context_for(claim, stage, plan, clock)
             running(stage_context, clock)
-            if claim.crashes >= MAX_CRASHES:
-                raise Poisoned(claim.crashes, await self._store.last_crash(claim.flow_id, claim.index))
-            function = self._stages[stage.stage]
-            inputs = await self._inputs(claim, stage, plan)
-            if not inputs.pop(CONDITION, True):
-                nothing = _pack(None) if stage.mapping is None else LIST
-                return Skip(*claim.run, opaque(nothing), _NOTHING, plan.releases(claim.index))
-            if stage.mapping is not None:
-                return await expanded(self._store, claim, stage, plan, stage.mapping, inputs[stage.mapping.argument])
-            arguments = function.signature.arguments(inputs)
-            result = await self._call(function, clock, stage_context, arguments)
-            return await self._completed(claim, function, stage_context, result, plan)
+            return await self._ran(claim, stage, plan, clock, stage_context)
         except asyncio.CancelledError as error:
             if error.args and error.args[0] is GivenBack:
                 return Release(*claim.run)
             if stage_context is not None and stage_context.cancelled:
-                return None
+                return _stopped(stage_context, claim)
             if (task := asyncio.current_task()) is None or task.cancelling():
                 raise
             # The stage raised it by itself, say because it awaited a task that was cancelled: a failure like any other.
             return after_run_error(error, stage, claim, plan)
-        # The one place that catches everything: whatever a stage raises is its outcome, not ours.
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | SystemExit) and stage_context is None:
                 raise
-            if stage_context is not None and stage_context.is_given_back:  # what it made of being stopped
-                return Release(*claim.run)
+            if stage_context is not None and (stopped := _stopped(stage_context, claim)):  # what it made of being stopped
+                return stopped
             log.debug("stage failed", exc_info=error, extra={"flow_id": claim.flow_id})
             return after_run_error(error, stage, claim, plan)
+        finally:
+            await _given_back(permits)
+
+    async def _ran(
+        self, claim: Claim, stage: StagePlan, plan: StoredPlan, clock: StageClock, stage_context: StageContext
+    ) -> Outcome:
+        if claim.crashes >= MAX_CRASHES:
+            raise Poisoned(claim.crashes, await self._store.last_crash(claim.flow_id, claim.index))
+        function = self._stages[stage.stage]
+        inputs = await self._inputs(claim, stage, plan)
+        if not inputs.pop(CONDITION, True):
+            nothing = _pack(None) if stage.mapping is None else LIST
+            return Skip(*claim.run, opaque(nothing), _NOTHING, plan.releases(claim.index))
+        if stage.mapping is not None:
+            return await expanded(self._store, claim, stage, plan, stage.mapping, inputs[stage.mapping.argument])
+        arguments = function.signature.arguments(inputs)
+        result = await self._call(function, clock, stage_context, arguments)
+        # What it returned because it was suspended does not count.
+        return stage_context.suspension or await self._completed(claim, function, stage_context, result, plan)
 
     def close(self) -> None:
         """Lets go of the threads; functions that still run in them go on, refused by their tokens."""
         self.threads.close()
+
+    async def _permits_for(self, claim: Claim, stage: StagePlan, plan: StoredPlan) -> list[HeldPermit]:
+        """Waits for the stage's limits, before its context exists: its timeout does not run yet."""
+        inputs = await self._inputs(claim, stage, plan)
+        if self._limiter is None or not inputs.get(CONDITION, True):
+            return []
+
+        def tell(what: str) -> None:
+            self._on_progress(Progress(*claim.run, 0.0, what))
+
+        return await self._limiter.acquire_all([use_for(use, inputs) for use in stage.limits], tell)
 
     def _context_for(self, claim: Claim, stage: StagePlan, plan: StoredPlan, clock: StageClock) -> StageContext:
         def progressed(fraction: float, message: str) -> None:
@@ -148,7 +175,18 @@ class Executor:
             on_progress=progressed,
             on_group=self._on_group,
             on_log=None if self._on_log is None else partial(self._on_log, claim),
+            begin_waits=partial(self._begin_waits, claim, self._stages.get(stage.stage), asyncio.current_task()),
         )
+
+    def _begin_waits(
+        self, claim: Claim, function: AnyStage | None, task: asyncio.Task[Any] | None, stage_context: StageContext
+    ) -> Waits:
+        if function is None or not function.is_async or task is None:
+            raise DefinitionError(
+                f"stage {stage_context.stage} is a plain def, so it can't wait without holding its slot",
+                "make it an `async def` and await this",
+            )
+        return Waits(self._store, self._storage, claim, stage_context.stage, task, stage_context.suspend, stage_context.cancel)
 
     async def _inputs(self, claim: Claim, stage: StagePlan, plan: StoredPlan) -> dict[str, Any]:
         """The stage's arguments as plain data: its literals, with its children's results in their places."""
@@ -176,7 +214,7 @@ class Executor:
 
     async def _call(self, function: AnyStage, clock: StageClock, stage_context: StageContext, arguments: dict[str, Any]) -> Any:
         entered = stage_contexts.enter(stage_context)
-        reader = bound_reader.set(self._storage)
+        reader, limiter = bound_reader.set(self._storage), bound_limiter.set(self._limiter)
         try:
             if not clock.is_limited:
                 return await self._work(function, arguments)
@@ -187,7 +225,10 @@ class Executor:
                 stage_context.cancel()
                 raise
         finally:
+            if stage_context.waits is not None:
+                stage_context.waits.close()
             bound_reader.reset(reader)
+            bound_limiter.reset(limiter)
             stage_contexts.leave(entered)
 
     def _work(self, function: AnyStage, arguments: dict[str, Any]) -> Any:
@@ -218,7 +259,7 @@ class Executor:
 
 
 async def loaded(plan: StoredPlan, index: int) -> StagePlan:
-    """The stage of a claim: of an item under the item's name, of a map without the limits in time that its items have."""
+    """The stage of a claim: of an item under the item's name, of a map without the limits that its items have."""
     if not plan.holds(stage_of(index)):
         await plan.load(stage_of(index))
     stage = plan.stage(stage_of(index))
@@ -226,7 +267,16 @@ async def loaded(plan: StoredPlan, index: int) -> StagePlan:
         return stage
     if is_item(index):
         return msgspec.structs.replace(stage, name=item_name(stage.name, index), mapping=None)
-    return msgspec.structs.replace(stage, timeout_ms=None, stall_ms=None)
+    return msgspec.structs.replace(stage, timeout_ms=None, stall_ms=None, limits=())
+
+
+async def _given_back(permits: Sequence[HeldPermit]) -> None:
+    for permit in permits:
+        await permit.give_back()
+
+
+def _stopped(stage_context: StageContext, claim: Claim) -> Outcome | None:
+    return Release(*claim.run) if stage_context.is_given_back else stage_context.suspension
 
 
 def after_run_error(error: BaseException, stage: StagePlan | None, claim: Claim, plan: StoredPlan | None) -> Outcome:

@@ -10,19 +10,20 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from flowq.engine.backend import Backend
 from flowq.engine.flow_logs import FlowLogs
+from flowq.engine.following import live_events
 from flowq.engine.item_pages import every_item, item_page, stages_or_item
 from flowq.engine.pausing import PausableFlow
 from flowq.engine.results import read_result
 from flowq.engine.retrying import RetriableFlow
-from flowq.errors import FlowCancelled, FlowDeadlinePassed, FlowFailed, FlowNotFound, FlowqError, FlowTimedOut, InvalidValue
+from flowq.engine.signals import SignalledFlow
+from flowq.engine.spawned import cancel_beneath, failure_of_flow
+from flowq.errors import FlowCancelled, FlowNotFound, FlowTimedOut, InvalidValue
 from flowq.model.artifact import Artifact
 from flowq.model.dedup import Addition
 from flowq.model.duration import Duration, to_ms
 from flowq.model.event import Event, Gap
-from flowq.model.failure import Failure
 from flowq.model.plan import Plan
 from flowq.model.snapshot import FlowSnapshot, StageSnapshot
-from flowq.model.timing import OUT_OF_TIME
 from flowq.store.feed import Feed, named
 from flowq.store.snapshots import Snapshots
 from flowq.store.views import FLOW_STATES, Views
@@ -41,7 +42,7 @@ class Opened(NamedTuple):
     feed: Feed
 
 
-class FlowHandle(PausableFlow, RetriableFlow, FlowLogs, Generic[R]):
+class FlowHandle(PausableFlow, RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
     """A flow. Get one from `producer.add` or `producer.flow`.
 
     Attributes:
@@ -117,7 +118,7 @@ class FlowHandle(PausableFlow, RetriableFlow, FlowLogs, Generic[R]):
             return await read_result(self._backend, self.id, await self._plan(), self._result_type, run)
         state = await self._ended(None if timeout is None else to_ms(timeout, "timeout") / 1000)
         if state == "failed":
-            raise await self._failure()
+            raise await failure_of_flow(self._backend.store, self.id)
         if state == "cancelled":
             raise FlowCancelled(self.id, (await self.inspect()).cancel_reason)
         return await read_result(self._backend, self.id, await self._plan(), self._result_type)
@@ -125,8 +126,9 @@ class FlowHandle(PausableFlow, RetriableFlow, FlowLogs, Generic[R]):
     async def events(self, after: int = 0) -> AsyncIterator[Event | Gap]:
         """The flow's events in order, from number `after` + 1 on, until the flow ends.
 
-        Progress is told as it comes; it has no number. Where numbered events were trimmed from the server's log, a `Gap`
-        with a snapshot stands in their place.
+        Progress is told as it comes; it has no number, nor has `held`, which tells why a stage does not run when nothing has
+        happened for a while. Where numbered events were trimmed from the server's log, a `Gap` with a snapshot stands in
+        their place.
 
         Raises:
             FlowNotFound: it does not exist (any more).
@@ -160,7 +162,7 @@ class FlowHandle(PausableFlow, RetriableFlow, FlowLogs, Generic[R]):
                 seq = snapshot.seq
                 if snapshot.is_final:
                     return
-            async for event in self._live(queue, seq, name):
+            async for event in live_events(queue, seq, name, self.inspect, self._plan):
                 yield event
         finally:
             stop_following()
@@ -175,6 +177,7 @@ class FlowHandle(PausableFlow, RetriableFlow, FlowLogs, Generic[R]):
         word = await self._backend.store.cancel(self.id, str(reason or "")[:200], header.stages)
         if word == "unknown":
             raise FlowNotFound(self.id)
+        await cancel_beneath(self._backend.store, self.id)
         return FLOW_STATES.get(word, word) == "cancelled"
 
     async def artifact(self, stage: str, name: str | None = None) -> Artifact:
@@ -234,42 +237,8 @@ class FlowHandle(PausableFlow, RetriableFlow, FlowLogs, Generic[R]):
         head = await Views(self._backend.store).head(self.id)
         return "running" if head.status in ("z", "y") else FLOW_STATES[head.status]
 
-    async def _failure(self) -> FlowqError:
-        snapshot = await self.inspect()
-        stage = snapshot.stage(snapshot.root_cause) if snapshot.root_cause else None
-        if stage is None and snapshot.fail_reason == OUT_OF_TIME:
-            return FlowDeadlinePassed(self.id)
-        failure = stage.failure if stage and stage.failure else Failure("Unknown", "the flow's record does not say why")
-        return FlowFailed(self.id, stage.name if stage else "?", failure.error_type, failure.message, failure.traceback)
-
     async def _plan(self) -> Plan:
         digest = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "p")
         if digest is None:
             raise FlowNotFound(self.id)
         return await (await self._backend.store.plan(self.id, digest.decode())).whole()
-
-    async def _live(self, queue: asyncio.Queue[WireEvent], seq: int, name: Callable[[int], str]) -> AsyncIterator[Event | Gap]:
-        while True:
-            try:
-                async with asyncio.timeout(_POLL_SECONDS):
-                    event = await queue.get()
-            except TimeoutError:
-                snapshot = await self.inspect()
-                if snapshot.seq > seq and queue.empty():
-                    yield Gap(flow_id=self.id, after=seq, before=snapshot.seq + 1, snapshot=snapshot)
-                    seq = snapshot.seq
-                if snapshot.is_final and queue.empty():
-                    return
-                continue
-            if event.seq == 0:
-                yield named(event, name)
-            elif event.seq > seq:
-                if event.seq > seq + 1:
-                    yield Gap(flow_id=self.id, after=seq, before=event.seq, snapshot=await self.inspect())
-                seq = event.seq
-                if event.verb == "replaced":  # another flow, perhaps with other stages
-                    name = (await self._plan()).name_of
-                told = named(event, name)
-                yield told
-                if told.ends_the_flow and queue.empty():  # else it was retried at once
-                    return

@@ -20,7 +20,10 @@ from flowq.engine.backend import LAST_WORDS_SECONDS
 from flowq.engine.closing import finish_closing
 from flowq.engine.context import StageContext, log_of_this_run
 from flowq.engine.conversation import Conversation
+from flowq.engine.every import run_every
 from flowq.engine.executor import Executor, GivenBack
+from flowq.engine.gates import REFRESH_SECONDS, Gates
+from flowq.engine.limiter import Limiter
 from flowq.engine.notes import last_note
 from flowq.engine.room import WorkerRoom
 from flowq.engine.stage_clock import StageClock
@@ -84,8 +87,10 @@ class Holder:
         self._on_deadline = on_deadline
         self._room = room
         self._loop = asyncio.get_running_loop()
+        limiter = Limiter(store, holder)
+        self._gates = Gates(store, limiter, holder)
         self._executor = Executor(
-            store, stages, storage, threads, self._progress_from_any_thread, on_group, self._log_from_any_thread
+            store, stages, storage, threads, self._progress_from_any_thread, on_group, self._log_from_any_thread, limiter
         )
         capture(log_of_this_run)
         # By token, because a stage may be claimed again here while its earlier run still winds down.
@@ -95,7 +100,9 @@ class Holder:
         self._ended.set()
         self._over = asyncio.Event()
         self._conversations = {
-            tag: Conversation(store, tag, holder, room, self, lambda: self.lose("the server gave its stages to others"))
+            tag: Conversation(
+                store, tag, holder, room, self, lambda: self.lose("the server gave its stages to others"), self._gates
+            )
             for tag in store.partitions
         }
         for conversation in self._conversations.values():
@@ -132,6 +139,8 @@ class Holder:
     async def work(self, wakeups: Wakeups) -> None:
         """Claims and runs until `drain` has finished or the lease is lost."""
         wakeups.on_wake(self.id, self._wake)
+        await self._gates.refresh()
+        looking = asyncio.create_task(run_every(REFRESH_SECONDS, self._gates, stop=asyncio.Event(), name="looking for limits"))
         talks = asyncio.gather(*(conversation.hold() for conversation in self._conversations.values()))
         over = asyncio.create_task(self._over.wait())
         try:
@@ -139,10 +148,12 @@ class Holder:
             if talks.done():
                 talks.result()
         finally:
-            for task in (talks, over):
+            for task in (talks, over, looking):
                 task.cancel()
-            await asyncio.gather(talks, over, return_exceptions=True)
+            await asyncio.gather(talks, over, looking, return_exceptions=True)
             self._abandon()
+            with contextlib.suppress(FlowqError):
+                await self._gates.give_all_back()
             self._executor.close()
 
     async def drain(self, seconds: float) -> None:
@@ -236,6 +247,8 @@ class Holder:
     def _leave(self, key: _RunKey) -> None:
         run = self._running.pop(key, None)
         if run is not None:
+            if self._gates.are_there:
+                self._gates.ended(run.claim)
             self._room.ended(run.claim)
         if not self._running:
             self._ended.set()

@@ -17,6 +17,7 @@ from functools import partial
 from flowq.errors import FlowqError
 from flowq.store.connection import Connection
 from flowq.store.ending import end
+from flowq.store.limits import Limits
 from flowq.store.store import Store
 
 log = logging.getLogger("flowq.engine")
@@ -95,6 +96,7 @@ class LeaseKeeper:
                         expired = [
                             await store.renew(tag, self._lease_ms, [self._holder], patience=interval) for tag in store.partitions
                         ]
+                        await Limits(store).extend(self._lease_ms, [self._holder], patience=interval)
                 except (FlowqError, TimeoutError) as error:
                     if time.monotonic() >= safe_until:
                         why = error.problem if isinstance(error, FlowqError) else "the server does not answer"

@@ -201,7 +201,14 @@ class Nurse:
         self.routes = known.routes
         options = self._template
         info = HolderInfo(
-            options.name, known.queues, known.stages, known.routes, options.concurrency, options.is_alone, known.pipelines
+            options.name,
+            known.queues,
+            known.stages,
+            known.routes,
+            options.concurrency,
+            options.is_alone,
+            known.pipelines,
+            options.has,
         )
         try:
             for tag in self._store.partitions:

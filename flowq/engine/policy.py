@@ -5,8 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from flowq.errors import (
+    DefinitionError,
     InvalidValue,
     RetryAfter,
+    SignalTimedOut,
+    SpawnedTooDeep,
     StageStalled,
     StageTimedOut,
     Unrecoverable,
@@ -40,7 +43,10 @@ class Poisoned(Exception):
 
 
 # The same arguments give the same error again, so another attempt is wasted.
-_HOPELESS = (Poisoned, Unrecoverable, ValueNotStorable, ValueTooLarge, WrongArguments, InvalidValue)
+_HOPELESS = (
+    Poisoned, Unrecoverable, ValueNotStorable, ValueTooLarge, WrongArguments, InvalidValue, DefinitionError, SignalTimedOut,
+    SpawnedTooDeep,
+)  # fmt: skip
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -53,7 +59,8 @@ def after_error(error: BaseException, stage: StagePlan, claim: Claim, random_sha
     """
     failure = failure_of(error)
     packed, cause, run = opaque(_pack(failure)), failure.line[:_CAUSE_CHARS_MAX], claim.run
-    is_free = isinstance(error, RetryAfter) and not error.uses_attempt and claim.token.fence <= stage.attempts + FREE_RETRIES_MAX
+    runs = claim.token.fence - claim.suspensions
+    is_free = isinstance(error, RetryAfter) and not error.uses_attempt and runs <= stage.attempts + FREE_RETRIES_MAX
     if isinstance(error, _HOPELESS) or not (is_free or claim.attempt < stage.attempts):
         return Fail(*run, packed, cause)
     if isinstance(error, RetryAfter):

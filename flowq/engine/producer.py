@@ -17,6 +17,7 @@ from flowq.engine.many import ManyFlows
 from flowq.engine.pausing import Pausing
 from flowq.engine.scheduling import Scheduling
 from flowq.engine.search import Searching
+from flowq.engine.sharing import Sharing
 from flowq.errors import DurabilityUnavailable, InvalidValue, StorageNotConfigured
 from flowq.model.artifact import Artifact, bound_reader
 from flowq.model.finding import Finding
@@ -36,7 +37,7 @@ BULK = 250
 _DURABILITIES = (None, "fsync")
 
 
-class FlowProducer(Searching, ManyFlows, Pausing, Scheduling, FleetView):
+class FlowProducer(Searching, ManyFlows, Pausing, Scheduling, Sharing, FleetView):
     """A client that adds flows to a server and steers them. Use it with `async with`; one per process is enough.
 
     Args:

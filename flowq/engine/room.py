@@ -7,8 +7,9 @@ routes end in "!".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+from flowq.engine.host_room import HostRoom
 from flowq.engine.slots import QueueSlots
 from flowq.model.outcome import Claim
 from flowq.store.store import Wants
@@ -24,6 +25,7 @@ class WorkerRoom:
         concurrency: how many stages at once.
         slots: the host's slots of the queues in `limited`.
         limited: queues of which only so many stages may run on this host at once as they have slots.
+        host: room of the host's own that some stages need.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class WorkerRoom:
         suspects: Mapping[str, Iterable[str]] | None = None,
         slots: QueueSlots | None = None,
         limited: Iterable[str] = (),
+        host: HostRoom | None = None,
     ) -> None:
         self._routes = {queue: tuple(sorted(names)) for queue, names in routes.items()}
         suspected = self._routes if suspects is None else suspects
@@ -45,6 +48,10 @@ class WorkerRoom:
             self._routes = {queue: self._routes.get(queue, ()) + self._suspects.get(queue, ()) for queue in queues}
             self._suspects = {}
         self._slots = slots
+        self._host = host
+        self._turns = Counter[str]()  # by partition: they ask in turns too, and the two must not beat together
+        # What is reserved of the host's own room for a question that is under way, by the identity of its part.
+        self._reserved: dict[int, dict[str, int]] = {}
         self._limited = frozenset(limited) if slots is not None else frozenset[str]()
         self._asks_for_suspects = False
         self._suspects_running = 0
@@ -110,23 +117,23 @@ class WorkerRoom:
         routes = {} if is_its_way else self._routes
         queues = [*routes, *(queue for queue in suspects if queue not in routes)]
         offers = ((queue, routes.get(queue, ()), suspects.get(queue, ())) for queue in queues)
+        if self._host is not None:
+            self._turns[partition] += 1
+            offers = _apart(offers, self._host, self._turns[partition])
         wants = [want for offer in offers if (want := self._want(*offer, capacity))]
         if not wants:
             self._tell()
             return 0, []
-        self._asks_for_suspects = bool(suspects)
+        self._asks_for_suspects = any(want.suspects for want in wants)
         self._free -= capacity
         return capacity, wants
 
     def give_back(self, taken: int, wants: list[Wants], claims: list[Claim]) -> None:
         """See `listener.Room`."""
         self._free += taken - len(claims)
-        used = Counter(claim.queue for claim in claims)
         for want in wants:
             if want.capacity >= 0:
-                queue = (want.routes or want.suspects)[0].split(":", 1)[0]
-                assert self._slots is not None
-                self._slots.give_back(queue, want.capacity - used[queue])
+                self._give_back_unused(want, claims)
         if any(want.suspects for want in wants):
             self._asks_for_suspects = False
         if self._concurrency > 1:
@@ -140,6 +147,8 @@ class WorkerRoom:
             self._suspects_running -= 1
         if self._slots is not None and claim.queue in self._limited:
             self._slots.give_back(claim.queue, 1)
+        if self._host is not None:
+            self._host.ended(claim.route)
         self._tell()
 
     def _tell(self) -> None:
@@ -148,7 +157,45 @@ class WorkerRoom:
                 callback()
 
     def _want(self, queue: str, routes: tuple[str, ...], suspects: tuple[str, ...], capacity: int) -> Wants | None:
-        if self._slots is None or queue not in self._limited:
+        needs_room = self._host is not None and bool(self._host.needs_of((routes or suspects)[0]))
+        is_limited = self._slots is not None and queue in self._limited
+        if not needs_room and not is_limited:
             return Wants(-1, routes, suspects)
-        got = self._slots.take(queue, capacity)
-        return Wants(got, routes, suspects) if got else None
+        got = self._slots.take(queue, capacity) if self._slots is not None and is_limited else capacity
+        reserved: dict[str, int] = {}
+        if got and self._host is not None and needs_room:
+            fits, fitting, reserved = self._host.take((*routes, *suspects), got)
+            if self._slots is not None and is_limited:
+                self._slots.give_back(queue, got - fits)
+            got, routes = fits, tuple(route for route in routes if route in fitting)
+            suspects = tuple(route for route in suspects if route in fitting)
+        if not got:
+            return None
+        want = Wants(got, routes, suspects)
+        self._reserved[id(want)] = reserved
+        return want
+
+    def _give_back_unused(self, want: Wants, claims: list[Claim]) -> None:
+        reserved = self._reserved.pop(id(want), {})
+        queue = (want.routes or want.suspects)[0].split(":", 1)[0]
+        used = [claim for claim in claims if claim.route in want.routes or claim.route in want.suspects]
+        if self._slots is not None and queue in self._limited:
+            self._slots.give_back(queue, want.capacity - len(used))
+        if self._host is not None and reserved:
+            self._host.give_back(reserved, used)
+
+
+_Offer = tuple[str, tuple[str, ...], tuple[str, ...]]
+
+
+def _apart(offers: Iterable[_Offer], host: HostRoom, turn: int) -> Iterator[_Offer]:
+    """Stages that need room of the host by themselves; not always the same ones first, for they share slots and room."""
+    apart: list[_Offer] = []
+    for queue, routes, suspects in offers:
+        for needs in (False, True):
+            chosen = (tuple(one for one in routes if bool(host.needs_of(one)) == needs),
+                      tuple(one for one in suspects if bool(host.needs_of(one)) == needs))  # fmt: skip
+            if any(chosen):
+                apart.append((queue, *chosen))
+    for place in range(len(apart)):
+        yield apart[(turn + place) % len(apart)]

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from flowq.errors import FlowConflict, FlowNotFound, FlowqError, ServerError
+from flowq.model.builtin import BUILTIN_QUEUE
 from flowq.model.schedule import MISSED_MS, Firing
 from flowq.model.spec import FlowOptions, FlowSpec
 from flowq.model.timing import Timing
@@ -30,7 +31,8 @@ Makers: TypeAlias = Mapping[str, Callable[..., FlowSpec[Any]]]
 
 def makers_of(pipelines: Iterable[Pipeline[..., Any]], stages: Iterable[AnyStage]) -> Makers:
     """By name: the pipelines, and the stages as pipelines of one."""
-    return {stage.name: stage.flow for stage in stages} | {pipeline.name: pipeline for pipeline in pipelines}
+    own = (stage for stage in stages if stage.options.queue != BUILTIN_QUEUE)
+    return {stage.name: stage.flow for stage in own} | {pipeline.name: pipeline for pipeline in pipelines}
 
 
 class Scheduler:

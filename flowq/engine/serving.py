@@ -6,13 +6,16 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
+from flowq.engine.builtin import BUILTIN_STAGES
 from flowq.errors import DefinitionError, InvalidValue, StageNameTaken
+from flowq.model.builtin import BUILTIN_QUEUE
 from flowq.pipeline import Pipeline, Stage
 from flowq.pipeline.stage import AnyStage
 
 log = logging.getLogger("flowq.engine")
 
 _NAMED_MAX = 10
+_BUILTIN_NAMES = frozenset(stage.name for stage in BUILTIN_STAGES)
 
 
 def served_stages(pipelines: Iterable[Pipeline[..., Any]], stages: Iterable[Stage[..., Any]]) -> dict[str, AnyStage]:
@@ -31,7 +34,7 @@ def served_stages(pipelines: Iterable[Pipeline[..., Any]], stages: Iterable[Stag
             raise StageNameTaken(stage.name, known.signature.where, stage.signature.where)
     if not served:
         raise DefinitionError("the worker has no stage to run", "give it pipelines=[…] or stages=[…] whose code is here")
-    return served
+    return served | {stage.name: stage for stage in BUILTIN_STAGES}
 
 
 def listed(field: str, given: object, kind: type[Any]) -> list[Any]:
@@ -47,12 +50,13 @@ def listed(field: str, given: object, kind: type[Any]) -> list[Any]:
 
 def own_queues(stages: Iterable[AnyStage]) -> tuple[str, ...]:
     """The queues that stages are on where no call moves them."""
-    return tuple(sorted({stage.options.queue for stage in stages}))
+    return tuple(sorted({stage.options.queue for stage in stages} - {BUILTIN_QUEUE}))
 
 
 def announce(name: str, stages: Collection[str], queues: Iterable[str], own: Collection[str]) -> None:
     """Logs what a worker serves. A queue that none of its stages is on (`own`) may be misspelt; or calls move stages there."""
-    queues = sorted(queues)
+    stages = [stage for stage in stages if stage not in _BUILTIN_NAMES]
+    queues = sorted({*queues} - {BUILTIN_QUEUE})
     named = ", ".join(sorted(stages)) if len(stages) <= _NAMED_MAX else f"{len(stages)} stages"
     log.info("worker %s serves %s; queues: %s", name, named, ", ".join(queues))
     if unused := [queue for queue in queues if queue not in own]:
@@ -66,7 +70,8 @@ def routes_of(stages: Iterable[AnyStage], queues: Mapping[str, int | None] | Non
     """Queue → the routes a worker serves: every stage on its own queue, or on each of `queues`, because a call may move it."""
     routes: dict[str, list[str]] = {}
     for stage in stages:
-        for queue in queues if queues else {stage.options.queue}:
+        own = {stage.options.queue}
+        for queue in queues if queues and own != {BUILTIN_QUEUE} else own:
             routes.setdefault(queue, []).append(f"{queue}:{stage.label}")
     return routes
 

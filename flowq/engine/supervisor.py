@@ -26,6 +26,7 @@ from flowq.engine.worker import background_duties, default_name
 from flowq.errors import FlowqError
 from flowq.settings import Settings
 from flowq.store.ending import end
+from flowq.store.limits import Limits
 from flowq.store.script_loader import script
 from flowq.store.views import Views
 
@@ -51,6 +52,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         health_port: serve /livez and /readyz there, on 127.0.0.1; None: don't.
         name: shown in `flowq inspect`; empty: host and process.
         lease_ms: how long after the supervisor's last sign of life its stages are given to others.
+        has: what this host has of what stages need.
     """
 
     modules: tuple[str, ...]
@@ -64,6 +66,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     health_port: int | None = None
     name: str = ""
     lease_ms: int = LEASE_MS
+    has: dict[str, int] = {}
 
 
 class Supervisor:
@@ -164,6 +167,7 @@ class Supervisor:
             drain_seconds=self._drain_seconds,
             pulse_fd=-1,
             keep=settings.keep,
+            has=options.has,
         )
         nurse = Nurse(self._backend.store, template, options.lease_ms, self._give_up)
         self._nurses.append(nurse)
@@ -224,6 +228,7 @@ class Supervisor:
                     for expired in await self._backend.store.renew(tag, self._options.lease_ms, list(by_holder), patience=left):
                         if (nurse := by_holder[expired]).holder == expired:
                             nurse.kill("its lease was lost", is_crash=False)
+                await Limits(self._backend.store).extend(self._options.lease_ms, list(by_holder), patience=left)
             self._renewed_at = sent_at
         except (FlowqError, TimeoutError):
             if time.monotonic() - self._renewed_at >= safe_seconds:

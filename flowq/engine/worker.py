@@ -8,13 +8,13 @@ import logging
 import os
 import socket
 from collections.abc import Coroutine, Iterable, Mapping
-from pathlib import Path
 from typing import Any, cast
 
 from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
 from flowq.engine.duties import Closer, Pruner, Rescuer, Sweeper, WayMaker, rescue
 from flowq.engine.every import run_every
 from flowq.engine.holder import Holder, new_holder_id
+from flowq.engine.host_room import HostRoom, host_room, slots_directory
 from flowq.engine.lease import LEASE_MS, LeaseKeeper
 from flowq.engine.removal import Remover
 from flowq.engine.room import WorkerRoom
@@ -23,11 +23,12 @@ from flowq.engine.serving import announce, labels_of, limited_queues, listed, ow
 from flowq.engine.slots import SLOTS_MAX, QueueSlots
 from flowq.errors import FlowqError, InvalidValue
 from flowq.model.duration import Duration, to_ms
-from flowq.model.names import check_name
+from flowq.model.names import check_name, checked_room
 from flowq.model.setting_values import CONCURRENCY_MAX
 from flowq.pipeline import Pipeline, Stage
 from flowq.settings import Settings
 from flowq.store.ending import end
+from flowq.store.store import Store
 from flowq.store.views import Views
 from flowq.store.wire import HolderInfo
 
@@ -61,6 +62,7 @@ class Worker:
         queues: queue → how many of its stages run at once on this host (None: as many as there is room for). Not given: all
             queues of its stages.
         concurrency: how many stages it runs at once.
+        has: what this host has of what stages need, such as `{"gpu": 1, "vram": 40}`; shared by its worker processes.
         namespace: as for `FlowProducer`.
         artifacts: as for `FlowProducer`.
         lease: how long after its last sign of life its stages are given to others; 15 s by default, at least 1 s.
@@ -86,6 +88,7 @@ class Worker:
         drain_timeout: Duration = "30s",
         name: str | None = None,
         settings: Settings | None = None,
+        has: Mapping[str, int] = {},
     ) -> None:
         base = settings or Settings.load()
         self._settings = Settings(
@@ -108,6 +111,7 @@ class Worker:
             if slots is not None and not (type(slots) is int and 1 <= slots <= SLOTS_MAX):
                 raise InvalidValue(f"slots of queue {queue!r}", slots, f"None or a whole number from 1 to {SLOTS_MAX:,}")
         self._queues = queues
+        self._has = dict(checked_room(has, "has"))
         self._lease_ms = to_ms(lease, "lease", least_ms=LEASE_MS_MIN)
         self._drain_seconds = to_ms(drain_timeout, "drain_timeout") / 1000
         self._name = check_name(name, "name") if name else default_name()
@@ -135,12 +139,15 @@ class Worker:
             slots = host_slots(self._settings.namespace, self._queues or {})
             if slots is not None:
                 house.callback(slots.close)
+            host = host_room(self._settings.namespace, self._has, self._stages.values())
+            if host is not None:
+                house.callback(host.close)
             for duty in background_duties(backend, over := asyncio.Event(), self._makers):
                 house.push_async_callback(end, asyncio.create_task(duty))
             house.callback(over.set)
             announce(self._name, self._stages, routes_of(self._stages.values(), self._queues), own_queues(self._stages.values()))
             while not self._stopping.is_set():
-                await self._one_life(backend, slots)
+                await self._one_life(backend, slots, host)
 
     async def stop(self) -> None:
         """Claims no more, waits for what runs (at most `drain_timeout`), hands the rest back, and makes `run` return.
@@ -163,16 +170,12 @@ class Worker:
         if self._holder is not None:
             self._holder.lose("artifacts are kept elsewhere now")
 
-    async def _one_life(self, backend: Backend, slots: QueueSlots | None) -> None:
+    async def _one_life(self, backend: Backend, slots: QueueSlots | None, host: HostRoom | None) -> None:
         """Works under one holder id, until stopped or until its lease is lost."""
         store, holder_id = backend.store, new_holder_id(self._name)
         routes = routes_of(self._stages.values(), self._queues)
-        room = WorkerRoom(routes, self._concurrency, slots=slots, limited=limited_queues(self._queues))
-        info = HolderInfo(
-            self._name, tuple(routes), labels_of(self._stages), room.routes, self._concurrency, pipelines=tuple(self._makers)
-        )
-        for tag in store.partitions:
-            await store.register(tag, holder_id, self._lease_ms, info)
+        room = WorkerRoom(routes, self._concurrency, slots=slots, limited=limited_queues(self._queues), host=host)
+        await self._register(store, holder_id, room, tuple(routes))
         self._holder = Holder(store, holder_id, room, self._stages, backend.storage, self._concurrency)
         loop, lost = asyncio.get_running_loop(), self._holder.lose
 
@@ -206,15 +209,21 @@ class Worker:
             log.warning("worker %s begins again, because %s", self._name, self._holder.lost_because)
         await rescue(store, holder_id, self._holder.lost_because or "its worker has stopped", is_crash=False)
 
+    async def _register(self, store: Store, holder_id: str, room: WorkerRoom, queues: tuple[str, ...]) -> None:
+        info = HolderInfo(
+            self._name, queues, labels_of(self._stages), room.routes, self._concurrency,
+            pipelines=tuple(self._makers), has=self._has,
+        )  # fmt: skip
+        for tag in store.partitions:
+            await store.register(tag, holder_id, self._lease_ms, info)
+
 
 def host_slots(namespace: str, queues: Mapping[str, int | None]) -> QueueSlots | None:
     """The slots of this host for the queues that have a limit; None if none has."""
     limits = {queue: count for queue, count in queues.items() if count is not None}
     if not limits:
         return None
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    base = Path(runtime) if runtime and os.access(runtime, os.W_OK) else Path("/tmp")
-    return QueueSlots(base / f"flowq-{os.getuid()}-{namespace}", limits)
+    return QueueSlots(slots_directory(namespace), limits)
 
 
 def default_name() -> str:

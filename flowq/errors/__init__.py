@@ -23,6 +23,7 @@
     │   └── FlowDeadlinePassed    it had not completed at its deadline
     ├── FlowCancelled · FlowTimedOut
     ├── NoStageContext            context() outside a stage
+    ├── LimitNotSet               a stage uses a limit that nobody has set
     ├── ServerError               Redis/Valkey
     │   ├── ServerNotConfigured · ServerUnreachable · ServerRefusedLogin · ServerForbids · NotARedisServer
     │   ├── ServerTooOld · ServerEvicts · ServerIsReplica · ServerIsFull · ServerReadOnly
@@ -38,7 +39,9 @@
     │   ├── DataDirectoryUnusable · EmbeddedServerMissing · EmbeddedServerFailed
     ├── ProgramFailed · ProgramStalled · ProgramTimedOut · ProgramStopped · ProgramNotStarted    what `context().run` raises
     ├── SlotsUnusable             the host's queue slots can't be kept in this directory
-    └── StageTimedOut · StageStalled
+    ├── StageTimedOut · StageStalled
+    ├── SignalTimedOut · SignalConflict · FlowHasEnded      signals
+    └── SpawnedTooDeep            a stage spawned flows beneath flows without end
     Unrecoverable · RetryAfter    raised by stages; not errors of flowq
 
 An error builds its message from its fields: what happened, to what, what to do. `problem` and `remedy` are kept
@@ -68,20 +71,25 @@ from flowq.errors.flows import (
     FlowConflict,
     FlowDeadlinePassed,
     FlowFailed,
+    FlowHasEnded,
     FlowNotFound,
     FlowTimedOut,
     ScheduleNotFound,
+    SignalConflict,
     StageNotFound,
 )
 from flowq.errors.root import FlowqError, masked, shown
 from flowq.errors.running import (
+    LimitNotSet,
     NoStageContext,
     ProgramFailed,
     ProgramNotStarted,
     ProgramStalled,
     ProgramStopped,
     ProgramTimedOut,
+    SignalTimedOut,
     SlotsUnusable,
+    SpawnedTooDeep,
     StageStalled,
     StageTimedOut,
 )
@@ -139,12 +147,14 @@ __all__ = [
     "FlowDeadlinePassed",
     "FlowFailed",
     "FlowHasCycle",
+    "FlowHasEnded",
     "FlowIsEmpty",
     "FlowNotFound",
     "FlowTimedOut",
     "FlowqError",
     "ForeignPromise",
     "InvalidValue",
+    "LimitNotSet",
     "ModuleNotLoaded",
     "NoStageContext",
     "NotAFlow",
@@ -169,7 +179,10 @@ __all__ = [
     "ServerRefusedLogin",
     "ServerTooOld",
     "ServerUnreachable",
+    "SignalConflict",
+    "SignalTimedOut",
     "SlotsUnusable",
+    "SpawnedTooDeep",
     "StageNameTaken",
     "StageNotFound",
     "StageStalled",

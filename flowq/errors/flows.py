@@ -54,6 +54,12 @@ class StageNotFound(FlowqError):
         super().__init__(f"flow {flow_id!r} has no stage {stage!r}", f"its stages: {', '.join(names[:20])}")
 
 
+def _shortened(flow_id: str) -> str:
+    """The id of a flow deep in a tree without those between: what failed must stand within the length of a message."""
+    root, mark, name = flow_id.partition("^")[0], "^…^", flow_id.rpartition("^")[2]
+    return flow_id if len(flow_id) <= 100 or root == name else f"{root}{mark}{name}"
+
+
 class FlowFailed(FlowqError):
     """The flow failed.
 
@@ -67,7 +73,7 @@ class FlowFailed(FlowqError):
 
     def __init__(self, flow_id: str, stage: str, error_type: str, message: str, traceback: str = "") -> None:
         super().__init__(
-            f"flow {flow_id!r} failed at {stage}: {error_type}: {message}",
+            f"flow {_shortened(flow_id)!r} failed at {stage}: {error_type}: {message}",
             f"see `flowq inspect {flow_id}`; `flowq retry {flow_id}` runs only what has not completed",
         )
         self.flow_id = flow_id
@@ -107,10 +113,30 @@ class FlowDeadlinePassed(FlowFailed):
     def __init__(self, flow_id: str) -> None:
         FlowqError.__init__(
             self,
-            f"flow {flow_id!r} failed: its deadline passed",
+            f"flow {_shortened(flow_id)!r} failed: its deadline passed",
             f"see `flowq inspect {flow_id}`; `flowq retry {flow_id}` runs what has not completed, without a deadline",
         )
         self.flow_id = flow_id
         self.stage = self.traceback = ""
         self.error_type = "FlowDeadlinePassed"
         self.message = "its deadline passed"
+
+
+class SignalConflict(FlowqError):
+    """Another value was sent under this name before: the first counts."""
+
+    def __init__(self, flow_id: str, signal: str) -> None:
+        super().__init__(
+            f"flow {flow_id!r} has got signal {signal!r} with another value", "the first value counts; use another name for more"
+        )
+        self.flow_id = flow_id
+        self.signal = signal
+
+
+class FlowHasEnded(FlowqError):
+    """The flow has ended, so nothing in it waits for what was sent."""
+
+    def __init__(self, flow_id: str, state: str) -> None:
+        super().__init__(f"flow {flow_id!r} is {state}: nothing in it waits any more", "retry it first, if it is to run again")
+        self.flow_id = flow_id
+        self.state = state

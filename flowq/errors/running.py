@@ -98,3 +98,34 @@ class StageStalled(FlowqError):
             f"stage {stage} told no progress for {seconds:g} s",
             "call context().progress(…) more often, or raise stall= on the stage",
         )
+
+
+class LimitNotSet(FlowqError):
+    """A stage uses a limit that nobody has set: unlimited by mistake is worse than failed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no limit {name!r}", f"set it: flowq limits set {name} --rate requests=100/m")
+        self.name = name
+
+
+class SignalTimedOut(FlowqError, TimeoutError):
+    """A stage waited for a signal that did not come in time, and has no default."""
+
+    def __init__(self, stage: str, signal: str) -> None:
+        super().__init__(
+            f"stage {stage} waited for signal {signal!r}, which did not come in time",
+            "retry the flow to wait again; or give wait_for_signal a default",
+        )
+        self.stage = stage
+        self.signal = signal
+
+
+class SpawnedTooDeep(FlowqError):
+    """A stage spawned a flow beneath more flows than may stand above one."""
+
+    def __init__(self, stage: str, depth_max: int) -> None:
+        super().__init__(
+            f"stage {stage} would spawn a flow with more than {depth_max} flows above it",
+            "does a pipeline spawn itself without end? Give it an end, or spawn side by side",
+        )
+        self.stage = stage

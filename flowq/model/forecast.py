@@ -13,8 +13,6 @@ from flowq.model.snapshot import StageSnapshot
 _LEAST_SECONDS = 0.001
 # Below this share done, a stage's own progress says too little about its end.
 _TELLING_PROGRESS = 0.02
-# Suspended is a map whose items run.
-_AT_WORK = ("running", "suspended")
 
 
 class StageRun(msgspec.Struct, frozen=True):
@@ -86,7 +84,9 @@ class Forecast:
         if stage.is_final:
             return 0.0
         usual = self.seconds(stage)
-        if stage.state in _AT_WORK:
+        if stage.state == "suspended" and not _is_at_work(stage):
+            return None  # it waits for somebody, or for a flow beneath
+        if _is_at_work(stage):
             by_itself = _by_own_progress(stage)
             return by_itself if by_itself is not None else None if usual is None else max(0.0, usual - (stage.run_seconds or 0.0))
         if usual is None:
@@ -94,7 +94,12 @@ class Forecast:
         return usual + (max(0, (stage.ready_at or at) - at) / 1000 if stage.state == "scheduled" else 0.0)
 
 
+def _is_at_work(stage: StageSnapshot) -> bool:
+    """Whether it runs, or is a map whose items do."""
+    return stage.state == "running" or (stage.state == "suspended" and stage.items is not None)
+
+
 def _by_own_progress(stage: StageSnapshot) -> float | None:
-    if stage.state not in _AT_WORK or not stage.run_seconds or (stage.progress or 0.0) <= _TELLING_PROGRESS:
+    if not _is_at_work(stage) or not stage.run_seconds or (stage.progress or 0.0) <= _TELLING_PROGRESS:
         return None
     return stage.run_seconds * (1 - (stage.progress or 0.0)) / (stage.progress or 1.0)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import cast
 
 from flowq.errors import InvalidValue, masked
 
+ROOM_MAX = 10_000
+
 # Braces would break the hash tag that keeps a flow's keys in one cluster slot; control characters, spaces and
 # backslashes break logs, shells and object keys. URLs are allowed, because people use them as ids.
-_FLOW_ID = re.compile(r"[A-Za-z0-9][!-\[\]-z|~]{0,255}")
+# A flow that a stage spawned has its parent's id, "^", and a name of its own: see `spawned_id`.
+_FLOW_ID = re.compile(r"[A-Za-z0-9][!-\[\]-z|~]{0,255}(?:\^[A-Za-z0-9_.\-]{1,160})*")
+_BENEATH = "^"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,127}")
 # file:///directory and file:/directory are the same place; file://host/ is another machine's.
 _LOCATION = re.compile(r"s3://[A-Za-z0-9._\-]{3,63}(/.*)?|file:(//)?/(?!/).+")
@@ -24,6 +30,31 @@ def check_flow_id(value: object, field: str = "flow id") -> str:
         value,
         "1 to 256 printable ASCII characters without spaces, braces and backslashes, beginning with a letter or digit",
     )
+
+
+def spawned_id(parent: str, stage: str, digest: str) -> str:
+    """The id of a flow that a stage of the flow `parent` spawns."""
+    return f"{parent}{_BENEATH}{stage}.{digest}"
+
+
+def parent_id(flow_id: str) -> str | None:
+    """The id of the flow that spawned this one; None: none did."""
+    return flow_id.rpartition(_BENEATH)[0] or None
+
+
+def root_id(flow_id: str) -> str:
+    """The id of the flow at the root of the tree, which nobody spawned."""
+    return flow_id.partition(_BENEATH)[0]
+
+
+def is_beneath(flow_id: str, above: str) -> bool:
+    """Whether a flow was spawned by another, or by one beneath that."""
+    return flow_id.startswith(above + _BENEATH)
+
+
+def depth_of(flow_id: str) -> int:
+    """How many flows stand above this one."""
+    return flow_id.count(_BENEATH)
 
 
 def check_name(value: object, field: str) -> str:
@@ -50,3 +81,16 @@ def check_location(value: str) -> str:
 def worker_of(holder: str) -> str:
     """The worker's name, as people see it, in the id that one incarnation of it holds stages under: `host-1:42.9f3c1a2b`."""
     return holder.rpartition(".")[0] or holder
+
+
+def checked_room(value: object, field: str) -> tuple[tuple[str, int], ...]:
+    """Returns (resource, how much) of a dict such as `{"gpu": 1, "vram": 20}`, sorted, or raises InvalidValue."""
+    if not isinstance(value, Mapping):
+        raise InvalidValue(field, value, 'a dict such as {"gpu": 1, "vram": 20}')
+    given = cast("Mapping[object, object]", value)
+    room: list[tuple[str, int]] = []
+    for name, amount in given.items():
+        if type(amount) is not int or not 1 <= amount <= ROOM_MAX:
+            raise InvalidValue(f"{field} of {name!r}", amount, f"a whole number from 1 to {ROOM_MAX:,}")
+        room.append((check_name(name, "resource"), amount))
+    return tuple(sorted(room))

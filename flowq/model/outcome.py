@@ -50,6 +50,7 @@ class Claim(msgspec.Struct):
         route: where it was claimed: `queue:stage`, with "!" behind it for a suspect.
         deadline_in_ms: how long before the flow's deadline it was claimed; None: it has none.
         opened_at: of an item: when its map was opened, which tells one opening from another.
+        suspensions: how often it was suspended, if its run has asked.
     """
 
     flow_id: str
@@ -65,6 +66,7 @@ class Claim(msgspec.Struct):
     route: str
     deadline_in_ms: int | None = None
     opened_at: int = 0
+    suspensions: int = 0
 
     @property
     def run(self) -> tuple[str, int, int, str]:
@@ -170,7 +172,41 @@ class Release(msgspec.Struct, frozen=True, array_like=True, tag="release"):
     nonce: str
 
 
-Outcome = Complete | Skip | Expand | Retry | Fail | Release
+class Wait(msgspec.Struct, frozen=True, array_like=True):
+    """One thing that a suspended stage waits for.
+
+    Attributes:
+        kind: `sleep`, `signal` or `flow`.
+        name: the signal's name, or the flow's id.
+        timer: the name of the timer that ends the wait; "": none does.
+        delay_ms: how long that timer runs, if it has not begun yet.
+        refused: why the value that was sent last is none it can take.
+    """
+
+    kind: str
+    name: str = ""
+    timer: str = ""
+    delay_ms: int = 0
+    refused: str = ""
+
+
+class Suspend(msgspec.Struct, frozen=True, array_like=True, tag="suspend"):
+    """The stage waits and gives its slot back; it costs no attempt.
+
+    Attributes:
+        waits: for what.
+        seen: timers whose end it has seen.
+    """
+
+    flow_id: str
+    index: int
+    fence: int
+    nonce: str
+    waits: tuple[Wait, ...]
+    seen: tuple[str, ...] = ()
+
+
+Outcome = Complete | Skip | Expand | Retry | Fail | Release | Suspend
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):
@@ -230,6 +266,8 @@ class Exchanged(msgspec.Struct, frozen=True):
         cancelled: (flow, index, fence) of running stages whose flow was cancelled.
         closing: what this call left to be finished: flows that fail at once or ran out of time, maps that have ended before all
             their items.
+        gated: tenants with a limit of which more waits than there were permits for.
+        permitted: position of a claim → the tenant of which it used a permit.
     """
 
     now: int
@@ -238,3 +276,5 @@ class Exchanged(msgspec.Struct, frozen=True):
     claims: list[Claim]
     cancelled: list[tuple[str, int, int]]
     closing: list[str]
+    gated: list[str] = []
+    permitted: dict[int, str] = {}

@@ -16,6 +16,7 @@ import msgspec
 
 from flowq.model.items import Mapped, is_item, item_index, item_name, item_named, stage_of
 from flowq.model.keep import Keep
+from flowq.model.limit import LimitUse
 from flowq.model.retry import Backoff
 
 # A worker loads only the blocks it needs, so one stage of a flow of 100,000 costs it one block.
@@ -66,6 +67,8 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
         stall_ms: how long one attempt may go without progress; None: no limit.
         version: which version of the function it needs; "": one without versions.
         mapping: how it runs once for each element of a list; None: it runs once.
+        limits: what it takes of which limits; it waits for them before each run.
+        needs: what it takes of the worker host's own room: (`gpu`, 1).
     """
 
     name: str
@@ -84,6 +87,8 @@ class StagePlan(msgspec.Struct, frozen=True, array_like=True):
     stall_ms: int | None = None
     version: str = ""
     mapping: Mapped | None = None
+    limits: tuple[LimitUse, ...] = ()
+    needs: tuple[tuple[str, int], ...] = ()
 
     @property
     def label(self) -> str:

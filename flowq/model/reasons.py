@@ -7,12 +7,15 @@ from datetime import UTC, datetime
 
 from flowq.model.dedup import DedupSnapshot
 from flowq.model.duration import shown_duration
+from flowq.model.limit import OF_QUEUE, OF_TENANT
+from flowq.model.outcome import Wait
 from flowq.model.pause import Pause
 from flowq.model.plan import stage_label
 from flowq.model.snapshot import ItemsSnapshot, Reason, StageSnapshot, WorkerSnapshot
 
 _NAMED_MAX = 3
 _ENDS = {"failed": ("has failed", "have failed"), "cancelled": ("was cancelled", "were cancelled")}
+_KINDS = ("signal", "flow", "sleep")
 
 
 def reason_for(
@@ -25,6 +28,10 @@ def reason_for(
     is_suspect: bool,
     lost: Mapping[str, str],
     pause: Pause | None = None,
+    full: Mapping[str, str] = {},
+    tenant: str = "",
+    needs: Sequence[tuple[str, int]] = (),
+    waits: Sequence[tuple[Wait, int | None]] = (),
 ) -> Reason | None:
     """The reason for a stage that neither runs nor has ended; None for those that do.
 
@@ -37,6 +44,10 @@ def reason_for(
         is_suspect: its process died under an earlier run.
         lost: name → state, of stages that failed or were cancelled for good and without which it can't run: see `lost_below`.
         pause: what keeps it from being claimed, of its flow, its pipeline and its queue.
+        full: limits that are used up → what they allow.
+        tenant: the flow's.
+        needs: what the stage takes of a worker host's own room.
+        waits: what a suspended stage waits for, and until when.
     """
     if stage.state == "blocked":
         return _blocked(states, lost, flow_state)
@@ -51,9 +62,20 @@ def reason_for(
     if is_idle and pause is not None:
         return Reason("paused", pause.sentence, (pause.name,))
     if stage.state == "suspended" and stage.items is not None:
-        return _items(stage, stage.items, workers)
+        limited = _limited(stage.queue, tenant, full)
+        return (None if stage.items.running else limited) or _items(stage, stage.items, workers, needs)
     if stage.state == "ready":
-        return _ready(stage, workers, is_suspect=is_suspect)
+        return _limited(stage.queue, tenant, full) or _ready(stage, workers, needs, is_suspect=is_suspect)
+    return _suspended(waits) if stage.state == "suspended" else None
+
+
+def _limited(queue: str, tenant: str, full: Mapping[str, str]) -> Reason | None:
+    for code, name, whose in (
+        ("queue_limit", OF_QUEUE + queue, f"queue {queue}"),
+        ("tenant_limit", OF_TENANT + tenant, f"tenant {tenant}"),
+    ):
+        if name in full:
+            return Reason(code, f"{whose} is at its limit: {full[name]}", (name,))
     return None
 
 
@@ -99,7 +121,31 @@ def _blocked(states: Mapping[str, str], lost: Mapping[str, str], flow_state: str
     return Reason("children", f"waits for {_listed(waiting)}", waiting)
 
 
-def _ready(stage: StageSnapshot, workers: Sequence[WorkerSnapshot], *, is_suspect: bool) -> Reason:
+def _suspended(waits: Sequence[tuple[Wait, int | None]]) -> Reason:
+    # Signals first: they are what people can do something about.
+    ordered = sorted(waits, key=lambda one: (_KINDS.index(one[0].kind), one[0].name))
+    if not ordered:
+        return Reason("sleep", "is about to begin again")
+    first = ordered[0][0].kind
+    names = tuple(dict.fromkeys(wait.name for wait, _ in ordered if wait.kind == first and wait.name))
+    told = [_told(wait, until) for wait, until in ordered[:_NAMED_MAX]]
+    more = f" and {len(ordered) - _NAMED_MAX} more" if len(ordered) > _NAMED_MAX else ""
+    return Reason("spawned" if first == "flow" else first, "; ".join(told) + more, names)
+
+
+def _told(wait: Wait, until_ms: int | None) -> str:
+    until = f" until {datetime.fromtimestamp(until_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC" if until_ms else ""
+    if wait.kind == "sleep":
+        return f"sleeps{until}"
+    if wait.kind == "flow":
+        return f"waits for flow {wait.name}, which it spawned"
+    refused = f", what was sent being refused: {wait.refused}" if wait.refused else ""
+    return f"waits for signal {wait.name}{until}{refused}"
+
+
+def _ready(
+    stage: StageSnapshot, workers: Sequence[WorkerSnapshot], needs: Sequence[tuple[str, int]], *, is_suspect: bool
+) -> Reason:
     label = stage_label(stage.stage, stage.version)
     serving = [worker for worker in workers if label in worker.stages and stage.queue in worker.queues]
     if not serving:
@@ -110,6 +156,9 @@ def _ready(stage: StageSnapshot, workers: Sequence[WorkerSnapshot], *, is_suspec
         if any(stage.queue in worker.queues for worker in workers):
             return Reason("no_worker", f"no worker of queue {stage.queue} knows stage {stage.stage}", (stage.queue,))
         return Reason("no_worker", f"no worker serves queue {stage.queue}", (stage.queue,))
+    if needs and not any(all(worker.has.get(name, 0) >= amount for name, amount in needs) for worker in serving):
+        wanted = " and ".join(f"{name}={amount}" for name, amount in needs)
+        return Reason("no_room", f"needs {wanted}, which no worker of queue {stage.queue} has", tuple(name for name, _ in needs))
     if is_suspect:
         return Reason("suspect", "its process died under it, so it waits for a process in which it can run alone", (stage.queue,))
     return Reason(
@@ -125,8 +174,10 @@ def _versions(stage: str, workers: Sequence[WorkerSnapshot]) -> list[str]:
     return [f"version {version}" if version else "one without a version" for version in sorted(known)]
 
 
-def _items(stage: StageSnapshot, items: ItemsSnapshot, workers: Sequence[WorkerSnapshot]) -> Reason:
-    if not items.running and (ready := _ready(stage, workers, is_suspect=False)).code == "no_worker":
+def _items(
+    stage: StageSnapshot, items: ItemsSnapshot, workers: Sequence[WorkerSnapshot], needs: Sequence[tuple[str, int]]
+) -> Reason:
+    if not items.running and (ready := _ready(stage, workers, needs, is_suspect=False)).code in ("no_worker", "no_room"):
         return ready
     return Reason("items", f"waits for {items.running:,} running and {items.waiting:,} waiting of {items.count:,}")
 

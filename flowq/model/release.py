@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
+from flowq.model.builtin import BUILTIN_QUEUE
 from flowq.model.plan import CONDITION, StagePlan
 
 _EXAMPLES_MAX = 5
@@ -98,6 +99,8 @@ class ReleaseCheck:
         return ReleaseReport(flows=self.flows, stages=self.stages, strandings=found)
 
     def _problem(self, stage: StagePlan, literals: Collection[str]) -> tuple[str, str] | None:
+        if stage.queue == BUILTIN_QUEUE:
+            return None  # every worker serves what flowq brings itself
         served = self._served.get(stage.stage)
         if served is None:
             return "stage", f"the release has no stage {stage.stage}"

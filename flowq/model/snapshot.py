@@ -23,9 +23,11 @@ class Reason(msgspec.Struct, frozen=True):
 
     Attributes:
         code: `children` · `child_failed` · `no_worker` · `busy` · `back_off` · `scheduled` · `paused` · `suspect` ·
-            `flow_ended` · `items` · `at_once` · `debounced` · `other_flow`.
+            `flow_ended` · `items` · `at_once` · `queue_limit` · `tenant_limit` · `no_room` · `signal` · `sleep` · `spawned` ·
+            `debounced` · `other_flow`.
         sentence: the same for people.
-        on: what it waits for, or can't run without: stage names, a queue's name, or a flow's id.
+        on: what it waits for, or can't run without: names of stages, of a queue, of a limit, of signals, of what there is no
+            room for, or ids of flows.
     """
 
     code: str
@@ -38,7 +40,7 @@ class AttemptSnapshot(msgspec.Struct, frozen=True):
 
     Attributes:
         attempt: its number.
-        outcome: `failed` · `retried` · `rescued` · `released`.
+        outcome: `failed` · `retried` · `rescued` · `released` · `suspended`: for the first time.
         worker: who ran it.
         started_at: when it was claimed.
         seconds: how long it ran.
@@ -206,6 +208,8 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         pause: since when it is paused, and by whom, if it is.
         fail_reason: why it failed as a whole, if not for a stage: `its deadline passed`.
         usage: what all stages used up together.
+        parent: the id of the flow that spawned it; None: none did.
+        spawned: flows that its stages spawned, at most 200.
         dedup: under which key it was added, if it was.
     """
 
@@ -227,6 +231,8 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     pause: Pause | None = None
     fail_reason: str = ""
     usage: dict[str, float] = {}
+    parent: str | None = None
+    spawned: tuple[FlowSummary, ...] = ()
     dedup: DedupSnapshot | None = None
 
     def stage(self, name: str) -> StageSnapshot:
@@ -262,6 +268,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         lease_seconds: how long its lease still lasts.
         is_alone: whether it is a child for single stages, beside the processes that its worker was asked for.
         pipelines: the pipelines whose schedules it fires.
+        has: what its host has of what stages need.
         concurrency: how many stages it runs at once.
         since: when it announced itself, milliseconds since 1970; None: not known.
     """
@@ -274,5 +281,6 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     lease_seconds: float = 0.0
     is_alone: bool = False
     pipelines: tuple[str, ...] = ()
+    has: dict[str, int] = {}
     concurrency: int = 0
     since: int | None = None

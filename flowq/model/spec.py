@@ -12,7 +12,7 @@ import msgspec
 from flowq.errors import InvalidValue
 from flowq.model.dedup import Dedup, check_dedup
 from flowq.model.duration import Duration
-from flowq.model.names import check_flow_id, check_name
+from flowq.model.names import check_flow_id, check_name, root_id
 from flowq.model.plan import Plan
 from flowq.model.timing import Deadline, Timing
 
@@ -100,6 +100,8 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
 def _own_id(value: object) -> str:
     if value == LATEST:
         raise InvalidValue("flow id", value, "another word: everywhere it stands for the newest flow")
+    if isinstance(value, str) and root_id(value) != value:
+        raise InvalidValue("flow id", value, "one without '^', which only stands in ids of flows that stages spawn")
     return check_flow_id(value)
 
 

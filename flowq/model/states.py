@@ -18,6 +18,7 @@ TRANSITIONS: Final[dict[str, tuple[frozenset[str], str]]] = {
     "promote": (frozenset({"scheduled"}), "ready"),
     "claim": (frozenset({"ready"}), "running"),
     "suspend": (frozenset({"running"}), "suspended"),
+    "resume": (frozenset({"suspended"}), "ready"),
     "complete": (frozenset({"running", "suspended"}), "completed"),
     "skip": (frozenset({"running"}), "skipped"),
     "retry": (frozenset({"running", "completed", "failed", "cancelled", "skipped"}), "scheduled"),

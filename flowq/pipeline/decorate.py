@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from flowq.model.duration import Duration
 from flowq.model.plan import Isolation
 from flowq.model.retry import Backoff
+from flowq.pipeline.limit import limit
 from flowq.pipeline.options import StageOptions
 from flowq.pipeline.registry import register
 from flowq.pipeline.signature import surrounding_names
@@ -42,6 +43,8 @@ def stage(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
 ) -> StageDecorator: ...
 def stage(
     fn: Callable[..., Any] | None = None,
@@ -56,6 +59,8 @@ def stage(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
 ) -> Any:
     """Makes a stage of a function: `@stage`, or `@stage(queue="gpu", attempts=2)`.
 
@@ -72,6 +77,9 @@ def stage(
         stall: how long one attempt may go without a `context().progress(…)`; default: no limit.
         version: which version of the function this is, such as `"2"`: only workers that have this very version run the stage.
             Flows in flight keep the version that they were submitted with.
+        limits: limits that the stage keeps to for all of its run, such as `[limit("openai", tokens=1200)]`. It waits for them
+            before its timeout begins.
+        needs: what it takes of a worker host's own room, such as `{"gpu": 1, "vram": 20}`: it is claimed where that is free.
 
     Raises:
         InvalidValue: an option is out of range.
@@ -80,7 +88,7 @@ def stage(
     """
     options = StageOptions().changed(
         queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
-        stall=stall, version=version,
+        stall=stall, version=version, limits=limits or None, needs=needs or None,
     )  # fmt: skip
 
     def decorated(fn: Callable[..., Any]) -> AnyStage:
@@ -108,6 +116,8 @@ def declare(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
 ) -> Stage[P, R]: ...
 @overload
 def declare(
@@ -122,6 +132,8 @@ def declare(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
 ) -> Stage[P, R]: ...
 def declare(
     name: str,
@@ -135,6 +147,8 @@ def declare(
     isolation: Isolation = "thread",
     stall: Duration | None = None,
     version: str | None = None,
+    limits: Sequence[limit] = (),
+    needs: Mapping[str, int] = {},
 ) -> AnyStage:
     """A typed stage whose code is elsewhere, so that a web process need not import torch to submit it.
 
@@ -143,7 +157,7 @@ def declare(
     Args:
         name: the name under which workers know the stage.
         signature: a function whose annotations say what the stage takes and gives; its body is never run.
-        queue, attempts, backoff, timeout, priority, isolation, stall, version: as in `@stage`.
+        queue, attempts, backoff, timeout, priority, isolation, stall, version, limits, needs: as in `@stage`.
 
     Raises:
         InvalidValue: an option is out of range.
@@ -151,7 +165,7 @@ def declare(
     """
     options = StageOptions().changed(
         queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
-        stall=stall, version=version,
+        stall=stall, version=version, limits=limits or None, needs=needs or None,
     )  # fmt: skip
     declared = Stage(signature, name, options, local_names=surrounding_names(signature), is_declared=True)
     register(declared)

@@ -7,13 +7,14 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from flowq.errors import BodyFailed, DefinitionError, FlowqError
+from flowq.errors import BodyFailed, DefinitionError, FlowIsEmpty, FlowqError
 from flowq.model.keep import Keep, KeepOptions
 from flowq.model.names import check_name
 from flowq.model.spec import FlowSpec
 from flowq.pipeline.compile import CompiledPlans
 from flowq.pipeline.holes import packed_apart
 from flowq.pipeline.lines import line_of
+from flowq.pipeline.nesting import NestedFlow
 from flowq.pipeline.reach import stages_reached_from
 from flowq.pipeline.signature import Signature, surrounding_names
 from flowq.pipeline.stage import AnyStage, Stage
@@ -31,6 +32,9 @@ class Pipeline(Generic[P, R]):
         name: the pipeline's name: part of what identifies a flow.
         signature: what it takes and gives.
     """
+
+    # `reach`, which this module imports, knows pipelines by it.
+    is_pipeline = True
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class Pipeline(Generic[P, R]):
         self.name = check_name(fn.__name__ if name is None else name, "pipeline name")
         self.signature = Signature(fn, self.name, local_names)
         kept = None if keep is None else Keep.checked(keep)
+        self._fail_fast = fail_fast
         self._plans = CompiledPlans(self.name, fail_fast=fail_fast, finish_first=finish_first, keep=kept)
         functools.update_wrapper(self, fn)
 
@@ -65,30 +70,49 @@ class Pipeline(Generic[P, R]):
             ResultNotReady: the body used a stage's result as a value.
             ResultDoesNotFit: the body put a stage's result where another type is declared.
             BodyFailed: the body raised an exception of its own.
-            DefinitionError: it was called in the body of another pipeline.
+            DefinitionError: in the body of another pipeline, which must take it with `subflow`: it fails fast, and that does not.
         """
         if (outer := current_trace.get()) is not None:
-            raise DefinitionError(
-                f"pipeline {self.name!r} was called in the body of pipeline {outer.pipeline!r}",
-                f"call its stages there, or share a plain function: {self.name}.fn(…)",
-            )
+            return self._nested(outer, self.signature.bound(args, kwargs))
         # Converted before they are packed: a dict and the Struct it stands for are the same inputs.
         arguments = self.signature.converted(self.signature.bound(args, kwargs))
         inputs, holes = packed_apart(arguments, self.name)
         if holes:
             raise DefinitionError(f"{self.name}() got {holes[0].hole!r}", "give it values: its stages have not run yet")
-        trace = Trace(self.name)
+        trace = Trace(self.name, fail_fast=self._fail_fast)
         token = current_trace.set(trace)
         try:
-            outcome = self.fn(**arguments)  # type: ignore[call-arg]
+            outcome = self._run_body(arguments)
+        finally:
+            current_trace.reset(token)
+        return trace.spec(outcome, inputs, self._plans, self.signature)
+
+    def _run_body(self, arguments: dict[str, Any]) -> R:
+        try:
+            return self.fn(**arguments)  # type: ignore[call-arg]
         except FlowqError:
             raise
         except Exception as error:  # the body is the user's code and may raise anything
             trace_of_body = error.__traceback__ and error.__traceback__.tb_next
             raise BodyFailed(self.name, error, line_of(error, trace_of_body)) from error
-        finally:
-            current_trace.reset(token)
-        return trace.spec(outcome, inputs, self._plans, self.signature)
+
+    def _nested(self, outer: Trace, arguments: dict[str, Any]) -> FlowSpec[R]:
+        if self._fail_fast and not outer.fail_fast:
+            raise DefinitionError(
+                f"pipeline {self.name!r} fails fast, and {outer.pipeline!r}, in whose body it was called, does not",
+                f"a flow fails fast as a whole: give {outer.pipeline!r} fail_fast=True, or spawn {self.name!r} in a stage",
+            )
+
+        def inline() -> R:
+            size = outer.size
+            outcome = self._run_body(outer.taken(arguments, self.name, self.signature))
+            if outer.size == size:
+                raise FlowIsEmpty(self.name)
+            return outer.returned(outcome, self.name, self.signature)
+
+        nested = NestedFlow(self.name, inline)
+        outer.nest(nested)
+        return nested
 
     def stages(self) -> tuple[AnyStage, ...]:
         """All stages that the body can reach, by name; what it computes, such as `getattr(module, name)`, is not seen.

@@ -71,7 +71,7 @@ def _unsupported(value: Any) -> NoReturn:
     if isinstance(value, Hole):
         raise _HoleFound
     if isinstance(value, FlowSpec):
-        raise TypeError("a flow can't be an argument: call its stages in this body")
+        raise TypeError("a flow can't be an argument: nest it with subflow(…), and pass its result")
     if callable(value):
         raise TypeError("it was not called: pass what it gives")
     raise TypeError("it is of no type that msgspec carries")

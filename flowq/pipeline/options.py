@@ -9,10 +9,12 @@ import msgspec
 
 from flowq.errors import InvalidValue
 from flowq.model.duration import to_ms
-from flowq.model.names import check_name
+from flowq.model.limit import LimitUse
+from flowq.model.names import check_name, checked_room
 from flowq.model.plan import Isolation, StagePlan
 from flowq.model.retry import Backoff
 from flowq.model.spec import PRIORITY_MAX
+from flowq.pipeline.limit import checked_limits
 
 ATTEMPTS_MAX = 100
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,31}")
@@ -31,6 +33,8 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
         delay_ms: how long it waits after all its children have completed.
         stall_ms: how long one attempt may go without progress; None: no limit.
         version: which version of the function this is; "": it has none.
+        limits: what it takes of which limits, for all of its run.
+        needs: what it takes of the worker host's own room.
     """
 
     queue: str = "default"
@@ -42,6 +46,8 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
     delay_ms: int = 0
     stall_ms: int | None = None
     version: str = ""
+    limits: tuple[LimitUse, ...] = ()
+    needs: tuple[tuple[str, int], ...] = ()
 
     def changed(self, **given: Any) -> StageOptions:
         """These options with those that were given as users write them; None counts as not given.
@@ -56,7 +62,7 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
         """A stage of a plan with these options that knows no neighbours yet."""
         return StagePlan(
             name, stage, self.queue, self.attempts, self.backoff, self.timeout_ms, self.priority, self.isolation,
-            delay_ms=self.delay_ms, stall_ms=self.stall_ms, version=self.version,
+            delay_ms=self.delay_ms, stall_ms=self.stall_ms, version=self.version, limits=self.limits, needs=self.needs,
         )  # fmt: skip
 
 
@@ -106,6 +112,10 @@ def _stall_ms(value: object) -> int:
     return to_ms(value, "stall", least_ms=1)
 
 
+def _needs(value: object) -> tuple[tuple[str, int], ...]:
+    return checked_room(value, "needs")
+
+
 _FIELD = {"timeout": "timeout_ms", "delay": "delay_ms", "stall": "stall_ms"}
 _CHECKS = {
     "queue": _queue,
@@ -117,4 +127,6 @@ _CHECKS = {
     "delay": _delay_ms,
     "stall": _stall_ms,
     "version": _version,
+    "limits": checked_limits,
+    "needs": _needs,
 }

@@ -42,6 +42,8 @@ def stages_reached_from(fn: Callable[..., Any]) -> tuple[AnyStage, ...]:
         seen.add(id(thing))
         if _is(thing, Stage):
             _add(found, cast("AnyStage", thing))
+            if thing.is_async and not thing.is_declared:  # it may spawn others
+                pending.append(thing.fn)
         else:
             pending.extend(_named_by(thing, home))
     return tuple(sorted(found.values(), key=lambda reached: reached.name))
@@ -72,6 +74,8 @@ def _named_by(thing: Any, home: str) -> Iterable[Any]:
         return _named_by_function(thing, home)
     if _is(thing, MethodType):
         return [thing.__func__]
+    if getattr(cast("object", type(thing)), "is_pipeline", False):
+        return [thing.fn]
     if _is(thing, functools.partial):
         partial = cast("functools.partial[Any]", thing)
         return [partial.func, *partial.args, *partial.keywords.values()]

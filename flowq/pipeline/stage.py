@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Generic, Literal, NoReturn, ParamSpec, TypeAlias, TypeVar, cast
 
 from flowq.errors import DefinitionError, InvalidValue
@@ -15,6 +15,7 @@ from flowq.model.retry import Backoff
 from flowq.model.spec import FlowSpec
 from flowq.pipeline.compile import CompiledPlans
 from flowq.pipeline.failures import union
+from flowq.pipeline.limit import limit
 from flowq.pipeline.mapping import Bounds, TakesElement, mapped, refuse_bounds
 from flowq.pipeline.options import StageOptions
 from flowq.pipeline.promise import Promise
@@ -144,12 +145,13 @@ class Stage(Generic[P, R]):
         after: Iterable[object] | None = None,
         at_once: int | None = None,
         need: int | Literal["all", "any"] | None = None,
+        limits: Sequence[limit] | None = None,
     ) -> Stage[P, R]:
         """The same stage with other options for the calls made through it; what is not given stays.
 
         Args:
             name: the stage's name in the flow.
-            queue, attempts, backoff, timeout, priority, stall: as in `@stage`.
+            queue, attempts, backoff, timeout, priority, stall, limits: as in `@stage`.
             delay: how long it waits after its release, that is, when all its children have completed.
             after: results of stages that must complete first though they are no arguments; `tolerate(…)` them to wait only for
                 their end.
@@ -164,8 +166,9 @@ class Stage(Generic[P, R]):
         variant.__dict__.update(self.__dict__)
         variant.__dict__.pop("_plans", None)
         variant.options = self.options.changed(
-            queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, delay=delay, stall=stall
-        )
+            queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, delay=delay, stall=stall,
+            limits=limits,
+        )  # fmt: skip
         variant._template = variant.options.template(
             self._template.name if name is None else check_name(name, "stage name"), self.name
         )

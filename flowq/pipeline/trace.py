@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from flowq.errors import FlowIsEmpty, ForeignPromise, InvalidValue, ResultDoesNotFit, StageNameTaken
+from flowq.errors import DefinitionError, FlowIsEmpty, ForeignPromise, InvalidValue, ResultDoesNotFit, StageNameTaken
+from flowq.model.names import check_name
 from flowq.model.plan import CONDITION, Binding, StagePlan
 from flowq.model.spec import FlowSpec
 from flowq.pipeline.compile import Call, CompiledPlans
@@ -26,17 +28,35 @@ current_trace: ContextVar[Trace | None] = ContextVar("flowq_trace", default=None
 _NO_ARGUMENTS = b"\x80"
 
 
+class Nested(Protocol):
+    """A pipeline that was called in the body of another one."""
+
+    @property
+    def pipeline(self) -> str:
+        """Its name."""
+        ...
+
+    def inlined(self) -> Any:
+        """Runs its body."""
+        ...
+
+
 class Trace:
     """The calls of one run of a body.
 
     Attributes:
         pipeline: the pipeline's name.
+        fail_fast: whether its first failure ends the flow.
     """
 
-    __slots__ = ("_calls", "_literals", "_signatures", "pipeline")
+    __slots__ = ("_calls", "_literals", "_names", "_nested", "_prefix", "_signatures", "fail_fast", "pipeline")
 
-    def __init__(self, pipeline: str) -> None:
+    def __init__(self, pipeline: str, *, fail_fast: bool = False) -> None:
         self.pipeline = pipeline
+        self.fail_fast = fail_fast
+        self._nested: list[Nested] = []
+        self._names: Counter[str] = Counter()
+        self._prefix = ""
         self._calls: list[Call] = []
         self._literals: dict[int, bytes] = {}
         self._signatures: dict[str, Signature] = {}
@@ -65,6 +85,8 @@ class Trace:
             ResultDoesNotFit: a promise's declared type can never be the argument's.
             StageNameTaken: another function of the same stage name was called before.
         """
+        if self._prefix:
+            template = msgspec.structs.replace(template, name=check_name(self._prefix + template.name, "stage name"))
         known = self._signatures.setdefault(template.stage, signature)
         if known.origin is not signature.origin and not (known.is_declared or signature.is_declared):
             raise StageNameTaken(template.stage, known.where, signature.where)
@@ -89,6 +111,55 @@ class Trace:
         label = f"{template.name}.map()" if is_map else f"{template.name}()"
         return Promise(Source(self, index, result, label, is_map=is_map))
 
+    @property
+    def size(self) -> int:
+        """How many calls were recorded."""
+        return len(self._calls)
+
+    def nest(self, flow: Nested) -> None:
+        """Notes the call of another pipeline in this body: it must be taken."""
+        self._nested.append(flow)
+
+    def take(self, flow: Nested) -> Any:
+        """Records the calls of a pipeline that was called in this body, under its name, and gives what its body returned.
+
+        Raises:
+            ForeignPromise: it was called in another run of a body, or is taken twice.
+        """
+        if flow not in self._nested:
+            raise ForeignPromise(f"the flow of {flow.pipeline}", f"subflow(…) in {self.pipeline}")
+        self._nested.remove(flow)
+        outer = self._prefix
+        self._names[outer + flow.pipeline] += 1
+        number = self._names[outer + flow.pipeline]
+        self._prefix = f"{outer}{flow.pipeline}{f'-{number}' if number > 1 else ''}."
+        try:
+            return flow.inlined()
+        finally:
+            self._prefix = outer
+
+    def returned(self, outcome: Any, pipeline: str, signature: Signature) -> Any:
+        """What the body of a nested pipeline returned, if it can be of the type that it declares. Raises ResultDoesNotFit."""
+        if type(outcome) is Promise:
+            _refuse_misfit(f"the result of {pipeline}", signature.result, outcome, signature.where)
+        return outcome
+
+    def taken(self, arguments: dict[str, Any], pipeline: str, signature: Signature) -> dict[str, Any]:
+        """The arguments of a nested pipeline: values, promises, or values that hold promises.
+
+        Raises:
+            InvalidValue, ValueNotStorable, ValueTooLarge, ResultDoesNotFit: one does not fit.
+            ForeignPromise: a promise of another run.
+        """
+        _, holes = packed_apart(arguments, pipeline)
+        for filled in holes:
+            self._binding(filled.into, filled.hole, pipeline)
+            if len(filled.into) == 1 and type(filled.hole) is Promise:
+                _refuse_misfit(f"{pipeline}.{filled.into[0]}", signature.annotations[str(filled.into[0])], filled.hole)
+        with_holes = {filled.into[0] for filled in holes}
+        whole = {name: value for name, value in arguments.items() if name not in with_holes}
+        return arguments | signature.converted(whole)
+
     def literals_of(self, index: int) -> bytes:
         """The packed literal arguments of a recorded call."""
         return self._literals.get(index, _NO_ARGUMENTS)
@@ -107,6 +178,12 @@ class Trace:
             ResultDoesNotFit: what the body returned can never be of the declared type.
             InvalidValue: the same of a body that returned no stage's result.
         """
+        if self._nested:
+            nested = self._nested[0].pipeline
+            raise DefinitionError(
+                f"pipeline {nested!r} was called in the body of pipeline {self.pipeline!r}, but is no part of it",
+                f"nest it: subflow({nested}(…))",
+            )
         if not self._calls:
             raise FlowIsEmpty(self.pipeline)
         if type(outcome) is Promise:

@@ -21,7 +21,7 @@ def exchanged_of(answer: Any, nonce: str) -> Exchanged:
         answer: as the script gave it.
         nonce: that of the call, which is half of each claim's token.
     """
-    _, now, next_due_at, verdicts, claims, cancelled, closing = answer
+    _, now, next_due_at, verdicts, claims, cancelled, closing, (gated, *permitted) = answer
     return Exchanged(
         now,
         next_due_at,
@@ -29,6 +29,8 @@ def exchanged_of(answer: Any, nonce: str) -> Exchanged:
         _readable("a claim", claims, lambda parts: _claim(parts, nonce, now)),
         _readable("a stage that was cancelled", cancelled, _cancelled),
         _readable("what is to be closed", closing[1::2], lambda member: str(member.decode())),
+        [_shown(tenant) for tenant in gated],
+        {position: _shown(tenant) for position, tenant in permitted},
     )
 
 

@@ -1,7 +1,8 @@
 """Reads all queues: what waits, what runs, who serves them. Never scans keys, and reads a bounded part of each.
 
 Queues are not written down anywhere. They are those that live workers serve, and those of the plans of the flows of each pipeline
-that were added last, and of the flows that live longest: where somebody waits for a worker that there is not.
+that were added last, of the flows that live longest, and of some that stages spawned: where somebody waits for a worker that
+there is not.
 """
 
 from __future__ import annotations
@@ -15,22 +16,27 @@ from typing import Any
 import msgspec
 
 from flowq.errors import CorruptState
+from flowq.model.builtin import BUILTIN_QUEUE
 from flowq.model.fleet import QueueSnapshot
 from flowq.model.snapshot import WorkerSnapshot
-from flowq.store.keys import BY, DUE, FLOW, LANE, LANES, LIVE, PIPELINES, RUNNING
+from flowq.store.keys import BY, DUE, FLOW, LANE, LIVE, PIPELINES, RUNNING, TREE, TREES
+from flowq.store.lane_names import lanes_of
 from flowq.store.pauses import Pauses
 from flowq.store.store import Store
 from flowq.store.views import Views, head_decoder, record_decoder
 
 _NEWEST, _OLDEST = 3, 50
-# Of a lane, and of what waits for a time, so many entries are read; the rest is taken to be like them.
+# Of a lane, and of what waits for a time, so many entries are read, and so many lanes of one stage's tenants; the rest is taken
+# to be like them.
 _COUNTED_MAX = 1_000
+_LANES_MAX = 50
 # So many at the front of a lane are asked how long they have waited.
 _AGED_MAX = 10
 _PAGE = 500
 
-# `index:flow`, `first-last:flow`; of a flow's first stages `…@since:flow` or `…@since+ms:flow`: see scripts/lanes.lua.
-_ENTRY = re.compile(r"(\d+)(?:-(\d+))?(?:@(\d+)(?:\+(\d+))?)?:(.+)")
+# `index:flow`, `first-last:flow`; of a flow's first stages `…@since:flow` or `…@since+ms:flow`, of resumed ones `…+:flow`: see
+# scripts/lanes.lua.
+_ENTRY = re.compile(r"(\d+)(?:-(\d+))?(?:@(\d+)(?:\+(\d+))?|\+)?:(.+)")
 # `index:flow`, or `b3:flow`: see scripts/due.lua.
 _DUE = re.compile(r"(b?\d+):(.+)")
 _part = msgspec.msgpack.Decoder(tuple[int, list[tuple[str, int | float, int, int]]])
@@ -56,7 +62,9 @@ class Fleet:
             await self._delayed(tag, count)
             await self._running(tag, workers, count)
         pauses = {pause.name: pause for pause in await Pauses(self._store).every() if pause.kind == "queue"}
-        names = {_queue_of(route) for route in routes} | count.running.keys() | count.delayed.keys() | pauses.keys()
+        # That of the stages which flowq brings itself is told of only where something waits or runs in it.
+        names = {_queue_of(route) for route in routes} - {BUILTIN_QUEUE}
+        names |= (count.ready + count.running + count.delayed).keys() | pauses.keys()
         found: list[QueueSnapshot] = []
         for name in sorted(names):
             serving = [worker for worker in workers if name in worker.queues and not worker.is_alone]
@@ -82,6 +90,7 @@ class Fleet:
             names: list[bytes] = await self._store.connection.command("HKEYS", tag + PIPELINES)
             asked = [("ZREVRANGE", f"{tag}{BY}pipeline:{name.decode()}", 0, _NEWEST - 1) for name in names]
             flows = {flow.decode() for ids in await self._paged([*asked, ("ZRANGE", tag + LIVE, 0, _OLDEST - 1)]) for flow in ids}
+            flows |= await self._spawned(tag)
             digests = await self._paged([("HGET", tag + FLOW + flow, "p") for flow in flows])
             plans |= {digest: flow for digest, flow in zip(digests, flows, strict=True) if digest is not None}
         routes: set[str] = set()
@@ -90,20 +99,28 @@ class Fleet:
                 routes |= await (await self._store.plan(flow, digest.decode("utf-8", "backslashreplace"))).routes()
         return routes
 
+    async def _spawned(self, tag: str) -> set[str]:
+        """Some flows of each of the trees that were looked at longest ago: these stand in no other index."""
+        trees = [tree.decode() for tree in await self._store.connection.command("ZRANGE", tag + TREES, 0, _OLDEST - 1)]
+        found = await self._paged([("ZRANGE", tag + TREE + tree, 0, _NEWEST - 1) for tree in trees])
+        roots = [tree.rpartition("@")[0] for tree in trees]
+        return {root + name.decode() for root, names in zip(roots, found, strict=True) for name in names}
+
     async def _ready(self, tag: str, routes: Sequence[str], count: _Count) -> None:
         every = [f"{route}{suspect}" for route in routes for suspect in ("", "!")]
-        priorities = await self._paged([("ZRANGE", tag + LANES + route, 0, -1) for route in every])
-        lanes = [
-            (_queue_of(route), f"{tag}{LANE}{route}:{priority.decode('utf-8', 'replace')}")
-            for route, found in zip(every, priorities, strict=True)
-            for priority in found
-        ]
-        for queue, lane in lanes:
-            length, entries = await self._commands(("LLEN", lane), ("LRANGE", lane, 0, _COUNTED_MAX - 1))
-            parsed = [found for entry in entries if (found := _ENTRY.fullmatch(entry.decode("utf-8", "replace")))]
-            stages = sum(int(last or first) - int(first) + 1 for first, last, *_ in (found.groups() for found in parsed))
-            count.add(count.ready, queue, stages, len(entries), length)
-            await self._age(tag, queue, [found.groups() for found in parsed[:_AGED_MAX]], count)
+        lanes: dict[str, list[str]] = {}
+        for route, name in await lanes_of(self._store.connection, tag, every):
+            lanes.setdefault(route, []).append(f"{tag}{LANE}{route}:{name}")
+        for route, keys in lanes.items():
+            queue, stages, counted = _queue_of(route), 0, 0
+            total = sum(await self._paged([("LLEN", lane) for lane in keys]))
+            for lane in keys[:_LANES_MAX]:
+                entries: list[bytes] = await self._store.connection.command("LRANGE", lane, 0, _COUNTED_MAX - 1)
+                parsed = [found.groups() for entry in entries if (found := _ENTRY.fullmatch(entry.decode("utf-8", "replace")))]
+                counted += len(entries)
+                stages += sum(int(last or first) - int(first) + 1 for first, last, *_ in parsed)
+                await self._age(tag, queue, parsed[:_AGED_MAX], count)
+            count.add(count.ready, queue, stages, counted, total)
 
     async def _age(self, tag: str, queue: str, entries: Sequence[tuple[str | None, ...]], count: _Count) -> None:
         values = await self._paged([("HMGET", f"{tag}{FLOW}{entry[4]}", "m", entry[0]) for entry in entries])
@@ -127,7 +144,8 @@ class Fleet:
                 if data is None:
                     continue
                 if not name.startswith("b"):
-                    stages[_queue_of(record_decoder.decode(data).route)] += 1
+                    if (record := record_decoder.decode(data)).state == "s":  # else it is suspended, and waits in no queue
+                        stages[_queue_of(record.route)] += 1
                     continue
                 for route, _, first, last in _part.decode(data)[1]:
                     stages[_queue_of(route)] += last - first + 1

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from flowq.model.items import item_index
+from flowq.model.names import worker_of
 from flowq.model.plan import Plan
+from flowq.model.snapshot import AttemptSnapshot
 from flowq.store.store import Store
-from flowq.store.wire import Group, group_decoder
+from flowq.store.wire import Group, group_decoder, history_decoder
 
 # Larger flows are read in pages, so that no command holds the server up.
 _WHOLE_STAGES_MAX = 500
 _PAGE_FIELDS = 1_500
-_OF_STAGE = ("", "r", "e", "h", "g", "a", "u")
+_OF_STAGE = ("", "r", "e", "h", "g", "a", "u", "z")
 _OF_FLOW = ("m", "out", "b", "w", "D")
 
 # Which items of a map to list: asked with its name and its group.
@@ -41,6 +43,14 @@ async def items_of(store: Store, key: str, plan: Plan, fields: dict[str, bytes],
             found[index] = (group, tuple(item_index(index, number) for number in numbers))
             fields |= await _of_stages(store, key, found[index][1])
     return found
+
+
+def history_of(data: bytes | None) -> tuple[AttemptSnapshot, ...]:
+    """The earlier runs of a stage."""
+    return tuple(
+        AttemptSnapshot(one.attempt, one.outcome, worker_of(one.worker), one.started_at, one.ran / 1000, one.cause)
+        for one in (history_decoder.decode(data) if data else ())
+    )
 
 
 async def _of_stages(store: Store, key: str, indexes: Sequence[int], more: Sequence[str] = ()) -> dict[str, bytes]:

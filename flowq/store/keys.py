@@ -10,11 +10,24 @@ from __future__ import annotations
 import binascii
 from typing import Final
 
+from flowq.model.names import root_id
+
 # What follows the tag. One letter where the key is written for every flow or stage, a word where there are few.
 FLOW: Final = ":f:"
 PLAN: Final = ":p:"
 LANES: Final = ":z:"
 LANE: Final = ":q:"
+TENANT_LANES: Final = ":t:"
+TENANTS: Final = ":tenants:"
+WEIGHTS: Final = ":weights"
+# Of limits, each of which has a tag of its own: `{namespace:L:name}`.
+RULES: Final = ":rules"
+WINDOWS: Final = ":windows:"
+PERMITS: Final = ":permits:"
+HELD: Final = ":held:"
+LINE: Final = ":line:"
+SEEN: Final = ":seen:"
+GRANT: Final = ":grant:"
 PARKED: Final = ":w:"
 HOLDER: Final = ":h:"
 RUNNING: Final = ":x:"
@@ -32,6 +45,8 @@ BY: Final = ":by:"
 PIPELINES: Final = ":pipelines"
 ONCE: Final = ":once:"
 METERED: Final = ":metered:"
+TREE: Final = ":tree:"
+TREES: Final = ":trees"
 DAMAGED: Final = ":damaged"
 PAUSED: Final = ":paused"
 ASIDE: Final = ":o:"
@@ -44,16 +59,19 @@ ENDED_CHANNEL: Final = ":ended:"
 _TAGGED: Final = {
     "FLOW": FLOW, "PLAN": PLAN, "LANES": LANES, "LANE": LANE, "PARKED": PARKED, "HOLDER": HOLDER, "RUNNING": RUNNING,
     "FINISHED": FINISHED, "DUE": DUE, "HOLDERS": HOLDERS, "EVENTS": EVENTS, "LIVE": LIVE,
-    "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "DAMAGED": DAMAGED, "PROBE": PROBE, "PAUSED": PAUSED,
-    "ASIDE": ASIDE, "SCHEDULES": SCHEDULES, "FIRED": FIRED, "FIRINGS": FIRINGS,
+    "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "TREE": TREE, "TREES": TREES, "DAMAGED": DAMAGED,
+    "PROBE": PROBE, "PAUSED": PAUSED, "ASIDE": ASIDE, "SCHEDULES": SCHEDULES, "FIRED": FIRED, "FIRINGS": FIRINGS,
     "BY": BY, "PIPELINES": PIPELINES, "ONCE": ONCE, "METERED": METERED,
     "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
+    "TENANT_LANES": TENANT_LANES, "TENANTS": TENANTS, "WEIGHTS": WEIGHTS,
+    "RULES": RULES, "WINDOWS": WINDOWS, "PERMITS": PERMITS, "HELD": HELD, "LINE": LINE, "SEEN": SEEN, "GRANT": GRANT,
 }  # fmt: skip
 
 # Keys without a time to live, and why each is bounded. All others expire. docs/reference/keys.md is this table.
 PERMANENT: Final[dict[str, str]] = {
     "meta": "one per namespace: schema, instance id, number of partitions",
-    FLOW: "a flow that has not ended; it expires when it has",
+    "limits": "one per namespace: the names of the limits that are set",
+    FLOW: "a flow that has not ended; it expires when it has; one that was spawned is deleted after the flow at its tree's root",
     PLAN: "one per definition, counted by its flows, deleted with the last",
     LANES: "one per queue and stage with ready stages; deleted when empty",
     LANE: "ready stages; deleted when empty",
@@ -72,6 +90,12 @@ PERMANENT: Final[dict[str, str]] = {
     FIRINGS: "when each schedule fires next",
     BY: "the flows of a pipeline, of a tenant, with a tag; until pruned",
     PIPELINES: "the pipelines that have flows, and what they say of their retention",
+    TENANT_LANES: "one per queue, stage and priority with ready stages of tenants; deleted when empty",
+    TENANTS: "one per queue: whose turn it is; only tenants that are ahead of the others are in it",
+    WEIGHTS: "the weights of tenants that somebody set",
+    RULES: "one per limit that is set: what it allows",
+    TREE: "the flows beneath one that spawned some; deleted after it",
+    TREES: "flows that spawned others, until these are deleted",
 }
 
 
@@ -85,26 +109,34 @@ def lua_constants() -> str:
 class Keys:
     """The keys of one namespace, spread over `partitions` hash tags."""
 
-    __slots__ = ("meta", "namespace", "tags")
+    __slots__ = ("limits", "meta", "namespace", "tags")
 
     def __init__(self, namespace: str, partitions: int = 1) -> None:
         self.namespace = namespace
         self.meta = f"{{{namespace}}}:meta"
+        self.limits = f"{{{namespace}}}:limits"
         self.tags = [f"{{{namespace}:{partition}}}" for partition in range(partitions)]
 
     def tag_of(self, flow_id: str) -> str:
-        """The hash tag of the partition that a flow lives in: CRC16 of its id, as Redis Cluster computes it."""
+        """The hash tag of the partition that a flow lives in: CRC16 of its id, as Redis Cluster computes it.
+
+        Flows that others spawned live in one partition with the flow at the root of their tree.
+        """
         if len(self.tags) == 1:
             return self.tags[0]
-        return self.tags[binascii.crc_hqx(flow_id.encode(), 0) % len(self.tags)]
+        return self.tags[binascii.crc_hqx(root_id(flow_id).encode(), 0) % len(self.tags)]
 
     def flow(self, flow_id: str) -> str:
         """The hash that holds a flow."""
         return self.tag_of(flow_id) + FLOW + flow_id
 
+    def limit(self, name: str) -> str:
+        """The hash tag of a limit: its own slot, wherever the flows are that it holds for."""
+        return f"{{{self.namespace}:L:{name}}}"
+
     def is_permanent(self, key: str) -> bool:
         """Whether a key is on the list of those that may have no time to live."""
-        if key == self.meta:
+        if key in (self.meta, self.limits) or (key.startswith(self.limit("")[:-1]) and key.endswith(RULES)):
             return True
         tag = next((tag for tag in self.tags if key.startswith(tag)), None)
         return tag is not None and any(key[len(tag) :].startswith(word) for word in PERMANENT)

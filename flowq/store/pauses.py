@@ -6,10 +6,13 @@ from typing import cast
 
 import msgspec
 
+from flowq.model.names import parent_id
 from flowq.model.pause import Pause, PauseKind
 from flowq.store.keys import PAUSED
 from flowq.store.store import Store
+from flowq.store.wire import Head
 
+_head = msgspec.msgpack.Decoder(Head)
 _noted = msgspec.msgpack.Decoder(tuple[int, str])
 
 
@@ -42,6 +45,18 @@ class Pauses:
             kind, _, name = what.decode().partition(":")
             found.append(pause_of(cast("PauseKind", kind), name, data))
         return found
+
+    async def around(self, flow_id: str) -> list[Pause]:
+        """What may keep a flow's stages from being claimed: flows above it that are paused, then queues and pipelines."""
+        names: list[str] = []
+        while above := parent_id(names[-1] if names else flow_id):
+            names.append(above)
+        answers = await self._store.connection.commands(*(("HMGET", self._store.keys.flow(name), "m", "w") for name in names))
+        found: list[Pause] = []
+        for name, (head, data) in zip(names, answers, strict=True):
+            if head and data and _head.decode(head).status == "p":
+                found.append(pause_of("flow", name, data))
+        return found + await self.of_partition(self._store.keys.tag_of(flow_id))
 
     async def _everywhere(self, script: str, kind: PauseKind, name: str, *arguments: str) -> str:
         tags = [self._store.keys.tag_of(name)] if kind == "flow" else self._store.partitions

@@ -13,22 +13,26 @@ from flowq.model.dedup import DedupSnapshot
 from flowq.model.failure import FAILURE_CODE, Failure, StageFailure
 from flowq.model.graph import critical_path
 from flowq.model.items import ITEMS, LIST, is_item, stage_of
-from flowq.model.names import worker_of
+from flowq.model.names import parent_id
 from flowq.model.pause import Pause
 from flowq.model.plan import Plan, StagePlan
 from flowq.model.reasons import held_by_key, lost_below, reason_for
-from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, Reason, StageSnapshot, WorkerSnapshot
+from flowq.model.snapshot import FlowSnapshot, Reason, StageSnapshot, WorkerSnapshot
 from flowq.model.states import STATE_LETTER, StageState
 from flowq.model.usage import summed
 from flowq.model.values import SPILLED_CODE, fill
 from flowq.store.dedup_view import dedup_of
-from flowq.store.flow_fields import Items, Listed, fields_of, items_of
+from flowq.store.flow_fields import Items, Listed, fields_of, history_of, items_of
 from flowq.store.forecasts import forecast_of
+from flowq.store.full_limits import full_limits
 from flowq.store.item_snapshots import culprit_of, item_state, with_items
 from flowq.store.pauses import Pauses, pause_of
+from flowq.store.remembered import waits_of
+from flowq.store.stage_times import seconds_of, with_times
 from flowq.store.store import Store
-from flowq.store.views import FLOW_STATES, Views, cause_of, head_decoder, header_decoder, record_decoder
-from flowq.store.wire import Head, Record, history_decoder
+from flowq.store.suspensions import Suspensions
+from flowq.store.views import Views, cause_of, head_decoder, header_decoder, record_decoder, state_of
+from flowq.store.wire import Head, Record
 
 _artifacts = msgspec.msgpack.Decoder(tuple[Artifact, ...])
 _amounts = msgspec.msgpack.Decoder(dict[str, float])
@@ -61,7 +65,7 @@ class Snapshots:
             CorruptState: a part of it can't be read.
         """
         key = self._store.keys.flow(flow_id)
-        head_data, header_data, digest = await self._store.connection.command("HMGET", key, "m", "o", "p")
+        head_data, header_data, digest, link = await self._store.connection.command("HMGET", key, "m", "o", "p", "^")
         if head_data is None or header_data is None or digest is None:
             raise FlowNotFound(flow_id)
         plan = await (await self._store.plan(flow_id, digest.decode())).whole()
@@ -73,11 +77,14 @@ class Snapshots:
             fields.setdefault("m", head_data)
             head = head_decoder.decode(fields["m"])
             header = header_decoder.decode(header_data)
-            pauses = await self._pauses.of_partition(self._store.keys.tag_of(flow_id))
+            pauses = await self._pauses.around(flow_id)
             dedup = dedup_of(head, header, fields)
-            snapshot = _Assembled(flow_id, plan, head, fields, items, workers, now, pauses, dedup).snapshot(
-                header.pipeline, header.inputs, header.tenant, header.tags
-            )
+            assembled = _Assembled(flow_id, plan, head, fields, items, workers, now, pauses, dedup)
+            assembled.full = await full_limits(self._store, assembled.waiting_queues, header.tenant)
+            snapshot = assembled.snapshot(header.pipeline, header.inputs, header.tenant, header.tags)
+            beneath = await Suspensions(self._store).beneath(flow_id, head, link)
+            spawned = tuple(await self._views.summaries(beneath))
+            snapshot = msgspec.structs.replace(snapshot, parent=parent_id(flow_id), spawned=spawned)
         except (msgspec.DecodeError, LookupError, TypeError) as error:  # bytes that are no msgpack, or are no record of ours
             raise CorruptState(flow_id, key, f"{type(error).__name__}: {error}") from None
         if snapshot.is_final:
@@ -111,6 +118,7 @@ class _Assembled:
         self._begins_at: int = _unpack(fields["b"])[0] if "b" in fields else 0
         self._dedup = dedup
         self._pause = pause_of("flow", flow_id, fields["w"]) if head.status == "p" else None
+        self._above = next((pause for pause in pauses if pause.kind == "flow"), None)
         self._pauses = {(pause.kind, pause.name): pause for pause in pauses}
         self._groups = {index: group for index, (group, _) in items.items()}
         self._listed = {index: listed for index, (_, listed) in items.items()}
@@ -118,14 +126,20 @@ class _Assembled:
         self._records = {index: record_decoder.decode(data) for index in indexes if (data := fields.get(str(index))) is not None}
         self._states = {index: self._state(index) for index in range(len(plan.stages))}
         self._lost: dict[int, Mapping[str, str]] = {}  # of each stage, made in their order: children come first
+        self.full: dict[str, str] = {}
+
+    @property
+    def waiting_queues(self) -> set[str]:
+        """The queues of stages that are ready, or have items that may be."""
+        return {self._plan.stages[at].queue for at, state in self._states.items() if state == "ready" or at in self._groups}
 
     def snapshot(self, pipeline: str, inputs: bytes, tenant: str, tags: tuple[str, ...]) -> FlowSnapshot:
         head = self._head
         graph = tuple(self._stage(index) for index in range(len(self._plan.stages)))
-        path = critical_path([stage.children for stage in self._plan.stages], lambda index: _seconds_of(graph[index], self._now))
+        path = critical_path([stage.children for stage in self._plan.stages], lambda index: seconds_of(graph[index], self._now))
         names = tuple(self._plan.stages[index].name for index in path) if any(stage.run_seconds for stage in graph) else ()
         on_path = frozenset(names)
-        state = FLOW_STATES[head.status]
+        state = state_of(head)
         root, cause = cause_of(head)
         failed = [stage for stage in graph if stage.state == "failed" and not stage.is_tolerated]
         return FlowSnapshot(
@@ -198,10 +212,10 @@ class _Assembled:
             ready_at=self._ready_at(index) if state in ("ready", "scheduled") else None,
             result=self._value(index) if state == "completed" and f"r{index}" in self._fields else None,
             artifacts=_artifacts.decode(data) if (data := self._fields.get(f"a{index}")) else (),
-            history=self._history(index),
+            history=history_of(self._fields.get(f"h{index}")),
         )
         if record is not None:
-            stage = self._with_times(stage, record)
+            stage = with_times(stage, record, self._now)
         if index in self._groups:
             stage = with_items(stage, self._groups[index], tuple(self._stage(item) for item in self._listed[index]))
         return msgspec.structs.replace(stage, reason=self._reason(index, stage, record))
@@ -219,51 +233,30 @@ class _Assembled:
         if stage.state == "scheduled" and (held := held_by_key(self._dedup, self._head.status == "s", self._begins_at)):
             return held
         is_suspect = record is not None and record.route.endswith("!")
-        flow_state = FLOW_STATES[self._head.status]
+        flow_state = state_of(self._head)
         return reason_for(
-            stage, states, self._workers, flow_state, self._now, is_suspect=is_suspect, lost=lost, pause=self._pause_of(plan)
+            stage,
+            states,
+            self._workers,
+            flow_state,
+            self._now,
+            is_suspect=is_suspect,
+            lost=lost,
+            pause=self._pause_of(plan),
+            full=self.full,
+            tenant=self._head.tenant,
+            needs=plan.needs,
+            waits=waits_of(self._fields.get(f"z{index}")) if stage.state == "suspended" else (),
         )
 
     def _pause_of(self, stage: StagePlan) -> Pause | None:
         """What keeps a stage from being claimed."""
-        return self._pause or self._pauses.get(("pipeline", self._plan.pipeline)) or self._pauses.get(("queue", stage.queue))
+        of_pipeline, of_queue = self._pauses.get(("pipeline", self._plan.pipeline)), self._pauses.get(("queue", stage.queue))
+        return self._pause or self._above or of_pipeline or of_queue
 
     def _is_done_for(self, child: int, parent: StagePlan) -> bool:
         state = self._states[child]
         return state in ("completed", "skipped") or (state == "failed" and child in parent.tolerates)
-
-    def _with_times(self, stage: StageSnapshot, record: Record) -> StageSnapshot:
-        has_begun = record.state not in ("r", "s") and bool(record.holder)
-        started_at = record.ready_at + record.waited if has_begun else None
-        ran = self._now - started_at if record.state in ("x", "u") and started_at is not None else record.ran
-        return msgspec.structs.replace(
-            stage,
-            attempt=record.attempt,
-            runs=max(record.fence, len(stage.history) + (record.state in ("x", "c", "-"))),
-            crashes=record.crashes,
-            worker=worker_of(record.holder),
-            ready_at=record.ready_at,
-            started_at=started_at,
-            ended_at=started_at + record.ran if stage.is_final and started_at is not None else None,
-            wait_seconds=record.waited / 1000 if has_begun else None,
-            run_seconds=ran / 1000 if has_begun else None,
-        )
-
-    def _history(self, index: int) -> tuple[AttemptSnapshot, ...]:
-        data = self._fields.get(f"h{index}")
-        if not data:
-            return ()
-        return tuple(
-            AttemptSnapshot(
-                entry.attempt,
-                entry.outcome,
-                worker_of(entry.worker),
-                entry.started_at,
-                entry.ran / 1000,
-                entry.cause,
-            )
-            for entry in history_decoder.decode(data)
-        )
 
     def _value(self, index: int) -> Any:
         """A stage's result; of a map only how many its items gave: those may be many."""
@@ -280,11 +273,3 @@ class _Assembled:
             return fill(literal, self._plan.output, {child: self._value(child) for child in wanted}, lists)
         except CorruptState:  # the part that the result takes lies in a spilled value
             return None
-
-
-def _seconds_of(stage: StageSnapshot, now: int) -> float:
-    """From its first start to its end, attempts that failed and the waits between them included."""
-    if stage.started_at is None:
-        return 0.0
-    began_at = stage.history[0].started_at if stage.history else stage.started_at
-    return ((stage.ended_at or now) - began_at) / 1000

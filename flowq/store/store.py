@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -188,13 +188,14 @@ class Store:
         capacity: int,
         parks: bool,
         notes: Sequence[Note] = (),
+        permits: Mapping[str, int] = {},
     ) -> Exchanged | None:
         """The worker's one conversation, see scripts/exchange.lua; None: the holder is expired.
 
         The same `seq` on a line again gets the same answer.
         """
         said = (outcomes, progress, wants, capacity, parks, self._own_retentions.beside(self.retention))
-        payload = _pack((*said, notes) if notes else said)
+        payload = _pack((*said, notes, permits) if notes or permits else said)
         answer = await self.connection.run("exchange", tag, holder, line, seq, nonce, payload)
         return exchanged_of(answer, nonce) if answer[0] == b"ok" else None
 

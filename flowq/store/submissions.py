@@ -55,15 +55,18 @@ class Submissions:
         self._connection = connection
         self._ranges: dict[str, tuple[Ranges, list[tuple[int, Ranges]]]] = {}
 
-    async def submit(self, tag: str, group: Sequence[tuple[str, FlowSpec[Any]]]) -> list[Any]:
+    async def submit(self, tag: str, group: Sequence[tuple[str, FlowSpec[Any]]], spawner: object = None) -> list[Any]:
         """Submits flows of one partition; the script's word for each: `added`, `kept`, `exists`, `conflict`; or `first` and
         the id of the flow that stands in the way, `replaced` and that of the flow whose place was taken.
+
+        With a spawner (see scripts/spawn.lua) also `stale`: its run is over, and nothing was added.
 
         Raises:
             CorruptState: what was written vanishes as soon as it is written.
         """
         submissions = [await self._submission(tag, flow_id, spec) for flow_id, spec in group]
-        words: list[Any] = await self._connection.run("submit", tag, _pack(submissions))
+        more = () if spawner is None else (_pack(spawner),)
+        words: list[Any] = await self._connection.run("submit", tag, _pack(submissions), *more)
         submits = 1
         while missing := [position for position, word in enumerate(words) if word in (b"no_plan", b"staging_lost")]:
             if submits == _SUBMITS_MAX:
@@ -75,7 +78,7 @@ class Submissions:
                 if words[position] == b"staging_lost":
                     submissions[position] = await self._submission(tag, *group[position])
             again = [submissions[position] for position in missing]
-            for position, word in zip(missing, await self._connection.run("submit", tag, _pack(again)), strict=True):
+            for position, word in zip(missing, await self._connection.run("submit", tag, _pack(again), *more), strict=True):
                 words[position] = word
         return words
 
@@ -114,7 +117,7 @@ class Submissions:
             sum(last - first + 1 for part in (ranges, *(part for _, part in later)) for _, _, first, last in part),
             fields, ranges, staging, staged,
             (*msgspec.structs.astuple(options.timing), later) if is_timed else False,
-            labels, opaque(_pack(plan.keep)) if plan.keep is not None else opaque(b""), once,
+            labels, opaque(_pack(plan.keep)) if plan.keep is not None else opaque(b""), once, options.tenant,
         )  # fmt: skip
 
     def _roots_of(self, plan: Plan) -> tuple[Ranges, list[tuple[int, Ranges]]]:

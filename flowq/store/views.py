@@ -11,7 +11,21 @@ import msgspec
 from flowq.errors import CorruptState, FlowNotFound
 from flowq.model.snapshot import FlowSummary, WorkerSnapshot
 from flowq.model.states import FlowState
-from flowq.store.keys import CANCELLED, CLOSING, DUE, EVENTS, FAILED, FINISHED, FLOW, HOLDER, HOLDERS, LANE, LANES, LIVE, RUNNING
+from flowq.store.keys import (
+    CANCELLED,
+    CLOSING,
+    DUE,
+    EVENTS,
+    FAILED,
+    FINISHED,
+    FLOW,
+    HOLDER,
+    HOLDERS,
+    LANE,
+    LIVE,
+    RUNNING,
+)
+from flowq.store.lane_names import lanes_of
 from flowq.store.store import Store
 from flowq.store.wire import Head, Header, HolderInfo, Record
 
@@ -33,13 +47,19 @@ _HOUR_MS = 3_600_000
 # About 20 MB of events at most, beside their trimming by age.
 _EVENT_ENTRIES_MAX = 50_000
 
-# `index:flow`, `first-last:flow`, with `@created_at` where the flow's first stages wait: see scripts/lanes.lua.
-_ENTRY = re.compile(r"(\d+)(-\d+)?(?:@(\d+)(?:\+\d+)?)?:(.+)")
+# `index:flow`, `first-last:flow`, with `@created_at` where the flow's first stages wait, `+` where a resumed one does: see
+# scripts/lanes.lua.
+_ENTRY = re.compile(r"(\d+)(-\d+)?(?:@(\d+)(?:\+\d+)?|\+)?:(.+)")
 
 head_decoder = msgspec.msgpack.Decoder(Head)
 header_decoder = msgspec.msgpack.Decoder(Header)
 record_decoder = msgspec.msgpack.Decoder(Record)
 info_decoder = msgspec.msgpack.Decoder(HolderInfo)
+
+
+def state_of(head: Head) -> FlowState:
+    """The flow's state: `suspended` when all of it that has not ended, and waits for no other stage, is suspended."""
+    return "suspended" if head.status == "x" and 0 < head.away == head.active else FLOW_STATES[head.status]
 
 
 class Views:
@@ -115,7 +135,7 @@ class Views:
                 FlowSummary(
                     id=flow_id,
                     pipeline=header.pipeline,
-                    state=FLOW_STATES[head.status],
+                    state=state_of(head),
                     created_at=head.created_at,
                     ended_at=head.ended_at or None,
                     stages=header.stages,
@@ -148,9 +168,7 @@ class Views:
                 by_id[holder] = WorkerSnapshot(
                     id=holder, name=info.name, queues=info.queues, stages=info.stages,
                     running=running + (known.running if known else 0), lease_seconds=(deadline - now) / 1000,
-                    is_alone=info.is_alone,
-                    pipelines=info.pipelines,
-                    concurrency=info.concurrency,
+                    is_alone=info.is_alone, pipelines=info.pipelines, has=info.has, concurrency=info.concurrency,
                     since=None if since is None else int(since),
                 )  # fmt: skip
         return sorted(by_id.values(), key=lambda worker: worker.name)
@@ -187,10 +205,9 @@ class Views:
         return {folder for folder in folders if await self._is_needed(folder)}
 
     async def _has_ready(self, tag: str, routes: Collection[str]) -> bool:
-        lanes = await self._connection.commands(*(("ZRANGE", tag + LANES + route, 0, -1) for route in routes))
-        for route, priorities in zip(routes, lanes, strict=True):
-            for priority in priorities:
-                lane, end = f"{tag}{LANE}{route}:{priority.decode('utf-8', 'replace')}", -1
+        for route in routes:
+            for _, name in await lanes_of(self._connection, tag, [route]):
+                lane, end = f"{tag}{LANE}{route}:{name}", -1
                 # From its end, where nobody takes entries off between two pages.
                 while page := await self._connection.command("LRANGE", lane, end - _PAGE + 1, end):
                     for entry in page:

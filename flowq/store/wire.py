@@ -53,6 +53,8 @@ class Head(msgspec.Struct, array_like=True):
     reason: str
     run: int = 1
     deadline_at: int = 0
+    away: int = 0
+    tenant: str = ""
     dedup: str = ""
 
 
@@ -104,6 +106,7 @@ class Submission(msgspec.Struct, array_like=True, frozen=True):
     keep: msgspec.Raw = opaque(b"")
     # See scripts/once.lua.
     once: tuple[str, str, int, int] | bool = False
+    tenant: str = ""
 
 
 class HistoryEntry(msgspec.Struct, array_like=True):
@@ -193,6 +196,7 @@ class HolderInfo(msgspec.Struct, array_like=True, frozen=True):
         concurrency: how many stages at once.
         is_alone: whether it is a child for single stages, beside the processes that its worker was asked for.
         pipelines: the pipelines whose schedules it fires.
+        has: what its host has of what stages need.
     """
 
     name: str
@@ -202,6 +206,7 @@ class HolderInfo(msgspec.Struct, array_like=True, frozen=True):
     concurrency: int
     is_alone: bool = False
     pipelines: tuple[str, ...] = ()
+    has: dict[str, int] = {}
 
 
 class PlanHead(msgspec.Struct, array_like=True, frozen=True):

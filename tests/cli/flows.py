@@ -6,7 +6,7 @@ import asyncio
 import logging
 from pathlib import Path
 
-from flowq import Artifact, Backoff, StageFailure, Unrecoverable, context, pipeline, stage, tolerate
+from flowq import Artifact, Backoff, StageFailure, Unrecoverable, context, pipeline, signal, stage, tolerate
 
 HOSTILE = "".join(map(chr, range(0xA0))) + "\u202e[/foo][link=http://x]\x1b]8;;http://x\x07"
 
@@ -133,3 +133,13 @@ async def add_up(chunks: list[int]) -> int:
 @pipeline
 def chunked(chunks: int, mended: str) -> int:
     return add_up(convert.map(cut(chunks), mended=mended))
+
+
+@stage
+async def publish(approval: dict[str, str]) -> str:
+    return f"published by {approval['by']}"
+
+
+@pipeline
+def approving() -> str:
+    return publish(signal("approved", dict[str, str]))

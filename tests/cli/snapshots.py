@@ -6,7 +6,7 @@ import msgspec
 
 from flowq.model.artifact import Artifact
 from flowq.model.failure import Failure
-from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, ItemsSnapshot, Reason, StageSnapshot
+from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, FlowSummary, ItemsSnapshot, Reason, StageSnapshot
 
 T0 = 1_795_309_323_456  # 2026-11-22T01:02:03.456Z
 FOLDER = "media/short%3A42/"
@@ -166,6 +166,31 @@ BLOCKED = flow(
         stage("finalize", "blocked", ("encode", "transcribe")),
     ),
     125,
+)
+SUSPENDED = flow(
+    "suspended",
+    (
+        DOWNLOAD,
+        stage(
+            "approved",
+            "suspended",
+            ("download",),
+            start=12.4,
+            run=0.1,
+            reason=Reason("signal", "waits for signal approved until 2026-11-25 01:02:16 UTC", ("approved",)),
+        ),
+        stage("publish", "blocked", ("approved",), reason=Reason("children", "waits for approved", ("approved",))),
+    ),
+    3_600,
+    parent="season:7^episodes.0123456789abcdef",
+    spawned=(
+        FlowSummary(
+            id="short:42^download.1122334455667788", pipeline="mirror", state="completed", created_at=T0, stages=2, finished=2
+        ),
+        FlowSummary(
+            id="short:42^download.99aabbccddeeff00", pipeline="mirror", state="running", created_at=T0, stages=2, finished=1
+        ),
+    ),
 )
 COMPLETED = flow(
     "completed",

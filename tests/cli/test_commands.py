@@ -563,3 +563,25 @@ def test_logs_and_usage_are_shown(run: Run) -> None:
     assert "tokens 7" in run("usage", "--pipeline", "talking").out
     assert "nothing was metered" in run("usage", "--tenant", "nobody").err
     assert run("usage", "--days", "0").code == 2
+
+
+def test_a_flow_is_told_what_it_waits_for(run: Run) -> None:
+    run("submit", f"{FLOWS}:approving", "--id", "approving")
+    while "SUSPENDED" not in (shown := run("inspect", "approving").out):
+        pass
+    assert "waits for signal approved" in shown
+    assert "flowq signal approving approved VALUE" in shown
+    (waiting,) = [
+        stage for stage in json.loads(run("inspect", "approving", "--json").out)["data"]["graph"] if stage["name"] == "approved"
+    ]
+    assert (waiting["state"], waiting["reason"]["code"], waiting["reason"]["on"]) == ("suspended", "signal", ["approved"])
+    wrong = run("signal", "approving", "approved", "ada")
+    assert (wrong.code, "is no JSON" in wrong.err) == (2, True)
+    sent = run("signal", "approving", "approved", '{"by": "ada"}')
+    assert (sent.code, sent.err) == (0, "approving: signal approved was sent\n")
+    again = run("signal", "approving", "approved", '{"by": "ada"}', "--json")
+    assert (again.code, json.loads(again.out)["data"]["is_new"]) == (0, False)
+    assert run("signal", "approving", "approved", '{"by": "eve"}').code == 1
+    assert run("result", "approving").out == '"published by ada"\n'
+    assert run("signal", "approving", "approved").code == 1
+    assert run("signal", "nobody-here", "approved").code == 3

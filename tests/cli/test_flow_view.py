@@ -26,6 +26,7 @@ FLOWS = {
     "cancelled": snapshots.CANCELLED,
     "wide": snapshots.WIDE,
     "mapped": snapshots.MAPPED,
+    "suspended": snapshots.SUSPENDED,
 }
 EXPECTED = Path(__file__).parent / "expected"
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from flowq import Dedup, FlowProducer, pipeline, stage
+from flowq import FlowProducer, pipeline, stage
 from flowq.errors import InvalidValue
+from flowq.pipeline import Dedup
 from flowq.store.keys import ONCE
 from tests.engine.work import outcome, working
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from flowq import Dedup, FlowHandle, FlowProducer, pipeline, stage
+from flowq import FlowHandle, FlowProducer, pipeline, stage
 from flowq.errors import FlowNotFound, InvalidValue
 from flowq.model.event import Event
+from flowq.pipeline import Dedup
 from flowq.store.keys import DUE, FLOW, LIVE, ONCE, PLAN
 from tests.engine.work import Gate, working
 
@@ -161,6 +162,17 @@ async def test_nothing_is_left_of_the_one_that_was_replaced(producer: FlowProduc
     assert await store.connection.command("HGET", tag + PLAN + digest, "flows") == b"1"
     old = dw_one("a", 700).plan.digest
     assert await store.connection.command("EXISTS", tag + PLAN + old) == 0
+
+
+async def test_one_that_is_replaced_waits_for_its_own_tenants_turn(producer: FlowProducer) -> None:
+    key = Dedup("user:7", debounce="1ms")
+    first = await producer.add(dw_one("a"), dedup=key, tenant="acme")
+    second = await producer.add(dw_one("b"), dedup=key, tenant="globex")
+    assert (await second.inspect()).tenant == "globex"
+    assert [summary.id for summary in await producer.list(tenant="globex")] == [first.id]
+    assert list(await producer.list(tenant="acme")) == []
+    async with working(producer, dw_work):
+        assert await second.result(30) == ["b0"]
 
 
 async def test_a_paused_one_that_is_replaced_stays_paused(producer: FlowProducer) -> None:

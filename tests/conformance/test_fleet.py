@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from flowq import Dedup, FlowProducer, Node, RetryAfter, pipeline, stage
+from flowq import FlowProducer, Node, RetryAfter, context, pipeline, stage
 from flowq.model.event import Event
 from flowq.model.fleet import QueueSnapshot
+from flowq.pipeline import Dedup
 from flowq.store.keys import HOLDER, LIVE
 from tests.engine.work import Gate, working
 
@@ -29,6 +32,12 @@ async def fl_slow(number: int) -> int:
 @stage(queue="moody", attempts=2)
 async def fl_moody() -> None:
     raise RetryAfter("1h", "not now")
+
+
+@stage
+async def fl_spawns() -> int:
+    number, _ = await asyncio.gather(context().spawn(fl_quick, 7), context().sleep("1h"))
+    return number
 
 
 @pipeline
@@ -69,6 +78,26 @@ async def test_stages_that_wait_for_a_worker_that_there_is_not_are_counted(produ
     assert 0 <= quick.oldest_seconds <= (now - ready_at) / 1000
 
 
+async def test_stages_of_tenants_are_counted_too(producer: FlowProducer) -> None:
+    for tenant in ("acme", "globex", ""):
+        await producer.add(fl_wide(2), tenant=tenant)
+    (quick,) = await producer.queues()
+    assert (quick.ready, quick.is_estimate) == (6, False)
+    assert quick.oldest_seconds is not None
+
+
+async def test_what_a_stage_spawned_is_counted_and_one_that_sleeps_waits_in_no_queue(producer: FlowProducer) -> None:
+    flow = await producer.add(fl_spawns.flow())
+    async with working(producer, fl_spawns):
+        async for event in flow.events():
+            if isinstance(event, Event) and event.verb == "suspended":
+                break
+        queues = await queues_of(producer)
+    assert (queues["quick"].ready, queues["quick"].workers) == (1, 0)
+    assert queues["default"].delayed == 0
+    assert "flowq" not in queues
+
+
 async def test_running_stages_and_slots_are_counted_by_queue(producer: FlowProducer) -> None:
     flow = await producer.add(fl_mixed())
     async with working(producer, fl_slow, fl_quick, concurrency=7):
@@ -78,7 +107,7 @@ async def test_running_stages_and_slots_are_counted_by_queue(producer: FlowProdu
         assert (queues["slow"].running, queues["slow"].ready, queues["slow"].workers, queues["slow"].slots) == (2, 0, 1, 7)
         assert (queues["quick"].running, queues["quick"].workers, queues["quick"].oldest_seconds) == (0, 1, None)
         (worker,) = await producer.workers()
-        assert (set(worker.queues), worker.running, worker.concurrency) == ({"slow", "quick"}, 2, 7)
+        assert (set(worker.queues), worker.running, worker.concurrency) == ({"slow", "quick", "flowq"}, 2, 7)
         assert worker.since is not None
         assert worker.lease_seconds > 0
         gate.opened.set()

@@ -67,6 +67,12 @@ def test_the_longest_way_through_what_is_left_decides() -> None:
     assert forecast.eta_seconds(video(done, waiting[0], again), 1_000) == pytest.approx(4 + 31 + 1)
 
 
+def test_what_waits_for_somebody_may_end_any_time() -> None:
+    done = snapshot_of("download", "completed", progress=1.0)
+    asks = snapshot_of("transcribe", "suspended", "download", run_seconds=0.1)
+    assert Forecast(RUNS).eta_seconds(video(done, snapshot_of("encode", "running", "download"), asks), 0) is None
+
+
 def test_stages_weigh_what_they_usually_take() -> None:
     done = snapshot_of("download", "completed", progress=1.0)
     waiting = [snapshot_of(name, "blocked", "download") for name in ("encode", "transcribe")]

@@ -15,7 +15,7 @@ from flowq.engine.removal import Remover
 from flowq.errors import InvalidValue, StageNotFound
 from flowq.model.forecast import Forecast, StageRun
 from flowq.model.keep import Keep
-from flowq.model.snapshot import StageSnapshot
+from flowq.model.snapshot import ItemsSnapshot, StageSnapshot
 from flowq.pipeline import Stage
 from flowq.pipeline.options import StageOptions
 from flowq.settings import KeepSettings
@@ -180,11 +180,16 @@ async def test_an_item_gets_another_argument_of_its_own_kind_only(producer: Flow
 
 
 async def test_a_map_is_foreseen_by_its_items_and_by_earlier_maps() -> None:
-    graph = [StageSnapshot(name="encode", stage="encode", queue="q", state="suspended", run_seconds=30.0, progress=0.75)]
+    items = ItemsSnapshot(count=4, completed=3, running=1, failed=0, waiting=0, need=4, at_once=0)
+    graph = [
+        StageSnapshot(name="encode", stage="encode", queue="q", state="suspended", run_seconds=30.0, progress=0.75, items=items)
+    ]
     assert Forecast().eta_seconds(graph, 0) == pytest.approx(10)
     runs = [StageRun("encode", "encode[]", 100.0)]
     assert Forecast(runs).eta_seconds(graph, 0) == pytest.approx(10), "what it tells itself counts more"
-    begun = [StageSnapshot(name="encode", stage="encode", queue="q", state="suspended", run_seconds=30.0, progress=0.0)]
+    begun = [
+        StageSnapshot(name="encode", stage="encode", queue="q", state="suspended", run_seconds=30.0, progress=0.0, items=items)
+    ]
     assert Forecast(runs).eta_seconds(begun, 0) == pytest.approx(70)
     single = [StageSnapshot(name="encode-2", stage="encode", queue="q", state="ready")]
     assert Forecast(runs).eta_seconds(single, 0) is None, "a map tells nothing of one run of its function"

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from flowq import Dedup, FlowProducer, Unrecoverable, pipeline, stage
+from flowq import FlowProducer, Unrecoverable, pipeline, stage
 from flowq.engine.duties import Pruner
 from flowq.errors import FlowDeadlinePassed
+from flowq.pipeline import Dedup
 from flowq.store.views import Views
 from tests.engine.work import PATIENCE, outcome, working
 

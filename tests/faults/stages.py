@@ -120,3 +120,24 @@ def mute() -> int:
     if context().attempt == 1:
         re.match(r"(a+)+$", "a" * 40 + "b")
     return context().attempt
+
+
+@stage
+async def approved() -> int:
+    """Waits for a signal."""
+    note("start")
+    return await context().wait_for_signal("approved", int)
+
+
+@stage(isolation="process")
+async def approved_alone() -> int:
+    """The same in a process of its own."""
+    note("start")
+    return await context().wait_for_signal("approved", int)
+
+
+@stage
+async def spawns(path: str) -> int:
+    """Waits for a flow beneath."""
+    note("start")
+    return 100 + await context().spawn(until_file, path)

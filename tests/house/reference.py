@@ -17,12 +17,35 @@ from typing import Any, get_args
 from flowq import errors
 from flowq.cli import exits
 from flowq.cli.parser import COMMANDS
-from flowq.model import event, states
+from flowq.model import event, snapshot, states
 from flowq.settings import KeepSettings, Settings, WorkerSettings
 from flowq.store import keys
 from tests.house.project import ROOT
+from tests.house.semantics import rendered
 
 PAGES = ROOT / "docs" / "reference"
+# Code → why a stage does not run; the codes themselves are listed by `Reason`.
+REASONS = {
+    "children": "it waits for children",
+    "child_failed": "a child, or one of the child's children, has failed or was cancelled, while the rest of the flow goes on",
+    "flow_ended": "a child, or one of the child's children, has failed or was cancelled, and so has its flow",
+    "no_worker": "no worker serves its queue, or none of these knows it in its version",
+    "busy": "it waits for a free slot",
+    "back_off": "its next attempt begins later",
+    "scheduled": "it, or its flow, begins later",
+    "paused": "its queue, its pipeline or its flow is paused",
+    "suspect": "its process died, maybe of it; it waits for a process in which it can run alone",
+    "items": "a map waits for its items",
+    "at_once": "an item waits because no more of its map may run at once",
+    "queue_limit": "its queue is at its limit",
+    "tenant_limit": "its flow's tenant is at its limit",
+    "no_room": "no worker has what it needs",
+    "signal": "it waits for a signal",
+    "sleep": "it sleeps",
+    "spawned": "it waits for flows that it spawned",
+    "debounced": "its flow begins when no other was added under its key for a while",
+    "other_flow": "its flow waits until another of its key has ended",
+}
 _PLACE = re.compile(r"(<!-- made from the code: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 
 
@@ -138,6 +161,17 @@ def command_options() -> str:
     return "\n\n".join(_command(name, summary) for name, summary in COMMANDS.items())
 
 
+def reasons() -> str:
+    """The codes of reasons."""
+    (listed,) = re.findall(r" code: (.*?)\.\n", inspect.getdoc(snapshot.Reason) or "", flags=re.DOTALL)
+    return _table(("code", "meaning"), ([f"`{code}`", REASONS[code]] for code in re.findall(r"`(\w+)`", listed)))
+
+
+def semantics() -> str:
+    """What flowq does, row by row."""
+    return rendered()
+
+
 def _command(name: str, summary: str) -> str:
     parser = argparse.ArgumentParser(prog=f"flowq {name}")
     importlib.import_module(f"flowq.cli.commands.{name}").configure(parser)
@@ -183,7 +217,7 @@ TABLES: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
         transitions, state_diagram, exit_codes, error_tree, error_codes, settings, worker_settings,
-        keep_settings, event_fields, gap_fields, verbs, permanent_keys, command_list, command_options,
+        keep_settings, event_fields, gap_fields, verbs, permanent_keys, command_list, command_options, reasons, semantics,
     )
 }  # fmt: skip
 

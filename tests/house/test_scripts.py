@@ -31,6 +31,11 @@ def test_keys_are_spelled_in_one_module() -> None:
     assert not found, "\n".join(found)
 
 
+def test_no_two_kinds_of_keys_have_one_name() -> None:
+    """Both are keys of one partition: they would take each other for damaged."""
+    assert len(set(keys._TAGGED.values())) == len(keys._TAGGED)
+
+
 @pytest.mark.parametrize("path", SCRIPT_FILES)
 def test_a_script_spells_no_key(path: Path) -> None:
     """It gets the words as locals from the loader (`flowq.store.keys.lua_constants`)."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from flowq.model.failure import Failure
 from flowq.model.reasons import lost_below, reason_for
-from flowq.model.snapshot import Reason, StageSnapshot, WorkerSnapshot
+from flowq.model.snapshot import ItemsSnapshot, Reason, StageSnapshot, WorkerSnapshot
 from flowq.model.states import StageState
 
 WORKER = WorkerSnapshot(id="w", name="w", queues=("gpu",), stages=("encode",))
@@ -75,3 +76,20 @@ def test_each_kind_of_waiting_has_its_code_and_its_sentence(found: Reason | None
     assert found.code == code
     assert said in found.sentence
     assert "\n" not in found.sentence
+
+
+def test_a_map_at_rest_says_which_limit_or_host_its_items_wait_for() -> None:
+    items = ItemsSnapshot(count=2, completed=0, running=0, failed=0, waiting=2, need=2, at_once=0)
+    resting = StageSnapshot(name="encode", stage="encode", queue="gpu", state="suspended", items=items)
+
+    def of(stage: StageSnapshot, **more: object) -> str:
+        found = reason_for(stage, {}, (WORKER,), "running", NOW, is_suspect=False, lost={}, **more)  # type: ignore[arg-type]
+        assert found is not None
+        return found.code
+
+    assert of(resting) == "items"
+    assert of(resting, full={"queue:gpu": "1 at once"}) == "queue_limit"
+    assert of(resting, full={"tenant:acme": "1 at once"}, tenant="acme") == "tenant_limit"
+    assert of(resting, needs=[("gpu", 1)]) == "no_room"
+    at_work = msgspec.structs.replace(resting, items=msgspec.structs.replace(items, running=1, waiting=1))
+    assert of(at_work, full={"queue:gpu": "1 at once"}) == "items"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from flowq.model.failure import Failure
-from flowq.model.outcome import Claim, Complete, Exchanged, Fail, Outcome, Progress, Release, Retry, Skip, opaque
+from flowq.model.outcome import Claim, Complete, Exchanged, Fail, Outcome, Progress, Release, Retry, Skip, Suspend, Wait, opaque
 from flowq.model.plan import Plan
 from flowq.model.restart import restart
 from flowq.model.snapshot import FlowSnapshot
@@ -55,6 +55,7 @@ class Actor:
         seq: int | None = None,
         nonce: str | None = None,
         parks: bool = False,
+        permits: Mapping[str, int] = {},
     ) -> Exchanged | None:
         """One exchange with one partition, by default that of the first outcome, or the only one."""
         if tag is None:
@@ -62,7 +63,9 @@ class Actor:
         self.seq = self.seq + 1 if seq is None else seq
         self.nonce = secrets.token_hex(4) if nonce is None else nonce
         wants = [Wants(-1, self.routes if routes is None else tuple(routes))] if capacity else []
-        return await self.store.exchange(tag, self.id, line, self.seq, self.nonce, outcomes, progress, wants, capacity, parks)
+        return await self.store.exchange(
+            tag, self.id, line, self.seq, self.nonce, outcomes, progress, wants, capacity, parks, permits=permits
+        )
 
     async def claim(self, most: int = 1, routes: Sequence[str] | None = None) -> list[Claim]:
         """Claims up to `most` stages, asking the partitions in turn."""
@@ -144,6 +147,11 @@ def retried(claim: Claim, delay_ms: int = 0, *, keeps_attempt: bool = False) -> 
 def released(claim: Claim) -> Release:
     """The outcome of a stage that is given back."""
     return Release(claim.flow_id, claim.index, claim.token.fence, claim.token.nonce)
+
+
+def suspended(claim: Claim, *waits: Wait, seen: tuple[str, ...] = ()) -> Suspend:
+    """The outcome of a stage that waits."""
+    return Suspend(*claim.run, waits, seen)
 
 
 def snapshots(store: Store) -> Snapshots:

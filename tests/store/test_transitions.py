@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
-from flowq.model.outcome import Claim, CompleteItem, Expand, Token, opaque
+from flowq.model.outcome import Claim, CompleteItem, Expand, Token, Wait, opaque
 from flowq.model.states import TRANSITIONS
 from flowq.store.store import Store
 from flowq.store.views import Views
-from tests.store.acting import Actor, again, failed, retried, snapshots
+from tests.store.acting import Actor, again, failed, retried, snapshots, suspended
 from tests.store.graphs import chain
 
 pytestmark = pytest.mark.anyio
@@ -30,8 +30,10 @@ WALKS = [
 class Walk:
     """The second stage of a chain of two, `s-1`, is what all this is about."""
 
-    def __init__(self, store: Store, actor: Actor) -> None:
+    def __init__(self, store: Store, actor: Actor, *, waits: bool) -> None:
         self.store, self.actor = store, actor
+        # For a signal, where it is suspended; else it is a map.
+        self.waits = waits
         self.tag = store.keys.tag_of("f1")
         self.spec = chain(2, attempts=5)
         # Until it is claimed nobody has a token for it; a forged one must do.
@@ -51,6 +53,9 @@ class Walk:
             case "scheduled":
                 await self.actor.report(retried(self.claim, 60_000))
             case "suspended":
+                if self.waits:
+                    await self.actor.report(suspended(self.claim, Wait("signal", "go")))
+                    return
                 await self.suspend()
                 self.item = await (await Actor(self.store).begin()).claim_one()  # else it would be rescued with its map's holder
             case "completed":
@@ -77,6 +82,7 @@ class Walk:
             "fail": lambda: self.actor.report(failed(self.item or self.claim)),
             "retry": self.retry,
             "rescue": self.rescue,
+            "resume": self.resume,
             "cancel": lambda: self.store.cancel("f1", "", 2),
         }
         await verbs[verb]()
@@ -116,6 +122,11 @@ class Walk:
     async def skip(self) -> None:
         await self.actor.report(await self.actor.skipped(self.claim))
 
+    async def resume(self) -> None:
+        """As if its time had come; a signal is an event of the flow, whoever waits for it."""
+        if await self.state() != "scheduled":
+            await self.promote()
+
     async def rescue(self) -> None:
         await self.store.connection.command("SADD", f"{self.tag}:x:{self.actor.id}", "1:f1")
         await self.store.rescue(self.tag, self.actor.id, "gone", is_crash=False)
@@ -123,7 +134,7 @@ class Walk:
 
 @pytest.mark.parametrize(("verb", "state"), WALKS)
 async def test_a_verb_leads_where_the_table_says_or_nowhere(store: Store, actor: Actor, verb: str, state: str) -> None:
-    walk = Walk(store, actor)
+    walk = Walk(store, actor, waits=verb == "resume")
     await walk.into(state)
     assert await walk.state() == state
     before = (await snapshots(store).snapshot("f1")).seq

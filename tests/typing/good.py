@@ -16,11 +16,12 @@ from flowq import (
     declare,
     pipeline,
     resource,
+    signal,
     stage,
     succeeded,
     tolerate,
 )
-from flowq.pipeline import Stage, to_spec
+from flowq.pipeline import Stage, subflow, to_spec
 
 
 class WhisperModel:
@@ -169,6 +170,27 @@ def mapped(url: str) -> list[int]:
     assert_type(succeeded(encoded), list[Artifact])
     assert_type(tolerate(encoded), list[Artifact] | StageFailure)
     return count.map(encode.map(encoded, 240))
+
+
+@stage
+async def waits(source: Artifact) -> Artifact:
+    """Signals, and flows beneath."""
+    assert_type(await context().wait_for_signal("height", int), int)
+    assert_type(await context().wait_for_signal("height", int, "1h", default=None), int | None)
+    assert_type(await context().spawn(encode, source, height=480), Artifact)
+    assert_type(await context().spawn(short_video, "https://…"), Published)
+    assert_type(await context().spawn(short_video("https://…"), key="one"), Published)
+    return await context().spawn(encode, source, key="another")
+
+
+@pipeline
+def nesting(url: str) -> Artifact:
+    """A pipeline and an approval inside."""
+    published = subflow(short_video(url))
+    assert_type(published, Published)
+    assert_type(signal("approved", Published), Published)
+    assert_type(signal("approved", bool, timeout="1h", default=None), bool | None)
+    return waits(published.video)
 
 
 def submit() -> None:

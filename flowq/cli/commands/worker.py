@@ -12,7 +12,7 @@ import threading
 from flowq.cli import exits
 from flowq.cli.modules import refuse_missing_module
 from flowq.cli.session import output_of, run_async, settings_of
-from flowq.model.names import check_name
+from flowq.model.names import check_name, checked_room
 from flowq.model.setting_values import queue_slots
 from flowq.settings import Settings
 
@@ -28,6 +28,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME[:SLOTS]",
         help="serve this queue, with so many slots on this host; may be repeated (default: all)",
+    )
+    parser.add_argument(
+        "--has", default="", metavar="NAME=N,…", help="what this host has of what stages need, such as gpu=1,vram=40"
     )
     parser.add_argument("--processes", type=int, metavar="N", help="child processes (default: 1)")
     parser.add_argument("--burst", action="store_true", help="stop when there is nothing left to do")
@@ -47,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = worker_settings(arguments)
     if arguments.name:
         check_name(arguments.name, "--name")
+    _has(arguments.has)
     for module in arguments.modules:
         refuse_missing_module(module)
     level = logging.DEBUG if getattr(arguments, "debug", False) else logging.INFO
@@ -84,9 +88,15 @@ async def _work(arguments: argparse.Namespace, settings: Settings) -> int:
         drain_timeout_ms=worker.drain_timeout_ms,
         health_port=worker.health_port,
         name=arguments.name,
+        has=_has(arguments.has),
     )
     await Supervisor(settings, options).run()
     return exits.OK
+
+
+def _has(text: str) -> dict[str, int]:
+    pairs = (part.partition("=") for part in text.replace(" ", "").split(",") if part)
+    return dict(checked_room({name: int(amount) if amount.isdecimal() else amount for name, _, amount in pairs}, "--has"))
 
 
 def _stop_when_stdin_ends() -> None:

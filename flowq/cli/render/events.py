@@ -14,10 +14,12 @@ from flowq.model.event import Event
 # The state whose glyph and colour stand for what happened.
 _STATE_OF: Final = {
     "added": "ready", "released": "ready", "promoted": "ready", "claimed": "running", "progressed": "running",
-    "resumed": "running", "suspended": "suspended", "completed": "completed", "failed": "failed", "retried": "scheduled",
-    "rescued": "retrying", "skipped": "skipped", "cancelled": "cancelled", "pruned": "cancelled",
-    "delayed": "scheduled", "paused": "paused",
+    "signalled": "ready", "resumed": "ready", "suspended": "suspended", "completed": "completed", "failed": "failed",
+    "retried": "scheduled", "rescued": "retrying", "skipped": "skipped", "cancelled": "cancelled",
+    "pruned": "cancelled", "delayed": "scheduled", "paused": "paused", "held": "blocked",
 }  # fmt: skip
+# What these tell has begun before.
+_AGAIN: Final = ("retried", "suspended")
 _NAME_WIDTH: Final = 18
 
 
@@ -29,7 +31,7 @@ def event_line(event: Event, screen: Screen) -> Line:
         f"attempt {event.attempt}" if event.attempt and event.verb in ("claimed", "retried", "failed") else "",
         shown_percent(event.progress),
         event.note,
-        f"{'again' if event.verb == 'retried' else 'begins'} at {iso(event.due_at)[11:19]}" if event.due_at is not None else "",
+        f"{'again' if event.verb in _AGAIN else 'begins'} at {iso(event.due_at)[11:19]}" if event.due_at is not None else "",
     ]
     text = screen.dot.join(part for part in details if part)
     return (

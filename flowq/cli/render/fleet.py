@@ -10,6 +10,7 @@ from flowq.cli.render.ink import Line, Span, line, span
 from flowq.cli.render.screen import Screen
 from flowq.cli.render.sizes import shown_seconds
 from flowq.cli.render.table import table
+from flowq.model.builtin import BUILTIN_QUEUE
 from flowq.model.fleet import QueueSnapshot
 from flowq.model.snapshot import WorkerSnapshot
 
@@ -42,7 +43,7 @@ def worker_table(workers: Sequence[WorkerSnapshot], screen: Screen) -> list[Line
             span(shown_seconds((now_ms - worker.since) / 1000) if worker.since else "", "dim"),
             span(f"{worker.lease_seconds:.0f} s", "dim"),
             span(worker.id, "dim"),
-            span(" ".join(worker.queues)),
+            span(" ".join(queue for queue in worker.queues if queue != BUILTIN_QUEUE)),
         ]
         for worker in workers
     ]

@@ -17,11 +17,13 @@ from flowq.cli.render.screen import Screen
 from flowq.cli.render.sizes import shown_done, shown_moment, shown_percent, shown_seconds, shown_stages
 from flowq.cli.render.stages import gap_mark, stage_table
 from flowq.cli.render.waterfall import legend
-from flowq.model.snapshot import FlowSnapshot, StageSnapshot
+from flowq.model.snapshot import FlowSnapshot, FlowSummary, StageSnapshot
 
 _LABEL_WIDTH: Final = 10
 _TRACEBACK_LINES_MAX: Final = 8
 _GOES_ON: Final = " \\"
+_SIGNALS_MAX: Final = 3
+_SPAWNED_MAX: Final = 12
 
 
 def flow_view(snapshot: FlowSnapshot, screen: Screen, *, rows_max: int | None = None, live: bool = False) -> list[Line]:
@@ -39,6 +41,7 @@ def flow_view(snapshot: FlowSnapshot, screen: Screen, *, rows_max: int | None = 
         table = stage_table(snapshot, screen, notes, rows_max)
         lines += [(), *table, ()]
         lines += _critical_path(snapshot, screen)
+        lines += _spawned(snapshot, screen)
         lines += _labelled("used", _text(shown_usage(snapshot.usage), "", screen)) if snapshot.usage else []
         lines += _labelled("outputs", [line(span("in " + notes.folder, "dim"))]) if notes.folder else []
         lines += [] if live else _labelled("bars", _legend(screen, table[0]))
@@ -214,7 +217,7 @@ def _next(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
         case "paused":
             commands = [["resume", "flow", snapshot.id], ["cancel", snapshot.id]]
         case _:
-            commands = [["watch", snapshot.id], ["cancel", snapshot.id]]
+            commands = [*_signals(snapshot), ["watch", snapshot.id], ["cancel", snapshot.id]]
     rows = [row for command in commands for row in _folded_command(["flowq", *command], _room(screen))]
     return _labelled("next", [line(span(row, "key")) for row in rows])
 
@@ -231,6 +234,28 @@ def _folded_command(words: Sequence[str], room: int) -> list[str]:
             rows[-1] += _GOES_ON
             rows.append(f"  {word}")
     return rows
+
+
+def _signals(snapshot: FlowSnapshot) -> list[list[str]]:
+    """The commands that send what stages and items wait for."""
+    stages = (*snapshot.graph, *items_of(snapshot.graph))
+    reasons = [stage.reason for stage in stages if stage.reason is not None and stage.reason.code == "signal"]
+    names = dict.fromkeys(name for reason in reasons for name in reason.on)
+    return [["signal", snapshot.id, name, "VALUE"] for name in list(names)[:_SIGNALS_MAX]]
+
+
+def _spawned(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
+    """The flow above, and those beneath with what became of them."""
+    lines = _labelled("parent", _text(snapshot.parent, "", screen)) if snapshot.parent else []
+    shown = [_beneath(one, screen) for one in snapshot.spawned[:_SPAWNED_MAX]]
+    hidden = len(snapshot.spawned) - len(shown)
+    more = [f"{screen.ellipsis} and {hidden} more: `flowq inspect -o json` has them"] if hidden else []
+    return lines + _labelled("spawned", [row for text in (*shown, *more) for row in _text(text, "", screen)])
+
+
+def _beneath(flow: FlowSummary, screen: Screen) -> str:
+    done = shown_done(flow.done, shown_stages(flow.stages), flow.failed)
+    return f"{palette.glyph(flow.state, screen.unicode)} {flow.id}  {flow.pipeline}  {done}"
 
 
 def _labelled(label: str, rows: Sequence[Line]) -> list[Line]:

@@ -30,16 +30,17 @@ class Stretch(NamedTuple):
 def stretches(stage: StageSnapshot, now: int) -> Iterator[Stretch]:
     """What the stage did, in order of time; moments are milliseconds since 1970."""
     previous_end: int | None = None
+    is_away = False  # it was suspended: that was no back-off
     for run in stage.history:
         end = run.started_at + round(run.seconds * 1000)
-        if previous_end is not None and run.started_at > previous_end:
+        if previous_end is not None and run.started_at > previous_end and not is_away:
             yield Stretch("back_off", previous_end, run.started_at)
         if stage.started_at != run.started_at or stage.state == "scheduled":
-            yield Stretch("spent", run.started_at, end)
-        previous_end = end
+            yield Stretch("run" if run.outcome == "suspended" else "spent", run.started_at, end)
+        previous_end, is_away = end, run.outcome == "suspended"
     if stage.state in ("ready", "scheduled"):
         ready_at = now if stage.ready_at is None else min(stage.ready_at, now)
-        if previous_end is not None:
+        if previous_end is not None and not is_away:
             yield Stretch("back_off", previous_end, ready_at)
         if stage.state == "ready":
             yield Stretch("wait", ready_at, now)
@@ -47,7 +48,7 @@ def stretches(stage: StageSnapshot, now: int) -> Iterator[Stretch]:
     if stage.started_at is None:
         return
     queued_at = stage.started_at - round((stage.wait_seconds or 0) * 1000)
-    if previous_end is not None and queued_at > previous_end:
+    if previous_end is not None and queued_at > previous_end and not is_away:
         yield Stretch("back_off", previous_end, queued_at)
     yield Stretch("wait", queued_at, stage.started_at)
     if stage.state == "skipped":  # a worker only looked at its condition
@@ -101,7 +102,7 @@ def _columns(stretch: Stretch, axis: Axis) -> tuple[int, int]:
 
 
 def _run_end(stage: StageSnapshot, now: int) -> int:
-    if stage.started_at is None or stage.state in ("running", "suspended"):
+    if stage.started_at is None or stage.state == "running" or (stage.state == "suspended" and stage.items is not None):
         return now
     if stage.run_seconds is not None:
         return stage.started_at + round(stage.run_seconds * 1000)

@@ -1,5 +1,5 @@
 -- aside: puts what a stage committed aside before it runs again, under the number of the run that made it.
-local OF_RUN = {'r', 'a', 'e', 'g', 'G'}
+local OF_RUN = {'r', 'a', 'e', 'g', 'z', 'G'}
 
 local function put_aside(view, index, record, run)
   if record[STATE] == COMPLETED or record[STATE] == SKIPPED then

@@ -1,11 +1,12 @@
 #!lua flags=allow-oom
 -- cancel: ends a flow, or finishes one that fails at once or ran out of time; at most 500 stages a call: 100,000 can't stall the server.
--- Needs      records shared fetch view emit lanes due groups stop successor retain flush
+-- Needs      records shared fetch view emit tenants lanes tree resumed due groups stop beneath successor retain ended flush flow_ends
 -- Called by  Store.cancel     KEYS 1 the partition's tag    ARGV 1 flow  2 reason  3 nonce, or '' to finish only  4 how many stages it has  5 packed retention
 -- Replies    {"cancelled"} | {"failed"} | {"closing"}: call again | {"ended", status} | {"unknown"}
 -- The first call closes the flow: from then on nothing of it is claimed. Who runs one of its stages is told at its next exchange.
--- How far it has come, the index of a stage or of an item (those of a map come after it), stands with the flows that close. The flow
--- keeps the nonces of the last who closed it or joined in: no call that is repeated, or late, cancels one retried since.
+-- How far it has come stands with the flows that close: the index of a stage or of an item (those of a map come after it), then,
+-- below 0, how many flows beneath it were closed. The flow keeps the nonces of the last who closed it or joined in: no call that is
+-- repeated, or late, cancels one retried since.
 local CANCELLED_MAX, NONCES_BYTES_MAX = 500, 68
 local id, reason, nonce, stages = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 retain(cmsgpack.unpack(ARGV[5]))
@@ -33,7 +34,7 @@ reason = head[STATUS] == FAILING and string.find(head[REASON], '^%d+ ') and '' o
 local cursor = is_closing and tonumber(shared('ZSCORE', tag .. CLOSING_KEY, id)) or 0
 if cursor == 0 then forget_parts(view) end
 
-local remaining = CANCELLED_MAX
+local remaining = cursor < 0 and 0 or CANCELLED_MAX
 while remaining > 0 and cursor ~= stages do
   local count
   if cursor < ITEMS then
@@ -47,15 +48,22 @@ while remaining > 0 and cursor ~= stages do
   remaining = remaining - count
 end
 tell_holders()
-local is_whole, is_failing = cursor == stages, head[STATUS] == FAILING
+local is_failing, is_whole = head[STATUS] == FAILING, false
+if cursor < 0 or cursor == stages then
+  local above = 'the flow above ' .. (is_failing and 'failed' or 'was cancelled' .. (head[REASON] == '' and '' or ' (' .. head[REASON] .. ')'))
+  local from = math.max(0, -cursor)
+  local looked_at = close_beneath(view, from, string.sub(above, 1, 200))
+  cursor, is_whole = -from - looked_at, looked_at < BENEATH_MAX
+end
 if is_whole then
   view.was_paused = view.fields.w or view.fields.y
-  head[STATUS], head[ENDED_AT], head[ACTIVE] = is_failing and FAILED or CANCELLED, now, 0
+  head[STATUS], head[ENDED_AT], head[ACTIVE], head[AWAY] = is_failing and FAILED or CANCELLED, now, 0, 0
   emit(view, is_failing and 'failed' or 'cancelled', -1, 0, reason)
   view.is_ended = true
   shared('ZREM', tag .. CLOSING_KEY, id)
 else
   shared('ZADD', tag .. CLOSING_KEY, cursor, id)
 end
+end_flows()
 flush()
 return {is_whole and (is_failing and 'failed' or 'cancelled') or 'closing'}

@@ -49,13 +49,14 @@ local function records_and_literals(first, last)
   return names
 end
 
--- Claims up to `quantum` stages of one lane; gives how many, and whether there is no more to be had from it now.
+-- Claims up to `quantum` stages of one lane; gives how many, whether there is no more to be had from it now, and how many of
+-- them were resumed.
 local function claim_from(lane, quantum, holder, nonce, claims)
-  local count = 0
+  local count, resumed = 0, 0
   while count < quantum do
-    if dropped >= DROPPED_MAX then return count, true end
+    if dropped >= DROPPED_MAX then return count, true, resumed end
     local entry = peek(lane, quantum - count)
-    if not entry then return count, true end
+    if not entry then return count, true, resumed end
     local first, last, stamp, late, flow = string.match(entry, '^(%d+)%-?(%d*)(@?%d*)(%+?%d*):(.+)$')
     first, last = tonumber(first), tonumber(last) or tonumber(first)
     local upto = first and math.min(last, first + quantum - count - 1)
@@ -66,6 +67,7 @@ local function claim_from(lane, quantum, holder, nonce, claims)
       for index = first, upto do
         local claim = claim_one(view, index, lane, holder, nonce, stamp ~= '' and late, map)
         if claim then claims[#claims + 1], count = claim, count + 1 else dropped = dropped + 1 end
+        if claim and late == '+' then resumed = resumed + 1 end
       end
       if upto < last then lane.tail[#lane.tail + 1] = (upto + 1) .. '-' .. last .. stamp .. late .. ':' .. flow end
     else
@@ -73,5 +75,5 @@ local function claim_from(lane, quantum, holder, nonce, claims)
       dropped = dropped + 1
     end
   end
-  return count, false
+  return count, false, resumed
 end

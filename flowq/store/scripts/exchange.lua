@@ -1,13 +1,15 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records shared fetch view emit lanes due paused release history groups ends map_ends outcomes expand report notes promote item_claims claim claim_all park successor retain flush
+-- Needs      records shared fetch view emit tenants lanes tree resumed due paused release history groups ends map_ends outcomes expand suspend report notes promote item_claims claim standings claim_tenants claim_all claim_kind park successor retain ended flush flow_ends
 -- Called by  Store.exchange   KEYS 1 the partition's tag
---                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention, notes or nothing}
--- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, closing} | {"expired"} | {"superseded"}
+--                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention, notes, permits}
+-- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, closing, {gated tenants, {claim, its gated tenant}, …}}
+--            | {"expired"} | {"superseded"}
 -- One script, because a stage that completes, its parent's release and the claim of that parent must be one step; and replay-safe,
 -- because clients repeat a call whose reply was lost: outcomes by their tokens, claims by line, seq and nonce.
 local holder, line, seq, nonce = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local outcomes, reports, wants, capacity, parks, retention, notes = unpack(cmsgpack.unpack(ARGV[5]))
+local outcomes, reports, wants, capacity, parks, retention, notes, permits = unpack(cmsgpack.unpack(ARGV[5]))
+allowed = permits or allowed
 local holder_key, running_key = tag .. HOLDER_KEY .. holder, tag .. RUNNING_KEY .. holder
 retain(retention)
 
@@ -19,8 +21,7 @@ local last_seq, told = tonumber(known[1]) or 0, known[2]
 if seq < last_seq then return {'superseded'} end
 
 local is_replay = seq == last_seq
-if is_replay and known[3] then
-  -- What the lost reply told, and what came since.
+if is_replay and known[3] then  -- what the lost reply told, and what came since
   local both = unpacked(known[3]) or {}
   for _, stage in ipairs(told and unpacked(told) or {}) do both[#both + 1] = stage end
   told = cmsgpack.pack(both)
@@ -29,12 +30,14 @@ local verdicts = report(outcomes)
 progress(reports)
 if notes then take_notes(notes, verdicts) end
 local due = promote()
+end_flows()
 local claims, saw_all = {}, true
 if capacity > 0 then read_paused() end
 if is_replay then claims = claimed_before(running_key, nonce) else claims, saw_all = claim_all(wants, capacity, holder, nonce) end
 
 flush()
 meter()
+settle_turns()
 if #left > 0 then shared('SREM', running_key, unpack(left)) end
 if #claims > 0 then
   local members = {}
@@ -57,4 +60,4 @@ if told then
   redis.call('HSET', holder_key, 'told' .. line, told)
   redis.call('HDEL', holder_key, 'told')
 end
-return {'ok', now, next_due_at, verdicts, claims, told and unpacked(told) or {}, closing}
+return {'ok', now, next_due_at, verdicts, claims, told and unpacked(told) or {}, closing, gated_of(claims)}

@@ -1,4 +1,4 @@
--- fetch: reads fields of a hash, however many: in pages, as `HMGET` with one result for all.
+-- fetch: the names of fields, and reading them, however many: in pages, as `HMGET` with one result for all.
 -- The server's Lua passes at most some 8,000 arguments, and a stage may have more parents than that.
 local NAMES_MAX = 2000
 local function fetch(key, names)
@@ -11,4 +11,17 @@ local function fetch(key, names)
     for position = first, last do values[position] = page[position - first + 1] end
   end
   return values
+end
+
+-- The name of a stage's field, such as `r12`. Remembered: a batch names the same few again and again, and making a string
+-- of a number is what costs.
+local field_names = {[''] = {}, G = {}, a = {}, b = {}, d = {}, e = {}, g = {}, h = {}, i = {}, l = {}, r = {}, u = {}, z = {}}
+local function field(kind, index)
+  local names = field_names[kind]
+  local name = names[index]
+  if not name then
+    name = kind .. index
+    names[index] = name
+  end
+  return name
 end

@@ -3,7 +3,6 @@
 -- suspended while they run and keeps their group in field `G<k>`; the flow's head counts the stage alone. Items are handed to the
 -- lanes in order, all at once or CAP of them and then one for each that ends; their first entries carry the group's STAMP, when it
 -- was opened, so that those of an earlier run mean nothing. A map: {stage, record, group}.
-local ITEMS = 1000000
 -- NEXT: how many have been handed out; AT_WORK: how many run; FAILED_ITEMS: the numbers of the first that failed.
 local COUNT, NEXT, DONE, LOST, AT_WORK, NEED, CAP, STAMP, FAILED_ITEMS = 1, 2, 3, 4, 5, 6, 7, 8, 9
 

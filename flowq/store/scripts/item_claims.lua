@@ -15,7 +15,7 @@ local function item_in_turn(view, index, record, map)
   local fresh = new_record(map.group[STAMP], map.record[ROUTE], map.record[PRIORITY], {})
   if is_over then
     fresh[FENCE] = record[FENCE]
-    for _, kind in ipairs({'r', 'e'}) do drop(view, field(kind, index)) end
+    for _, kind in ipairs({'r', 'e', 'z'}) do drop(view, field(kind, index)) end
     -- In the run before it had no result: not the one that it may have now. (0: it was reset, with what it had put aside.)
     if record[READY_AT] > 0 then write(view, field('r', index) .. '.' .. (view.head[RUN] - 1), '') end
   end

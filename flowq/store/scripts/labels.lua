@@ -21,6 +21,6 @@ local function unlabel(id, plan, view)
   local packed = view and view.fields['l']
   for _, label in ipairs(packed and unpacked(packed) or {}) do unlabel_from(tag .. BY_KEY .. label, id) end
   local name = view and view.head[DEDUP] or ''
-  local once = name ~= '' and read_once(name)
+  local once = name ~= '' and dedup.read(name)
   if once and once[ONCE_ID] == id and once[ONCE_NEXT] == '' then redis.call('DEL', tag .. ONCE_KEY .. name) end
 end

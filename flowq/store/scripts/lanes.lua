@@ -1,40 +1,41 @@
--- lanes: where ready stages wait. A lane is a list per route (queue:stage) and priority; a sorted set per route scores
--- its lanes by priority. An entry is `index:flow` or, for stages that became ready together, a range `first-last:flow`.
--- Entries of a flow's first stages carry `@created_at`, so that they never meet a later flow of the same id, and `+ms` if they were
--- ready so much later.
+-- lanes: where ready stages wait. A lane is a list per route (queue:stage), priority and tenant; a sorted set per route scores
+-- its lanes by priority: `5` is that of flows without a tenant, `5*` stands for all tenants' (tenants.lua). An entry is
+-- `index:flow` or, for stages that became ready together, a range `first-last:flow`. Entries of a flow's first stages carry
+-- `@created_at`, so that they never meet a later flow of the same id, and `+ms` if they were ready so much later; those of
+-- resumed stages a bare `+`: they have had their turn.
 -- Pushes wait in `tails` until the script flushes, so that a stage released and claimed in one script never touches a list.
 local tails, lanes = {}, {}
 
-local function lane_of(route, priority)
+local function lane_of(route, priority, tenant)
   local of_route = lanes[route]
   if not of_route then
     of_route = {}
     lanes[route] = of_route
   end
-  local lane = of_route[priority]
+  local name = tenant == '' and priority or priority .. ':' .. tenant
+  local lane = of_route[name]
   if not lane then
-    lane = {key = tag .. LANE_KEY .. route .. ':' .. priority, route = route, priority = priority,
-      taken = 0, ahead = {}, used = 0, tail = {}, tail_taken = 0, is_drained = false}
-    of_route[priority] = lane
+    lane = {key = tag .. LANE_KEY .. route .. ':' .. name, route = route, priority = priority, tenant = tenant,
+      taken = 0, ahead = {}, used = 0, tail = {}, tail_taken = 0, front = {}, is_drained = false}
+    of_route[name] = lane
     tails[#tails + 1] = lane
   end
   return lane
 end
 
 local function push(view, route, priority, entry)
-  local lane = lane_of(route, priority + view.head[FLOW_PRIORITY])
+  local lane = lane_of(route, priority + view.head[FLOW_PRIORITY], view.head[TENANT])
   lane.tail[#lane.tail + 1] = entry
 end
 
--- `later_ms`: how much later than the flow was added its stages are ready.
-local function push_range(view, range, later_ms)
-  local route, priority, first, last = unpack(range)
-  local stages = first == last and first or first .. '-' .. last
-  push(view, route, priority, stages .. '@' .. view.head[CREATED_AT] .. (later_ms > 0 and '+' .. later_ms or '') .. ':' .. view.id)
+-- Before all others of the lane: a stage that was resumed has waited already.
+local function push_first(view, route, priority, index)
+  table.insert(lane_of(route, priority + view.head[FLOW_PRIORITY], view.head[TENANT]).front, index .. '+:' .. view.id)
 end
 
--- The next entry of a lane without taking it off yet: from the list first, then from what this script pushed.
+-- The next entry of a lane without taking it off yet: what stands at the front, then the list, then what this script pushed.
 local function peek(lane, wanted)
+  if #lane.front > 0 then return table.remove(lane.front, 1) end
   if lane.used < #lane.ahead then
     lane.used = lane.used + 1
     return lane.ahead[lane.used]
@@ -63,10 +64,17 @@ local function settle(lane)
   for from = first, count, 1000 do
     shared('RPUSH', lane.key, unpack(lane.tail, from, math.min(from + 999, count)))
   end
-  if first <= count then
-    shared('ZADD', names, -lane.priority, lane.priority)
-    return count - first + 1
+  local front, reversed = #lane.front, {}
+  for position = front, 1, -1 do reversed[#reversed + 1] = lane.front[position] end
+  for from = 1, front, 1000 do shared('LPUSH', lane.key, unpack(reversed, from, math.min(from + 999, front))) end
+  if first <= count or front > 0 then
+    if lane.tenant == '' then shared('ZADD', names, -lane.priority, lane.priority) else enlist(lane) end
+    return front + count - first + 1
   end
-  if lane.is_drained and lane.used == #lane.ahead then shared('ZREM', names, lane.priority) end
+  if lane.is_drained and lane.used == #lane.ahead then
+    if lane.tenant == '' then shared('ZREM', names, lane.priority) else strike(lane) end
+  elseif lane.starts_at then
+    move(lane)
+  end
   return 0
 end

@@ -1,6 +1,22 @@
 -- later: how a flow begins that waits for a time, or some of whose stages do, or that has a deadline.
 -- What has to be written of it is in `view.written` and in its head afterwards; gives when the flow begins.
--- `waits`: it begins when another flow has ended, which tells it; see successor.lua.
+-- A flow is held back in parts of at most 100 ranges, because a field may not grow with the flow; those of one part are ready at the
+-- same time.
+local PART_RANGES_MAX = 100
+
+-- Splits ranges into parts behind the `parts` there are already; gives how many there are then.
+-- `waits`: they wait for another flow, and `ready_at` counts from its end.
+local function hold_back(view, ranges, ready_at, parts, waits)
+  for first = 1, #ranges, PART_RANGES_MAX do
+    local part = {unpack(ranges, first, math.min(first + PART_RANGES_MAX - 1, #ranges))}
+    write(view, field('b', parts), cmsgpack.pack({waits and ready_at or ready_at - view.head[CREATED_AT], part}))
+    if not waits then wait_until(ready_at, field('b', parts) .. ':' .. view.id) end
+    parts = parts + 1
+  end
+  return parts
+end
+
+-- `timing`: see submit.lua. `waits`: it begins when another flow has ended, which tells it; see successor.lua.
 local function begin_later(view, ranges, timing, waits)
   local delay_ms, start_at, deadline_ms, deadline_at, later = unpack(timing)
   local begins_at, parts = math.max(now + delay_ms, start_at), 0

@@ -30,7 +30,7 @@ end
 -- Gives the deed; or a word and the id of the flow that stands in the way.
 local function judge_once(once, id)
   local name, mode = once[1], once[2]
-  local known = onces[name] or read_once(name)
+  local known = onces[name] or dedup.read(name)
   if not known then return fresh(once, id) end
   local how, active, waits, latest = unpack(known)
   if latest == id then return {'replaced', waits ~= '' and waits or active} end
@@ -69,7 +69,7 @@ end
 
 local function keep_onces()
   for name, once in pairs(onces) do
-    if once.begins then let_begin(once.begins) end
-    write_once(name, {unpack(once, 1, 4)}, once.kept_ms)
+    if once.begins then dedup.let_begin(once.begins) end
+    dedup.write(name, {unpack(once, 1, 4)}, once.kept_ms)
   end
 end

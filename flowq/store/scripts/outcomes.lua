@@ -16,7 +16,10 @@ local function settle_stage(view, index, record, state, verb, outcome)
   keep(view, index, record)
   write(view, field('r', index), outcome[6])
   if outcome[7] ~= '' then write(view, field('a', index), outcome[7]) end
-  if record[FENCE] > 1 then drop(view, field('e', index)) end  -- only an earlier run can have left an error
+  if record[FENCE] > 1 then  -- only an earlier run can have left an error, or what it waited for
+    drop(view, field('e', index))
+    drop(view, field('z', index))
+  end
   if index < ITEMS then
     stage_completed(view, index, record, verb, outcome[8])
   else

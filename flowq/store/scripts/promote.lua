@@ -8,6 +8,10 @@ local promote_kind = {}
 promote_kind[''] = function(flow, index, member)
   local view = index and open_flow(flow, {field('', index)})
   local record = view and is_open(view) and record_of(view, index)
+  -- A map is suspended too, but waits for no time.
+  if record and record[STATE] == SUSPENDED and (index >= ITEMS or not group_of(view, index)) then
+    resume(view, index, record, 'its time has come')
+  end
   if not record or record[STATE] ~= SCHEDULED then return 1 end
   record[STATE] = READY
   keep(view, index, record)
@@ -50,11 +54,11 @@ function promote_kind.e(flow)
   return 1
 end
 
--- More of what was put aside while it was paused; if it is paused again, it waits to be resumed.
+-- More of what was put aside while it was paused; if it is paused again, it waits to be resumed, or for the end of a retry in parts.
 function promote_kind.o(what)
   local flow = string.match(what, '^flow:(.+)$')
   local view = flow and open_flow(flow)
-  if flow and (not view or view.head[STATUS] == PAUSED) then return 1 end
+  if flow and (not view or view.head[STATUS] == PAUSED or view.head[STATUS] == REOPENING) then return 1 end
   if not flow and shared('HEXISTS', tag .. PAUSED_KEY, what) == 1 then return 1 end
   return let_go(what)
 end

@@ -1,5 +1,5 @@
--- replace: a flow that has not begun makes room for another under its id. Nothing of it is left but how many events it had, and that it
--- is paused. Entries that it has in lanes carry the moment when it was added, so they mean nothing to the next.
+-- replace: a flow that has not begun makes room for another under its id. Nothing of it is left, nor signals that it was sent, but how
+-- many events it had, and that it is paused. Entries that it has in lanes carry the moment when it was added, so they mean nothing to the next.
 local plans_left = {}
 
 -- Since when flows were added in this place.
@@ -25,10 +25,10 @@ local function clear_place(view)
 end
 
 -- The head of a flow that is added, perhaps in the place of an earlier one.
-local function new_head(earlier, stages, active, priority, once)
+local function new_head(earlier, stages, active, priority, tenant, once)
   local seq, created_at = 0, now
   if earlier then seq, created_at = earlier.head[SEQ], math.max(now, earlier.head[CREATED_AT] + 1) end
-  return {READY, seq, stages, active, 0, priority, created_at, 0, 0, '', 1, 0, once and once[2] ~= 'w' and once[1] or ''}
+  return {READY, seq, stages, active, 0, priority, created_at, 0, 0, '', 1, 0, 0, tenant, once and once[2] ~= 'w' and once[1] or ''}
 end
 
 -- It begins now, at a time, or when the flow has ended that stands for its key; gives when, or 0.

@@ -2,6 +2,7 @@
 -- Gives {position, word, who holds the stage now} for each outcome that was not applied.
 local PARENTS_AT = {complete = 8, skip = 8, fail = 9}
 local function fields_of(outcome)
+  if outcome[1] == 'suspend' then return fields_of_suspend(outcome) end
   local index = outcome[3]
   local names = {field('', index), field('g', index)}
   local parents = outcome[PARENTS_AT[outcome[1]]]
@@ -16,7 +17,8 @@ local function fields_of(outcome)
 end
 
 -- The states in which a stage that this very run has ended may be found.
-local ENDED_AS = {complete = COMPLETED, skip = SKIPPED, fail = FAILED, retry = SCHEDULED, release = READY, expand = SUSPENDED .. COMPLETED .. FAILED}
+local ENDED_AS = {complete = COMPLETED, skip = SKIPPED, fail = FAILED, retry = SCHEDULED, release = READY, suspend = SUSPENDED .. READY,
+  expand = SUSPENDED .. COMPLETED .. FAILED}
 
 local function report_one(outcome)
   local verb, flow, index, fence, nonce = unpack(outcome, 1, 5)

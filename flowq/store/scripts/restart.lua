@@ -2,7 +2,7 @@
 -- A part: {stages, literals, maps}
 --   stages: {{index, route, priority, needs, is ready, how many of its children are done}, …}
 --   literals: {{index, packed arguments}, …}, new ones; maps: see reopen.lua
-local OF_STAGE = {'', 'r', 'a', 'e', 'g', 'h', 'd', 'G'}
+local OF_STAGE = {'', 'r', 'a', 'e', 'g', 'h', 'd', 'z', 'G'}
 
 local function again(view, stage)
   local index, route, priority, needs, is_ready, done = unpack(stage)

@@ -1,6 +1,6 @@
 #!lua
 -- retry: runs stages of an ended flow again, and with them all that was made of their results; what else has completed stays.
--- Needs      records shared fetch view emit lanes due history groups aside reopen restart successor retain flush
+-- Needs      records shared fetch view emit tenants lanes tree resumed due history groups aside reopen restart successor retain ended flush
 -- Called by  retry in retries.py   KEYS 1 the partition's tag    ARGV 1 flow  2 seq that must still stand  3 nonce of this call
 --                             4 packed {stages, unfinished, failures, literals, maps, deadline_ms, deadline_at, staging or false, how many parts}
 --            stages, literals, maps: a part, see restart.lua; unfinished, failures: how many stages then keep the flow from completing, and have failed
@@ -20,7 +20,7 @@ if head[SEQ] ~= seq or not has_ended(view) then return {'changed', head[STATUS]}
 if staging and redis.call('HLEN', staging) ~= parts then return {'lost'} end
 
 if head[STATUS] == COMPLETED then write(view, 'R' .. head[RUN], '1') else shared('ZREM', tag .. (head[STATUS] == FAILED and FAILED_KEY or CANCELLED_KEY), id) end
-shared('ZADD', tag .. LIVE_KEY, head[CREATED_AT], id)
+if not parent_of(id) then shared('ZADD', tag .. LIVE_KEY, head[CREATED_AT], id) end
 redis.call('PERSIST', view.key)
 head[STATUS], head[ENDED_AT], head[REASON] = REOPENING, 0, ''
 head[ACTIVE], head[UNFINISHED], head[FAILURES], head[DEADLINE_AT] = 0, unfinished, failures, 0

@@ -7,7 +7,7 @@ local function stop(view, index, record, reason)
   if state == RUNNING then
     told[record[HOLDER]] = told[record[HOLDER]] or {}
     table.insert(told[record[HOLDER]], {view.id, index, record[FENCE]})
-  elseif state == SCHEDULED then
+  elseif state == SCHEDULED or state == SUSPENDED then
     shared('ZREM', tag .. DUE_KEY, index .. ':' .. view.id)
   end
   record[READY_AT] = math.min(record[READY_AT], now)

@@ -1,21 +1,26 @@
 #!lua
 -- submit: adds a batch of flows, each all or nothing and once only.
--- Needs      records shared fetch view emit lanes due later successor once replace retain flush
+-- Needs      records shared fetch view emit tenants lanes tree resumed spawn due later successor once replace listed retain ended flush
 -- Called by  Submissions.submit   KEYS 1 the partition's tag
 --                             ARGV 1 packed {{id, fingerprint, plan digest, header, priority, stages, active, fields, ranges, staging or false, staged,
---                             timing or false, labels, what the pipeline says of its retention or '', once (see once.lua) or false}, …}
+--                             timing or false, labels, what the pipeline says of its retention or '', once (see once.lua) or false, tenant}, …}
+--                             ARGV 2 the packed spawner (spawn.lua), if a stage adds them
 --            fields: {name, bytes, …}; ranges: {{route, priority, first, last}, …}; staging: the key that holds more fields
 --            timing: {delay_ms, start_at, deadline_ms, deadline_at, {{delay_ms, ranges}, …} that begin later}; 0 for none
---            labels: what it is indexed by, `pipeline:NAME` first; the others are in its field `l` too
--- Replies    a word per flow: "added" | "kept", it waits for another | "exists" | "conflict" | "no_plan" | "staging_lost"; or
---            {"first", id}: that flow stands in the way; {"replaced", id}: its place was taken
+--            labels: what it is indexed by, `pipeline:NAME` first; the others are in its field `l` too; one that a stage adds is not
+-- Replies    a word per flow: "added" | "kept", it waits for another | "exists" | "conflict" | "no_plan" | "staging_lost" | "stale": the spawner's
+--            run is over; or {"first", id}: that flow stands in the way; {"replaced", id}: its place was taken
 -- All flows are judged before the first is written; without allow-oom a full server refuses the whole batch up front.
 local submissions = cmsgpack.unpack(ARGV[1])
-local words, deeds, fingerprints, plans, new_flows_of, keep_of, labelled = {}, {}, {}, {}, {}, {}, {}
+local words, deeds, fingerprints, plans, new_flows_of = {}, {}, {}, {}, {}
+local spawner = ARGV[2] and cmsgpack.unpack(ARGV[2])
+local root = spawner and root_above(spawner)
 
 local function judged(submission, position)
   local id, fingerprint, plan, _, _, _, _, _, _, staging, staged, _, _, _, once = unpack(submission)
+  if spawner and not root then return 'stale' end
   local known = fingerprints[id] or redis.call('HGET', tag .. FLOW_KEY .. id, 'f')
+  if known and root and not fingerprints[id] and not is_beneath(id, root) then known = false end
   -- Ids of flows with a key are made up: one that is known comes of the same call, made again, whatever took its place since.
   if known then return (known == fingerprint or once) and 'exists' or 'conflict' end
   local deed = once and judge_once(once, id) or {id = id, word = 'added'}
@@ -29,9 +34,10 @@ local function judged(submission, position)
 end
 
 local function add(submission, deed)
-  local _, fingerprint, plan, header, priority, stages, active, fields, ranges, staging, _, timing, labels, keep, once = unpack(submission)
+  local _, fingerprint, plan, header, priority, stages, active, fields, ranges, staging, _, timing, labels, keep, once, tenant = unpack(submission)
   local id, earlier = deed.id, deed.earlier
   local key = tag .. FLOW_KEY .. id
+  if root then forget_flow(id) end
   if earlier then clear_place(earlier) end
   if staging then
     redis.call('RENAME', staging, key)
@@ -39,18 +45,12 @@ local function add(submission, deed)
   end
   -- The order of the fields is the order of `HGETALL`, and small ones first keep the hash compact.
   local view = {id = id, key = key, plan = plan, fields = {}, kept = {}, written = {}, dropped = false,
-    head = new_head(earlier, stages, active, priority, once)}
+    head = new_head(earlier, stages, active, priority, tenant, once)}
   local begins_at = timing and begin_added(view, ranges, timing, deed)
   emit(view, deed.is_new == false and 'replaced' or 'added', -1, 0, waits_for(deed), begins_at)
   redis.call('HSET', key, 'm', cmsgpack.pack(view.head), 'p', plan, 'f', fingerprint, 'o', header, unpack(fields))
-  shared('ZADD', tag .. LIVE_KEY, now, id)
   new_flows_of[plan] = (new_flows_of[plan] or 0) + 1
-  keep_of[plan] = {string.sub(labels[1], 10), keep}
-  for _, label in ipairs(labels) do
-    labelled[label] = labelled[label] or {}
-    table.insert(labelled[label], now)
-    table.insert(labelled[label], id)
-  end
+  if root then put_beneath(id, root, spawner) else list_flow(id, plan, labels, keep) end
   if begins_at then
     if #view.written > 0 then redis.call('HSET', key, unpack(view.written)) end
   else
@@ -63,17 +63,7 @@ for position, submission in ipairs(submissions) do
   -- Of those of one batch that take each other's place only the last is written.
   if deeds[position] and is_last(deeds[position]) then add(submission, deeds[position]) end
 end
-for plan, count in pairs(new_flows_of) do
-  if redis.call('HINCRBY', tag .. PLAN_KEY .. plan, 'flows', count) == count then
-    local pipeline, keep = unpack(keep_of[plan])
-    redis.call('HSET', tag .. PLAN_KEY .. plan, 'pipeline', pipeline)
-    shared('HSET', tag .. PIPELINES_KEY, pipeline, keep)
-  end
-  redis.call('PERSIST', tag .. PLAN_KEY .. plan)
-end
-for label, entries in pairs(labelled) do
-  for from = 1, #entries, 1000 do shared('ZADD', tag .. BY_KEY .. label, unpack(entries, from, math.min(from + 999, #entries))) end
-end
+count_and_list(new_flows_of)
 settle_places()
 flush()
 settle_due({})

@@ -1,0 +1,180 @@
+"""Permits for the stages of one process: acquired before they are needed, returned afterwards, renewed with the lease."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from flowq.engine.context import context
+from flowq.errors import FlowqError
+from flowq.model.duration import shown_duration
+from flowq.model.limit import LimitUse
+from flowq.pipeline.limit import Permit
+from flowq.store.limits import Granted, Limits, Waits
+from flowq.store.store import Store
+
+_LOOKS_SECONDS = 0.5
+# Told who waits: the use, and for how many seconds at least.
+OnWait = Callable[[LimitUse, float], None]
+
+
+class HeldPermit:
+    """One permit of a limit."""
+
+    def __init__(self, limits: Limits, use: LimitUse, holder: str, permit: str) -> None:
+        self._limits = limits
+        self._use = use
+        self._holder = holder
+        self._permit = permit
+
+    async def give_back(self) -> None:
+        """Returns it; if that fails it expires with the holder's lease."""
+        await _returned(self._limits, self._use, self._holder, self._permit)
+
+    def give_back_soon(self) -> None:
+        """The same for who can't wait."""
+        _soon(self.give_back())
+
+
+class Limiter:
+    """Hands out permits to the stages of one holder.
+
+    Args:
+        store: the store.
+        holder: whose lease the permits have.
+    """
+
+    def __init__(self, store: Store, holder: str) -> None:
+        self._limits = Limits(store)
+        self._holder = holder
+        self._loop = asyncio.get_running_loop()
+        self._numbers = itertools.count(1)
+        self._lease_ms = 0
+
+    async def acquire_all(self, uses: Sequence[LimitUse], tell: Callable[[str], None]) -> list[HeldPermit]:
+        """All of these or none; whoever has to wait is told for what, and when that is over."""
+        permits: list[HeldPermit] = []
+        told: list[float] = []
+
+        def on_wait(use: LimitUse, seconds: float) -> None:
+            told.append(seconds)
+            tell(_waiting(use, seconds))
+
+        try:
+            for use in uses:
+                permits.append(await self.acquire(use, on_wait))
+        except BaseException:
+            for permit in permits:
+                permit.give_back_soon()
+            raise
+        if told:
+            tell("")
+        return permits
+
+    async def lease_ms(self) -> int:
+        """How long permits last without a sign of life."""
+        self._lease_ms = self._lease_ms or await self._limits.lease_of(self._holder)
+        return self._lease_ms
+
+    def name(self) -> str:
+        """A name for a permit that no other has."""
+        return f"{self._holder}.{next(self._numbers)}"
+
+    async def acquire(self, use: LimitUse, on_wait: OnWait | None = None) -> HeldPermit:
+        """Waits until the limit allows this use.
+
+        A rate says at once from when on it may be used; only for a place among concurrent uses it is asked again.
+
+        Raises:
+            LimitNotSet, InvalidValue: it is never allowed.
+        """
+        permit, shown = self.name(), _ShownByStage()
+        asking: asyncio.Task[Granted | Waits] | None = None
+        try:
+            while True:
+                lease_ms = await self.lease_ms()
+                asking = self._loop.create_task(self._limits.acquire(use, permit, self._holder, lease_ms))
+                answer = await asyncio.shield(asking)
+                await until(use, answer.now, answer.at, on_wait or shown)
+                if isinstance(answer, Granted):
+                    shown.over()
+                    return HeldPermit(self._limits, use, self._holder, permit)
+        except BaseException:
+            # Not awaited: who is cancelled goes at once. Should this process die first, the permit expires.
+            _soon(_returned(self._limits, use, self._holder, permit, after=asking))
+            raise
+
+    def soon(self, work: Coroutine[Any, Any, None]) -> None:
+        """Returns permits without waiting for it."""
+        _soon(_quietly(work))
+
+    def acquire_in_thread(self, use: LimitUse) -> HeldPermit:
+        """The same for a thread. The loop goes on meanwhile."""
+        waiting = asyncio.run_coroutine_threadsafe(self.acquire(use), self._loop)
+        while True:
+            try:
+                return waiting.result(_LOOKS_SECONDS)
+            except TimeoutError:
+                if waiting.done():
+                    raise
+                if context().cancelled:  # a thread can't be told; it looks
+                    waiting.cancel()
+
+    def give_back_in_thread(self, permit: Permit) -> None:
+        """Returns a permit from a thread."""
+        asyncio.run_coroutine_threadsafe(permit.give_back(), self._loop).result()
+
+
+async def until(use: LimitUse, now: int, at: int, on_wait: OnWait | None) -> None:
+    """The one place where stages wait for limits: until the server's time is `at`; it answered at `now`."""
+    if at > now:
+        if on_wait is not None:
+            on_wait(use, (at - now) / 1000)
+        await asyncio.sleep((at - now) / 1000)
+
+
+class _ShownByStage:
+    """Shows in the progress of the stage that runs here what it waits for: it keeps its slot, so it has no reason to be seen."""
+
+    def __init__(self) -> None:
+        self._is_shown = False
+
+    def __call__(self, use: LimitUse, seconds: float) -> None:
+        self._is_shown = True
+        context().show_wait(_waiting(use, seconds))
+
+    def over(self) -> None:
+        if self._is_shown:
+            context().show_wait("")
+
+
+def _waiting(use: LimitUse, seconds: float) -> str:
+    return f"waits {shown_duration(seconds)} for limit {use.name}"
+
+
+_returning: set[asyncio.Task[None]] = set()
+
+
+def _soon(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+    _returning.add(task)
+    task.add_done_callback(_returning.discard)
+
+
+async def _quietly(work: Coroutine[Any, Any, None]) -> None:
+    with contextlib.suppress(FlowqError):  # they expire with the holder's lease
+        await work
+
+
+async def _returned(
+    limits: Limits, use: LimitUse, holder: str, permit: str, *, after: asyncio.Task[Granted | Waits] | None = None
+) -> None:
+    if after is not None:  # or the answer that is under way would lend it again
+        await asyncio.wait([after])
+        if not after.cancelled():
+            after.exception()
+    with contextlib.suppress(FlowqError):
+        await asyncio.shield(limits.give_back(use, holder, [permit], is_unused=after is not None))

@@ -1,0 +1,139 @@
+"""Limits in the store: set, listed, removed; permits acquired and returned. Each limit lives in a slot of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from flowq.errors import InvalidValue, LimitNotSet
+from flowq.model.limit import LimitRule, LimitUse, Rate
+from flowq.store.keys import HOLDER, LINE, PERMITS, RULES, WINDOWS
+from flowq.store.store import Store
+
+_pack = msgspec.msgpack.Encoder().encode
+_rules = msgspec.msgpack.Decoder(LimitRule)
+_LEASE_MS = 15_000
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """A permit. `at` is the server's time from when on it may be used; `now` its time when it answered: milliseconds."""
+
+    now: int
+    at: int
+
+
+class Waits(msgspec.Struct, frozen=True):
+    """No permit yet: ask again at `at`; `ahead` others are served before."""
+
+    now: int
+    at: int
+    ahead: int
+
+
+class LimitState(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit as it stands, without what is counted under keys.
+
+    Attributes:
+        name: its name.
+        rule: what it allows.
+        held: how many permits are held, of those that its concurrency bounds.
+        waiting: how many wait for one.
+        next_at: when it next allows one request more, milliseconds since 1970; 0: now.
+    """
+
+    name: str
+    rule: LimitRule
+    held: int = 0
+    waiting: int = 0
+    next_at: int = 0
+
+
+class Limits:
+    """The limits of a namespace."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._connection = store.connection
+
+    async def set(self, name: str, rule: LimitRule) -> None:
+        """Sets a limit, or changes it: from the next permit on. What is granted stays."""
+        await self._connection.command("SADD", self._store.keys.limits, name)
+        await self._connection.command("SET", self._store.keys.limit(name) + RULES, _pack(rule))
+
+    async def remove(self, name: str) -> bool:
+        """Removes a limit; False: there was none."""
+        removed = await self._connection.command("DEL", self._store.keys.limit(name) + RULES)
+        await self._connection.command("SREM", self._store.keys.limits, name)
+        return bool(removed)
+
+    async def names(self) -> list[str]:
+        """The names of all limits."""
+        found = await self._connection.command("SMEMBERS", self._store.keys.limits)
+        return sorted(name.decode() for name in found)
+
+    async def states(self) -> list[LimitState]:
+        """All limits as they stand."""
+        return [state for name in await self.names() if (state := await self.state(name)) is not None]
+
+    async def state(self, name: str) -> LimitState | None:
+        """One limit; None: nobody has set it."""
+        tag = self._store.keys.limit(name)
+        packed, held, waiting, last, (seconds, micros) = await self._connection.commands(
+            ("GET", tag + RULES), ("ZCARD", tag + PERMITS), ("ZCARD", tag + LINE), ("HGET", tag + WINDOWS, "last"), ("TIME",)
+        )
+        if packed is None:
+            return None
+        now = int(seconds) * 1000 + int(micros) // 1000
+        next_at = int(last or 0)
+        return LimitState(
+            name=name, rule=_rules.decode(packed), held=held, waiting=waiting, next_at=next_at if next_at > now else 0
+        )
+
+    async def lease_of(self, holder: str) -> int:
+        """How long the permits of a holder last without a sign of life: as long as its lease, milliseconds."""
+        found = await self._connection.command("HGET", self._store.partitions[0] + HOLDER + holder, "lease")
+        return int(found) if found else _LEASE_MS
+
+    async def acquire(self, use: LimitUse, permit: str, holder: str, lease_ms: int) -> Granted | Waits:
+        """A permit, or how long to wait before asking for it again; see scripts/acquire.lua.
+
+        Raises:
+            LimitNotSet: there is no such limit.
+            InvalidValue: it never allows so much, or does not count this.
+        """
+        tag = self._store.keys.limit(use.name)
+        answer = await self._connection.run("acquire", tag, use.key, permit, holder, lease_ms, _pack(use.amounts))
+        words: list[Any] = [part.decode() if isinstance(part, bytes) else part for part in answer]
+        match words:
+            case ["granted", now, at]:
+                return Granted(now, at)
+            case ["waits", now, at, ahead]:
+                return Waits(now, at, ahead)
+            case ["never", what, amount, period_ms]:
+                asked = dict(use.amounts).get(what, 1)
+                raise InvalidValue(f"{what} of limit {use.name!r}", asked, f"at most {Rate(what, amount, period_ms)}")
+            case ["uncounted", what]:
+                raise InvalidValue(f"limit {use.name!r}", f"{what}=…", "what the limit counts; `flowq limits` shows it")
+            case _:
+                raise LimitNotSet(use.name)
+
+    async def give_back(self, use: LimitUse, holder: str, permits: Sequence[str], *, is_unused: bool = False) -> None:
+        """Returns permits that are needed no more."""
+        if permits:
+            tag = self._store.keys.limit(use.name)
+            await self._connection.run("return", tag, use.key, holder, "unused" if is_unused else "", *permits)
+
+    async def take(self, name: str, holder: str, lease_ms: int, permits: Sequence[str]) -> int | None:
+        """Takes as many permits as there are, up to all of these; None: there is no such limit."""
+        taken: int = await self._connection.run("take", self._store.keys.limit(name), holder, lease_ms, *permits)
+        return None if taken < 0 else taken
+
+    async def extend(self, lease_ms: int, holders: Iterable[str], *, patience: float | None = None) -> None:
+        """Pushes out the deadlines of all permits that these holders have."""
+        holders = list(holders)
+        if not holders:
+            return
+        for name in await self.names():
+            await self._connection.run("extend", self._store.keys.limit(name), lease_ms, *holders, patience=patience)

@@ -1,0 +1,54 @@
+#!lua flags=allow-oom
+-- acquire: one permit of a limit, now or for a later time.
+-- Needs      records shared limits windows
+-- Called by  Limits.acquire   KEYS 1 the limit's tag
+--                             ARGV 1 key  2 permit  3 holder  4 lease_ms  5 packed {{what, amount}, …}
+-- Replies    {"granted", now, from when on} | {"waits", now, when to ask again, how many wait in front} | {"unknown"}
+--            | {"never", what, amount, period_ms} | {"uncounted", what}
+-- The same permit again gets the same answer. Who waits for a permit is served in the order of asking.
+local key, permit, holder, lease_ms, asked = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), cmsgpack.unpack(ARGV[5])
+local rule = rules()
+if not rule then return {'unknown'} end
+local rates, concurrency = rule[RATES], rule[CONCURRENCY]
+local grant_key = tag .. GRANT_KEY .. permit
+local earlier = redis.call('GET', grant_key)
+if earlier then return {'granted', now, unpacked(earlier)[1]} end
+
+local amounts = {}
+for position, rate in ipairs(rates) do
+  amounts[position] = rate[1] == 'requests' and 1 or 0
+  for _, one in ipairs(asked) do
+    if one[1] == rate[1] then amounts[position] = one[2] end
+  end
+  if amounts[position] > rate[2] then return {'never', unpack(rate)} end
+end
+for _, one in ipairs(asked) do
+  local is_counted = false
+  for _, rate in ipairs(rates) do is_counted = is_counted or rate[1] == one[1] end
+  if not is_counted and one[1] ~= 'requests' then return {'uncounted', one[1]} end
+end
+
+if concurrency > 0 then
+  local ahead = ahead_of(key, permit)
+  if held(key) + ahead >= concurrency then
+    wait_in_line(key, permit)
+    return {'waits', now, now + ASK_MS, ahead}
+  end
+end
+local pieces, last = windows_of(key, rates)
+local at = math.max(now, last)
+for position, rate in ipairs(rates) do
+  -- What takes nothing waits for nothing.
+  at = at and amounts[position] > 0 and time_for(pieces[position], amounts[position], rate[2], rate[3], at) or at
+  if amounts[position] > 0 and #pieces[position] > 2 * PIECES_KEPT_MAX then return {'waits', now, now + rate[3], 0} end
+end
+for position, rate in ipairs(rates) do
+  if amounts[position] > 0 then pieces[position] = noted(pieces[position], amounts[position], rate[3], at) end
+end
+if #rates > 0 then keep_windows(key, rates, pieces, at) end
+if concurrency > 0 then
+  leave_line(key, permit)
+  lend(key, permit, holder, lease_ms)
+end
+redis.call('SET', grant_key, cmsgpack.pack({at, amounts}), 'PX', at - now + 2 * lease_ms)
+return {'granted', now, at}

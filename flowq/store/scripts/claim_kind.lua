@@ -1,0 +1,38 @@
+-- claim_kind: a claim among stages or among suspects, the highest priority first; or what the same call has claimed before.
+local function claim_kind(wants, kind, capacity, holder, nonce)
+  local claims, first = {}, 1
+  local candidates, is_all = lanes_of(wants, kind, capacity)
+  while capacity > 0 and first <= #candidates do
+    local lanes, priority, serve = {}, candidates[first].priority, claim_in_turns
+    while candidates[first] and candidates[first].priority == priority do
+      lanes[#lanes + 1] = candidates[first]
+      if candidates[first].tenant ~= '' then serve = claim_by_tenants end
+      first = first + 1
+    end
+    capacity = serve(lanes, wants, capacity, holder, nonce, claims)
+  end
+  return claims, is_all
+end
+
+-- A suspect runs alone, so it is claimed when there is nothing else.
+local function claim_all(wants, capacity, holder, nonce)
+  local claims, saw_all = claim_kind(wants, ROUTES, capacity, holder, nonce)
+  if #claims > 0 or capacity == 0 then return claims, saw_all end
+  local suspects, saw_all_suspects = claim_kind(wants, SUSPECTS, 1, holder, nonce)
+  return suspects, saw_all and saw_all_suspects
+end
+
+-- The same call again: what it claimed then is what this holder runs under this call's nonce.
+local function claimed_before(running_key, nonce)
+  local claims = {}
+  for _, member in ipairs(shared('SMEMBERS', running_key)) do
+    local index, flow = string.match(member, '^(%d+):(.+)$')
+    index = tonumber(index)
+    local view = index and open_flow(flow, {field('', index)})
+    local record = view and record_of(view, index)
+    if record and record[STATE] == RUNNING and record[NONCE] == nonce then
+      claims[#claims + 1] = claim_of(view, index, record)
+    end
+  end
+  return claims
+end

@@ -1,0 +1,33 @@
+-- ended: a flow has ended: its state, and the indexes in which it is found from now on.
+local ended, finished = {}, {}
+
+-- A flow has ended when nothing of it is ready, scheduled or running any more; it completed if no stage is left.
+local function end_if_over(view)
+  local head = view.head
+  if not is_open(view) or head[ACTIVE] > 0 or head[STATUS] == REOPENING then return end
+  -- Of the flows beneath it something may be put aside.
+  view.lets_go = head[STATUS] == PAUSED
+  head[STATUS] = head[UNFINISHED] == 0 and COMPLETED or FAILED
+  head[ENDED_AT] = now
+  emit(view, head[STATUS] == COMPLETED and 'completed' or 'failed', -1)
+  view.is_ended = true
+end
+
+local function index_end(view)
+  local status = view.head[STATUS]
+  publish(tag .. ENDED_CHANNEL_KEY .. view.id, status)
+  if view.head[DEDUP] ~= '' then dedup.succeed(view) end
+  if view.head[DEADLINE_AT] > 0 then shared('ZREM', tag .. DUE_KEY, 'e:' .. view.id) end
+  if view.lets_go then shared('ZADD', tag .. DUE_KEY, now, 'o:flow:' .. view.id) end
+  if view.was_paused then redis.call('UNLINK', tag .. ASIDE_KEY .. 'flow:' .. view.id) end
+  -- What a stage spawned stays as long as the flow at the root of its tree, and is found through it.
+  if parent_of(view.id) then return end
+  ended[#ended + 1] = view.id
+  if status == COMPLETED then
+    finished[#finished + 1] = view.plan .. view.id
+  else
+    shared('ZADD', tag .. (status == FAILED and FAILED_KEY or CANCELLED_KEY), now, view.id)
+  end
+  -- The pruner deletes earlier; the time to live is for when no pruner runs.
+  redis.call('PEXPIRE', view.key, (retention_of[view.plan] or retention_ms)[status] + 86400000)
+end

@@ -1,0 +1,42 @@
+#!lua flags=allow-oom
+-- fell: deletes the flows beneath roots that are gone; at most 500 a call. What still runs goes on and is deleted when it has ended.
+-- Needs      records shared fetch view emit tenants lanes tree spawn
+-- Called by  Suspensions.fell     KEYS 1 the partition's tag    ARGV 1 look at all trees now, or ''
+-- Replies    1: there is more to look at | 0
+local FELLED_MAX, TREES_MAX = 500, 100
+local trees = shared('ZRANGEBYSCORE', tag .. TREES_KEY, '-inf', ARGV[1] ~= '' and '+inf' or now, 'LIMIT', 0, TREES_MAX)
+local felled = 0
+
+-- Whether nothing of the tree is left.
+local function fell(tree, id, created_at)
+  local key = tag .. TREE_KEY .. tree
+  local names = shared('ZRANGE', key, 0, FELLED_MAX - felled - 1)
+  for _, name in ipairs(names) do
+    felled = felled + 1
+    local flow = open_flow(id .. name)
+    local link = flow and link_of(read(flow, '^'))
+    local is_ours = link and link[2] == created_at
+    if not (is_ours and flow.head[ENDED_AT] == 0) then
+      if is_ours then
+        emit(flow, 'pruned', -1)
+        forget_flow(flow.id)
+      end
+      redis.call('ZREM', key, name)
+    end
+  end
+  return redis.call('ZCARD', key) == 0
+end
+
+for _, tree in ipairs(trees) do
+  if felled >= FELLED_MAX then break end
+  local id, created_at = string.match(tree, '^(.+)@(%d+)$')
+  local root = open_flow(id)
+  local is_alive = root and root.head[CREATED_AT] == tonumber(created_at)
+  if not is_alive and fell(tree, id, tonumber(created_at)) then
+    shared('ZREM', tag .. TREES_KEY, tree)
+  else
+    shared('ZADD', tag .. TREES_KEY, now + (felled < FELLED_MAX and TREE_LOOKED_AT_MS or 0), tree)
+  end
+end
+flush_events()
+return (felled >= FELLED_MAX or #trees == TREES_MAX) and 1 or 0

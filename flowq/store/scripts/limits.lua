@@ -1,0 +1,54 @@
+-- limits: what a named limit allows, and who holds permits of it. Each limit lies in a slot of its own: no stage's script
+-- reads it, so a worker gets its permits first and acts then. `key` splits a limit into one for each user, say; '' is the whole.
+-- A permit expires unless its holder's process renews it: a crash leaves room unused for a while, never too much in use.
+local tag, now = KEYS[1], time_ms()
+local GONE_MS, ASK_MS, LINE_KEPT_MS = 5000, 250, 60000
+local RATES, CONCURRENCY = 1, 2
+
+-- {{{what, amount, period_ms}, …}, concurrency or 0}; nil: nobody has set this limit.
+local function rules()
+  local bytes = redis.call('GET', tag .. RULES_KEY)
+  return bytes and unpacked(bytes)
+end
+
+-- How many permits are held now.
+local function held(key)
+  shared('ZREMRANGEBYSCORE', tag .. PERMITS_KEY .. key, '-inf', now)
+  return shared('ZCARD', tag .. PERMITS_KEY .. key)
+end
+
+local function lend(key, permit, holder, lease_ms)
+  shared('ZADD', tag .. PERMITS_KEY .. key, now + lease_ms, permit)
+  shared('SADD', tag .. HELD_KEY .. holder, permit .. ' ' .. key)
+  redis.call('PEXPIRE', tag .. PERMITS_KEY .. key, 2 * lease_ms)
+  redis.call('PEXPIRE', tag .. HELD_KEY .. holder, 2 * lease_ms)
+end
+
+local function take_back(key, permit, holder)
+  shared('ZREM', tag .. PERMITS_KEY .. key, permit)
+  shared('SREM', tag .. HELD_KEY .. holder, permit .. ' ' .. key)
+end
+
+-- How many wait in front of this one. Who does not ask again for some seconds is taken for gone.
+local function ahead_of(key, permit)
+  local line, seen = tag .. LINE_KEY .. key, tag .. SEEN_KEY .. key
+  for _, gone in ipairs(shared('ZRANGEBYSCORE', seen, '-inf', now - GONE_MS, 'LIMIT', 0, 100)) do
+    redis.call('ZREM', seen, gone)
+    shared('ZREM', line, gone)
+  end
+  return shared('ZRANK', line, permit) or shared('ZCARD', line)
+end
+
+local function wait_in_line(key, permit)
+  local line, seen = tag .. LINE_KEY .. key, tag .. SEEN_KEY .. key
+  local last = shared('ZRANGE', line, -1, -1, 'WITHSCORES')
+  shared('ZADD', line, 'NX', (tonumber(last[2]) or 0) + 1, permit)
+  shared('ZADD', seen, now, permit)
+  redis.call('PEXPIRE', line, LINE_KEPT_MS)
+  redis.call('PEXPIRE', seen, LINE_KEPT_MS)
+end
+
+local function leave_line(key, permit)
+  shared('ZREM', tag .. LINE_KEY .. key, permit)
+  shared('ZREM', tag .. SEEN_KEY .. key, permit)
+end

@@ -1,0 +1,23 @@
+-- resumed: a suspended stage becomes ready again, before others of its lane: it has waited already.
+local awake = {}
+
+local function resume(view, index, record, why)
+  emit(view, 'resumed', index, record[ATTEMPT], why)
+  -- The claim counts it again.
+  record[ATTEMPT] = record[ATTEMPT] - 1
+  record[STATE], record[READY_AT], record[WAITED] = READY, now, 0
+  keep(view, index, record)
+  if index < ITEMS then view.head[AWAY] = view.head[AWAY] - 1 end
+  push_first(view, record[ROUTE], record[PRIORITY], index)
+  awake[#awake + 1] = index .. ':' .. view.id
+end
+
+-- A flow has ended: the stage that spawned it may go on, and looks for itself whether it waits for more.
+local function wake_parent(view)
+  local parent = parent_of(view.id)
+  local link = parent and link_of(read(view, '^'))
+  if not link then return end
+  local above = open_flow(parent, {field('', link[1])})
+  local record = above and is_open(above) and record_of(above, link[1])
+  if record and record[STATE] == SUSPENDED then resume(above, link[1], record, 'flow ' .. view.id .. ' has ended') end
+end

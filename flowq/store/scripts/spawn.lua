@@ -1,0 +1,34 @@
+-- spawn: adds flows under the token of the stage that spawns them. A spawner: {flow, index, fence, nonce, run, attempt}.
+local TREE_LOOKED_AT_MS, PLAN_UNUSED_MS = 600000, 3600000
+
+-- The root of the tree, if the spawner's token is good and its flow goes on; else nil: it was taken over, or cancelled.
+local function root_above(spawner)
+  local flow, index, fence, nonce = unpack(spawner)
+  local view = open_flow(flow, {field('', index)})
+  local record = view and is_open(view) and record_of(view, index)
+  if not record or record[STATE] ~= RUNNING or record[FENCE] ~= fence or record[NONCE] ~= nonce then return end
+  return open_root(flow)
+end
+
+-- Whether what has this id was spawned beneath this very root; if beneath an earlier one of the same id, it is left over.
+local function is_beneath(id, root)
+  local link = link_of(redis.call('HGET', tag .. FLOW_KEY .. id, '^'))
+  return link and link[2] == root.head[CREATED_AT]
+end
+
+-- Deletes a flow and counts it off its plan, which then lives a while for those who are about to use it.
+local function forget_flow(id)
+  local plan = redis.call('HGET', tag .. FLOW_KEY .. id, 'p')
+  redis.call('UNLINK', tag .. FLOW_KEY .. id)
+  local plan_key = tag .. PLAN_KEY .. (plan or '')
+  if plan and redis.call('HEXISTS', plan_key, 'flows') == 1 and redis.call('HINCRBY', plan_key, 'flows', -1) <= 0 then
+    redis.call('PEXPIRE', plan_key, PLAN_UNUSED_MS)
+  end
+end
+
+local function put_beneath(id, root, spawner)
+  local link = {spawner[2], root.head[CREATED_AT], spawner[5], spawner[6]}
+  redis.call('HSET', tag .. FLOW_KEY .. id, '^', cmsgpack.pack(link))
+  shared('ZADD', tag .. TREE_KEY .. tree_of(root), 0, string.sub(id, #root.id + 1))
+  shared('ZADD', tag .. TREES_KEY, now + TREE_LOOKED_AT_MS, tree_of(root))
+end

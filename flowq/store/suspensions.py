@@ -1,0 +1,146 @@
+"""What a suspended stage waits for: signals, times, the flows that stages spawn. One short method per script, like `Store`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from flowq.errors import CorruptState, FlowConflict, FlowNotFound
+from flowq.model.names import root_id
+from flowq.model.spec import FlowSpec
+from flowq.store.keys import TREE
+from flowq.store.remembered import Remembered, link_decoder, remembered_decoder
+from flowq.store.store import Store
+from flowq.store.submissions import Submissions
+from flowq.store.wire import Head, Header
+
+_pack = msgspec.msgpack.Encoder().encode
+_head = msgspec.msgpack.Decoder(Head)
+_header = msgspec.msgpack.Decoder(Header)
+
+# Of one flow; the others are told by a number.
+_BENEATH_SHOWN_MAX = 200
+_PAGE = 500
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """What a stage's earlier runs left, read when it first waits.
+
+    Attributes:
+        now: the server's time, milliseconds since 1970.
+        run: 1 more than how often the flow was retried by hand.
+        tenant: whose the flow is.
+        ends: timer → when it ends, milliseconds since 1970; 0: that end was seen.
+        suspensions: how often it was suspended.
+    """
+
+    now: int
+    run: int
+    tenant: str
+    ends: dict[str, int]
+    suspensions: int
+
+
+class Spawner(msgspec.Struct, frozen=True, array_like=True):
+    """Who spawns: the run of a stage, under its token, and which run and attempt of it that is."""
+
+    flow_id: str
+    index: int
+    fence: int
+    nonce: str
+    run: int
+    attempt: int
+
+
+class Spawned(msgspec.Struct, frozen=True):
+    """A flow that a stage spawned.
+
+    Attributes:
+        status: its state's letter.
+        plan: its plan's digest.
+        is_of_this_attempt: whether this run and attempt of the parent began it, or retried it.
+    """
+
+    status: str
+    plan: str
+    is_of_this_attempt: bool
+
+
+class Suspensions:
+    """The part of the store that suspended stages need."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._connection = store.connection
+        self._submissions = Submissions(store.connection)
+
+    async def memory(self, flow_id: str, index: int) -> Memory:
+        """What a stage remembers. Raises FlowNotFound."""
+        fields = ("HMGET", self._store.keys.flow(flow_id), "m", "o", f"z{index}")
+        (head, header, remembered), (seconds, micros) = await self._connection.commands(fields, ("TIME",))
+        if head is None or header is None:
+            raise FlowNotFound(flow_id)
+        now = int(seconds) * 1000 + int(micros) // 1000
+        known = remembered_decoder.decode(remembered) if remembered else Remembered([], [])
+        return Memory(now, _head.decode(head).run, _header.decode(header).tenant, known.ends, known.suspensions)
+
+    async def signal_of(self, flow_id: str, name: str) -> bytes | None:
+        """The packed value of a signal; None: it has not come."""
+        return await self._connection.command("HGET", self._store.keys.flow(flow_id), f"s:{name}")
+
+    async def signal(self, flow_id: str, name: str, value: bytes) -> str:
+        """Hands a signal over; the script's word: `signalled`, `known`, `differs`, `ended` or `unknown`."""
+        answer = await self._connection.run("signal", self._store.keys.tag_of(flow_id), flow_id, name, value)
+        return answer[0].decode()
+
+    async def spawn(self, child_id: str, spec: FlowSpec[Any], spawner: Spawner) -> Spawned | None:
+        """Adds a flow beneath the spawner's, or finds it again; None: the spawner's run is over.
+
+        Raises:
+            FlowConflict: the id is taken by a flow with other inputs.
+        """
+        tag = self._store.keys.tag_of(child_id)
+        (word,) = await self._submissions.submit(tag, [(child_id, spec)], spawner)
+        if word == b"stale":
+            return None
+        if word == b"conflict":
+            raise FlowConflict(child_id, "with other inputs, which has the same key")
+        head, digest, link = await self._connection.command("HMGET", self._store.keys.flow(child_id), "m", "p", "^")
+        if head is None or digest is None or link is None:
+            raise CorruptState(child_id, "its head", "it vanished")
+        known = link_decoder.decode(link)
+        is_of_this_attempt = (known.run, known.attempt) == (spawner.run, spawner.attempt)
+        return Spawned(_head.decode(head).status, digest.decode(), is_of_this_attempt)
+
+    async def adopt(self, child_id: str, spawner: Spawner) -> None:
+        """Notes that this run and attempt of the parent has retried the flow: what becomes of it now is news."""
+        key = self._store.keys.flow(child_id)
+        link = await self._connection.command("HGET", key, "^")
+        if link is not None:
+            known = msgspec.structs.replace(link_decoder.decode(link), run=spawner.run, attempt=spawner.attempt)
+            await self._connection.command("HSET", key, "^", _pack(known))
+
+    async def beneath(self, flow_id: str, head: Head, link: bytes | None) -> list[str]:
+        """The ids of the flows that stages of this one spawned, at most 200."""
+        root = root_id(flow_id)
+        root_created_at = link_decoder.decode(link).root_created_at if link else head.created_at
+        key, own = f"{self._store.keys.tag_of(flow_id)}{TREE}{root}@{root_created_at}", flow_id[len(root) :] + "^"
+        found: list[str] = []
+        after = f"[{own}".encode()
+        while len(found) < _BENEATH_SHOWN_MAX:
+            page = await self._connection.command("ZRANGEBYLEX", key, after, f"({own}".encode() + b"\xff", "LIMIT", 0, _PAGE)
+            found += [root + name.decode() for name in page if b"^" not in name[len(own) :]]
+            if len(page) < _PAGE:
+                break
+            after = b"(" + page[-1]
+        return found[:_BENEATH_SHOWN_MAX]
+
+    async def fell(self, tag: str, *, all_now: bool = False) -> bool:
+        """Deletes flows beneath roots that are gone, 500 at most; returns whether more is to be looked at.
+
+        Args:
+            tag: the partition.
+            all_now: look also at trees that were looked at in the last ten minutes.
+        """
+        return bool(await self._connection.run("fell", tag, "all" if all_now else ""))

@@ -1,0 +1,44 @@
+"""`flowq limits` and `flowq tenants`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.cli.terminal import Ran
+
+Run = Callable[..., Ran]
+
+
+def test_a_limit_is_set_shown_and_removed(run: Run) -> None:
+    assert run("limits", "set", "openai", "--rate", "requests=100/m", "--rate", "tokens=2000/m", "--concurrency", "10").code == 0
+    shown = run("limits")
+    assert "100 requests a minute, 2,000 tokens a minute, 10 at once" in " ".join(shown.out.split())
+    (found,) = json.loads(run("limits", "--json").out)["data"]
+    assert (found["name"], found["rule"]["concurrency"], found["held"]) == ("openai", 10, 0)
+    assert run("limits", "remove", "openai").code == 0
+    assert run("limits", "remove", "openai").code == 3
+    assert "no limits" in run("limits").err
+
+
+def test_a_weight_is_set_and_shown(run: Run) -> None:
+    assert "all tenants have weight 1" in run("tenants").err
+    assert "acme" in run("tenants", "weight", "acme", "3").out
+    assert json.loads(run("tenants", "--json").out)["data"] == {"acme": {"weight": 3.0}}
+    assert run("tenants", "weight", "acme", "1").code == 0
+    assert json.loads(run("tenants", "--json").out)["data"] == {}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("limits", "set"), ("limits", "list", "x"), ("limits", "remove", "x", "--rate", "1/m"), ("limits", "set", "x"),
+        ("limits", "set", "x", "--rate", "often"), ("tenants", "weight", "acme"), ("tenants", "weight", "acme", "0"),
+        ("tenants", "list", "acme", "2"), ("worker", "tests.cli.flows", "--has", "gpu"),
+        ("worker", "tests.cli.flows", "--has", "gpu=some"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused(run: Run, words: tuple[str, ...]) -> None:
+    assert run(*words).code == 2

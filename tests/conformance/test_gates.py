@@ -1,0 +1,199 @@
+"""Limits that workers keep to before they claim: so many stages of a queue, or of a tenant, at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+
+from flowq import FlowProducer, stage
+from flowq.store.keys import PERMITS
+from flowq.store.limits import Limits
+from flowq.store.store import Store
+from tests.engine.work import Gate, until, working
+from tests.store.acting import Actor
+from tests.store.graphs import one_stage
+
+pytestmark = pytest.mark.anyio
+
+gate = Gate()
+now: Counter[str] = Counter()
+most: Counter[str] = Counter()
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    """Nothing has run."""
+    global gate
+    gate = Gate()
+    now.clear()
+    most.clear()
+
+
+async def _busy(name: str) -> None:
+    now[name] += 1
+    most[name] = max(most[name], now[name])
+    for _ in range(3):
+        await asyncio.sleep(0)
+    now[name] -= 1
+
+
+@stage(queue="gates")
+async def cg_queued(number: int) -> int:
+    await _busy("queue")
+    return number
+
+
+@stage
+async def cg_of(tenant: str) -> str:
+    await _busy(tenant)
+    return tenant
+
+
+@stage(queue="gates")
+async def cg_held(number: int) -> int:
+    await gate.stop_async()
+    return number
+
+
+EVERY = (cg_queued, cg_of, cg_held)
+
+
+@pytest.fixture
+async def workers(producer: FlowProducer) -> AsyncIterator[None]:
+    """Two, which see the limits that are set by then."""
+    async with working(producer, *EVERY, concurrency=20), working(producer, *EVERY, concurrency=20):
+        yield
+
+
+async def held(producer: FlowProducer) -> int:
+    """Of all limits."""
+    return sum(state.held for state in await producer.limits())
+
+
+async def test_of_a_queue_no_more_stages_run_than_its_limit_says(producer: FlowProducer) -> None:
+    await producer.set_limit("queue:gates", concurrency=3)
+    async with working(producer, *EVERY, concurrency=20), working(producer, *EVERY, concurrency=20):
+        flows = [await producer.add(cg_queued.flow(number)) for number in range(60)]
+        assert [await flow.result(50) for flow in flows] == list(range(60))
+        assert 1 <= most["queue"] <= 3
+    assert await held(producer) == 0
+
+
+async def test_of_a_tenant_no_more_stages_run_than_its_limit_says_and_others_go_on(producer: FlowProducer) -> None:
+    await producer.set_limit("tenant:small", concurrency=2)
+    async with working(producer, *EVERY, concurrency=20), working(producer, *EVERY, concurrency=20):
+        flows = [await producer.add(cg_of.flow("small"), tenant="small") for _ in range(30)]
+        flows += [await producer.add(cg_of.flow("free"), tenant="free") for _ in range(30)]
+        assert [await flow.result(50) for flow in flows] == ["small"] * 30 + ["free"] * 30
+        assert 1 <= most["small"] <= 2
+    assert await held(producer) == 0
+
+
+async def test_a_stage_that_waits_for_its_queues_limit_says_so(producer: FlowProducer) -> None:
+    await producer.set_limit("queue:gates", concurrency=1)
+    async with working(producer, *EVERY):
+        first = await producer.add(cg_held.flow(1))
+        await gate.until_arrived()
+        second = await producer.add(cg_held.flow(2))
+        snapshot = await until(second, lambda flow: flow.graph[0].reason is not None and flow.graph[0].reason.code != "busy")
+        reason = snapshot.graph[0].reason
+        assert reason is not None
+        assert (reason.code, reason.on) == ("queue_limit", ("queue:gates",))
+        assert reason.sentence == "queue gates is at its limit: 1 at once"
+        gate.opened.set()
+        assert [await flow.result(30) for flow in (first, second)] == [1, 2]
+
+
+async def test_a_stage_that_waits_for_its_tenants_limit_says_so(producer: FlowProducer) -> None:
+    await producer.set_limit("tenant:acme", concurrency=1)
+    async with working(producer, *EVERY):
+        first = await producer.add(cg_held.flow(1), tenant="acme")
+        await gate.until_arrived()
+        second = await producer.add(cg_held.flow(2), tenant="acme")
+        snapshot = await until(second, lambda flow: flow.graph[0].reason is not None and flow.graph[0].reason.code != "busy")
+        reason = snapshot.graph[0].reason
+        assert reason is not None
+        assert (reason.code, reason.sentence) == ("tenant_limit", "tenant acme is at its limit: 1 at once")
+        gate.opened.set()
+        assert [await flow.result(30) for flow in (first, second)] == [1, 2]
+
+
+async def test_without_permits_nothing_of_a_gated_tenant_is_handed_out(producer: FlowProducer) -> None:
+    store: Store = producer._open.store
+    await producer.set_limit("tenant:gated", concurrency=5)
+    actor = await Actor(store).begin()
+    tag = store.partitions[0]
+    ids = [f"g{number}" for number in range(60) if store.keys.tag_of(f"g{number}") == tag][:4]
+    await store.submit([(flow_id, one_stage().with_options(tenant="gated")) for flow_id in ids])
+    answer = await actor.exchange(tag=tag, capacity=4)
+    assert answer is not None
+    assert (answer.claims, answer.gated) == ([], ["gated"])
+    answer = await actor.exchange(tag=tag, capacity=4, permits={"gated": 3})
+    assert answer is not None
+    assert (len(answer.claims), answer.gated, answer.permitted) == (3, ["gated"], {0: "gated", 1: "gated", 2: "gated"})
+    # The reply was lost: the same permits are used.
+    again = await actor.exchange(tag=tag, capacity=4, permits={"gated": 3}, seq=actor.seq, nonce=actor.nonce)
+    assert again is not None
+    assert (len(again.claims), again.permitted) == (3, {0: "gated", 1: "gated", 2: "gated"})
+    await producer.remove_limit("tenant:gated")
+    answer = await actor.exchange(tag=tag, capacity=4)
+    assert answer is not None
+    assert (len(answer.claims), answer.gated) == (1, [])
+
+
+async def test_a_tenant_that_was_shut_out_for_long_is_served_soon_after_its_gate_opens(producer: FlowProducer) -> None:
+    store: Store = producer._open.store
+    await producer.set_limit("tenant:gated", concurrency=5)
+    actor = await Actor(store).begin()
+    tag = store.partitions[0]
+    ids = [f"g{number}" for number in range(900) if store.keys.tag_of(f"g{number}") == tag][:100]
+    flows = [(flow_id, one_stage().with_options(tenant="gated" if place < 2 else "free")) for place, flow_id in enumerate(ids)]
+    await store.submit(flows[:2])
+    for _ in range(40):
+        answer = await actor.exchange(tag=tag, capacity=1)
+        assert answer is not None
+        assert answer.claims == []
+    await store.submit(flows[2:])
+    order: list[bool] = []
+    for _ in range(4):
+        answer = await actor.exchange(tag=tag, capacity=1, permits={"gated": 1})
+        assert answer is not None
+        order += [claim.flow_id in ids[:2] for claim in answer.claims]
+    assert order.count(True) == 2, order
+
+
+async def test_permits_live_as_long_as_their_worker_though_its_lease_is_short(producer: FlowProducer) -> None:
+    await producer.set_limit("queue:gates", concurrency=1)
+    store: Store = producer._open.store
+    asked = ("ZRANGE", store.keys.limit("queue:gates") + PERMITS, 0, -1, "WITHSCORES")
+    async with working(producer, *EVERY, lease=1), asyncio.timeout(40):
+        flow = await producer.add(cg_held.flow(1))
+        await gate.until_arrived()
+        first = await store.connection.command(*asked)
+        renewed = first
+        while renewed == first:
+            renewed = await store.connection.command(*asked)
+        assert len(first) == len(renewed) > 0
+        gate.opened.set()
+        assert await flow.result(30) == 1
+
+
+async def test_permits_of_a_worker_that_vanished_are_not_lent_again_before_its_lease_is_over(producer: FlowProducer) -> None:
+    await producer.set_limit("queue:gates", concurrency=2)
+    limits = Limits(producer._open.store)
+    assert await limits.take("queue:gates", "vanished", 300, ["v1", "v2", "v3"]) == 2
+    assert await limits.take("queue:gates", "vanished", 300, ["v1", "v2"]) == 2  # asked again: the same ones
+    async with working(producer, *EVERY):
+        flow = await producer.add(cg_queued.flow(7))
+        assert await flow.result(30) == 7
+
+
+async def test_a_limit_that_is_set_while_workers_run_is_kept_from_then_on(producer: FlowProducer, workers: None) -> None:
+    assert await (await producer.add(cg_queued.flow(0))).result(30) == 0
+    await producer.set_limit("tenant:late", concurrency=1)
+    flows = [await producer.add(cg_of.flow("late"), tenant="late") for _ in range(10)]
+    assert [await flow.result(50) for flow in flows] == ["late"] * 10
+    assert most["late"] == 1
