@@ -12,8 +12,8 @@ from flowq.engine.backend import Backend
 from flowq.errors import InvalidValue, ScheduleNotFound
 from flowq.model.duration import Duration, to_ms
 from flowq.model.names import check_name
+from flowq.model.overview import WorkerSnapshot
 from flowq.model.schedule import CatchUp, Overlap, Schedule, ScheduleSnapshot, Timetable, checked_word
-from flowq.model.snapshot import WorkerSnapshot
 from flowq.model.spec import FlowOptions, FlowSpec
 from flowq.pipeline import Pipeline, Stage
 from flowq.store.schedules import Schedules

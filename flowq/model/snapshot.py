@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 
 from flowq.model.artifact import Artifact
+from flowq.model.dedup import DedupSnapshot
 from flowq.model.failure import Failure
+from flowq.model.overview import FlowSummary
 from flowq.model.pause import Pause
 from flowq.model.states import FINAL, FlowState, StageState
 
@@ -23,7 +25,7 @@ class Reason(msgspec.Struct, frozen=True):
     Attributes:
         code: `children` · `child_failed` · `no_worker` · `busy` · `back_off` · `scheduled` · `paused` · `suspect` ·
             `flow_ended` · `items` · `at_once` · `queue_limit` · `tenant_limit` · `no_room` · `signal` · `sleep` · `spawned` ·
-            `cache_pending`.
+            `cache_pending` · `debounced` · `other_flow`.
         sentence: the same for people.
         on: what it waits for, or can't run without: names of stages, of a queue, of a limit, of signals, of what there is no
             room for, or ids of flows.
@@ -182,41 +184,6 @@ class HooksSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     stages: tuple[StageSnapshot, ...] = ()
 
 
-class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of `flowq list`.
-
-    Attributes:
-        id: the flow's id.
-        pipeline: the pipeline's name.
-        state: the flow's state.
-        created_at: when it was added.
-        ended_at: when it ended; None: it has not.
-        stages: how many it has.
-        finished: how many of them completed, were skipped or failed.
-        failed: how many of them failed and keep the flow from completing; others are tolerated.
-        tenant: whose it is.
-        tags: its tags.
-        cause: of a failed flow: `ErrorType: first line` of the stage that failed first, of those that keep it from completing.
-    """
-
-    id: str
-    pipeline: str
-    state: FlowState
-    created_at: int
-    ended_at: int | None = None
-    stages: int = 0
-    finished: int = 0
-    failed: int = 0
-    tenant: str = ""
-    tags: tuple[str, ...] = ()
-    cause: str = ""
-
-    @property
-    def done(self) -> int:
-        """How many stages need no retry: those that completed or were skipped."""
-        return self.finished - self.failed
-
-
 class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     """A whole flow.
 
@@ -242,6 +209,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         parent: the id of the flow that spawned it, or, of hooks, whose end they follow; None: it stands alone.
         hooks: what runs, or ran, after its latest end; None: nothing.
         spawned: flows that its stages spawned, at most 200.
+        dedup: under which key it was added, if it was.
     """
 
     at: int
@@ -261,10 +229,11 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     deadline_at: int | None = None
     pause: Pause | None = None
     fail_reason: str = ""
-    usage: dict[str, float] = {}
+    usage: dict[str, float] = msgspec.field(default_factory=dict[str, float])
     parent: str | None = None
     hooks: HooksSnapshot | None = None
     spawned: tuple[FlowSummary, ...] = ()
+    dedup: DedupSnapshot | None = None
 
     def stage(self, name: str) -> StageSnapshot:
         """The stage of this name, or the item, if it is listed. Raises KeyError."""
@@ -285,29 +254,3 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     def in_state(self, *states: StageState) -> Iterable[StageSnapshot]:
         """The stages in any of these states."""
         return (stage for stage in self.graph if stage.state in states)
-
-
-class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A live process that claims stages.
-
-    Attributes:
-        id: its holder id.
-        name: the worker's name: host, process, child.
-        queues: the queues it serves.
-        stages: the stages it knows, such as `encode`, or `encode@2` where they have a version.
-        running: how many stages it holds.
-        lease_seconds: how long its lease still lasts.
-        is_alone: whether it is a child for single stages, beside the processes that its worker was asked for.
-        pipelines: the pipelines whose schedules it fires.
-        has: what its host has of what stages need.
-    """
-
-    id: str
-    name: str
-    queues: tuple[str, ...] = ()
-    stages: tuple[str, ...] = ()
-    running: int = 0
-    lease_seconds: float = 0.0
-    is_alone: bool = False
-    pipelines: tuple[str, ...] = ()
-    has: dict[str, int] = {}

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from flowq.model.failure import Failure
+from flowq.model.overview import WorkerSnapshot
 from flowq.model.reasons import lost_below, reason_for
-from flowq.model.snapshot import ItemsSnapshot, Reason, StageSnapshot, WorkerSnapshot
+from flowq.model.snapshot import ItemsSnapshot, Reason, StageSnapshot
 from flowq.model.states import StageState
 
 WORKER = WorkerSnapshot(id="w", name="w", queues=("gpu",), stages=("encode",))

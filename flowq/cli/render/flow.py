@@ -18,7 +18,8 @@ from flowq.cli.render.screen import Screen
 from flowq.cli.render.sizes import shown_done, shown_moment, shown_percent, shown_seconds, shown_stages
 from flowq.cli.render.stages import gap_mark, stage_table
 from flowq.cli.render.waterfall import legend
-from flowq.model.snapshot import FlowSnapshot, FlowSummary, StageSnapshot
+from flowq.model.overview import FlowSummary
+from flowq.model.snapshot import FlowSnapshot, StageSnapshot
 
 _LABEL_WIDTH: Final = 10
 _TRACEBACK_LINES_MAX: Final = 8
@@ -73,6 +74,8 @@ def _head(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
         items.append(line(f"after the end of {snapshot.parent}"))
     if snapshot.run > 1:
         items.append(line(f"run {snapshot.run}"))
+    if snapshot.dedup is not None:
+        items.append(line(f"dedup {snapshot.dedup.key}"))
     if snapshot.tenant:
         items.append(line(f"tenant {snapshot.tenant}"))
     if snapshot.tags:

@@ -19,6 +19,8 @@ end
 
 -- What keeps a flow's stages from being claimed: `flow:id` of itself or one above it, `pipeline:name`, or nil.
 local function held_by(view)
+  -- A flow above, whose stages are made to run again, does not hold what it spawned before.
+  if view.head[STATUS] == REOPENING then return 'flow:' .. view.id end
   local flow = view
   while flow do
     if flow.head[STATUS] == PAUSED then return 'flow:' .. flow.id end
