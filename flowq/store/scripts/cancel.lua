@@ -26,6 +26,8 @@ if not is_closing then
     shared('ZREM', tag .. CLOSING_KEY, id)
     return {'ended', head[STATUS]}
   end
+  -- One that had completed has an end of its own now, with hooks of its own (hooked.lua); others end as they had.
+  if head[STATUS] == REOPENING and read(view, 'R' .. head[RUN]) then head[RUN] = head[RUN] + 1 end
   head[STATUS], head[REASON] = CLOSING, reason
 end
 if nonce ~= '' and not found_at then write(view, 'k', string.sub(nonces .. nonce .. head[STATUS], -NONCES_BYTES_MAX)) end

@@ -20,7 +20,8 @@ local packed = shared('HGET', staging, done)
 local part = packed and unpacked(packed)
 local is_whole, is_lost = done + 1 >= parts, not part
 if is_lost then
-  -- Somebody deleted the key. Its flow ends as cancelled, and can be retried again.
+  -- Somebody deleted the key. Its flow ends as cancelled (cancel.lua), and can be retried again.
+  if read(view, 'R' .. view.head[RUN]) then view.head[RUN] = view.head[RUN] + 1 end
   view.head[STATUS], view.head[REASON], view.is_changed = CLOSING, 'what was to be retried was lost', true
 else
   restart_part(view, part)
