@@ -77,7 +77,7 @@ def hm_held() -> str:
 EVERY = (hm_book, hm_send, hm_note, hm_hold)
 
 
-async def begin_retry(producer: FlowProducer, monkeypatch: pytest.MonkeyPatch, **options: str) -> None:
+async def begin_retry(producer: FlowProducer, monkeypatch: pytest.MonkeyPatch, from_stage: str | None = None) -> None:
     """A retry of the flow `trip` whose caller is gone before it has gone on with it."""
 
     async def gone(*_: object) -> None:
@@ -85,7 +85,7 @@ async def begin_retry(producer: FlowProducer, monkeypatch: pytest.MonkeyPatch, *
 
     with monkeypatch.context() as patch:
         patch.setattr(retries, "finish_retry", gone)
-        assert await producer.flow("trip").retry(**options)
+        assert await producer.flow("trip").retry(from_stage=from_stage)
 
 
 # ── retries in parts ─────────────────────────────────────────────────────────────────────────────────────────────────
