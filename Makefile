@@ -4,13 +4,15 @@
 VENV ?= .venv
 EXTRAS ?= dev,embedded,s3-embedded,media,fast
 RUN = $(VENV)/bin/python
+# Half of a test's time is waiting: as many at once as there are cores, at most 4.
+SIDE_BY_SIDE = -n auto --maxprocesses 4
 INSTALLED = $(VENV)/.installed
 # Candidates are run, not only found: a version manager's shim may exist for a Python that does not.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick check format docs bench clean
+.PHONY: help install demo test quick property check format docs bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,10 +23,18 @@ demo: $(INSTALLED) ## run the video pipeline for real; again from nothing: make 
 	@$(RUN) examples/pipelines/demo.py $(D)
 
 test: $(INSTALLED) ## run all tests; some of them: make test T=tests/model
+ifdef T
 	@$(RUN) -m pytest $(T)
+else
+	@$(RUN) -m pytest -m "not fault and not story" $(SIDE_BY_SIDE)
+	@$(RUN) -m pytest -m "fault or story"
+endif
 
-quick: $(INSTALLED) ## run the tests but those that kill processes or play whole stories
-	@$(RUN) -m pytest -m "not fault and not story" $(T)
+quick: $(INSTALLED) ## run the tests but those that kill processes, play whole stories or search for planted bugs
+	@$(RUN) -m pytest -m "not fault and not story and not planted" $(SIDE_BY_SIDE) $(T)
+
+property: $(INSTALLED) ## play random histories against the model of flows: make property N=20000
+	@N=$(or $(N),5000) $(RUN) -m pytest -q tests/property/test_histories.py
 
 check: $(INSTALLED) ## lint, check types and layers
 	@$(VENV)/bin/ruff check .

@@ -13,8 +13,8 @@ import msgspec
 from flowq.errors import CorruptState, FlowNotFound, FlowqError
 from flowq.model.filter import FlowFilter
 from flowq.model.items import stage_of
-from flowq.model.overview import FlowSummary
 from flowq.model.report import BulkError, BulkReport, DeadGroup, group_key, grouped
+from flowq.model.snapshot import FlowSummary
 from flowq.store.finder import Finder
 from flowq.store.store import Store
 from flowq.store.views import Views, cause_of

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flowq.engine.backend import Backend
-from flowq.model.fleet import QueueSnapshot
-from flowq.model.overview import WorkerSnapshot
+from flowq.model.fleet import QueueSnapshot, WorkerSnapshot
 from flowq.store.fleet import Fleet
 from flowq.store.views import Views
 

@@ -14,9 +14,9 @@ from flowq.engine.removal import Remover
 from flowq.errors import InvalidValue
 from flowq.model.duration import Duration, to_ms
 from flowq.model.filter import FlowFilter
-from flowq.model.overview import FlowSummary
 from flowq.model.release import ReleaseReport
 from flowq.model.report import BulkReport, DeadGroup
+from flowq.model.snapshot import FlowSummary
 from flowq.model.states import FINAL
 from flowq.model.timing import Deadline, deadline_of
 from flowq.model.usage import Usage

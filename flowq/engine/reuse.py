@@ -20,6 +20,7 @@ from flowq.model.artifact import Artifact
 from flowq.model.failure import unpacked
 from flowq.model.items import stage_of
 from flowq.model.memo import Known, Mark, MemoSource, artifacts_in, memo_digest, plain_bytes
+from flowq.model.names import spawned_id
 from flowq.model.outcome import Claim, Complete, Delay, Fail, Outcome, Release, Reuse, Skip, opaque
 from flowq.model.plan import StagePlan
 from flowq.pipeline.code import code_digest
@@ -84,6 +85,8 @@ class Reuser:
         digest = memo_digest(function.name, function.options.version, code, inputs)
         asking = Asking(digest, stage.cache_ms, Mark(claim.flow_id, claim.index, standing.run, stage.name), standing.is_fresh)
         found = None if standing.is_fresh else await self._found_if_reachable(asking)
+        if isinstance(found, Mark) and claim.flow_id.startswith(spawned_id(found.flow_id, found.stage, "")):
+            found = None  # that one waits for this flow: they would wait for each other
         self._asking[_key(claim)] = asking, found if isinstance(found, Mark) else None
         if isinstance(found, Mark):
             return Delay(*claim.run, _LOOK_AGAIN_MS, found.flow_id, found.stage)

@@ -11,8 +11,8 @@ import msgspec
 from flowq.engine.backend import Backend
 from flowq.errors import InvalidValue, ScheduleNotFound
 from flowq.model.duration import Duration, to_ms
+from flowq.model.fleet import WorkerSnapshot
 from flowq.model.names import check_name
-from flowq.model.overview import WorkerSnapshot
 from flowq.model.schedule import CatchUp, Overlap, Schedule, ScheduleSnapshot, Timetable, checked_word
 from flowq.model.spec import FlowOptions, FlowSpec
 from flowq.pipeline import Pipeline, Stage

@@ -10,7 +10,7 @@ from flowq.errors import AmbiguousFlowId, FlowNotFound, InvalidValue
 from flowq.model.artifact import Artifact
 from flowq.model.filter import FlowFilter
 from flowq.model.names import check_flow_id, root_id
-from flowq.model.overview import FlowSummary
+from flowq.model.snapshot import FlowSummary
 from flowq.model.spec import LATEST
 from flowq.store.finder import Finder, Place
 from flowq.store.views import Views

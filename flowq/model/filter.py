@@ -10,7 +10,7 @@ import msgspec
 
 from flowq.errors import InvalidValue
 from flowq.model.names import check_flow_id, check_name, root_id
-from flowq.model.overview import FlowSummary
+from flowq.model.snapshot import FlowSummary
 from flowq.model.states import FINAL, FlowState
 
 _TEXT_CHARS_MAX = 500

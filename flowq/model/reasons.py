@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from flowq.model.dedup import DedupSnapshot
 from flowq.model.duration import shown_duration
+from flowq.model.fleet import WorkerSnapshot
 from flowq.model.limit import OF_QUEUE, OF_TENANT
 from flowq.model.outcome import Wait
-from flowq.model.overview import WorkerSnapshot
 from flowq.model.pause import Pause
 from flowq.model.plan import stage_label
 from flowq.model.snapshot import ItemsSnapshot, Reason, StageSnapshot

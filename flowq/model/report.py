@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from flowq.model.overview import FlowSummary
+from flowq.model.snapshot import FlowSummary
 
 # Enough to see what is meant; the counts are of all.
 SHOWN_MAX = 1_000

@@ -12,7 +12,6 @@ import msgspec
 from flowq.model.artifact import Artifact
 from flowq.model.dedup import DedupSnapshot
 from flowq.model.failure import Failure
-from flowq.model.overview import FlowSummary
 from flowq.model.pause import Pause
 from flowq.model.states import FINAL, FlowState, StageState
 
@@ -37,7 +36,7 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class Reused(msgspec.Struct, frozen=True):
-    """The stage whose result another one has, because it ran with the same inputs.
+    """The stage whose result another one has: because it ran with the same inputs; or the stage itself, in an earlier run.
 
     Attributes:
         flow: its flow.
@@ -123,7 +122,7 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         version: which version of the function it needs; "": one without versions.
         usage: what it used up, by name, all attempts together.
         items: of a map that knows its list: its items.
-        reused: whose result it has, if it was not run itself.
+        reused: whose result it has, if it was not run itself, or not since its flow was retried by hand.
         hook: of a hook, the name of the stage or item that it undoes, or `^`: it runs after every end.
     """
 
@@ -184,6 +183,41 @@ class HooksSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     stages: tuple[StageSnapshot, ...] = ()
 
 
+class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of `flowq list`.
+
+    Attributes:
+        id: the flow's id.
+        pipeline: the pipeline's name.
+        state: the flow's state.
+        created_at: when it was added.
+        ended_at: when it ended; None: it has not.
+        stages: how many it has.
+        finished: how many of them completed, were skipped or failed.
+        failed: how many of them failed and keep the flow from completing; others are tolerated.
+        tenant: whose it is.
+        tags: its tags.
+        cause: of a failed flow: `ErrorType: first line` of the stage that failed first, of those that keep it from completing.
+    """
+
+    id: str
+    pipeline: str
+    state: FlowState
+    created_at: int
+    ended_at: int | None = None
+    stages: int = 0
+    finished: int = 0
+    failed: int = 0
+    tenant: str = ""
+    tags: tuple[str, ...] = ()
+    cause: str = ""
+
+    @property
+    def done(self) -> int:
+        """How many stages need no retry: those that completed or were skipped."""
+        return self.finished - self.failed
+
+
 class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     """A whole flow.
 
@@ -229,7 +263,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     deadline_at: int | None = None
     pause: Pause | None = None
     fail_reason: str = ""
-    usage: dict[str, float] = msgspec.field(default_factory=dict[str, float])
+    usage: dict[str, float] = {}
     parent: str | None = None
     hooks: HooksSnapshot | None = None
     spawned: tuple[FlowSummary, ...] = ()

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from flowq.model.filter import FlowFilter
-from flowq.model.overview import FlowSummary
+from flowq.model.snapshot import FlowSummary
 from flowq.model.states import FINAL
 from flowq.store.damage import text_of
 from flowq.store.keys import BY, CANCELLED, FAILED, LIVE, PIPELINES

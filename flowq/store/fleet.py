@@ -17,8 +17,7 @@ import msgspec
 
 from flowq.errors import CorruptState
 from flowq.model.builtin import BUILTIN_QUEUE
-from flowq.model.fleet import QueueSnapshot
-from flowq.model.overview import WorkerSnapshot
+from flowq.model.fleet import QueueSnapshot, WorkerSnapshot
 from flowq.store.keys import BY, DUE, FLOW, LANE, LIVE, PIPELINES, RUNNING, TREE, TREES
 from flowq.store.lane_names import lanes_of
 from flowq.store.pauses import Pauses

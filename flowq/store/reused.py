@@ -1,4 +1,4 @@
-"""What a snapshot says of stages with a cache: whose result they have, or wait for."""
+"""What a snapshot says of results that were there before: of an earlier run of the flow, or of another stage with a cache."""
 
 from __future__ import annotations
 
@@ -24,6 +24,19 @@ class Other(msgspec.Struct, array_like=True):
 
 
 other_decoder = msgspec.msgpack.Decoder(Other)
+
+
+def with_earlier(stage: StageSnapshot, flow_id: str, again_at: int | None) -> StageSnapshot:
+    """A stage, marked if what it completed stood when its flow was retried by hand.
+
+    Args:
+        stage: as it stands.
+        flow_id: its flow.
+        again_at: when the flow was retried last, by the server's clock in ms; None: never.
+    """
+    if again_at is None or stage.state != "completed" or stage.ended_at is None or stage.ended_at > again_at or stage.reused:
+        return stage
+    return msgspec.structs.replace(stage, reused=Reused(flow_id, stage.name))
 
 
 def with_other(stage: StageSnapshot, record: Record | None, data: bytes | None) -> StageSnapshot:

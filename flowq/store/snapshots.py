@@ -11,10 +11,10 @@ from flowq.errors import CorruptState, FlowNotFound
 from flowq.model.artifact import Artifact
 from flowq.model.dedup import DedupSnapshot
 from flowq.model.failure import FAILURE_CODE, Failure, StageFailure
+from flowq.model.fleet import WorkerSnapshot
 from flowq.model.graph import critical_path
 from flowq.model.items import ITEMS, LIST, is_item, stage_of
 from flowq.model.names import parent_id
-from flowq.model.overview import WorkerSnapshot
 from flowq.model.pause import Pause
 from flowq.model.plan import Plan, StagePlan
 from flowq.model.reasons import held_by_key, lost_below, reason_for
@@ -30,7 +30,7 @@ from flowq.store.hook_snapshots import hooks_after
 from flowq.store.item_snapshots import culprit_of, item_state, with_items
 from flowq.store.pauses import Pauses, pause_of
 from flowq.store.remembered import waits_of
-from flowq.store.reused import with_other
+from flowq.store.reused import with_earlier, with_other
 from flowq.store.stage_times import seconds_of, with_times
 from flowq.store.store import Store
 from flowq.store.suspensions import Suspensions
@@ -119,6 +119,7 @@ class _Assembled:
         self._fields = fields
         self._workers = workers
         self._now = now
+        self._again_at = int(fields["q"]) if "q" in fields else None
         self._begins_at: int = _unpack(fields["b"])[0] if "b" in fields else 0
         self._dedup = dedup
         self._pause = pause_of("flow", flow_id, fields["w"]) if head.status == "p" else None
@@ -224,7 +225,8 @@ class _Assembled:
         if index in self._groups:
             stage = with_items(stage, self._groups[index], tuple(self._stage(item) for item in self._listed[index]))
         stage = msgspec.structs.replace(stage, reason=self._reason(index, stage, record))
-        return with_other(stage, record, self._fields.get(f"c{index}"))
+        stage = with_other(stage, record, self._fields.get(f"c{index}"))
+        return with_earlier(stage, self._flow_id, self._again_at)
 
     def _reason(self, index: int, stage: StageSnapshot, record: Record | None) -> Reason | None:
         if is_item(index) and stage.state == "ready" and index % ITEMS >= self._groups[stage_of(index)].handed_out:

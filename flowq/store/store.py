@@ -117,10 +117,11 @@ class Store:
 
     async def plan(self, flow_id: str, digest: str) -> StoredPlan:
         """A plan, read block by block as its stages are asked for; cached."""
-        known = self._plans.get(digest)
+        tag = self.keys.tag_of(flow_id)  # what is left to read of it must not be looked for where its last flow was pruned
+        known = self._plans.get(tag + digest)
         if known is None:
-            read = await StoredPlan.opened(self.connection, flow_id, self.keys.tag_of(flow_id), digest)
-            known = self._plans.setdefault(digest, read)  # many stages of a flow begin at once: one reading for all
+            read = await StoredPlan.opened(self.connection, flow_id, tag, digest)
+            known = self._plans.setdefault(tag + digest, read)  # many stages of a flow begin at once: one reading for all
             self._own_retentions.note(digest, known.head.keep)
             if len(self._plans) > _PLANS_CACHED:
                 self._plans.popitem(last=False)
@@ -139,10 +140,8 @@ class Store:
 
     async def overdue(self, tag: str, longest_lease_ms: int) -> list[tuple[str, str]]:
         """Holders whose lease ran out and that may be rescued now, with the deadline that must still stand."""
-        return [
-            (text_of(holder), deadline.decode())
-            for holder, deadline in await self.connection.run("overdue", tag, longest_lease_ms)
-        ]
+        late = await self.connection.run("overdue", tag, longest_lease_ms)
+        return [(text_of(holder), deadline.decode()) for holder, deadline in late]
 
     async def is_alone(self, holder: str) -> bool:
         """Whether a dead holder had just one stage, all partitions counted: then nothing else can have crashed its process."""

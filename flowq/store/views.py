@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from flowq.errors import CorruptState, FlowNotFound
-from flowq.model.overview import FlowSummary, WorkerSnapshot
+from flowq.model.fleet import WorkerSnapshot
+from flowq.model.snapshot import FlowSummary
 from flowq.model.states import FlowState
 from flowq.store.damage import sound, text_of
 from flowq.store.keys import CANCELLED, CLOSING, DUE, EVENTS, FAILED, FINISHED, HOLDER, HOLDERS, LIVE, RUNNING

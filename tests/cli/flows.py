@@ -124,7 +124,7 @@ def talking(name: str) -> str:
 
 
 @stage
-async def cut(chunks: int) -> list[int]:
+async def cut_up(chunks: int) -> list[int]:
     return list(range(chunks))
 
 
@@ -143,7 +143,7 @@ async def total_of(chunks: list[int]) -> int:
 
 @pipeline
 def chunked(chunks: int, mended: str) -> int:
-    return total_of(convert.map(cut(chunks), mended=mended))
+    return total_of(convert.map(cut_up(chunks), mended=mended))
 
 
 @stage

@@ -6,8 +6,7 @@ import msgspec
 
 from flowq.model.artifact import Artifact
 from flowq.model.failure import Failure
-from flowq.model.overview import FlowSummary
-from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, ItemsSnapshot, Reason, StageSnapshot
+from flowq.model.snapshot import AttemptSnapshot, FlowSnapshot, FlowSummary, ItemsSnapshot, Reason, StageSnapshot
 
 T0 = 1_795_309_323_456  # 2026-11-22T01:02:03.456Z
 FOLDER = "media/short%3A42/"

@@ -65,8 +65,8 @@ def test_a_server_out_of_reach_is_told_in_words(run: Run, url: str, says: str) -
 )
 def test_a_module_of_several_pipelines_names_them_all(run: Run, tmp_path: Path, names: list[str], says: str) -> None:
     module = f"mod_of_{len(names)}"
-    lines = [f"@pipeline\ndef {name}(x: int) -> int: return one(x)" for name in names]
-    stages = ["from flowq import pipeline, stage", "@stage", "def one(x: int) -> int: return x", *lines] if names else []
+    lines = [f"@pipeline\ndef {name}(x: int) -> int: return mine(x)" for name in names]
+    stages = ["from flowq import pipeline, stage", "@stage", "def mine(x: int) -> int: return x", *lines] if names else []
     (tmp_path / f"{module}.py").write_text("\n".join(stages))
     ran = run("submit", module, cwd=tmp_path)
     assert ran.code == 2

@@ -32,3 +32,13 @@ def test_inspect_names_the_flow_whose_result_was_reused(run: Run) -> None:
 def test_without_cache_all_stages_run(run: Run) -> None:
     submitted(run, "spelled-3")
     assert {stage["runs"] for stage in submitted(run, "spelled-4", "--no-cache").values()} == {1}
+
+
+def test_what_did_not_run_again_is_marked_as_kept(run: Run) -> None:
+    before = submitted(run, "spelled-5", "--no-cache")
+    last = list(before)[-1]
+    assert run("retry", "spelled-5", "--from", last, "--yes").code == 0
+    assert run("watch", "spelled-5").code == 0
+    rows = [line for line in run("inspect", "spelled-5").out.splitlines() if line[:1] in ("≡", "✔") and "COMPLETED" not in line]
+    assert [line[0] for line in rows] == ["≡"] * (len(before) - 1) + ["✔"]
+    assert run("inspect", "spelled-5").out.count("kept from an earlier run") == len(before) - 1

@@ -12,6 +12,7 @@ import pytest
 from flowq import FlowHandle, FlowProducer, FlowSpec, StageFailure, Unrecoverable, context, pipeline, stage, succeeded, tolerate
 from flowq.errors import FlowFailed, InvalidValue, ResultDoesNotFit, StageNotFound
 from flowq.model.event import Event
+from flowq.model.snapshot import Reused
 from tests.engine.work import Gate, told, until, working
 
 pytestmark = pytest.mark.anyio
@@ -295,6 +296,7 @@ async def test_a_completed_flow_runs_again_from_a_stage_with_other_inputs(produc
     snapshot = await flow.inspect()
     assert (snapshot.run, snapshot.state) == (2, "completed")
     assert [run.outcome for run in snapshot.stage("cf_part").history] == ["completed"]
+    assert {stage.name: stage.reused for stage in snapshot.graph if stage.reused} == {"cf_part-2": Reused(flow.id, "cf_part-2")}
 
 
 async def test_a_pattern_means_all_stages_that_it_fits(producer: FlowProducer) -> None:

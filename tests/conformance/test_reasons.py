@@ -212,7 +212,7 @@ SCENES: dict[str, Callable[[FlowProducer], AbstractAsyncContextManager[Scene]]] 
     )
 }
 # Of an item, which is no stage of the graph; and those that tests of their own walk.
-ELSEWHERE = {"at_once", "signal", "sleep", "spawned", "queue_limit", "tenant_limit", "no_room"}
+ELSEWHERE = {"at_once", "signal", "sleep", "spawned", "queue_limit", "tenant_limit", "no_room", "cache_pending"}
 
 
 @pytest.mark.parametrize("code", SCENES)

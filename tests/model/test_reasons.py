@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from flowq.model.failure import Failure
-from flowq.model.overview import WorkerSnapshot
+from flowq.model.fleet import WorkerSnapshot
 from flowq.model.reasons import lost_below, reason_for
 from flowq.model.snapshot import ItemsSnapshot, Reason, StageSnapshot
 from flowq.model.states import StageState

@@ -11,8 +11,7 @@ from flowq.cli.render.screen import Screen
 from flowq.cli.render.sizes import shown_seconds
 from flowq.cli.render.table import table
 from flowq.model.builtin import BUILTIN_QUEUE
-from flowq.model.fleet import QueueSnapshot
-from flowq.model.overview import WorkerSnapshot
+from flowq.model.fleet import QueueSnapshot, WorkerSnapshot
 
 
 def queue_table(queues: Sequence[QueueSnapshot], screen: Screen) -> list[Line]:

@@ -18,8 +18,7 @@ from flowq.cli.render.screen import Screen
 from flowq.cli.render.sizes import shown_done, shown_moment, shown_percent, shown_seconds, shown_stages
 from flowq.cli.render.stages import gap_mark, stage_table
 from flowq.cli.render.waterfall import legend
-from flowq.model.overview import FlowSummary
-from flowq.model.snapshot import FlowSnapshot, StageSnapshot
+from flowq.model.snapshot import FlowSnapshot, FlowSummary, StageSnapshot
 
 _LABEL_WIDTH: Final = 10
 _TRACEBACK_LINES_MAX: Final = 8

@@ -9,7 +9,7 @@ from flowq.cli.render.ink import Line, Span, span
 from flowq.cli.render.screen import Screen
 from flowq.cli.render.sizes import shown_done, shown_moment, shown_seconds
 from flowq.cli.render.table import table
-from flowq.model.overview import FlowSummary
+from flowq.model.snapshot import FlowSummary
 
 
 def listing(flows: Sequence[FlowSummary], now_ms: int, screen: Screen) -> list[Line]:

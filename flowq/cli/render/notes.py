@@ -96,6 +96,8 @@ class Notes:
     def _reused(self, stage: StageSnapshot) -> str:
         if stage.reused is None:
             return ""
+        if (stage.reused.flow, stage.reused.stage) == (self._snapshot.id, stage.name):
+            return "kept from an earlier run"
         whose = "this flow" if stage.reused.flow == self._snapshot.id else f"flow {stage.reused.flow}"
         name = f" ({stage.reused.stage})" if stage.reused.stage != stage.name else ""
         return f"reused from {whose}{name}"

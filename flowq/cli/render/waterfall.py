@@ -51,7 +51,9 @@ def stretches(stage: StageSnapshot, now: int) -> Iterator[Stretch]:
     if previous_end is not None and queued_at > previous_end and not is_away:
         yield Stretch("back_off", previous_end, queued_at)
     yield Stretch("wait", queued_at, stage.started_at)
-    if stage.state == "skipped" or stage.reused is not None:  # a worker only looked at its condition, or at what is known
+    if stage.state == "skipped" or (
+        stage.reused is not None and not stage.runs
+    ):  # a worker only looked at its condition, or at what is known
         return
     yield Stretch("spent" if stage.state == "failed" else "run", stage.started_at, _run_end(stage, now))
 

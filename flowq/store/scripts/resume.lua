@@ -13,8 +13,8 @@ if flow then
   if not is_open(view) and head[STATUS] ~= SCHEDULED then return {'ended', head[STATUS]} end
   if head[STATUS] == PAUSED then
     local beginning = view.fields.b and unpacked(view.fields.b)
-    -- 0: it waits for another flow.
-    local is_early = head[STARTED_AT] == 0 and beginning and (beginning[1] == 0 or beginning[1] > now)
+    -- Once it was retried by hand it waits for no time any more. 0: it waits for another flow.
+    local is_early = head[RUN] == 1 and head[STARTED_AT] == 0 and beginning and (beginning[1] == 0 or beginning[1] > now)
     head[STATUS] = is_early and SCHEDULED or head[STARTED_AT] == 0 and READY or RUNNING
     emit(view, 'resumed', -1)
   end

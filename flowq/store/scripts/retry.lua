@@ -10,7 +10,8 @@
 --            | {"hooked", id of the flow in its way} | {"unknown"}
 -- The caller read the flow to know what to retry; if its events went on since (somebody else retried), nothing is done.
 -- Replay-safe: the flow keeps the nonce of its latest retry, so that a call whose reply was lost hears again that it took place,
--- even if the flow has ended since. Results that were committed stay, under the number of their run.
+-- even if the flow has ended since; and the time, from which readers know what stayed. Results that were committed stay, under the
+-- number of their run.
 local STAGED_KEPT_MS = 30 * 86400000
 local id, seq, nonce = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local stages, unfinished, failures, literals, maps, deadline_ms, deadline_at, staging, parts = unpack(cmsgpack.unpack(ARGV[4]))
@@ -30,6 +31,7 @@ redis.call('PERSIST', view.key)
 head[STATUS], head[ENDED_AT], head[REASON] = REOPENING, 0, ''
 head[ACTIVE], head[UNFINISHED], head[FAILURES], head[DEADLINE_AT] = 0, unfinished, failures, 0
 write(view, 'n', nonce)
+write(view, 'q', tostring(now))
 if staging then
   -- From here on the closing duty goes on with it, should the caller be gone.
   write(view, 'y', cmsgpack.pack({staging, parts, 0, deadline_ms, deadline_at}))

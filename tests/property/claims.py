@@ -1,0 +1,91 @@
+"""Judges what was claimed: whether it might be, in which order, and whether anything was left out.
+
+The server may choose among lanes of one priority, so this says what is right of any choice, where model.py says what must come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from flowq.model.outcome import Claim
+from tests.property.model import OPEN, Flow, Model, Stage
+
+_FINISH_FIRST = 0.5
+
+
+def priority_of(flow: Flow, stage: Stage) -> float:
+    """Larger goes first."""
+    return flow.priority + stage.plan.priority + _FINISH_FIRST * stage.is_ahead
+
+
+def claimable(model: Model, is_here: Callable[[str], bool], routes: Sequence[str]) -> list[tuple[Flow, Stage]]:
+    """What may be claimed now of these routes, in the order in which it became ready."""
+    found: list[tuple[Flow, Stage]] = []
+    for flow in model.flows.values():
+        is_held = flow.state not in OPEN or flow.state == "paused" or f"pipeline:{flow.plan.pipeline}" in model.paused
+        if is_held or not is_here(flow.id):
+            continue
+        found += [
+            (flow, stage)
+            for stage in flow.every()
+            if stage.state == "ready" and stage.route in routes and f"queue:{stage.plan.queue}" not in model.paused
+            if not stage.is_item or flow.map_of(stage) is not None
+        ]
+    return sorted(found, key=lambda one: one[1].place)
+
+
+def judge(
+    model: Model,
+    is_here: Callable[[str], bool],
+    holder: str,
+    routes: Sequence[str],
+    suspects: Sequence[str],
+    capacity: int,
+    claims: Sequence[Claim],
+) -> None:
+    """Applies the claims of one exchange to the model; an AssertionError says which should not have been, or is missing."""
+    assert len(claims) <= capacity, "more was claimed than there is room for"
+    lanes = {(priority_of(*one), one[1].route) for one in claimable(model, is_here, routes)}
+    for claim in claims:
+        left = claimable(model, is_here, routes)
+        if claim.is_suspect:
+            assert not left, f"a suspect was claimed before {[stage.index for _, stage in left]}"
+            assert len(claims) == 1, "a suspect was claimed beside others"
+            left = claimable(model, is_here, suspects)
+        _judge_one(model, left, holder, claim)
+    if len(claims) < capacity:
+        left_over = [(flow.id, stage.index) for flow, stage in claimable(model, is_here, routes)]
+        assert not left_over, f"not claimed: {left_over}"
+        assert claims or not claimable(model, is_here, suspects), "a suspect is ready, and was not claimed"
+    highest = {lane for lane in lanes if lane[0] == max(priority for priority, _ in lanes)}
+    if capacity >= len(highest):
+        # The lanes of one priority are served in turns, so that none waits for another.
+        left_out = {route for _, route in highest} - {claim.route for claim in claims}
+        assert not left_out, f"there was room for each of {highest}, and {left_out} got none"
+
+
+def _judge_one(model: Model, left: list[tuple[Flow, Stage]], holder: str, claim: Claim) -> None:
+    found = [one for one in left if (one[0].id, one[1].index) == (claim.flow_id, claim.index)]
+    assert found, f"{claim.flow_id}/{claim.index} was claimed and might not be; ready: {[(f.id, s.index) for f, s in left]}"
+    flow, stage = found[0]
+    highest = max(priority_of(*one) for one in left)
+    assert priority_of(flow, stage) == highest, f"{claim.flow_id}/{claim.index} was claimed before what has priority {highest}"
+    if not flow.has_ghosts and not stage.gives_way:
+        earlier = [
+            (other.id, one.index)
+            for other, one in left
+            if (priority_of(other, one), one.route) == (highest, stage.route) and one.place < stage.place
+            if not other.has_ghosts and not one.gives_way
+        ]
+        assert not earlier, f"{claim.flow_id}/{claim.index} was claimed before {earlier}, which were ready before"
+    model.claim(flow, stage, holder, claim.token)
+    seen = (claim.attempt, claim.crashes, claim.priority, claim.route, claim.deadline_in_ms is not None)
+    assert seen == (stage.attempt, stage.crashes, flow.priority, stage.route, flow.has_deadline), "the claim says something else"
+    if not stage.is_item:
+        wanted = {binding.child: flow.stages[binding.child].result for binding in stage.plan.bindings}
+        assert claim.results == wanted, f"{claim.flow_id}/{claim.index} got {claim.results} of its children, not {wanted}"
+        assert claim.literals == b""
+    else:
+        assert claim.literals == msgspec.msgpack.encode({"x": stage.index}), "an item got another's arguments"

@@ -1,0 +1,83 @@
+"""Processes that are played by hand: what they hold, and what they would report."""
+
+from __future__ import annotations
+
+import itertools
+
+import msgspec
+
+from flowq.engine.executor import after_run_error, loaded
+from flowq.engine.expansion import expanded
+from flowq.errors import RetryAfter, Unrecoverable
+from flowq.model.items import LIST, is_item, item_index, stage_of
+from flowq.model.outcome import Claim, Complete, CompleteItem, Outcome, Release, Skip, opaque
+from flowq.store.store import Store
+from tests.property.operations import Ending
+from tests.store.acting import Actor
+
+# Every process serves all of them; so many that lanes of a priority can be told apart.
+ROUTES = ("default:a", "default:b", "slow:a", "slow:b")
+_NOTHING = opaque(b"")
+_pack = msgspec.msgpack.encode
+_numbers = itertools.count(1)
+
+
+class Hand(Actor):
+    """One process, under a new name after each crash."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        super().__init__(store, name)
+        self.routes = ROUTES
+        self.claims: list[Claim] = []
+
+    @property
+    def holds_suspect(self) -> bool:
+        """Then nothing else may run beside it."""
+        return any(claim.is_suspect for claim in self.claims)
+
+    def leave(self, flow_id: str, index: int, fence: int) -> None:
+        """It does not run this any more."""
+        self.claims = [one for one in self.claims if (one.flow_id, one.index, one.token.fence) != (flow_id, index, fence)]
+
+
+async def outcome_of(store: Store, claim: Claim, ending: Ending, items: int) -> Outcome:
+    """What a worker would report: put together by the same functions.
+
+    Args:
+        store: where it is.
+        claim: of the run.
+        ending: how it ended.
+        items: how many a map finds in its list.
+    """
+    plan = await store.plan(claim.flow_id, claim.plan)
+    stage = await loaded(plan, claim.index)
+    index = stage_of(claim.index)
+    try:
+        match ending:
+            case "complete" if stage.mapping is not None:
+                elements = [item_index(index, number) for number in range(items)]
+                return await expanded(store, claim, stage, plan, stage.mapping, elements)
+            case "skip" if not is_item(claim.index):
+                nothing = opaque(_pack(None) if stage.mapping is None else LIST)
+                return Skip(*claim.run, nothing, _NOTHING, plan.releases(index))
+            case "complete" | "skip":
+                done = (*claim.run, opaque(_pack(next(_numbers))), _NOTHING, plan.releases(index))
+                if not is_item(claim.index):
+                    return Complete(*done)
+                return CompleteItem(*done, plan.tolerant(index), plan.is_tolerated(index, by_all=True))
+            case "error":
+                raise RuntimeError("boom")
+            case "fatal":
+                raise Unrecoverable("no use")
+            case "later":
+                raise RetryAfter("1h", uses_attempt=False)
+            case "release":
+                return Release(*claim.run)
+    except Exception as error:  # what a stage raises is its outcome
+        return after_run_error(error, stage, claim, plan)
+
+
+def bytes_of(packed: msgspec.Raw) -> bytes:
+    """What `opaque` has wrapped."""
+    data = bytes(packed)
+    return data[{0xD9: 2, 0xDA: 3, 0xDB: 5}.get(data[0], 1) :]

@@ -1,0 +1,44 @@
+"""What random histories found (tests/property), each as the shortest history that shows it."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowq.model.spec import FlowOptions, FlowSpec
+from flowq.model.timing import Timing
+from flowq.store.pauses import Pauses
+from flowq.store.store import Store
+from flowq.store.views import Views
+from tests.store.acting import Actor, again, snapshots, states
+from tests.store.graphs import one_stage
+
+pytestmark = pytest.mark.anyio
+
+HOUR_MS = 3_600_000
+
+
+async def test_a_flow_that_was_retried_before_its_beginning_goes_on_after_a_pause(store: Store, actor: Actor) -> None:
+    """It was taken for one that still waits for its time, which nothing would ever have ended."""
+    spec = one_stage()
+    later = FlowSpec(spec.plan, {}, spec.inputs, options=FlowOptions(timing=Timing(delay_ms=HOUR_MS)))
+    await store.submit([("f1", later)])
+    await store.cancel("f1", "", 1)
+    snapshot = await snapshots(store).snapshot("f1")
+    assert await store.retry("f1", snapshot.seq, again(snapshot, spec.plan))
+    await Pauses(store).pause("flow", "f1", "")
+    await Pauses(store).resume("flow", "f1")
+    assert await states(store, "f1") == "ready: ready"
+    assert await actor.finish() == 1
+
+
+async def test_a_plan_is_read_where_its_flow_is_though_flows_elsewhere_were_pruned(store: Store, actor: Actor) -> None:
+    """The rest of a plan that was begun to be read in another partition was missing, and its stages failed."""
+    ids: dict[str, str] = {}
+    for number in range(100):
+        ids.setdefault(store.keys.tag_of(f"f{number}"), f"f{number}")
+    first, *others = ids.values()
+    await store.submit([(flow_id, one_stage()) for flow_id in ids.values()])
+    digest = one_stage().plan.digest
+    await store.cancel(first, "", 1)  # which reads the head of its plan
+    assert await store.prune(store.keys.tag_of(first), await Views(store).now() + HOUR_MS, [f"{digest}{first}".encode()]) == 1
+    assert await actor.finish() == len(others)
