@@ -10,7 +10,8 @@ import msgspec
 
 from flowq.errors import FlowConflict
 from flowq.model.spec import FlowSpec
-from flowq.store.store import Added, Store
+from flowq.store.store import Store
+from flowq.store.submissions import Added
 from flowq.store.views import Views
 from flowq.store.wire import Header
 

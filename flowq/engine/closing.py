@@ -1,5 +1,5 @@
-"""Finishes what scripts only begin, because it takes as long as a flow is large: closing flows, maps that ended early, and adding
-what runs after the end of a flow."""
+"""Finishes what scripts only begin, because it takes as long as a flow is large: closing flows, maps that ended early, retries of
+many stages, and adding what runs after the end of a flow."""
 
 from __future__ import annotations
 
@@ -32,11 +32,15 @@ async def finish_closing(store: Store, member: str) -> None:
 
     Args:
         store: where it is.
-        member: a flow's id, `*stage:flow` for a map, or `^run:flow` for what runs after the end of a flow.
+        member: a flow's id; `*stage:flow` for a map; `+flow` for one whose stages are made to run again; `^run:flow` for what
+            runs after the end of a flow.
 
     Raises:
         CorruptState: the flow can't be read.
     """
+    if member.startswith("+"):
+        await store.finish_retry(member[1:])
+        return
     if member.startswith("*"):
         stage, _, flow_id = member[1:].partition(":")
         await disband(store, flow_id, int(stage))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from flowq.model.event import Event, Gap
+from flowq.model.plan import Plan
 from flowq.model.snapshot import FlowSnapshot, Reason
 from flowq.store.feed import named
 from flowq.store.wire import WireEvent
@@ -15,7 +16,11 @@ QUIET_SECONDS = 5.0
 
 
 async def live_events(
-    queue: asyncio.Queue[WireEvent], seq: int, name: Callable[[int], str], inspect: Callable[[], Awaitable[FlowSnapshot]]
+    queue: asyncio.Queue[WireEvent],
+    seq: int,
+    name: Callable[[int], str],
+    inspect: Callable[[], Awaitable[FlowSnapshot]],
+    plan: Callable[[], Awaitable[Plan]],
 ) -> AsyncIterator[Event | Gap]:
     """The events behind number `seq`, until the flow has ended.
 
@@ -24,6 +29,7 @@ async def live_events(
         seq: the number of the last one that was told.
         name: the name of a stage by its index.
         inspect: the flow as it stands.
+        plan: its plan, asked for when another flow has taken its place.
     """
     loop = asyncio.get_running_loop()
     look_at = loop.time() + QUIET_SECONDS
@@ -50,6 +56,8 @@ async def live_events(
             if event.seq > seq + 1:
                 yield Gap(flow_id=event.flow_id, after=seq, before=event.seq, snapshot=await inspect())
             seq = event.seq
+            if event.verb == "replaced":  # another flow, perhaps with other stages
+                name = (await plan()).name_of
             told = named(event, name)
             yield told
             if told.ends_the_flow and queue.empty():  # else it was retried at once

@@ -5,31 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from flowq.engine.again import chosen_again, runs_again
 from flowq.engine.backend import Backend
 from flowq.engine.closing import cancel
 from flowq.engine.flow_logs import FlowLogs
 from flowq.engine.following import live_events
 from flowq.engine.item_pages import every_item, item_page, stages_or_item
-from flowq.engine.overrides import checked_overrides, overridden, refuse_unused
 from flowq.engine.pausing import PausableFlow
 from flowq.engine.results import read_result
+from flowq.engine.retrying import RetriableFlow
 from flowq.engine.signals import SignalledFlow
 from flowq.engine.spawned import cancel_beneath, failure_of_flow
 from flowq.errors import FlowCancelled, FlowNotFound, FlowTimedOut, InvalidValue
 from flowq.model.artifact import Artifact
+from flowq.model.dedup import Addition
 from flowq.model.duration import Duration, to_ms
 from flowq.model.event import Event, Gap
 from flowq.model.plan import Plan
-from flowq.model.restart import restart
 from flowq.model.snapshot import FlowSnapshot, StageSnapshot
 from flowq.store.feed import Feed, named
 from flowq.store.snapshots import Snapshots
 from flowq.store.views import FLOW_STATES, Views
-from flowq.store.wire import WireEvent, again_of
+from flowq.store.wire import WireEvent
 
 R = TypeVar("R")
 
@@ -44,20 +43,29 @@ class Opened(NamedTuple):
     feed: Feed
 
 
-class FlowHandle(PausableFlow, SignalledFlow, FlowLogs, Generic[R]):
+class FlowHandle(PausableFlow, RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
     """A flow. Get one from `producer.add` or `producer.flow`.
 
     Attributes:
         id: the flow's id.
-        is_new: whether the `add` that returned this handle stored the flow; False: it was there already.
+        is_new: whether the `add` that returned this handle stored the flow; False: there was one of this id already.
+        addition: what that `add` did: `added`; with a `Dedup` also `kept`: it waits until another has ended; `replaced`: it took
+            the place of one that had not begun; or `found`: it added nothing.
     """
 
     # `opened` refuses while the producer is not open, and so does every method; `pipeline` is checked before a result is read.
     def __init__(
-        self, opened: Callable[[], Opened], flow_id: str, result_type: Any, *, is_new: bool = False, pipeline: str | None = None
+        self,
+        opened: Callable[[], Opened],
+        flow_id: str,
+        result_type: Any,
+        *,
+        addition: Addition = "found",
+        pipeline: str | None = None,
     ) -> None:
         self.id = flow_id
-        self.is_new = is_new
+        self.addition: Addition = addition
+        self.is_new = addition in ("added", "kept")
         self._opened = opened
         self._result_type = result_type
         self._pipeline = pipeline
@@ -136,7 +144,8 @@ class FlowHandle(PausableFlow, SignalledFlow, FlowLogs, Generic[R]):
         try:
             snapshot = await self.inspect()
             seq, has_ended = after, False
-            for event in await self._opened().feed.past(self.id, after, snapshot.created_at):
+            since = snapshot.dedup.since if snapshot.dedup else snapshot.created_at
+            for event in await self._opened().feed.past(self.id, after, since):
                 if event.seq <= seq:
                     continue
                 if event.seq > seq + 1:
@@ -154,7 +163,7 @@ class FlowHandle(PausableFlow, SignalledFlow, FlowLogs, Generic[R]):
                 seq = snapshot.seq
                 if snapshot.is_final:
                     return
-            async for event in live_events(queue, seq, name, self.inspect):
+            async for event in live_events(queue, seq, name, self.inspect, self._plan):
                 yield event
         finally:
             stop_following()
@@ -168,44 +177,6 @@ class FlowHandle(PausableFlow, SignalledFlow, FlowLogs, Generic[R]):
         word = await cancel(self._backend.store, self.id, str(reason or "")[:200])
         await cancel_beneath(self._backend.store, self.id)
         return FLOW_STATES.get(word, word) == "cancelled"
-
-    async def retry(self, *, from_stage: str | None = None, overrides: Mapping[str, Any] | None = None) -> int:
-        """Runs stages of an ended flow again: those that failed, were cancelled or compensated, and all that uses their results.
-
-        What else has completed stays. Results that are replaced are kept: see `result`.
-
-        Args:
-            from_stage: a stage, a pattern such as `encode*`, or an item such as `encode[17]`, to run again as well, though it
-                completed. Of a map that failed only the items run again that have not completed; all do if it is named.
-            overrides: argument → value: other values for literal arguments of the stages of `from_stage`, or, without it, of
-                those that failed.
-
-        Returns:
-            How many stages run again that had begun, and items that had not completed; 0: none, or the flow has not ended.
-
-        Raises:
-            FlowNotFound: it does not exist (any more).
-            StageNotFound: no stage is called so.
-            InvalidValue: no such stage has this argument, or it is a child's result; the value does not fit; or nothing
-                runs again that `overrides` could be for.
-            ValueNotStorable, ValueTooLarge: the value can't be stored.
-            RetryOutOfTurn: its hooks have not ended, or it is hooks, and their flow was retried.
-        """
-        changes = checked_overrides(overrides)
-        plan = await self._plan()
-        # The store refuses when the flow has changed since the snapshot, say because somebody else retries it.
-        while await self._state() in ("failed", "cancelled", "completed"):
-            snapshot = await self.inspect()
-            again = chosen_again(snapshot, plan, from_stage, changes)
-            if not again.stages and not again.maps:
-                break
-            literals = await overridden(self._backend.store, self.id, plan, again.overridable, changes)
-            restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps)
-            hooks_seq = snapshot.hooks.seq if snapshot.hooks else 0
-            if await self._backend.store.retry(self.id, snapshot.seq, again_of(plan, restarted, literals), hooks_seq):
-                return runs_again(snapshot, restarted)
-        refuse_unused(changes)
-        return 0
 
     async def artifact(self, stage: str, name: str | None = None) -> Artifact:
         """An artifact that a completed stage wrote.

@@ -56,7 +56,7 @@ async def add_hooks(store: Store, member: str) -> None:
             head, header = head_decoder.decode(head_data), header_decoder.decode(header_data)
             plan = await (await store.plan(flow_id, digest.decode())).whole()
             if (spec := await _spec(store, flow_id, head, header, plan)) is not None:
-                await _submit(store, hooks_id(flow_id, run), spec)
+                await _submit(store, hooks_id(flow_id, run), spec, head.created_at)
         except (msgspec.DecodeError, LookupError, TypeError) as error:  # bytes that are no msgpack, or are no record of ours
             raise CorruptState(flow_id, "what has to run after its end", f"{type(error).__name__}: {error}") from None
     await store.connection.command("ZREM", tag + CLOSING, member)
@@ -72,13 +72,15 @@ async def add_hooks_of(store: Store, flow_id: str) -> None:
         await add_hooks(store, member)
 
 
-async def _submit(store: Store, flow_id: str, spec: FlowSpec[Any]) -> None:
+async def _submit(store: Store, flow_id: str, spec: FlowSpec[Any], added_at: int) -> None:
     try:
         await store.submit([(flow_id, spec)])
     except FlowConflict:
-        # Left behind by an earlier flow of the same id, which expired. Goes if it has ended; else this is tried again later.
         views = Views(store)
-        ((digest, _),) = [known for known in await views.heads([flow_id]) if known is not None]
+        ((digest, head),) = [known for known in await views.heads([flow_id]) if known is not None]
+        if head.created_at >= added_at:
+            return  # its own: a retry in parts was given up, and nothing ran that these did not follow
+        # Left behind by an earlier flow of the same id, which expired. Goes if it has ended; else this is tried again later.
         if not await store.prune(store.keys.tag_of(flow_id), await views.now() + 1, [f"{digest}{flow_id}".encode()]):
             raise CorruptState(flow_id, "its id", "it is taken by the hooks of an earlier flow, which have not ended") from None
         await store.submit([(flow_id, spec)])

@@ -19,6 +19,7 @@ from flowq.model.release import ReleaseReport
 from flowq.model.report import BulkReport, DeadGroup
 from flowq.model.snapshot import FlowSummary
 from flowq.model.states import FINAL
+from flowq.model.timing import Deadline, deadline_of
 from flowq.model.usage import Usage
 from flowq.pipeline import Pipeline, Stage
 from flowq.store.finder import Finder
@@ -47,6 +48,7 @@ class ManyFlows(ABC):
         cause: str | None = None,
         dead: str | None = None,
         dry_run: bool = False,
+        deadline: Deadline | None = None,
     ) -> BulkReport:
         """Retries all flows that fit, each as `FlowHandle.retry` does.
 
@@ -55,10 +57,12 @@ class ManyFlows(ABC):
             pipeline, tenant, tag, since_ms, until_ms, search, cause: as in `list`.
             dead: only flows of this group of `dead()`, by its key.
             dry_run: change nothing, and tell what would be retried; its stages are then those that failed, of maps their items.
+            deadline: how long from now each has, or until when; None: no deadline any more.
 
         Raises:
-            InvalidValue: no flow can be so; or the state is another.
+            InvalidValue: no flow can be so; or the state is another, or the deadline is none.
         """
+        deadline_of(deadline)
         if state not in _RETRIABLE:
             raise InvalidValue("state", state, "'failed' or 'cancelled': in other flows there is nothing to retry")
         wanted = FlowFilter.checked(
@@ -73,7 +77,7 @@ class ManyFlows(ABC):
         )
 
         async def deed(flow: FlowSummary) -> int | None:
-            return await self._handle(flow.id).retry() or None
+            return await self._handle(flow.id).retry(deadline=deadline) or None
 
         return await self._act("retry", wanted, deed, dead=dead, dry_run=dry_run)
 

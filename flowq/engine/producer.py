@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, Unpack, cast, overload
 
 from flowq.engine.adding import added
 from flowq.engine.backend import Backend, StorageReader
+from flowq.engine.fleet import FleetView
 from flowq.engine.handle import FlowHandle, Opened
 from flowq.engine.many import ManyFlows
 from flowq.engine.pausing import Pausing
@@ -20,13 +21,11 @@ from flowq.engine.sharing import Sharing
 from flowq.errors import DurabilityUnavailable, InvalidValue, StorageNotConfigured
 from flowq.model.artifact import Artifact, bound_reader
 from flowq.model.finding import Finding
-from flowq.model.fleet import WorkerSnapshot
 from flowq.model.names import check_flow_id
 from flowq.model.spec import AddOptions, FlowOptions, FlowSpec
 from flowq.pipeline import Node, Pipeline, to_spec
 from flowq.settings import Settings
 from flowq.store.feed import Feed
-from flowq.store.views import Views
 
 if TYPE_CHECKING:
     from flowq.artifacts.storage import Storage
@@ -38,7 +37,7 @@ BULK = 250
 _DURABILITIES = (None, "fsync")
 
 
-class FlowProducer(Searching, ManyFlows, Pausing, Scheduling, Sharing):
+class FlowProducer(Searching, ManyFlows, Pausing, Scheduling, Sharing, FleetView):
     """A client that adds flows to a server and steers them. Use it with `async with`; one per process is enough.
 
     Args:
@@ -202,10 +201,6 @@ class FlowProducer(Searching, ManyFlows, Pausing, Scheduling, Sharing):
         _refuse_no_pipeline(pipeline)
         return FlowHandle(self._while_open, check_flow_id(id), pipeline.signature.result, pipeline=pipeline.name)
 
-    async def workers(self) -> Sequence[WorkerSnapshot]:
-        """The processes that hold a lease now."""
-        return await Views(self._open.store).workers()
-
     async def doctor(self) -> Sequence[Finding]:
         """Examines server and storage; each finding with its fix."""
         from flowq.engine.doctor import examine
@@ -227,7 +222,7 @@ class FlowProducer(Searching, ManyFlows, Pausing, Scheduling, Sharing):
 
     async def _submit(self, specs: Sequence[FlowSpec[Any]]) -> Sequence[FlowHandle[Any]]:
         return [
-            FlowHandle(self._while_open, one.flow_id, spec.result_type, is_new=one.is_new)
+            FlowHandle(self._while_open, one.flow_id, spec.result_type, addition=one.addition)
             for spec, one in zip(specs, await added(self._open.store, specs), strict=True)
         ]
 

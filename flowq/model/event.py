@@ -10,7 +10,7 @@ from flowq.model.snapshot import FlowSnapshot, Reason
 
 Verb = Literal[
     "added", "released", "delayed", "promoted", "claimed", "progressed", "suspended", "resumed", "signalled", "completed",
-    "failed", "retried", "skipped", "cancelled", "rescued", "pruned", "paused", "held",
+    "failed", "retried", "skipped", "cancelled", "rescued", "pruned", "paused", "replaced", "held",
 ]  # fmt: skip
 
 FLOW_VERBS_THAT_END: Final = frozenset({"completed", "failed", "cancelled"})
@@ -29,9 +29,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         attempt: the attempt it belongs to; 0: to none.
         progress: 0…1, for `progressed`.
         note: one line: the message of a progress, the cause of a failure, the worker of a claim, a cancel's reason; who paused;
-            what a suspended stage waits for; a signal\x27s name; why a stage is held.
-        due_at: for `retried`, `delayed` and `suspended`: when the stage may run; for `added`: when a flow that begins later does;
-            milliseconds since 1970.
+            the flow whose end an `added` or `replaced` one waits for; what a suspended stage waits for; a signal's name;
+            why a stage is held.
+        due_at: for `retried`, `delayed` and `suspended`: when the stage may run; for `added` and `replaced`: when a flow that
+            begins later does; milliseconds since 1970.
         reason: for `held`: why the stage does not run.
     """
 

@@ -1,8 +1,37 @@
-"""What there is of workers at one moment. Pure."""
+"""Queues and workers at one moment, over all flows. Pure."""
 
 from __future__ import annotations
 
 import msgspec
+
+from flowq.model.pause import Pause
+
+
+class QueueSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue.
+
+    Attributes:
+        name: its name.
+        ready: how many stages wait for a worker. Of flows that ended since they count until a worker comes by them; what was put
+            aside because its flow or pipeline is paused does not.
+        running: how many run, under workers whose lease lasts.
+        delayed: how many wait for a time: of flows that begin later, and between two attempts.
+        workers: how many worker processes serve it.
+        slots: how many stages these may run at once, together with those of other queues that they serve.
+        oldest_seconds: how long the one has waited that has waited longest, of those that are next; None: none waits.
+        pause: since when it is paused, and by whom, if it is.
+        is_estimate: whether there are so many that `ready` or `delayed` were counted in part only.
+    """
+
+    name: str
+    ready: int = 0
+    running: int = 0
+    delayed: int = 0
+    workers: int = 0
+    slots: int = 0
+    oldest_seconds: float | None = None
+    pause: Pause | None = None
+    is_estimate: bool = False
 
 
 class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +47,8 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         is_alone: whether it is a child for single stages, beside the processes that its worker was asked for.
         pipelines: the pipelines whose schedules it fires.
         has: what its host has of what stages need.
+        concurrency: how many stages it runs at once.
+        since: when it announced itself, milliseconds since 1970; None: not known.
     """
 
     id: str
@@ -29,3 +60,5 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     is_alone: bool = False
     pipelines: tuple[str, ...] = ()
     has: dict[str, int] = {}
+    concurrency: int = 0
+    since: int | None = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
+from flowq.model.dedup import DedupSnapshot
 from flowq.model.duration import shown_duration
 from flowq.model.fleet import WorkerSnapshot
 from flowq.model.limit import OF_QUEUE, OF_TENANT
@@ -79,6 +80,24 @@ def _limited(queue: str, tenant: str, full: Mapping[str, str]) -> Reason | None:
     return None
 
 
+def held_by_key(dedup: DedupSnapshot | None, is_scheduled: bool, begins_at: int) -> Reason | None:
+    """Why nothing of a flow has begun that was added under a key; None: that does not keep it.
+
+    Args:
+        dedup: the flow's.
+        is_scheduled: whether the flow waits to begin.
+        begins_at: when it begins; 0: when another flow has ended.
+    """
+    if dedup is None or not is_scheduled:
+        return None
+    if not begins_at and dedup.waits_for:
+        return Reason("other_flow", f"waits until flow {dedup.waits_for} has ended", (dedup.waits_for,))
+    if dedup.mode != "debounce":
+        return None
+    moment = datetime.fromtimestamp(begins_at / 1000, UTC)
+    return Reason("debounced", f"debounced until {moment:%Y-%m-%d %H:%M:%S} UTC: begins unless another is added as {dedup.key}")
+
+
 def lost_below(children: Mapping[str, str], of_children: Iterable[Mapping[str, str]]) -> Mapping[str, str]:
     """Why a stage can't run any more: the children that are lost to it, else what is lost to one of its children.
 
@@ -116,7 +135,7 @@ def _suspended(waits: Sequence[tuple[Wait, int | None]]) -> Reason:
 
 
 def _told(wait: Wait, until_ms: int | None) -> str:
-    until = f" until {datetime.datetime.fromtimestamp(until_ms / 1000, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC" if until_ms else ""
+    until = f" until {datetime.fromtimestamp(until_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC" if until_ms else ""
     if wait.kind == "sleep":
         return f"sleeps{until}"
     if wait.kind == "flow":

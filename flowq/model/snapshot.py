@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from flowq.model.artifact import Artifact
+from flowq.model.dedup import DedupSnapshot
 from flowq.model.failure import Failure
 from flowq.model.pause import Pause
 from flowq.model.states import FINAL, FlowState, StageState
@@ -23,7 +24,7 @@ class Reason(msgspec.Struct, frozen=True):
     Attributes:
         code: `children` · `child_failed` · `no_worker` · `busy` · `back_off` · `scheduled` · `paused` · `suspect` ·
             `flow_ended` · `items` · `at_once` · `queue_limit` · `tenant_limit` · `no_room` · `signal` · `sleep` · `spawned` ·
-            `cache_pending`.
+            `cache_pending` · `debounced` · `other_flow`.
         sentence: the same for people.
         on: what it waits for, or can't run without: names of stages, of a queue, of a limit, of signals, of what there is no
             room for, or ids of flows.
@@ -242,6 +243,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         parent: the id of the flow that spawned it, or, of hooks, whose end they follow; None: it stands alone.
         hooks: what runs, or ran, after its latest end; None: nothing.
         spawned: flows that its stages spawned, at most 200.
+        dedup: under which key it was added, if it was.
     """
 
     at: int
@@ -265,6 +267,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     parent: str | None = None
     hooks: HooksSnapshot | None = None
     spawned: tuple[FlowSummary, ...] = ()
+    dedup: DedupSnapshot | None = None
 
     def stage(self, name: str) -> StageSnapshot:
         """The stage of this name, or the item, if it is listed. Raises KeyError."""

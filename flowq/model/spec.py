@@ -36,7 +36,8 @@ class AddOptions(TypedDict, total=False):
         start_at: it begins then, a datetime with a time zone; at once if that is over.
         deadline: so long after it was added, or then, what has not completed is cancelled, and the flow has failed.
         dedup: `Dedup("user:7", window="10m")`: if a flow of this pipeline was added under the key within the window, or,
-            without a window, has not ended yet, nothing is added and its handle is returned; `is_new` tells.
+            without a window, has not ended yet, nothing is added and its handle is returned; or, with `debounce` or
+            `keep_last`, this one takes its place or waits for its end. `is_new` and `addition` of the handle tell.
         cache: False: stages with a cache run, whatever is known, and what they compute is kept anew; True by default.
     """
 
@@ -99,7 +100,7 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
             tags=tuple(check_flow_id(tag, "tag") for tag in tags),
             priority=priority,
             timing=Timing.checked(delay, start_at, deadline),
-            dedup=check_dedup(dedup, id),
+            dedup=check_dedup(dedup, id, delay, start_at),
             cache=cache,
         )
 

@@ -15,7 +15,7 @@ from flowq.store.wire import Group, group_decoder, history_decoder
 _WHOLE_STAGES_MAX = 500
 _PAGE_FIELDS = 1_500
 _OF_STAGE = ("", "r", "e", "h", "g", "a", "u", "z", "c")
-_OF_FLOW = ("m", "out", "b", "w", "q")
+_OF_FLOW = ("m", "out", "b", "w", "D", "q")
 
 # Which items of a map to list: asked with its name and its group.
 Listed = Callable[[str, Group], Iterable[int]]

@@ -28,7 +28,9 @@ async def hooks_after(
     """
     if not may_have_hooks(digest):
         return None
-    run = head.run if FLOW_STATES[head.status] in FINAL and head.ended_at else head.run - 1
+    has_ended = FLOW_STATES[head.status] in FINAL and head.ended_at
+    # A flow gets the number of its next run when all of a retry in parts is done.
+    run = head.run if has_ended or head.status == "o" else head.run - 1
     if run < 1:
         return None
     name = hooks_id(flow_id, run)

@@ -63,6 +63,9 @@ class Pauses:
         answer: list[bytes] = []
         for tag in tags:
             answer = await self._store.connection.run(script, tag, f"{kind}:{name}", *arguments)
+            while answer[0] == b"retrying":
+                await self._store.finish_retry(name)
+                answer = await self._store.connection.run(script, tag, f"{kind}:{name}", *arguments)
         return (answer[1] if answer[0] == b"ended" else answer[0]).decode()
 
 

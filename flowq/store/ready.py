@@ -10,7 +10,8 @@ import msgspec
 
 from flowq.errors import CorruptState
 from flowq.store.connection import Connection
-from flowq.store.keys import FLOW, LANE, LANES, TENANT_LANES
+from flowq.store.keys import FLOW, LANE
+from flowq.store.lane_names import lanes_of
 from flowq.store.wire import Head, Record
 
 _PAGE: Final = 200
@@ -26,7 +27,7 @@ _ENTRY = re.compile(r"(\d+)(-\d+)?(?:@(\d+)(?:\+\d+)?|\+)?:(.+)")
 async def has_ready(connection: Connection, tag: str, routes: Collection[str]) -> bool:
     """Whether a stage of these routes is ready in a partition. What a claim would drop in passing does not count."""
     for route in routes:
-        for name in await _lanes(connection, tag, route):
+        for _, name in await lanes_of(connection, tag, [route]):
             lane, end = f"{tag}{LANE}{route}:{name}", -1
             # From its end, where nobody takes entries off between two pages.
             while page := await connection.command("LRANGE", lane, end - _PAGE + 1, end):
@@ -35,16 +36,6 @@ async def has_ready(connection: Connection, tag: str, routes: Collection[str]) -
                         return True
                 end -= _PAGE
     return False
-
-
-async def _lanes(connection: Connection, tag: str, route: str) -> list[str]:
-    """The names of a route's lanes: `priority`, or `priority:tenant`."""
-    found = [name.decode("utf-8", "replace") for name in await connection.command("ZRANGE", tag + LANES + route, 0, -1)]
-    priorities = [name[:-1] for name in found if name.endswith("*")]  # where tenants wait
-    asked = (("ZRANGE", f"{tag}{TENANT_LANES}{route}:{priority}", 0, -1) for priority in priorities)
-    for priority, tenants in zip(priorities, await connection.commands(*asked), strict=True):
-        found += [f"{priority}:{tenant.decode('utf-8', 'replace')}" for tenant in tenants]
-    return [name for name in found if not name.endswith("*")]
 
 
 async def _is_ready(connection: Connection, tag: str, route: str, entry: str) -> bool:

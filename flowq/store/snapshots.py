@@ -9,18 +9,20 @@ import msgspec
 
 from flowq.errors import CorruptState, FlowNotFound
 from flowq.model.artifact import Artifact
+from flowq.model.dedup import DedupSnapshot
 from flowq.model.failure import FAILURE_CODE, Failure, StageFailure
 from flowq.model.fleet import WorkerSnapshot
 from flowq.model.graph import critical_path
 from flowq.model.items import ITEMS, LIST, is_item, stage_of
-from flowq.model.names import parent_id, worker_of
+from flowq.model.names import parent_id
 from flowq.model.pause import Pause
 from flowq.model.plan import Plan, StagePlan
-from flowq.model.reasons import lost_below, reason_for
+from flowq.model.reasons import held_by_key, lost_below, reason_for
 from flowq.model.snapshot import FlowSnapshot, Reason, StageSnapshot
 from flowq.model.states import STATE_LETTER, StageState
 from flowq.model.usage import summed
 from flowq.model.values import SPILLED_CODE, fill
+from flowq.store.dedup_view import dedup_of
 from flowq.store.flow_fields import Items, Listed, fields_of, history_of, items_of
 from flowq.store.forecasts import forecast_of
 from flowq.store.full_limits import full_limits
@@ -29,6 +31,7 @@ from flowq.store.item_snapshots import culprit_of, item_state, with_items
 from flowq.store.pauses import Pauses, pause_of
 from flowq.store.remembered import waits_of
 from flowq.store.reused import with_earlier, with_other
+from flowq.store.stage_times import seconds_of, with_times
 from flowq.store.store import Store
 from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views, cause_of, head_decoder, header_decoder, record_decoder, state_of
@@ -78,7 +81,8 @@ class Snapshots:
             head = head_decoder.decode(fields["m"])
             header = header_decoder.decode(header_data)
             pauses = await self._pauses.around(flow_id)
-            assembled = _Assembled(flow_id, plan, head, fields, items, workers, now, pauses)
+            dedup = dedup_of(head, header, fields)
+            assembled = _Assembled(flow_id, plan, head, fields, items, workers, now, pauses, dedup)
             assembled.full = await full_limits(self._store, assembled.waiting_queues, header.tenant)
             snapshot = assembled.snapshot(header.pipeline, header.inputs, header.tenant, header.tags)
             beneath = await Suspensions(self._store).beneath(flow_id, head, link)
@@ -107,6 +111,7 @@ class _Assembled:
         workers: list[WorkerSnapshot],
         now: int,
         pauses: list[Pause],
+        dedup: DedupSnapshot | None = None,
     ) -> None:
         self._flow_id = flow_id
         self._plan = plan
@@ -116,6 +121,7 @@ class _Assembled:
         self._now = now
         self._again_at = int(fields["q"]) if "q" in fields else None
         self._begins_at: int = _unpack(fields["b"])[0] if "b" in fields else 0
+        self._dedup = dedup
         self._pause = pause_of("flow", flow_id, fields["w"]) if head.status == "p" else None
         self._above = next((pause for pause in pauses if pause.kind == "flow"), None)
         self._pauses = {(pause.kind, pause.name): pause for pause in pauses}
@@ -135,7 +141,7 @@ class _Assembled:
     def snapshot(self, pipeline: str, inputs: bytes, tenant: str, tags: tuple[str, ...]) -> FlowSnapshot:
         head = self._head
         graph = tuple(self._stage(index) for index in range(len(self._plan.stages)))
-        path = critical_path([stage.children for stage in self._plan.stages], lambda index: _seconds_of(graph[index], self._now))
+        path = critical_path([stage.children for stage in self._plan.stages], lambda index: seconds_of(graph[index], self._now))
         names = tuple(self._plan.stages[index].name for index in path) if any(stage.run_seconds for stage in graph) else ()
         on_path = frozenset(names)
         state = state_of(head)
@@ -170,6 +176,7 @@ class _Assembled:
             deadline_at=head.deadline_at or None,
             pause=self._pause,
             fail_reason=cause if root is None else "",
+            dedup=self._dedup,
         )
 
     def _state(self, index: int) -> StageState:
@@ -214,7 +221,7 @@ class _Assembled:
             history=history_of(self._fields.get(f"h{index}")),
         )
         if record is not None:
-            stage = self._with_times(stage, record)
+            stage = with_times(stage, record, self._now)
         if index in self._groups:
             stage = with_items(stage, self._groups[index], tuple(self._stage(item) for item in self._listed[index]))
         stage = msgspec.structs.replace(stage, reason=self._reason(index, stage, record))
@@ -231,6 +238,8 @@ class _Assembled:
         lost: Mapping[str, str] = {}
         if not is_item(index):
             lost = self._lost[index] = lost_below(states, (self._lost[child] for child in waited_for))
+        if stage.state == "scheduled" and (held := held_by_key(self._dedup, self._head.status == "s", self._begins_at)):
+            return held
         is_suspect = record is not None and record.route.endswith("!")
         flow_state = state_of(self._head)
         return reason_for(
@@ -257,23 +266,6 @@ class _Assembled:
         state = self._states[child]
         return state in ("completed", "skipped") or (state == "failed" and child in parent.tolerates)
 
-    def _with_times(self, stage: StageSnapshot, record: Record) -> StageSnapshot:
-        has_begun = record.state not in ("r", "s") and bool(record.holder)
-        started_at = record.ready_at + record.waited if has_begun else None
-        ran = self._now - started_at if record.state in ("x", "u") and started_at is not None else record.ran
-        return msgspec.structs.replace(
-            stage,
-            attempt=record.attempt,
-            runs=max(record.fence, len(stage.history) + (record.state in ("x", "c", "-"))),
-            crashes=record.crashes,
-            worker=worker_of(record.holder),
-            ready_at=record.ready_at,
-            started_at=started_at,
-            ended_at=started_at + record.ran if stage.is_final and started_at is not None else None,
-            wait_seconds=record.waited / 1000 if has_begun else None,
-            run_seconds=ran / 1000 if has_begun else None,
-        )
-
     def _value(self, index: int) -> Any:
         """A stage's result; of a map only how many its items gave: those may be many."""
         data = self._fields[f"r{index}"]
@@ -289,11 +281,3 @@ class _Assembled:
             return fill(literal, self._plan.output, {child: self._value(child) for child in wanted}, lists)
         except CorruptState:  # the part that the result takes lies in a spilled value
             return None
-
-
-def _seconds_of(stage: StageSnapshot, now: int) -> float:
-    """From its first start to its end, attempts that failed and the waits between them included."""
-    if stage.started_at is None:
-        return 0.0
-    began_at = stage.history[0].started_at if stage.history else stage.started_at
-    return ((stage.ended_at or now) - began_at) / 1000

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from flowq.errors import CorruptState, FlowConflict, RetryOutOfTurn, SchemaNewer
+from flowq.errors import CorruptState, FlowConflict, SchemaNewer
 from flowq.model.outcome import Exchanged, Note, Outcome, Progress
 from flowq.model.spec import FlowSpec
 from flowq.store.connection import Connection
@@ -21,8 +21,9 @@ from flowq.store.damage import text_of
 from flowq.store.exchanged import exchanged_of
 from flowq.store.keys import HOLDERS, RUNNING, Keys
 from flowq.store.retentions import OwnRetentions, Retention
+from flowq.store.retries import finish_retry, retry
 from flowq.store.stored_plan import StoredPlan
-from flowq.store.submissions import Submissions
+from flowq.store.submissions import Added, Submissions, added_as
 from flowq.store.wire import Again, HolderInfo, history_decoder
 
 SCHEMA = 1
@@ -43,13 +44,6 @@ class Wants(msgspec.Struct, frozen=True, array_like=True):
     capacity: int
     routes: tuple[str, ...]
     suspects: tuple[str, ...] = ()
-
-
-class Added(msgspec.Struct, frozen=True):
-    """The outcome of one submission: whether it was new, or there already."""
-
-    flow_id: str
-    is_new: bool
 
 
 class Store:
@@ -113,8 +107,7 @@ class Store:
         for tag, group in by_tag.items():
             words: list[bytes | tuple[bytes, bytes]] = await self._submissions.submit(tag, group)
             for (flow_id, _), word in zip(group, words, strict=True):
-                first = flow_id if isinstance(word, bytes) else word[1].decode()
-                added[flow_id] = Added(first, word == b"added")
+                added[flow_id] = added_as(flow_id, word)
                 if word == b"conflict":
                     conflicts.add(flow_id)
         if conflicts:
@@ -269,11 +262,11 @@ class Store:
             again: which stages, and what else changes.
             hooks_seq: the same of its hooks; 0: it has none.
         """
-        asked = (flow_id, seq, secrets.token_hex(8), _pack(again), hooks_seq)
-        answer = await self.connection.run("retry", self.keys.tag_of(flow_id), *asked)
-        if answer[0] == b"hooked":
-            raise RetryOutOfTurn(flow_id, answer[1].decode())
-        return answer[0] == b"retried"
+        return await retry(self.connection, self.keys.tag_of(flow_id), flow_id, seq, again, hooks_seq)
+
+    async def finish_retry(self, flow_id: str) -> None:
+        """Finishes a retry of many stages that was begun; nothing if it is finished."""
+        await finish_retry(self.connection, self.keys.tag_of(flow_id), flow_id)
 
     async def last_crash(self, flow_id: str, index: int) -> str:
         """Why the process under the latest run of a stage was lost."""

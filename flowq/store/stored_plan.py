@@ -25,6 +25,7 @@ class StoredPlan:
         self._key = key
         self._blocks: dict[int, tuple[StagePlan, ...]] = {}
         self._releases: dict[int, msgspec.Raw] = {}
+        self._routes: frozenset[str] | None = None
         self._loading = asyncio.Lock()
 
     @classmethod
@@ -59,6 +60,12 @@ class StoredPlan:
         stages = tuple(stage for block in sorted(self._blocks) for stage in self._blocks[block])
         head = self.head
         return Plan(head.pipeline, stages, head.output, head.fail_fast, head.finish_first, head.keep, head.finally_)
+
+    async def routes(self) -> frozenset[str]:
+        """The routes of all its stages."""
+        if self._routes is None:
+            self._routes = frozenset(stage.route for stage in (await self.whole()).stages)
+        return self._routes
 
     def stage(self, index: int) -> StagePlan:
         """A stage that was loaded."""

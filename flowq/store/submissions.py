@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from flowq.errors import CorruptState
+from flowq.model.dedup import MODE_LETTER, Addition
 from flowq.model.filter import labels_of
 from flowq.model.outcome import opaque
 from flowq.model.plan import BLOCK_STAGES, Plan
@@ -24,8 +25,27 @@ _PLAN_UNUSED_MS = 3_600_000
 # A plan may be pruned, and staged fields may expire, between two steps of a submission; not three times in a row.
 _SUBMITS_MAX = 4
 _RANGES_CACHED = 256
+_ADDITIONS: dict[bytes, Addition] = {b"added": "added", b"kept": "kept", b"replaced": "replaced"}
 
 _pack = msgspec.msgpack.Encoder().encode
+
+
+class Added(msgspec.Struct, frozen=True):
+    """The outcome of one submission: which flow it is now, and what became of it."""
+
+    flow_id: str
+    addition: Addition
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there was no flow of this id before."""
+        return self.addition in ("added", "kept")
+
+
+def added_as(flow_id: str, word: bytes | tuple[bytes, bytes]) -> Added:
+    """What the script's word for a submission means."""
+    what, standing = (word, flow_id) if isinstance(word, bytes) else (word[0], word[1].decode())
+    return Added(standing, _ADDITIONS.get(what, "found"))
 
 
 class Submissions:
@@ -36,8 +56,8 @@ class Submissions:
         self._ranges: dict[str, tuple[Ranges, list[tuple[int, Ranges]]]] = {}
 
     async def submit(self, tag: str, group: Sequence[tuple[str, FlowSpec[Any]]], spawner: object = None) -> list[Any]:
-        """Submits flows of one partition; the script's word for each: `added`, `exists`, `conflict`, or `first` and the
-        id of the flow that stands in the way.
+        """Submits flows of one partition; the script's word for each: `added`, `kept`, `exists`, `conflict`; or `first` and
+        the id of the flow that stands in the way, `replaced` and that of the flow whose place was taken.
 
         With a spawner (see scripts/spawn.lua) also `stale`: its run is over, and nothing was added.
 
@@ -74,9 +94,9 @@ class Submissions:
         if len(labels) > 1:
             fields += ("l", _pack(labels[1:]) if is_large else opaque(_pack(labels[1:])))
         dedup = options.dedup
-        once = (dedup.name(plan.pipeline), dedup.window_ms) if dedup is not None else False
-        if once and not once[1]:
-            fields += ("u", once[0])
+        once = False
+        if dedup is not None:
+            once = (dedup.name(plan.pipeline), MODE_LETTER[dedup.mode], dedup.wait_ms, dedup.longest_ms)
         staging: str | bool = False
         staged = len(fields) // 2
         if is_large:
@@ -88,12 +108,14 @@ class Submissions:
                 )
             fields = []
         ranges, later = self._roots_of(plan)
-        header = Header(plan.pipeline, len(plan.stages), spec.inputs, options.tenant, options.tags, not options.cache)
+        named = (dedup.key, dedup.mode) if dedup else None
+        header = Header(plan.pipeline, len(plan.stages), spec.inputs, options.tenant, options.tags, not options.cache, named)
+        is_timed = bool(later) or options.timing.is_given or (dedup is not None and dedup.waits)
         return Submission(
             flow_id, opaque(spec.fingerprint), plan.digest, opaque(_pack(header)), options.priority, len(plan.stages),
             sum(last - first + 1 for part in (ranges, *(part for _, part in later)) for _, _, first, last in part),
             fields, ranges, staging, staged,
-            (*msgspec.structs.astuple(options.timing), later) if later or options.timing.is_given else False,
+            (*msgspec.structs.astuple(options.timing), later) if is_timed else False,
             labels, opaque(_pack(plan.keep)) if plan.keep is not None else opaque(b""), once, options.tenant,
         )  # fmt: skip
 

@@ -25,6 +25,7 @@ FLOW_STATES: dict[str, FlowState] = {
     "r": "ready",
     "x": "running",
     "p": "paused",
+    "o": "running",
     "z": "cancelled",
     "y": "failed",
     "c": "completed",
@@ -148,10 +149,10 @@ class Views:
             leases = pairs(scored)
             asked: list[tuple[Any, ...]] = []
             for holder, _ in leases:
-                asked += [("HGET", tag + HOLDER + holder, "info"), ("SCARD", tag + RUNNING + holder)]
+                asked += [("HMGET", tag + HOLDER + holder, "info", "since"), ("SCARD", tag + RUNNING + holder)]
             answers = await self._connection.commands(*asked)
             for position, (holder, deadline) in enumerate(leases):
-                info_data, running = answers[2 * position : 2 * position + 2]
+                (info_data, since), running = answers[2 * position : 2 * position + 2]
                 info = sound(info_decoder, info_data)
                 if info is None or deadline <= now:
                     continue
@@ -159,7 +160,8 @@ class Views:
                 by_id[holder] = WorkerSnapshot(
                     id=holder, name=info.name, queues=info.queues, stages=info.stages,
                     running=running + (known.running if known else 0), lease_seconds=(deadline - now) / 1000,
-                    is_alone=info.is_alone, pipelines=info.pipelines, has=info.has,
+                    is_alone=info.is_alone, pipelines=info.pipelines, has=info.has, concurrency=info.concurrency,
+                    since=None if since is None else int(since),
                 )  # fmt: skip
         return sorted(by_id.values(), key=lambda worker: worker.name)
 

@@ -55,6 +55,7 @@ class Head(msgspec.Struct, array_like=True):
     deadline_at: int = 0
     away: int = 0
     tenant: str = ""
+    dedup: str = ""
 
 
 class Group(msgspec.Struct, array_like=True):
@@ -83,6 +84,8 @@ class Header(msgspec.Struct, array_like=True, frozen=True):
     tenant: str = ""
     tags: tuple[str, ...] = ()
     is_fresh: bool = False
+    # Key and mode, see `DedupSnapshot`.
+    dedup: tuple[str, str] | None = None
 
 
 class Submission(msgspec.Struct, array_like=True, frozen=True):
@@ -102,7 +105,8 @@ class Submission(msgspec.Struct, array_like=True, frozen=True):
     timing: tuple[Any, ...] | bool = False
     labels: tuple[str, ...] = ()
     keep: msgspec.Raw = opaque(b"")
-    once: tuple[str, int] | bool = False
+    # See scripts/once.lua.
+    once: tuple[str, str, int, int] | bool = False
     tenant: str = ""
 
 
@@ -121,7 +125,7 @@ history_decoder = msgspec.msgpack.Decoder(list[HistoryEntry])
 
 
 class AgainStage(msgspec.Struct, array_like=True, frozen=True):
-    """A stage that runs again; see scripts/retry.lua.
+    """A stage that runs again; see scripts/restart.lua.
 
     Attributes:
         index, route, priority, needs: as a release has them.
@@ -155,6 +159,8 @@ class Again(msgspec.Struct, array_like=True, frozen=True):
         failures: how many then still count as failed.
         literals: (index, `opaque` packed arguments) of stages that get other ones.
         maps: those that go on.
+        deadline_ms, deadline_at: how long the flow then has, or until when; 0: not given.
+        staging: the key that holds stages, literals and maps in parts, where they are many; and how many parts.
     """
 
     stages: list[AgainStage]
@@ -162,6 +168,10 @@ class Again(msgspec.Struct, array_like=True, frozen=True):
     failures: int
     literals: list[tuple[int, msgspec.Raw]] = []
     maps: list[AgainMap] = []
+    deadline_ms: int = 0
+    deadline_at: int = 0
+    staging: str | bool = False
+    parts: int = 1
 
 
 class WireEvent(msgspec.Struct, array_like=True):

@@ -146,3 +146,11 @@ def test_a_schedule_that_makes_no_sense_is_refused(run: Run, words: list[str], s
     ran = run("schedule", *words)
     assert ran.code == 2
     assert says in ran.err
+
+
+def test_a_retry_gives_a_flow_that_was_out_of_time_a_new_deadline(run: Run) -> None:
+    words = ("submit", f"{FLOWS}:waiting", "-i", "path=/nowhere", "--id", "late-again", "--deadline", "1ms", "--wait")
+    assert run(*words).code == 5
+    assert run("retry", "late-again", "--deadline", "soon").code == 2
+    assert run("retry", "late-again", "--deadline", "2h").code == 0
+    assert json.loads(run("inspect", "late-again", "-o", "json").out)["data"]["deadline_at"].endswith("Z")

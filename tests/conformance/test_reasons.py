@@ -21,6 +21,7 @@ from flowq.engine import following
 from flowq.errors import FlowFailed
 from flowq.model.event import Event
 from flowq.model.snapshot import Reason
+from flowq.pipeline import Dedup
 from tests.engine.work import PATIENCE, Gate, until, working
 from tests.store.acting import Actor
 
@@ -149,6 +150,18 @@ async def scheduled(producer: FlowProducer) -> AsyncIterator[Scene]:
 
 
 @contextlib.asynccontextmanager
+async def debounced(producer: FlowProducer) -> AsyncIterator[Scene]:
+    flow = await producer.add(why_held.flow(1), dedup=Dedup("k", debounce="1h"))
+    yield Scene(flow, "why_held", "debounced until ")
+
+
+@contextlib.asynccontextmanager
+async def other_flow(producer: FlowProducer) -> AsyncIterator[Scene]:
+    first, last = [await producer.add(why_held.flow(number), dedup=Dedup("k", keep_last=True)) for number in (1, 2)]
+    yield Scene(last, "why_held", f"waits until flow {first.id} has ended", (first.id,))
+
+
+@contextlib.asynccontextmanager
 async def paused(producer: FlowProducer) -> AsyncIterator[Scene]:
     await producer.pause_queue("default", by="ops")
     async with working(producer, *EVERY):
@@ -183,7 +196,20 @@ async def items(producer: FlowProducer) -> AsyncIterator[Scene]:
 
 SCENES: dict[str, Callable[[FlowProducer], AbstractAsyncContextManager[Scene]]] = {
     scene.__name__: scene
-    for scene in (children, child_failed, flow_ended, no_worker, busy, back_off, scheduled, paused, suspect, items)
+    for scene in (
+        children,
+        child_failed,
+        flow_ended,
+        no_worker,
+        busy,
+        back_off,
+        scheduled,
+        debounced,
+        other_flow,
+        paused,
+        suspect,
+        items,
+    )
 }
 # Of an item, which is no stage of the graph; and those that tests of their own walk.
 ELSEWHERE = {"at_once", "signal", "sleep", "spawned", "queue_limit", "tenant_limit", "no_room", "cache_pending"}

@@ -13,6 +13,7 @@ from flowq.engine.removal import Remover
 from flowq.errors import InvalidValue, StorageNotConfigured
 from flowq.model.keep import Keep
 from flowq.settings import KeepSettings
+from flowq.store.feed import Feed
 from flowq.store.retentions import Retention
 from flowq.store.views import Views
 from tests.engine.work import outcome, working
@@ -195,3 +196,16 @@ def test_a_retention_that_makes_no_sense_is_refused(wrong: Any) -> None:
         @pipeline(keep=wrong)
         def re_wrong(text: str) -> str:
             return re_work(text)
+
+
+async def test_the_last_event_of_a_flow_says_that_it_was_removed(producer: FlowProducer) -> None:
+    flow = await producer.add(re_usual("a"))
+    other = await producer.add(re_usual("b"))
+    await flow.cancel()
+    seq = (await flow.inspect()).seq
+    store = producer._open.store
+    feed = Feed(store.connection, store.keys)
+    assert (await producer.prune(state="cancelled")).done == 1
+    assert (await producer.prune(state="cancelled")).done == 0
+    assert [(event.verb, event.seq, event.stage) for event in await feed.past(flow.id, seq, 0)] == [("pruned", seq + 1, -1)]
+    assert [event.verb for event in await feed.past(other.id, 0, 0)] == ["added"]

@@ -44,6 +44,8 @@ REASONS = {
     "sleep": "it sleeps",
     "spawned": "it waits for flows that it spawned",
     "cache_pending": "another stage computes the same; it waits for its result",
+    "debounced": "its flow begins when no other was added under its key for a while",
+    "other_flow": "its flow waits until another of its key has ended",
 }
 _PLACE = re.compile(r"(<!-- made from the code: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 

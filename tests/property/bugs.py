@@ -122,7 +122,7 @@ BUGS = (
         "",
     ),
     Bug("a paused flow's stages are claimed", "claim.lua", "if is_wanted and not what then", "if is_wanted then"),
-    Bug("a paused queue's stages are claimed", "paused.lua", "return some_queue and paused", "return false and paused"),
+    Bug("a paused queue's stages are claimed", "paused.lua", "return paused.queue and paused", "return false and paused"),
     Bug("what was put aside in a pause stays there", "resume.lua", "local _, has_more = let_go(what)", "local has_more = false"),
     # Retry by hand.
     Bug(
@@ -134,10 +134,10 @@ BUGS = (
     Bug(
         "a retry forgets to count anew",
         "retry.lua",
-        "head[UNFINISHED], head[FAILURES], head[DEADLINE_AT] = unfinished, failures, 0",
-        "head[DEADLINE_AT] = 0",
+        "head[UNFINISHED], head[FAILURES], head[DEADLINE_AT] = 0, unfinished, failures, 0",
+        "head[DEADLINE_AT] = 0, 0",
     ),
-    Bug("a stage that runs again keeps its old result", "retry.lua", "    drop_traces(view, index)\n", ""),
+    Bug("a stage that runs again keeps its old result", "restart.lua", "    drop_traces(view, index)\n", ""),
     Bug("a retried flow still expires", "retry.lua", "redis.call('PERSIST', view.key)\n", ""),
     # Maps.
     Bug(
@@ -163,7 +163,7 @@ BUGS = (
         "  redis.call('PEXPIRE', view.key, kept_ms + 86400000)\n",
         "",
     ),
-    Bug("a flow ends while stages are under way", "ended.lua", "head[ACTIVE] > 0 then return", "head[ACTIVE] > 1 then return"),
+    Bug("a flow ends while stages are under way", "ended.lua", "head[ACTIVE] > 0 or head", "head[ACTIVE] > 1 or head"),
     Bug(
         "flows that go on are pruned",
         "prune.lua",

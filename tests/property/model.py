@@ -448,6 +448,7 @@ class Model:
     def prune(self, flow: Flow) -> None:
         """Removes an ended flow."""
         if flow.state in ENDED:
+            self.emit(flow, "pruned", FLOW)
             del self.flows[flow.id]
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,6 +6,7 @@ import pytest
 
 from flowq.model.names import spawned_id
 from flowq.model.outcome import Claim, Wait
+from flowq.store.feed import Feed
 from flowq.store.store import Store
 from flowq.store.suspensions import Spawner, Suspensions
 from flowq.store.views import Views
@@ -188,6 +189,7 @@ async def test_a_tree_is_felled_piece_by_piece_and_what_runs_goes_on(store: Stor
     await store.cancel(running, "", 1)
     await suspensions.fell(tag, all_now=True)
     assert not await Views(store).exists(running)
+    assert [event.verb for event in await Feed(store.connection, store.keys).past(running, 0, 0)][-2:] == ["cancelled", "pruned"]
     assert await store.connection.command("EXISTS", f"{tag}:trees") == 0
 
 

@@ -29,6 +29,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="another argument for these stages: text where it was text, else JSON",
     )
+    parser.add_argument(
+        "--deadline",
+        metavar="DURATION|MOMENT",
+        help="what has not completed by then is cancelled (default: none)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,18 +47,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _retry_many(arguments: argparse.Namespace) -> int:
+    from flowq.cli.moments import duration_or_moment
+
+    deadline = duration_or_moment(arguments.deadline, "--deadline")
     async with producer_of(arguments) as producer:
         wanted = filter_of(arguments)
-        return await act_on_many(arguments, lambda dry_run: producer.retry(**wanted, dry_run=dry_run))
+        return await act_on_many(arguments, lambda dry_run: producer.retry(**wanted, dry_run=dry_run, deadline=deadline))
 
 
 async def _retry(arguments: argparse.Namespace) -> int:
+    from flowq.cli.moments import duration_or_moment
     from flowq.engine.as_typed import AsTyped
 
+    deadline = duration_or_moment(arguments.deadline, "--deadline")
     async with producer_of(arguments) as producer:
         flow_id = await found(producer, arguments, changes=True)
         overrides = {name: AsTyped(text) for name, text in pairs_of(arguments.overrides, "--set").items()}
-        stages = await producer.flow(flow_id).retry(from_stage=arguments.from_stage, overrides=overrides)
+        stages = await producer.flow(flow_id).retry(from_stage=arguments.from_stage, overrides=overrides, deadline=deadline)
     if output_of(arguments) == "text":
         from flowq.cli.render.sizes import shown_stages
 

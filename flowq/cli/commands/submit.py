@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from flowq.cli import exits
+from flowq.cli.report import note
 from flowq.cli.session import output_of, producer_of, run_async, say_json
 from flowq.cli.usage import UsageError
 from flowq.cli.waiting import result_of, timeout_seconds
@@ -14,6 +15,14 @@ from flowq.cli.waiting import result_of, timeout_seconds
 if TYPE_CHECKING:
     from flowq.engine.handle import FlowHandle
     from flowq.model.spec import FlowSpec
+
+# In the order of the fields of `Dedup`.
+_DEDUP_OPTIONS = ("dedup_window", "dedup_debounce", "dedup_max_wait", "dedup_keep_last")
+_SAID = {
+    "found": "nothing was added: this one is there",
+    "replaced": "took the place of the one that was there",
+    "kept": "begins when the one before has ended",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +45,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dedup", metavar="KEY", help="add nothing while another of this key has not ended; print its id")
     parser.add_argument("--dedup-window", metavar="DURATION", help="with --dedup: for so long after it was added instead")
+    parser.add_argument(
+        "--dedup-debounce", metavar="DURATION", help="with --dedup: begin when nothing was added for so long; the last one counts"
+    )
+    parser.add_argument("--dedup-max-wait", metavar="DURATION", help="with --dedup-debounce: wait no longer than this in all")
+    parser.add_argument("--dedup-keep-last", action="store_true", help="with --dedup: let the last one begin after the first")
     parser.add_argument("--no-cache", action="store_true", help="run also stages whose results are known, and keep these anew")
     parser.add_argument("--follow", action="store_true", help="show what happens, on stderr; the exit code tells how it ended")
     parser.add_argument("--wait", action="store_true", help="wait for the end and print the result as JSON on the next line")
@@ -49,8 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
         if not (arguments.follow or arguments.wait):
             raise UsageError("--timeout is given, but nothing is waited for", "add --follow or --wait")
         timeout_seconds(arguments)  # a wrong one must not be found after the flow was added
-    if arguments.dedup_window is not None and arguments.dedup is None:
-        raise UsageError("--dedup-window is given without --dedup", "give the key too")
+    given = [option for option in _DEDUP_OPTIONS if getattr(arguments, option)]
+    if given and arguments.dedup is None:
+        raise UsageError(f"--{given[0].replace('_', '-')} is given without --dedup", "give the key too")
     return run_async(lambda: _submit(arguments))
 
 
@@ -64,7 +79,9 @@ async def _submit(arguments: argparse.Namespace) -> int:
     pipeline = load_pipeline(arguments.pipeline)
     values = pipeline_arguments(pipeline.fn, arguments.input, arguments.input_json)
     spec: FlowSpec[Any] = pipeline.flow(**values) if isinstance(pipeline, Stage) else pipeline(**values)
-    dedup = None if arguments.dedup is None else Dedup(arguments.dedup, arguments.dedup_window)
+    dedup = None
+    if arguments.dedup is not None:
+        dedup = Dedup(arguments.dedup, *(getattr(arguments, option) for option in _DEDUP_OPTIONS))
     async with producer_of(arguments) as producer:
         handle = await producer.add(
             spec,
@@ -80,8 +97,10 @@ async def _submit(arguments: argparse.Namespace) -> int:
         )
         if output_of(arguments) == "text":
             print(handle.id, flush=True)
+            if dedup is not None and handle.addition != "added":
+                note(f"{handle.id}: {_SAID[handle.addition]}")
         elif not arguments.wait:
-            say_json(arguments, "submitted", {"id": handle.id})
+            say_json(arguments, "submitted", {"id": handle.id, "addition": handle.addition})
         return await _to_the_end(arguments, handle)
 
 

@@ -73,6 +73,8 @@ def _head(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
         items.append(line(f"after the end of {snapshot.parent}"))
     if snapshot.run > 1:
         items.append(line(f"run {snapshot.run}"))
+    if snapshot.dedup is not None:
+        items.append(line(f"dedup {snapshot.dedup.key}"))
     if snapshot.tenant:
         items.append(line(f"tenant {snapshot.tenant}"))
     if snapshot.tags:

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- cancel: ends a flow, or finishes one that fails at once or ran out of time; at most 500 stages a call: 100,000 can't stall the server.
--- Needs      records shared fetch view emit tenants lanes hooked tree resumed due groups stop beneath retain ended flush flow_ends
+-- Needs      records shared fetch view emit tenants lanes hooked tree resumed due groups stop beneath successor retain ended flush flow_ends
 -- Called by  Store.cancel     KEYS 1 the partition's tag    ARGV 1 flow  2 reason  3 nonce, or '' to finish only  4 how many stages it has  5 packed retention
 -- Replies    {"cancelled"} | {"failed"} | {"closing"}: call again | {"ended", status} | {"unknown"}
 -- The first call closes the flow: from then on nothing of it is claimed. Who runs one of its stages is told at its next exchange.
@@ -11,7 +11,7 @@ local CANCELLED_MAX, NONCES_BYTES_MAX = 500, 68
 local id, reason, nonce, stages = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 retain(cmsgpack.unpack(ARGV[5]))
 
-local view = open_flow(id, {'k', 'w'})
+local view = open_flow(id, {'k', 'w', 'y'})
 if not view then
   shared('ZREM', tag .. CLOSING_KEY, id)
   return {'unknown'}
@@ -26,6 +26,8 @@ if not is_closing then
     shared('ZREM', tag .. CLOSING_KEY, id)
     return {'ended', head[STATUS]}
   end
+  -- One that had completed has an end of its own now, with hooks of its own (hooked.lua); others end as they had.
+  if head[STATUS] == REOPENING and read(view, 'R' .. head[RUN]) then head[RUN] = head[RUN] + 1 end
   head[STATUS], head[REASON] = CLOSING, reason
 end
 if nonce ~= '' and not found_at then write(view, 'k', string.sub(nonces .. nonce .. head[STATUS], -NONCES_BYTES_MAX)) end
@@ -56,7 +58,7 @@ if cursor < 0 or cursor == stages then
   cursor, is_whole = -from - looked_at, looked_at < BENEATH_MAX
 end
 if is_whole then
-  view.was_paused = view.fields.w
+  view.was_paused = view.fields.w or view.fields.y
   head[STATUS], head[ENDED_AT], head[ACTIVE], head[AWAY] = is_failing and FAILED or CANCELLED, now, 0, 0
   emit(view, is_failing and 'failed' or 'cancelled', -1, 0, reason)
   view.is_ended = true

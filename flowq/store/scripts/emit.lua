@@ -2,6 +2,7 @@
 -- Every event but progress takes the flow's next number: a reader that sees a hole knows that it lost something.
 -- An event is nine values: flow, seq, verb, stage index or -1 for the flow, time, attempt, note, due_at, progress; they follow
 -- one another in one flat array, because a table for each would cost as much as all else here.
+local EVENTS_KEPT_MS = 3600000
 local events = {}
 
 local function tell(flow, seq, verb, index, attempt, note, due_at, progress)
@@ -16,4 +17,9 @@ local function emit(view, verb, index, attempt, note, due_at)
   head[SEQ] = head[SEQ] + 1
   view.is_changed = true
   tell(view.id, head[SEQ], verb, index, attempt or 0, note or '', due_at or 0, -1)
+end
+
+local function flush_events()
+  if #events == 0 then return end
+  shared('XADD', tag .. EVENTS_KEY, 'MINID', '~', now - EVENTS_KEPT_MS, '*', 'b', cmsgpack.pack(events))
 end

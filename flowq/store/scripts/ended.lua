@@ -4,7 +4,7 @@ local ended, finished = {}, {}
 -- A flow has ended when nothing of it is ready, scheduled or running any more; it completed if no stage is left.
 local function end_if_over(view)
   local head = view.head
-  if not is_open(view) or head[ACTIVE] > 0 then return end
+  if not is_open(view) or head[ACTIVE] > 0 or head[STATUS] == REOPENING then return end
   -- Of the flows beneath it something may be put aside.
   view.lets_go = head[STATUS] == PAUSED
   head[STATUS] = head[UNFINISHED] == 0 and COMPLETED or FAILED
@@ -17,6 +17,7 @@ local function index_end(view)
   local status, above = view.head[STATUS], above_of(view.id)
   note_end(view)
   publish(tag .. ENDED_CHANNEL_KEY .. view.id, status)
+  if view.head[DEDUP] ~= '' then dedup.succeed(view) end
   if view.head[DEADLINE_AT] > 0 then shared('ZREM', tag .. DUE_KEY, 'e:' .. view.id) end
   if view.lets_go then shared('ZADD', tag .. DUE_KEY, now, 'o:flow:' .. view.id) end
   if view.was_paused then redis.call('UNLINK', tag .. ASIDE_KEY .. 'flow:' .. view.id) end

@@ -10,6 +10,8 @@ local felled = 0
 
 local function forget_hooks(view)
   for run = 1, has_hooks(view) and view.head[RUN] or 0 do
+    local hooks = open_flow(hooks_of(view.id, run))
+    if hooks then emit(hooks, 'pruned', -1) end
     shared('ZREM', tag .. FAILED_KEY, hooks_of(view.id, run))
     forget_flow(hooks_of(view.id, run))
   end
@@ -27,6 +29,7 @@ local function fell(tree, id, created_at)
     if not (is_ours and (flow.head[ENDED_AT] == 0 or not has_done_all(flow))) then
       if is_ours then
         forget_hooks(flow)
+        emit(flow, 'pruned', -1)
         forget_flow(flow.id)
       end
       redis.call('ZREM', key, name)
@@ -46,4 +49,5 @@ for _, tree in ipairs(trees) do
     shared('ZADD', tag .. TREES_KEY, now + (felled < FELLED_MAX and TREE_LOOKED_AT_MS or 0), tree)
   end
 end
+flush_events()
 return (felled >= FELLED_MAX or #trees == TREES_MAX) and 1 or 0

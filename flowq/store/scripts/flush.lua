@@ -1,6 +1,6 @@
 -- flush: writes what the script decided: each flow in one command, the lanes, the indexes, one event entry; wakes workers.
 -- Until here nothing was written; from here on nothing can be refused.
-local EVENTS_KEPT_MS, WAKES_MAX, ASKED_MAX = 3600000, 4, 100
+local WAKES_MAX, ASKED_MAX = 4, 100
 
 local function flush_flow(view)
   local flat = view.written
@@ -46,7 +46,5 @@ local function flush()
     local count = settle(lane)
     if count > 0 then wake(lane.route, count) end
   end
-  if #events > 0 then
-    shared('XADD', tag .. EVENTS_KEY, 'MINID', '~', now - EVENTS_KEPT_MS, '*', 'b', cmsgpack.pack(events))
-  end
+  flush_events()
 end

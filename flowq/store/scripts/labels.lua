@@ -1,5 +1,5 @@
 -- labels: takes a flow that is removed out of the indexes it stands in: that of its pipeline, and those in its field `l`;
--- and lets go of the key in its field `u`, under which nothing else was added until it had ended.
+-- and lets go of the key that it stands for.
 -- A flow that expired, because nobody pruned for long, has taken its labels with it. So each removal also looks at the two
 -- oldest entries of its indexes, and drops those whose flow is gone: what was left behind goes away with what comes after.
 local OLDEST_LOOKED_AT = 2
@@ -20,6 +20,7 @@ local function unlabel(id, plan, view)
   end
   local packed = view and view.fields['l']
   for _, label in ipairs(packed and unpacked(packed) or {}) do unlabel_from(tag .. BY_KEY .. label, id) end
-  local once = view and view.fields['u']
-  if once and shared('GET', tag .. ONCE_KEY .. once) == 'u' .. id then redis.call('DEL', tag .. ONCE_KEY .. once) end
+  local name = view and view.head[DEDUP] or ''
+  local once = name ~= '' and dedup.read(name)
+  if once and once[ONCE_ID] == id and once[ONCE_NEXT] == '' then redis.call('DEL', tag .. ONCE_KEY .. name) end
 end

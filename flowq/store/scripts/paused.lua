@@ -3,29 +3,29 @@
 -- list of its own as `priority:tenant route entry`, and goes back to its lane when that is resumed: at once, or in steps by promote.
 local LET_GO_MAX = 500
 local paused, pipeline_of, aside, let_go_counts = {}, {}, {}, {}
-local some_queue, some_pipeline = false, false
 
 local function read_paused()
   for _, what in ipairs(shared('HKEYS', tag .. PAUSED_KEY)) do
-    paused[what] = true
-    some_queue = some_queue or string.sub(what, 1, 6) == 'queue:'
-    some_pipeline = some_pipeline or string.sub(what, 1, 9) == 'pipeline:'
+    -- Under `queue` and `pipeline`, whether there is any.
+    paused[what], paused[string.match(what, '^[^:]*')] = true, true
   end
 end
 
 local function is_route_paused(route)
-  return some_queue and paused['queue:' .. string.match(route, '^[^:]*')]
+  return paused.queue and paused['queue:' .. string.match(route, '^[^:]*')]
 end
 
 -- What keeps a flow's stages from being claimed: `flow:id` of itself or one above it, `pipeline:name`, or nil.
 local function held_by(view)
+  -- A flow above, whose stages are made to run again, does not hold what it spawned before.
+  if view.head[STATUS] == REOPENING then return 'flow:' .. view.id end
   local flow = view
   while flow do
     if flow.head[STATUS] == PAUSED then return 'flow:' .. flow.id end
     local above = above_of(flow.id) or parent_of(flow.id)
     flow = above and open_flow(above)
   end
-  if not some_pipeline then return end
+  if not paused.pipeline then return end
   if not pipeline_of[view.plan] then
     pipeline_of[view.plan] = 'pipeline:' .. (redis.call('HGET', tag .. PLAN_KEY .. view.plan, 'pipeline') or '')
   end

@@ -22,16 +22,24 @@ end
 
 function promote_kind.b(flow, index)
   local name = field('b', index)
-  local view = open_flow(flow, {name})
+  local view = open_flow(flow, {name, 'b'})
   local is_waiting = view and view.head[STATUS] == SCHEDULED
   local part = view and (is_waiting or is_open(view)) and view.fields[name] and unpacked(view.fields[name])
   if not part then return 1 end
+  local later_ms, beginning = part[1], view.fields.b and unpacked(view.fields.b)
+  if beginning and beginning[3] then
+    if beginning[1] + later_ms > now then
+      wait_until(beginning[1] + later_ms, field('b', index) .. ':' .. flow)
+      return 1, true
+    end
+    later_ms = beginning[1] + later_ms - view.head[CREATED_AT]
+  end
   if is_waiting then
     view.head[STATUS] = READY
     emit(view, 'promoted', -1)
   end
   drop(view, name)
-  for _, range in ipairs(part[2]) do push_range(view, range, part[1]) end
+  for _, range in ipairs(part[2]) do push_range(view, range, later_ms) end
   return #part[2]
 end
 
@@ -46,11 +54,11 @@ function promote_kind.e(flow)
   return 1
 end
 
--- More of what was put aside while it was paused; if it is paused again, it waits to be resumed.
+-- More of what was put aside while it was paused; if it is paused again, it waits to be resumed, or for the end of a retry in parts.
 function promote_kind.o(what)
   local flow = string.match(what, '^flow:(.+)$')
   local view = flow and open_flow(flow)
-  if flow and (not view or view.head[STATUS] == PAUSED) then return 1 end
+  if flow and (not view or view.head[STATUS] == PAUSED or view.head[STATUS] == REOPENING) then return 1 end
   if not flow and shared('HEXISTS', tag .. PAUSED_KEY, what) == 1 then return 1 end
   return let_go(what)
 end

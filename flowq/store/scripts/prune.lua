@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 -- prune: removes ended flows whose retention is over, and plans that no flow uses any more.
--- Needs      records shared fetch view hooked hooking labels
+-- Needs      records shared fetch view emit hooked hooking successor labels
 -- Called by  Store.prune      KEYS 1 the partition's tag    ARGV 1 ended before, ms  2… plan digest (16 bytes) and flow id
 -- Replies    how many flows were removed
--- A flow that was retried since, or ended later, stays: retention never changes control flow. Hooks go with their flow, which stays
--- until they have ended; by themselves they are only taken off the failed flows.
+-- Who follows a removed flow is told by its last event, `pruned`. A flow that was retried since, or ended later, stays: retention never
+-- changes control flow. Hooks go with their flow, which stays until they have ended; by themselves they are only taken off the failed flows.
 local before, removed = tonumber(ARGV[1]), 0
 
 local function is_over(view) return has_ended(view) and view.head[ENDED_AT] < before end
@@ -21,6 +21,7 @@ local function remove(id, plan, view)
   if is_removed and is_counted and redis.call('HINCRBY', plan_key, 'flows', -1) <= 0 then
     redis.call('UNLINK', plan_key)
   end
+  if is_removed and view then emit(view, 'pruned', -1) end
   return is_removed
 end
 
@@ -39,4 +40,5 @@ for position = 2, #ARGV do
     if remove(id, plan, view) then removed = removed + 1 end
   end
 end
+flush_events()
 return removed

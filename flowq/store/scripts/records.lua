@@ -10,19 +10,19 @@ local ITEMS = 1000000
 -- A flow's head: field 'm'. UNFINISHED counts the stages that still keep the flow from completing, ACTIVE those ready, scheduled,
 -- running or suspended, FAILURES those that failed for good and keep it from completing; RUN is 1 more than how often the flow was
 -- retried by hand; DEADLINE_AT: 0 for none; AWAY counts the stages that are suspended, but for maps. Items are counted nowhere here.
--- A flow that waits for its time is SCHEDULED, one that is paused PAUSED.
+-- DEDUP: the key it stands for until it has ended, or ''. A flow that waits for its time is SCHEDULED, one that is paused PAUSED.
 local STATUS, SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT = 1, 2, 3, 4, 5, 6, 7, 8, 9
-local REASON, RUN, DEADLINE_AT, AWAY, TENANT = 10, 11, 12, 13, 14
--- CLOSING, FAILING: on the way to cancelled, or to failed with what still ran cancelled: nothing of it is claimed any more.
-local CLOSING, FAILING, PAUSED = 'z', 'y', 'p'
-local RECORD_SIZE, HEAD_SIZE = NEEDS, TENANT
-local RECORD_TEXTS, HEAD_TEXTS = {STATE, NONCE, HOLDER, ROUTE}, {STATUS, REASON, TENANT}
+local REASON, RUN, DEADLINE_AT, AWAY, TENANT, DEDUP = 10, 11, 12, 13, 14, 15
+-- CLOSING, FAILING: on the way to cancelled, or to failed with what still ran cancelled: nothing of it is claimed any more. REOPENING:
+-- its stages are made to run again, in parts.
+local CLOSING, FAILING, PAUSED, REOPENING = 'z', 'y', 'p', 'o'
+local RECORD_SIZE, HEAD_SIZE = NEEDS, DEDUP
+local RECORD_TEXTS, HEAD_TEXTS = {STATE, NONCE, HOLDER, ROUTE}, {STATUS, REASON, TENANT, DEDUP}
 local RECORD_NUMBERS = {ATTEMPT, CRASHES, FENCE, READY_AT, WAITED, RAN, PRIORITY}
 local HEAD_NUMBERS = {SEQ, UNFINISHED, ACTIVE, FAILURES, FLOW_PRIORITY, CREATED_AT, STARTED_AT, ENDED_AT, RUN, DEADLINE_AT, AWAY}
 
 -- What a process said of itself is kept for so long beyond its lease.
 local INFO_KEPT_MS = 86400000
-
 local function time_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)

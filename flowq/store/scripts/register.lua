@@ -7,5 +7,6 @@
 local holder, lease_ms, info = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 shared('ZADD', tag .. HOLDERS_KEY, now + lease_ms, holder)
 shared('HSET', tag .. HOLDER_KEY .. holder, 'info', info, 'lease', lease_ms)
+redis.call('HSETNX', tag .. HOLDER_KEY .. holder, 'since', now)
 redis.call('PEXPIRE', tag .. HOLDER_KEY .. holder, lease_ms + INFO_KEPT_MS)
 return {'registered', now + lease_ms}

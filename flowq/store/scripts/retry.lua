@@ -1,69 +1,46 @@
 #!lua
 -- retry: runs stages of an ended flow again, and with them all that was made of their results; what else has completed stays.
--- Needs      records shared fetch view emit tenants lanes hooked hooking tree resumed history groups aside reopen retain ended flush
--- Called by  Store.retry      KEYS 1 the partition's tag    ARGV 1 flow  2 seq that must still stand
---                             ARGV 3 nonce of this call  4 packed {stages, unfinished, failures, literals, maps}
+-- Needs      records shared fetch view emit tenants lanes hooked hooking tree resumed due history groups aside reopen restart successor retain ended flush
+-- Called by  retry in retries.py   KEYS 1 the partition's tag    ARGV 1 flow  2 seq that must still stand  3 nonce of this call
+--                             4 packed {stages, unfinished, failures, literals, maps, deadline_ms, deadline_at, staging or false, how many parts}
 --                             5 seq of its hooks that must still stand, 0: none
---            stages: {{index, route, priority, needs, is ready, how many of its children are done}, …}
---            unfinished, failures: how many stages then keep the flow from completing, and have failed
---            literals: {{index, packed arguments}, …}, new ones
---            maps: see reopen.lua
--- Replies    {"retried", how many} | {"changed", status} | {"hooked", id of the flow in its way} | {"unknown"}
+--            stages, literals, maps: a part, see restart.lua; unfinished, failures: how many stages then keep the flow from completing, and have failed
+--            deadline_ms, deadline_at: a new deadline, 0 for none; staging: the key that holds the parts, where one call would not do
+-- Replies    {"retried", how many} | {"retrying"}: go on with retry_more | {"lost"}: the parts are gone | {"changed", status}
+--            | {"hooked", id of the flow in its way} | {"unknown"}
 -- The caller read the flow to know what to retry; if its events went on since (somebody else retried), nothing is done.
 -- Replay-safe: the flow keeps the nonce of its latest retry, so that a call whose reply was lost hears again that it took place,
--- even if the flow has ended since; and the time, from which readers know what stayed. A deadline counts no more. Results that were committed stay, under the number of their run.
+-- even if the flow has ended since; and the time, from which readers know what stayed. Results that were committed stay, under the
+-- number of their run.
+local STAGED_KEPT_MS = 30 * 86400000
 local id, seq, nonce = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local stages, unfinished, failures, literals, maps = unpack(cmsgpack.unpack(ARGV[4]))
+local stages, unfinished, failures, literals, maps, deadline_ms, deadline_at, staging, parts = unpack(cmsgpack.unpack(ARGV[4]))
 local view = open_flow(id, {'n'})
 if not view then return {'unknown'} end
-if view.fields.n == nonce then return {'retried', #stages} end
+if view.fields.n == nonce then return {staging and 'retrying' or 'retried', #stages} end
 local head = view.head
-local is_ended = head[STATUS] == FAILED or head[STATUS] == CANCELLED or head[STATUS] == COMPLETED
 local hooks = ARGV[5] ~= '0' and open_flow(hooks_of(id, head[RUN]))
-if head[SEQ] ~= seq or not is_ended or (hooks and hooks.head[SEQ] ~= tonumber(ARGV[5])) then return {'changed', head[STATUS]} end
+if head[SEQ] ~= seq or not has_ended(view) or (hooks and hooks.head[SEQ] ~= tonumber(ARGV[5])) then return {'changed', head[STATUS]} end
 local other = in_the_way(view)
 if other then return {'hooked', other} end
+if staging and redis.call('HLEN', staging) ~= parts then return {'lost'} end
 
--- In pages: a script can't hand over more than some thousand words at once.
-local OF_STAGE = {'', 'r', 'a', 'e', 'g', 'h', 'd', 'z', 'G'}
-for from = 1, #stages, 250 do
-  local names = {}
-  for position = from, math.min(from + 249, #stages) do
-    for _, kind in ipairs(OF_STAGE) do names[#names + 1] = field(kind, stages[position][1]) end
-  end
-  open_flow(id, names)
-end
-
-local function again(stage)
-  local index, route, priority, needs, is_ready, done = unpack(stage)
-  local record = record_of(view, index)
-  local had_begun = record and record[FENCE] > 0
-  if record then
-    put_aside(view, index, record, head[RUN])
-    drop_traces(view, index)
-  end
-  if record or is_ready then emit(view, 'retried', index, had_begun and record[ATTEMPT] or 0, 'by hand', now) end
-  if is_ready then
-    local fresh = new_record(now, route, priority, needs)
-    fresh[FENCE] = record and record[FENCE] or 0
-    keep(view, index, fresh)
-    head[ACTIVE] = head[ACTIVE] + 1
-    push(view, route, priority, index .. ':' .. id)
-  elseif record then
-    drop(view, field('', index))
-  end
-  if done > 0 and not is_ready then write(view, field('d', index), tostring(done)) else drop(view, field('d', index)) end
-end
-
-for _, stage in ipairs(stages) do again(stage) end
-for _, map in ipairs(maps) do reopen(view, map) end
-for _, literal in ipairs(literals) do write(view, field('i', literal[1]), literal[2]) end
 if head[STATUS] == COMPLETED then write(view, 'R' .. head[RUN], '1') else shared('ZREM', tag .. (head[STATUS] == FAILED and FAILED_KEY or CANCELLED_KEY), id) end
 if not parent_of(id) then shared('ZADD', tag .. LIVE_KEY, head[CREATED_AT], id) end
 redis.call('PERSIST', view.key)
-head[STATUS], head[ENDED_AT], head[REASON], head[RUN] = RUNNING, 0, '', head[RUN] + 1
-head[UNFINISHED], head[FAILURES], head[DEADLINE_AT] = unfinished, failures, 0
+head[STATUS], head[ENDED_AT], head[REASON] = REOPENING, 0, ''
+head[ACTIVE], head[UNFINISHED], head[FAILURES], head[DEADLINE_AT] = 0, unfinished, failures, 0
 write(view, 'n', nonce)
 write(view, 'q', tostring(now))
+if staging then
+  -- From here on the closing duty goes on with it, should the caller be gone.
+  write(view, 'y', cmsgpack.pack({staging, parts, 0, deadline_ms, deadline_at}))
+  redis.call('PEXPIRE', staging, STAGED_KEPT_MS)
+  shared('ZADD', tag .. CLOSING_KEY, 0, '+' .. id)
+else
+  restart_part(view, {stages, literals, maps})
+  run_on(view, deadline_ms, deadline_at)
+end
 flush()
-return {'retried', #stages}
+settle_due({})
+return {staging and 'retrying' or 'retried', #stages}

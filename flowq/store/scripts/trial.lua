@@ -11,7 +11,7 @@ local calls = {
   {'TIME'}, {'PUBLISH', tag .. WAKE_CHANNEL_KEY, ''}, {'PUBLISH', tag .. ENDED_CHANNEL_KEY, ''},
   {'HSET', hash, 'a', 1}, {'HSETNX', hash, 'b', 1}, {'HINCRBY', hash, 'a', 1}, {'HINCRBYFLOAT', hash, 'a', 1}, {'HGET', hash, 'a'}, {'HMGET', hash, 'a', 'b'},
   {'HGETALL', hash}, {'HEXISTS', hash, 'a'}, {'HLEN', hash}, {'HKEYS', hash}, {'HDEL', hash, 'b'},
-  {'RPUSH', list, 'a', 'b', 'c'}, {'LPUSH', list, 'a'}, {'LRANGE', list, 0, 0}, {'LTRIM', list, 1, -1},
+  {'RPUSH', list, 'a', 'b', 'c'}, {'LPUSH', list, 'a'}, {'LLEN', list}, {'LRANGE', list, 0, 0}, {'LTRIM', list, 1, -1},
   {'SADD', set, 'a', 'b', 'c'}, {'SCARD', set}, {'SMEMBERS', set}, {'SRANDMEMBER', set, 1}, {'SREM', set, 'a'}, {'SPOP', set},
   {'ZADD', sorted, 1, 'a', 2, 'b'}, {'ZCARD', sorted}, {'ZSCORE', sorted, 'a'}, {'ZMSCORE', sorted, 'a'}, {'ZRANK', sorted, 'a'}, {'ZRANGE', sorted, 0, 0}, {'ZREVRANGE', sorted, 0, 0},
   {'ZRANGEBYSCORE', sorted, '-inf', '+inf', 'LIMIT', 0, 1}, {'ZREVRANGEBYSCORE', sorted, '+inf', '-inf', 'LIMIT', 0, 1},

@@ -1,0 +1,190 @@
+"""Reads all queues: what waits, what runs, who serves them. Never scans keys, and reads a bounded part of each.
+
+Queues are not written down anywhere. They are those that live workers serve, and those of the plans of the flows of each pipeline
+that were added last, of the flows that live longest, and of some that stages spawned: where somebody waits for a worker that
+there is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from flowq.errors import CorruptState
+from flowq.model.builtin import BUILTIN_QUEUE
+from flowq.model.fleet import QueueSnapshot, WorkerSnapshot
+from flowq.store.keys import BY, DUE, FLOW, LANE, LIVE, PIPELINES, RUNNING, TREE, TREES
+from flowq.store.lane_names import lanes_of
+from flowq.store.pauses import Pauses
+from flowq.store.store import Store
+from flowq.store.views import Views, head_decoder, record_decoder
+
+_NEWEST, _OLDEST = 3, 50
+# Of a lane, and of what waits for a time, so many entries are read, and so many lanes of one stage's tenants; the rest is taken
+# to be like them.
+_COUNTED_MAX = 1_000
+_LANES_MAX = 50
+# So many at the front of a lane are asked how long they have waited.
+_AGED_MAX = 10
+_PAGE = 500
+
+# `index:flow`, `first-last:flow`; of a flow's first stages `…@since:flow` or `…@since+ms:flow`, of resumed ones `…+:flow`: see
+# scripts/lanes.lua.
+_ENTRY = re.compile(r"(\d+)(?:-(\d+))?(?:@(\d+)(?:\+(\d+))?|\+)?:(.+)")
+# `index:flow`, or `b3:flow`: see scripts/due.lua.
+_DUE = re.compile(r"(b?\d+):(.+)")
+_part = msgspec.msgpack.Decoder(tuple[int, list[tuple[str, int | float, int, int]]])
+
+
+class Fleet:
+    """Queues, over one store."""
+
+    def __init__(self, store: Store, views: Views) -> None:
+        self._store = store
+        self._views = views
+        self._commands = store.connection.commands
+
+    async def queues(self) -> list[QueueSnapshot]:
+        """All queues, by name."""
+        workers, now = await self._views.workers(), await self._views.now()
+        routes = await self._routes() | {
+            f"{queue}:{stage}" for worker in workers for queue in worker.queues for stage in worker.stages
+        }
+        count = _Count(now)
+        for tag in self._store.partitions:
+            await self._ready(tag, sorted(routes), count)
+            await self._delayed(tag, count)
+            await self._running(tag, workers, count)
+        pauses = {pause.name: pause for pause in await Pauses(self._store).every() if pause.kind == "queue"}
+        # That of the stages which flowq brings itself is told of only where something waits or runs in it.
+        names = {_queue_of(route) for route in routes} - {BUILTIN_QUEUE}
+        names |= (count.ready + count.running + count.delayed).keys() | pauses.keys()
+        found: list[QueueSnapshot] = []
+        for name in sorted(names):
+            serving = [worker for worker in workers if name in worker.queues and not worker.is_alone]
+            oldest = count.oldest.get(name)
+            found.append(
+                QueueSnapshot(
+                    name=name,
+                    ready=count.ready[name],
+                    running=count.running[name],
+                    delayed=count.delayed[name],
+                    workers=len(serving),
+                    slots=sum(worker.concurrency for worker in serving),
+                    oldest_seconds=None if oldest is None else max(0, now - oldest) / 1000,
+                    pause=pauses.get(name),
+                    is_estimate=name in count.estimated,
+                )
+            )
+        return found
+
+    async def _routes(self) -> set[str]:
+        plans: dict[bytes, str] = {}
+        for tag in self._store.partitions:
+            names: list[bytes] = await self._store.connection.command("HKEYS", tag + PIPELINES)
+            asked = [("ZREVRANGE", f"{tag}{BY}pipeline:{name.decode()}", 0, _NEWEST - 1) for name in names]
+            flows = {flow.decode() for ids in await self._paged([*asked, ("ZRANGE", tag + LIVE, 0, _OLDEST - 1)]) for flow in ids}
+            flows |= await self._spawned(tag)
+            digests = await self._paged([("HGET", tag + FLOW + flow, "p") for flow in flows])
+            plans |= {digest: flow for digest, flow in zip(digests, flows, strict=True) if digest is not None}
+        routes: set[str] = set()
+        for digest, flow in plans.items():
+            with suppress(CorruptState):  # one damaged flow must not hide the queues of others
+                routes |= await (await self._store.plan(flow, digest.decode("utf-8", "backslashreplace"))).routes()
+        return routes
+
+    async def _spawned(self, tag: str) -> set[str]:
+        """Some flows of each of the trees that were looked at longest ago: these stand in no other index."""
+        trees = [tree.decode() for tree in await self._store.connection.command("ZRANGE", tag + TREES, 0, _OLDEST - 1)]
+        found = await self._paged([("ZRANGE", tag + TREE + tree, 0, _NEWEST - 1) for tree in trees])
+        roots = [tree.rpartition("@")[0] for tree in trees]
+        return {root + name.decode() for root, names in zip(roots, found, strict=True) for name in names}
+
+    async def _ready(self, tag: str, routes: Sequence[str], count: _Count) -> None:
+        every = [f"{route}{suspect}" for route in routes for suspect in ("", "!")]
+        lanes: dict[str, list[str]] = {}
+        for route, name in await lanes_of(self._store.connection, tag, every):
+            lanes.setdefault(route, []).append(f"{tag}{LANE}{route}:{name}")
+        for route, keys in lanes.items():
+            queue, stages, counted = _queue_of(route), 0, 0
+            total = sum(await self._paged([("LLEN", lane) for lane in keys]))
+            for lane in keys[:_LANES_MAX]:
+                entries: list[bytes] = await self._store.connection.command("LRANGE", lane, 0, _COUNTED_MAX - 1)
+                parsed = [found.groups() for entry in entries if (found := _ENTRY.fullmatch(entry.decode("utf-8", "replace")))]
+                counted += len(entries)
+                stages += sum(int(last or first) - int(first) + 1 for first, last, *_ in parsed)
+                await self._age(tag, queue, parsed[:_AGED_MAX], count)
+            count.add(count.ready, queue, stages, counted, total)
+
+    async def _age(self, tag: str, queue: str, entries: Sequence[tuple[str | None, ...]], count: _Count) -> None:
+        values = await self._paged([("HMGET", f"{tag}{FLOW}{entry[4]}", "m", entry[0]) for entry in entries])
+        for (_, _, since, later_ms, _), (head, record) in zip(entries, values, strict=True):
+            with suppress(msgspec.DecodeError, msgspec.ValidationError):
+                if head is None or head_decoder.decode(head).status not in ("r", "x", "p"):
+                    continue
+                if since is not None:
+                    count.note_waiting(queue, int(since) + int(later_ms or 0))
+                elif record is not None and (known := record_decoder.decode(record)).state == "r":
+                    count.note_waiting(queue, known.ready_at)
+
+    async def _delayed(self, tag: str, count: _Count) -> None:
+        members: list[bytes]
+        total, members = await self._commands(("ZCARD", tag + DUE), ("ZRANGE", tag + DUE, 0, _COUNTED_MAX - 1))
+        found = [match.groups() for member in members if (match := _DUE.fullmatch(member.decode("utf-8", "replace")))]
+        values = await self._paged([("HGET", tag + FLOW + flow, name) for name, flow in found])
+        stages: Counter[str] = Counter()
+        for (name, _), data in zip(found, values, strict=True):
+            with suppress(msgspec.DecodeError, msgspec.ValidationError):
+                if data is None:
+                    continue
+                if not name.startswith("b"):
+                    if (record := record_decoder.decode(data)).state == "s":  # else it is suspended, and waits in no queue
+                        stages[_queue_of(record.route)] += 1
+                    continue
+                for route, _, first, last in _part.decode(data)[1]:
+                    stages[_queue_of(route)] += last - first + 1
+        for queue, number in stages.items():
+            count.add(count.delayed, queue, number, len(members), total)
+
+    async def _running(self, tag: str, workers: Sequence[WorkerSnapshot], count: _Count) -> None:
+        members = await self._paged([("SMEMBERS", tag + RUNNING + worker.id) for worker in workers])
+        stages = [member.decode("utf-8", "replace").partition(":") for found in members for member in found]
+        for data in await self._paged([("HGET", tag + FLOW + flow, index) for index, _, flow in stages]):
+            with suppress(msgspec.DecodeError, msgspec.ValidationError):
+                if data is not None and (record := record_decoder.decode(data)).state == "x":
+                    count.running[_queue_of(record.route)] += 1
+
+    async def _paged(self, asked: Sequence[tuple[Any, ...]]) -> list[Any]:
+        return [answer for start in range(0, len(asked), _PAGE) for answer in await self._commands(*asked[start : start + _PAGE])]
+
+
+class _Count:
+    """What was counted so far, by queue."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+        self.ready: Counter[str] = Counter()
+        self.running: Counter[str] = Counter()
+        self.delayed: Counter[str] = Counter()
+        self.oldest: dict[str, int] = {}
+        self.estimated: set[str] = set()
+
+    def add(self, counter: Counter[str], queue: str, stages: int, counted: int, total: int) -> None:
+        """Of `total` entries the `counted` first mean so many stages."""
+        if counted < total:
+            self.estimated.add(queue)
+            stages = round(stages * total / max(1, counted))
+        counter[queue] += stages
+
+    def note_waiting(self, queue: str, since: int) -> None:
+        """One of its stages has waited since then."""
+        self.oldest[queue] = min(since, self.oldest.get(queue, since))
+
+
+def _queue_of(route: str) -> str:
+    return route.partition(":")[0]

@@ -1,0 +1,81 @@
+"""Retries by hand in the store: in one call, or, of many stages, noted in parts first and then done one part a call.
+
+Nothing of the flow changes before all parts are noted; from then on the retry takes place even if the caller is gone.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import structs
+
+from flowq.errors import RetryOutOfTurn
+from flowq.store.keys import STAGING
+from flowq.store.wire import Again
+
+if TYPE_CHECKING:
+    from flowq.store.connection import Connection
+
+# Stages, maps, or arguments of one part: what a script does in some 10 ms.
+PART_MAX = 250
+# So many parts are written in one command, at most.
+_PARTS_AT_ONCE = 20
+_STAGED_SECONDS = 600
+
+_pack = msgspec.msgpack.Encoder().encode
+Part = tuple[Sequence[Any], Sequence[Any], Sequence[Any]]
+
+
+async def retry(connection: Connection, tag: str, flow_id: str, seq: int, again: Again, hooks_seq: int) -> bool:
+    """Makes stages of an ended flow ready again; False: somebody else has changed the flow, or its hooks, since.
+
+    Raises:
+        RetryOutOfTurn: its hooks have not ended, or it is hooks, and their flow was retried.
+    """
+    while True:
+        parts = list(_parts_of(again))
+        first = again
+        if len(parts) > 1:
+            staging = await _noted(connection, tag, flow_id, parts)
+            first = structs.replace(again, stages=[], literals=[], maps=[], staging=staging, parts=len(parts))
+        answer = await connection.run("retry", tag, flow_id, seq, secrets.token_hex(8), _pack(first), hooks_seq)
+        if answer[0] == b"hooked":
+            raise RetryOutOfTurn(flow_id, answer[1].decode())
+        if answer[0] == b"retrying":
+            await finish_retry(connection, tag, flow_id)
+        if answer[0] != b"lost":
+            return answer[0] in (b"retried", b"retrying")
+
+
+async def finish_retry(connection: Connection, tag: str, flow_id: str) -> None:
+    """Goes on with a retry that was begun; nothing if it is finished. May be done by several at once."""
+    while (await connection.run("retry_more", tag, flow_id))[0] == b"retrying":
+        pass
+
+
+async def _noted(connection: Connection, tag: str, flow_id: str, parts: Sequence[Part]) -> str:
+    """Writes the parts beside the flow; the key."""
+    await connection.refuse_without_rights(tag)
+    staging = f"{tag}{STAGING}{flow_id}:{secrets.token_hex(8)}"
+    for start in range(0, len(parts), _PARTS_AT_ONCE):
+        fields: list[Any] = []
+        for number, part in enumerate(parts[start : start + _PARTS_AT_ONCE], start):
+            fields += (number, _pack(part))
+        await connection.commands(("HSET", staging, *fields), ("EXPIRE", staging, _STAGED_SECONDS))
+    return staging
+
+
+def _parts_of(again: Again) -> Iterator[Part]:
+    """All of it as one part, if it is small; else arguments first, and maps last, because these hand their items out."""
+    if len(again.stages) + len(again.literals) + len(again.maps) <= PART_MAX:
+        yield again.stages, again.literals, again.maps
+        return
+    for start in range(0, len(again.literals), PART_MAX):
+        yield (), again.literals[start : start + PART_MAX], ()
+    for start in range(0, len(again.stages), PART_MAX):
+        yield again.stages[start : start + PART_MAX], (), ()
+    for start in range(0, len(again.maps), PART_MAX):
+        yield (), (), again.maps[start : start + PART_MAX]
