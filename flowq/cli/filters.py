@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from flowq.model.report import BulkReport
 
 STATES = ("scheduled", "ready", "running", "suspended", "paused", "completed", "failed", "cancelled")
+# What people call it.
+_VERBS = {"prune": "remove"}
 _WORDS = ("state", "pipeline", "tenant", "tag", "search", "cause")
 
 
@@ -91,12 +93,13 @@ async def act_on_many(arguments: argparse.Namespace, act: Callable[[bool], Await
 
 
 def _refuse_without_consent(preview: BulkReport) -> None:
+    deed = f"{_VERBS.get(preview.verb, preview.verb)} {preview.matched:,} flow{'' if preview.matched == 1 else 's'}"
     if not sys.stdin.isatty():
         raise UsageError(
-            f"this would {preview.verb} {preview.matched:,} flows, and there is no terminal to ask",
+            f"this would {deed}, and there is no terminal to ask",
             "look at --dry-run, then give --yes",
         )
-    print(f"{preview.verb} {preview.matched:,} flows? [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{deed}? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UsageError("nothing was changed", "answer y, or give --yes")
 

@@ -70,8 +70,14 @@ class _Parser(argparse.ArgumentParser):
         if number := re.fullmatch(r"argument (\S+): invalid int value: (.*)", message):
             raise UsageError(f"{number[1]} is {number[2]}", "expected a whole number")
         if choice := re.fullmatch(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message):
+            from flowq.cli.filters import STATES
+
             known = re.findall(r"[\w-]+", choice[3])
-            raise UsageError(f"{choice[1]} is {choice[2]!r}", nearest(choice[2], known, f"one of: {', '.join(known)}"))
+            listed = f"one of: {', '.join(known)}"
+            # A state that this command has no use for is no misspelt one.
+            raise UsageError(
+                f"{choice[1]} is {choice[2]!r}", listed if choice[2] in STATES else nearest(choice[2], known, listed)
+            )
         raise UsageError(message, otherwise)
 
 

@@ -9,6 +9,7 @@ from flowq.engine.hooks import add_hooks, add_hooks_of
 from flowq.errors import FlowNotFound, FlowqError
 from flowq.store.maps import disband
 from flowq.store.store import Store
+from flowq.store.suspensions import close_orphans
 from flowq.store.views import Views
 
 
@@ -33,7 +34,7 @@ async def finish_closing(store: Store, member: str) -> None:
     Args:
         store: where it is.
         member: a flow's id; `*stage:flow` for a map; `+flow` for one whose stages are made to run again; `^run:flow` for what
-            runs after the end of a flow.
+            runs after the end of a flow; `/flow` for what stands beneath one that has ended.
 
     Raises:
         CorruptState: the flow can't be read.
@@ -44,9 +45,18 @@ async def finish_closing(store: Store, member: str) -> None:
     if member.startswith("*"):
         stage, _, flow_id = member[1:].partition(":")
         await disband(store, flow_id, int(stage))
+        await _close_orphans(store, flow_id)
+        return
+    if member.startswith("/"):
+        await _close_orphans(store, member[1:])
         return
     if member.startswith("^"):
         await add_hooks(store, member)
         return
     await store.finish_closing(member, await Views(store).stages_of(member))
     await add_hooks_of(store, member)
+
+
+async def _close_orphans(store: Store, flow_id: str) -> None:
+    async for child in close_orphans(store, flow_id):
+        await finish_closing(store, child)

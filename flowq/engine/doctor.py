@@ -19,6 +19,9 @@ _CLOCK_SKEW_MS_MAX = 5_000
 _MEMORY_SHARE_WARN = 0.8
 # The newest in each partition: enough to see a queue that nobody serves.
 _FLOWS_LOOKED_AT = 20
+# Why stages wait that no worker would ever take.
+_UNSERVED = ("no_worker", "no_room")
+_TOLD_MAX = 5
 
 
 async def examine(backend: Backend) -> list[Finding]:
@@ -127,19 +130,21 @@ async def _workers(backend: Backend) -> Finding:
 async def _queues(backend: Backend) -> Finding:
     views = Views(backend.store)
     snapshots = Snapshots(backend.store, views)
-    waiting: set[str] = set()
+    unserved: set[str] = set()
     for pages in views.indexes("running"):
         async for page in pages:
             for flow_id in page[:_FLOWS_LOOKED_AT]:
                 with contextlib.suppress(FlowNotFound):
                     snapshot = await snapshots.snapshot(flow_id)
-                    waiting |= {stage.queue for stage in snapshot.graph if stage.reason and stage.reason.code == "no_worker"}
+                    reasons = [stage.reason for stage in snapshot.graph if stage.reason is not None]
+                    unserved |= {reason.sentence for reason in reasons if reason.code in _UNSERVED}
             break
-    if waiting:
-        names = ", ".join(sorted(waiting))
+    if unserved:
+        more = f"; and {len(unserved) - _TOLD_MAX} more" if len(unserved) > _TOLD_MAX else ""
         return Finding(
-            "queues", "warn", f"stages wait in {names}, and no worker serves them there", "start one: `flowq worker MODULE`"
-        )
+            "queues", "warn", f"stages wait: {'; '.join(sorted(unserved)[:_TOLD_MAX])}{more}",
+            "start a worker that has what is wanted: `flowq worker MODULE`",
+        )  # fmt: skip
     return Finding("queues", "ok", "every stage that waits has a worker that serves it")
 
 

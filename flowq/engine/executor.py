@@ -23,8 +23,8 @@ from flowq.engine.as_typed import read_marked
 from flowq.engine.context import StageContext
 from flowq.engine.expansion import Shared, SharedArguments, expanded, loaded, shared_part
 from flowq.engine.gathering import gathered, told
-from flowq.engine.limiter import HeldPermit, Limiter
-from flowq.engine.policy import MAX_CRASHES, Poisoned, after_run_error
+from flowq.engine.limiter import HeldPermit, Limiter, give_all_back
+from flowq.engine.policy import MAX_CRASHES, NotWorthRetrying, Poisoned, after_run_error
 from flowq.engine.reuse import Reuser
 from flowq.engine.stage_clock import StageClock
 from flowq.engine.stage_threads import StageThreads
@@ -127,7 +127,7 @@ class Executor:
             log.debug("stage failed", exc_info=error, extra={"flow_id": claim.flow_id})
             return after_run_error(error, stage, claim, plan)
         finally:
-            await _given_back(permits)
+            await give_all_back(permits)
 
     async def _spared(self, claim: Claim, stage: StagePlan, plan: StoredPlan, inputs: dict[str, Any]) -> Outcome | None:
         """What becomes of a stage without running it, because it has a cache; before it waits for its limits."""
@@ -155,7 +155,12 @@ class Executor:
         if TYPED in inputs:
             read_marked(inputs, function.signature)
         arguments = function.signature.arguments(inputs)
-        result = await self._call(function, clock, stage_context, arguments)
+        try:
+            result = await self._call(function, clock, stage_context, arguments)
+        except Exception as error:
+            if function.retry_types is not None and function.retry_types.is_final(error):
+                raise NotWorthRetrying(error) from error
+            raise
         # What it returned because it was suspended does not count.
         return stage_context.suspension or await self._completed(claim, function, stage_context, result, plan)
 
@@ -277,11 +282,6 @@ class Executor:
         if not is_item(claim.index):
             return Complete(*done)
         return CompleteItem(*done, plan.tolerant(index), plan.is_tolerated(index, by_all=True))
-
-
-async def _given_back(permits: Sequence[HeldPermit]) -> None:
-    for permit in permits:
-        await permit.give_back()
 
 
 def _stopped(stage_context: StageContext, claim: Claim) -> Outcome | None:

@@ -10,15 +10,14 @@ from typing import Any
 
 from flowq.engine.context import context
 from flowq.errors import FlowqError
-from flowq.model.duration import shown_duration
-from flowq.model.limit import LimitUse
+from flowq.model.limit import LimitUse, LimitWait
 from flowq.pipeline.limit import Permit
 from flowq.store.limits import Granted, Limits, Waits
 from flowq.store.store import Store
 
 _LOOKS_SECONDS = 0.5
-# Told who waits: the use, and for how many seconds at least.
-OnWait = Callable[[LimitUse, float], None]
+# Told what is waited for, and until when.
+OnWait = Callable[[LimitWait], None]
 
 
 class HeldPermit:
@@ -34,9 +33,9 @@ class HeldPermit:
         """Returns it; if that fails it expires with the holder's lease."""
         await _returned(self._limits, self._use, self._holder, self._permit)
 
-    def give_back_soon(self) -> None:
+    def give_back_soon(self) -> asyncio.Task[None]:
         """The same for who can't wait."""
-        _soon(self.give_back())
+        return _soon(self.give_back())
 
 
 class Limiter:
@@ -57,11 +56,11 @@ class Limiter:
     async def acquire_all(self, uses: Sequence[LimitUse], tell: Callable[[str], None]) -> list[HeldPermit]:
         """All of these or none; whoever has to wait is told for what, and when that is over."""
         permits: list[HeldPermit] = []
-        told: list[float] = []
+        told: list[LimitWait] = []
 
-        def on_wait(use: LimitUse, seconds: float) -> None:
-            told.append(seconds)
-            tell(_waiting(use, seconds))
+        def on_wait(wait: LimitWait) -> None:
+            told.append(wait)
+            tell(wait.message)
 
         try:
             for use in uses:
@@ -98,8 +97,9 @@ class Limiter:
                 lease_ms = await self.lease_ms()
                 asking = self._loop.create_task(self._limits.acquire(use, permit, self._holder, lease_ms))
                 answer = await asyncio.shield(asking)
-                await until(use, answer.now, answer.at, on_wait or shown)
-                if isinstance(answer, Granted):
+                is_granted = isinstance(answer, Granted)
+                await until(answer.now, answer.at, LimitWait(use.name, answer.at if is_granted else 0), on_wait or shown)
+                if is_granted:
                     shown.over()
                     return HeldPermit(self._limits, use, self._holder, permit)
         except BaseException:
@@ -128,40 +128,42 @@ class Limiter:
         asyncio.run_coroutine_threadsafe(permit.give_back(), self._loop).result()
 
 
-async def until(use: LimitUse, now: int, at: int, on_wait: OnWait | None) -> None:
+async def until(now: int, at: int, wait: LimitWait, on_wait: OnWait) -> None:
     """The one place where stages wait for limits: until the server's time is `at`; it answered at `now`."""
     if at > now:
-        if on_wait is not None:
-            on_wait(use, (at - now) / 1000)
+        on_wait(wait)
         await asyncio.sleep((at - now) / 1000)
 
 
 class _ShownByStage:
-    """Shows in the progress of the stage that runs here what it waits for: it keeps its slot, so it has no reason to be seen."""
+    """Tells with the progress of the stage that runs here what it waits for: it keeps its slot, and its state."""
 
     def __init__(self) -> None:
         self._is_shown = False
 
-    def __call__(self, use: LimitUse, seconds: float) -> None:
+    def __call__(self, wait: LimitWait) -> None:
         self._is_shown = True
-        context().show_wait(_waiting(use, seconds))
+        context().show_wait(wait.message)
 
     def over(self) -> None:
         if self._is_shown:
             context().show_wait("")
 
 
-def _waiting(use: LimitUse, seconds: float) -> str:
-    return f"waits {shown_duration(seconds)} for limit {use.name}"
-
-
 _returning: set[asyncio.Task[None]] = set()
 
 
-def _soon(work: Coroutine[Any, Any, None]) -> None:
+def _soon(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     task = asyncio.get_running_loop().create_task(work)
     _returning.add(task)
     task.add_done_callback(_returning.discard)
+    return task
+
+
+async def give_all_back(permits: Sequence[HeldPermit]) -> None:
+    """Returns permits, also those that are left when who waits for it is cancelled: no lease ends for them while he lives."""
+    if permits:
+        await asyncio.wait([permit.give_back_soon() for permit in permits])
 
 
 async def _quietly(work: Coroutine[Any, Any, None]) -> None:

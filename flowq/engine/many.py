@@ -15,6 +15,7 @@ from flowq.engine.removal import Remover
 from flowq.errors import InvalidValue
 from flowq.model.duration import Duration, to_ms
 from flowq.model.filter import FlowFilter
+from flowq.model.names import parent_id
 from flowq.model.release import ReleaseReport
 from flowq.model.report import BulkReport, DeadGroup
 from flowq.model.snapshot import FlowSummary
@@ -133,6 +134,8 @@ class ManyFlows(ABC):
     ) -> BulkReport:
         """Removes ended flows that fit, before their retention is over; archives them first where the settings say so.
 
+        Hooks go with their flow: of themselves they are only taken off the failed flows (`BulkReport.kept`).
+
         Args:
             older_than: only those that ended so long ago.
             state: `completed`, `failed` or `cancelled`; None: all of them.
@@ -154,17 +157,22 @@ class ManyFlows(ABC):
         views = Views(backend.store)
         before = await views.now() - (0 if older_than is None else to_ms(older_than, "older_than"))
         remover = Remover(backend.store, lambda: backend.storage, backend.settings.keep)
+        kept: list[str] = []
 
         async def deed(flow: FlowSummary) -> int | None:
             (known,) = await views.heads([flow.id])
             if known is None:
                 return None
             entry = f"{known[0]}{flow.id}".encode()
-            return await remover.remove(Doomed(backend.store.keys.tag_of(flow.id), before + 1, [entry])) or None
+            removed = await remover.remove(Doomed(backend.store.keys.tag_of(flow.id), before + 1, [entry]))
+            if removed and parent_id(flow.id) and await views.exists(flow.id):
+                kept.append(flow.id)
+            return removed or None
 
-        return await self._act(
-            "prune", structs.replace(wanted, is_live=False, ended_before_ms=before + 1), deed, dead=dead, dry_run=dry_run
-        )
+        wanted = structs.replace(wanted, is_live=False, ended_before_ms=before + 1)
+        report = await self._act("prune", wanted, deed, dead=dead, dry_run=dry_run)
+        report.kept = kept
+        return report
 
     async def dead(
         self, *, pipeline: str | None = None, tenant: str | None = None, tag: str | None = None, since_ms: float | None = None

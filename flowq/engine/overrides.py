@@ -37,7 +37,9 @@ def refuse_unused(overrides: Mapping[str, Any]) -> None:
     """Refuses overrides when no stage runs again that could have them."""
     if overrides:
         raise InvalidValue(
-            "overrides", sorted(overrides), "stages to give them to: nothing here has failed; name one with from_stage (--from)"
+            "overrides",
+            ", ".join(sorted(overrides)),
+            "stages to give them to: nothing here has failed; name one with from_stage (--from)",
         )
 
 
@@ -77,7 +79,9 @@ async def overridden(
     if missing:
         known_names = sorted({name for literals in found.values() for name in literals} - _OURS)
         raise InvalidValue(
-            "overrides", sorted(missing), f"arguments with values of their own: {', '.join(known_names) or 'none'}"
+            "overrides",
+            ", ".join(sorted(missing)),
+            f"arguments of the stages that run again, of those not filled by other stages: {', '.join(known_names) or 'none'}",
         )
     return changed
 

@@ -44,10 +44,22 @@ class Poisoned(Exception):
         super().__init__(f"it ended its process {crashes} times, each time alone in it; the last time: {cause}")
 
 
+class NotWorthRetrying(Exception):
+    """The stage's function raised what its stage does not want to be retried for: see `RetryTypes`.
+
+    Args:
+        error: what it raised.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 # The same arguments give the same error again, so another attempt is wasted.
 _HOPELESS = (
-    Poisoned, Unrecoverable, ValueNotStorable, ValueTooLarge, WrongArguments, InvalidValue, DefinitionError, SignalTimedOut,
-    SpawnedTooDeep,
+    Poisoned, NotWorthRetrying, Unrecoverable, ValueNotStorable, ValueTooLarge, WrongArguments, InvalidValue, DefinitionError,
+    SignalTimedOut, SpawnedTooDeep,
 )  # fmt: skip
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -56,8 +68,8 @@ _pack = msgspec.msgpack.Encoder().encode
 def after_error(error: BaseException, stage: StagePlan, claim: Claim, random_share: float | None = None) -> Outcome:
     """The outcome of a run that raised `error`.
 
-    `Unrecoverable` and values that can't be stored fail at once; `RetryAfter` says itself when to come back; all else is
-    retried by the stage's back-off while attempts are left.
+    `Unrecoverable`, what the stage wants no retry for and values that can't be stored fail at once; `RetryAfter` says itself when
+    to come back; all else is retried by the stage's back-off while attempts are left.
     """
     failure = failure_of(error)
     packed, cause, run = opaque(_pack(failure)), failure.line[:_CAUSE_CHARS_MAX], claim.run
@@ -97,7 +109,7 @@ def failed_for_good(error: BaseException, run: tuple[str, int, int, str]) -> Fai
 
 def failure_of(error: BaseException) -> Failure:
     """What is kept of it."""
-    return Failure.of(error, _kind(error))
+    return Failure.of(error.error if isinstance(error, NotWorthRetrying) else error, _kind(error))
 
 
 def _kind(error: BaseException) -> FailureKind:

@@ -21,6 +21,14 @@ class SignalledFlow:
     def _backend(self) -> Backend:
         raise NotImplementedError
 
+    async def awaits(self, name: str) -> bool:
+        """Whether a stage waits for this signal now. Else a signal is kept for who asks for it later.
+
+        Raises:
+            InvalidValue: no signal can be called so.
+        """
+        return await Suspensions(self._backend.store).is_awaited(self.id, check_name(name, "signal"))
+
     async def signal(self, name: str, value: Any = None) -> bool:
         """Hands a value to the stages that wait for it, now or later. The first value of a name counts.
 

@@ -18,6 +18,7 @@ from typing import Any, NoReturn, cast
 import msgspec
 
 from flowq.artifacts.storage import Storage
+from flowq.engine.closing import finish_closing
 from flowq.engine.hooks import add_hooks_of
 from flowq.engine.spawned import failure_of_flow, result_of_flow, retry_flow, root_cause
 from flowq.errors import InvalidValue, RetryOutOfTurn, SignalTimedOut, SpawnedTooDeep
@@ -151,7 +152,10 @@ class Waits:
                 raise asyncio.CancelledError
             if found.status == "c":
                 return await result_of_flow(self._store, self._storage, child, found.plan, spec.result_type)
-            if found.status in ("f", "k"):
+            is_left_over = found.status == "z" and not found.is_of_this_attempt
+            if is_left_over:  # the flow was retried before what stood beneath it was cancelled
+                await finish_closing(self._store, child)
+            if found.status in ("f", "k") or is_left_over:
                 try:
                     if found.is_of_this_attempt or not await retry_flow(self._store, child):
                         raise root_cause(await failure_of_flow(self._store, child))
@@ -238,9 +242,9 @@ class Waits:
 
     def _suspend(self) -> None:
         if self._waits and not self._busy:
-            self._is_suspending = True
-            if self._on_suspend():
-                self._task.cancel(Suspended)
+            self._is_suspending = self._on_suspend()
+            # A run that is over already, and yet waits, has caught its cancellation, say in a library: it is told again.
+            self._task.cancel(*([Suspended] if self._is_suspending else []))
 
 
 def spawnable(what: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FlowSpec[Any]:

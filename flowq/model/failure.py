@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from flowq.errors import FlowqError
+
 FailureKind = Literal["error", "timeout", "poisoned", "unrecoverable", "stalled"]
 
 # The msgpack extension that stands for a failure where a result would be.
@@ -27,7 +29,7 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
         message: its text, at most 500 characters.
         traceback: at most the last 2,500 characters of its traceback, without the values of variables.
         kind: `error`; `timeout`; `stalled` (it told no progress); `poisoned` (it crashed its process too often);
-            `unrecoverable` (the stage said so).
+            `unrecoverable` (the stage said so, by raising `Unrecoverable` or by the types of its `retry_on=`, `unrecoverable=`).
     """
 
     error_type: str
@@ -42,7 +44,7 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
             message = str(error)
         except Exception:  # a user's __str__ may raise; the stage's failure must still be recorded
             message = f"<{type(error).__name__} whose text can't be shown>"
-        trace = "".join(traceback.format_exception(type(error), error, _from_user_code(error.__traceback__)))
+        trace = "".join(_traced(error).format())
         return cls(type(error).__name__, _clean(message)[:_MESSAGE_CHARS_MAX], _clean(trace)[-_TRACEBACK_CHARS_MAX:], kind)
 
     @property
@@ -58,6 +60,18 @@ def _from_user_code(trace: TracebackType | None) -> TracebackType | None:
     while step is not None and step.tb_frame.f_globals.get("__name__", "").split(".")[0] in _OUR_PACKAGES:
         step = step.tb_next
     return step
+
+
+def _traced(error: BaseException) -> traceback.TracebackException:
+    """The traceback without flowq's own frames, which help nobody: those above the user's, and, where what is raised is flowq's
+    own word for what happened, those below."""
+    trace = _from_user_code(error.__traceback__)
+    traced = traceback.TracebackException(type(error), error, trace)
+    if isinstance(error, FlowqError):
+        frames = [frame for frame, _ in traceback.walk_tb(trace)]
+        while len(frames) > 1 and frames[-1].f_globals.get("__name__", "").split(".")[0] == _OUR_PACKAGES[0]:
+            del frames[-1], traced.stack[-1]
+    return traced
 
 
 def _clean(text: str) -> str:

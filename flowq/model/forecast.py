@@ -13,6 +13,8 @@ from flowq.model.snapshot import StageSnapshot
 _LEAST_SECONDS = 0.001
 # Below this share done, a stage's own progress says too little about its end.
 _TELLING_PROGRESS = 0.02
+# The reasons that end by what the flow itself does, at a known time, or in a queue: who waits for anything else waits how long?
+_FORESEEN = ("children", "busy", "suspect", "queue_limit", "tenant_limit", "at_once", "items", "back_off", "scheduled")
 
 
 class StageRun(msgspec.Struct, frozen=True):
@@ -64,14 +66,18 @@ class Forecast:
     def eta_seconds(self, graph: Sequence[StageSnapshot], at: int) -> float | None:
         """How long the flow will still take: the longest way through what is left of it, waiting in queues left out.
 
-        None: it is not known of some stage that is left; while nothing is known at all, what the running ones tell.
+        None: it is not known of some stage that is left, or one waits for what nobody foresees: a signal, a limit, a worker;
+        while nothing is known at all, what the ones tell that are at work, if all do.
 
         Args:
             graph: the stages, children before parents.
             at: when the graph was read, milliseconds since 1970.
         """
+        if any(_is_unforeseen(stage) for stage in graph if not stage.is_final):
+            return None
         if self.is_empty:
-            return max((left for stage in graph if (left := _by_own_progress(stage)) is not None), default=None)
+            told = [_by_own_progress(stage) for stage in graph if not stage.is_final and stage.state != "blocked"]
+            return max((left for left in told if left is not None), default=None) if None not in told else None
         end_of: dict[str, float] = {}
         for stage in graph:
             left = self._left(stage, at)
@@ -85,7 +91,7 @@ class Forecast:
             return 0.0
         usual = self.seconds(stage)
         if stage.state == "suspended" and not _is_at_work(stage):
-            return None  # it waits for somebody, or for a flow beneath
+            return None  # it waits for somebody, or for a flow beneath; a map, for items that all wait
         if _is_at_work(stage):
             by_itself = _by_own_progress(stage)
             return by_itself if by_itself is not None else None if usual is None else max(0.0, usual - (stage.run_seconds or 0.0))
@@ -94,9 +100,15 @@ class Forecast:
         return usual + (max(0, (stage.ready_at or at) - at) / 1000 if stage.state == "scheduled" else 0.0)
 
 
+def _is_unforeseen(stage: StageSnapshot) -> bool:
+    """Whether it, or an item of it, waits for what nobody foresees."""
+    is_held = stage.reason is not None and stage.reason.code not in _FORESEEN
+    return is_held or (stage.items is not None and stage.items.suspended > 0)
+
+
 def _is_at_work(stage: StageSnapshot) -> bool:
-    """Whether it runs, or is a map whose items do."""
-    return stage.state == "running" or (stage.state == "suspended" and stage.items is not None)
+    """Whether it runs, or is a map of which an item does."""
+    return stage.state == "running" or (stage.state == "suspended" and stage.items is not None and stage.items.running > 0)
 
 
 def _by_own_progress(stage: StageSnapshot) -> float | None:

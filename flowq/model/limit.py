@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Final, cast
 
 import msgspec
 
 from flowq.errors import InvalidValue
-from flowq.model.duration import to_ms
+from flowq.model.duration import shown_duration, to_ms
 from flowq.model.names import check_flow_id
 
 # What a use takes one of if nothing else is said.
@@ -27,7 +28,41 @@ _PERIOD_MS_MIN, _PERIOD_MS_MAX = 100, 86_400_000
 _LIMIT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-:]{0,127}")
 _WHAT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _RATE = re.compile(r"(\d+)/(.+)")
+# A stage that waits for a limit tells it in place of a message: what people write begins otherwise.
+_WAIT = re.compile(r"\x1f([A-Za-z0-9_.\-:]{1,128})\x1f(\d+)")
 _UNITS = {"s": ("1s", "second"), "m": ("1m", "minute"), "h": ("1h", "hour"), "d": ("1d", "day")}
+
+
+class LimitWait(msgspec.Struct, frozen=True):
+    """That a stage waits for a limit, in its slot.
+
+    Attributes:
+        name: the limit's.
+        until: from when on the stage may use it, milliseconds since 1970 by the server's clock; 0: once a place is given back.
+    """
+
+    name: str
+    until: int = 0
+
+    @property
+    def message(self) -> str:
+        """How it travels among the messages of stages."""
+        return f"\x1f{self.name}\x1f{self.until}"
+
+    @classmethod
+    def told_by(cls, message: str) -> LimitWait | None:
+        """What such a message says; None: it is another one."""
+        found = _WAIT.fullmatch(message)
+        return None if found is None else cls(found[1], int(found[2]))
+
+    def sentence(self, now_ms: int | None = None) -> str:
+        """For people; without the time of reading it is the same whenever it is read."""
+        if not self.until:
+            return f"waits for a free place of limit {self.name}"
+        moment = f"{datetime.fromtimestamp(self.until / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        if now_ms is None:
+            return f"waits for limit {self.name} until {moment}"
+        return f"waits {shown_duration(max(0, self.until - now_ms) / 1000)} for limit {self.name}, until {moment}"
 
 
 class Rate(msgspec.Struct, frozen=True, array_like=True):
@@ -46,8 +81,9 @@ class Rate(msgspec.Struct, frozen=True, array_like=True):
     def __str__(self) -> str:
         """For people: `100 requests a minute`."""
         named = {to_ms(text, "period"): word for text, word in _UNITS.values()}
-        period = f"a {named[self.period_ms]}" if self.period_ms in named else f"in {self.period_ms / 1000:g} s"
-        return f"{self.amount:,} {self.what} {period}"
+        word = named.get(self.period_ms)
+        period = f"{'an' if word == 'hour' else 'a'} {word}" if word else f"in {self.period_ms / 1000:g} s"
+        return f"{self.amount:,} {self.what.removesuffix('s') if self.amount == 1 else self.what} {period}"
 
 
 class LimitRule(msgspec.Struct, frozen=True, array_like=True):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from flowq.model.dedup import DedupSnapshot
 from flowq.model.duration import shown_duration
 from flowq.model.fleet import WorkerSnapshot
-from flowq.model.limit import OF_QUEUE, OF_TENANT
+from flowq.model.limit import OF_QUEUE, OF_TENANT, LimitWait
 from flowq.model.outcome import Wait
 from flowq.model.pause import Pause
 from flowq.model.plan import stage_label
@@ -34,7 +34,7 @@ def reason_for(
     needs: Sequence[tuple[str, int]] = (),
     waits: Sequence[tuple[Wait, int | None]] = (),
 ) -> Reason | None:
-    """The reason for a stage that neither runs nor has ended; None for those that do.
+    """The reason for a stage that neither runs nor has ended, or waits for a limit in its slot; None for others.
 
     Args:
         stage: the stage.
@@ -50,6 +50,8 @@ def reason_for(
         needs: what the stage takes of a worker host's own room.
         waits: what a suspended stage waits for, and until when.
     """
+    if stage.state == "running":
+        return _rate_limited(LimitWait.told_by(stage.message), now_ms)
     if stage.state == "blocked":
         return _blocked(states, lost, flow_state)
     if stage.state == "scheduled":
@@ -78,6 +80,17 @@ def _limited(queue: str, tenant: str, full: Mapping[str, str]) -> Reason | None:
         if name in full:
             return Reason(code, f"{whose} is at its limit: {full[name]}", (name,))
     return None
+
+
+def own_message(message: str) -> str:
+    """What a stage tells itself; what it waits for is its reason."""
+    return "" if LimitWait.told_by(message) else message
+
+
+def _rate_limited(wait: LimitWait | None, now_ms: int) -> Reason | None:
+    if wait is None or 0 < wait.until <= now_ms:  # it goes on, and is about to say so
+        return None
+    return Reason("rate_limited", wait.sentence(now_ms), (wait.name,))
 
 
 def held_by_key(dedup: DedupSnapshot | None, is_scheduled: bool, begins_at: int) -> Reason | None:
@@ -178,9 +191,11 @@ def _versions(stage: str, workers: Sequence[WorkerSnapshot]) -> list[str]:
 def _items(
     stage: StageSnapshot, items: ItemsSnapshot, workers: Sequence[WorkerSnapshot], needs: Sequence[tuple[str, int]]
 ) -> Reason:
-    if not items.running and (ready := _ready(stage, workers, needs, is_suspect=False)).code in ("no_worker", "no_room"):
+    may_run = not items.running and (items.waiting > 0 or not items.suspended)
+    if may_run and (ready := _ready(stage, workers, needs, is_suspect=False)).code in ("no_worker", "no_room"):
         return ready
-    return Reason("items", f"waits for {items.running:,} running and {items.waiting:,} waiting of {items.count:,}")
+    away = f", {items.suspended:,} suspended" if items.suspended else ""
+    return Reason("items", f"waits for {items.running:,} running{away} and {items.waiting:,} waiting of {items.count:,}")
 
 
 def _counted(workers: Sequence[WorkerSnapshot]) -> str:

@@ -45,6 +45,7 @@ class BulkReport(msgspec.Struct, kw_only=True):
         is_dry_run: whether nothing was changed.
         matched: how many flows fitted.
         done: to how many of them it was done; in a dry run 0.
+        kept: of these, ids of flows of hooks that a `prune` only took off the failed flows: they go with their flow.
         unchanged: for how many there was nothing to do any more: somebody else was faster.
         stages: how many stages run again (`retry`), or have not ended (`cancel`).
         errors: where it failed; the others went on.
@@ -57,6 +58,7 @@ class BulkReport(msgspec.Struct, kw_only=True):
     is_dry_run: bool = False
     matched: int = 0
     done: int = 0
+    kept: list[str] = []
     unchanged: int = 0
     stages: int = 0
     errors: list[BulkError] = []

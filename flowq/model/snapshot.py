@@ -24,7 +24,7 @@ class Reason(msgspec.Struct, frozen=True):
     Attributes:
         code: `children` · `child_failed` · `no_worker` · `busy` · `back_off` · `scheduled` · `paused` · `suspect` ·
             `flow_ended` · `items` · `at_once` · `queue_limit` · `tenant_limit` · `no_room` · `signal` · `sleep` · `spawned` ·
-            `cache_pending` · `debounced` · `other_flow`.
+            `cache_pending` · `debounced` · `other_flow` · `rate_limited`: the only one of a stage that runs, and holds its slot.
         sentence: the same for people.
         on: what it waits for, or can't run without: names of stages, of a queue, of a limit, of signals, of what there is no
             room for, or ids of flows.
@@ -73,11 +73,12 @@ class ItemsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         count: how many there are.
         completed, running, failed: how many of them have completed, run now, have failed for good.
-        waiting: how many are ready or wait for another try; those of a map that has ended never run.
+        waiting: how many others are ready or wait for another try; those of a map that has ended never run.
         need: how many must complete.
         at_once: how many may run at once; 0: as many as workers have room for.
         first_failed: the name of the one that failed first; empty: none has.
-        listed: some of them: those that failed first, at most 10, or those that were asked for.
+        listed: some of them: those that failed first and suspended ones, at most 10 of each, or those that were asked for.
+        suspended: how many of the first 1,000, and of those listed, are suspended.
     """
 
     count: int
@@ -89,6 +90,7 @@ class ItemsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     at_once: int
     first_failed: str = ""
     listed: tuple[StageSnapshot, ...] = ()
+    suspended: int = 0
 
 
 class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,10 +114,10 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         progress: 0…1, or None if it reported none.
         message: the latest progress message.
         children: names of the stages it waits for.
-        reason: why it is not running; None when it runs or is final.
+        reason: why it is not running, or waits for a limit in its slot; None when it runs or is final.
         failure: why it failed, or why its latest attempt did.
         is_tolerated: whether it failed, and all who use its result tolerate that.
-        result: what it returned, as plain data; None until completed.
+        result: what it returned, as plain data; of a map only how many items gave something; None until completed.
         artifacts: the artifacts it committed.
         history: earlier runs that did not complete it.
         is_critical: whether it lies on the critical path.
@@ -233,7 +235,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         cancel_reason: why it was cancelled.
         run: 1 more than how often it was retried by hand.
         critical_path: names of the stages that decide how long it takes.
-        result: what the pipeline returns, as plain data; None until completed.
+        result: what the pipeline returns, as plain data; None until completed, and if `result_items` is not 0.
         graph: the stages, children before parents.
         begins_at: when it begins, or began, if it was to begin later than it was added.
         deadline_at: when it must have ended.
@@ -244,6 +246,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
         hooks: what runs, or ran, after its latest end; None: nothing.
         spawned: flows that its stages spawned, at most 200.
         dedup: under which key it was added, if it was.
+        result_items: how many elements lists made by maps have in the result, if there are more than 100: it is not read then.
     """
 
     at: int
@@ -268,6 +271,7 @@ class FlowSnapshot(FlowSummary, frozen=True, kw_only=True):
     hooks: HooksSnapshot | None = None
     spawned: tuple[FlowSummary, ...] = ()
     dedup: DedupSnapshot | None = None
+    result_items: int = 0
 
     def stage(self, name: str) -> StageSnapshot:
         """The stage of this name, or the item, if it is listed. Raises KeyError."""

@@ -12,6 +12,7 @@ from flowq.pipeline.hooks import Takes, with_compensation
 from flowq.pipeline.limit import limit
 from flowq.pipeline.options import StageOptions
 from flowq.pipeline.registry import register
+from flowq.pipeline.retry_types import ErrorTypes, RetryTypes
 from flowq.pipeline.signature import surrounding_names
 from flowq.pipeline.stage import AnyStage, Stage
 
@@ -48,6 +49,8 @@ def stage(
     needs: Mapping[str, int] = {},
     cache: Duration | Literal[False] | None = None,
     compensate: Takes[Any] | None = None,
+    retry_on: ErrorTypes | None = None,
+    unrecoverable: ErrorTypes = (),
 ) -> StageDecorator: ...
 def stage(
     fn: Callable[..., Any] | None = None,
@@ -66,6 +69,8 @@ def stage(
     needs: Mapping[str, int] = {},
     cache: Duration | Literal[False] | None = None,
     compensate: Takes[Any] | None = None,
+    retry_on: ErrorTypes | None = None,
+    unrecoverable: ErrorTypes = (),
 ) -> Any:
     """Makes a stage of a function: `@stage`, or `@stage(queue="gpu", attempts=2)`.
 
@@ -89,11 +94,14 @@ def stage(
             `"30d"`. Counts for one version and text of the function. Default: it always runs.
         compensate: a stage that undoes this one, called with its result: runs when the flow has failed or was cancelled and this
             stage had completed. Those of a flow run one after the other, the last to complete first; of a map for each item.
+        retry_on: a type of exceptions, or a tuple of such: only these are retried, others fail the stage at once. Default: all.
+            A timeout, a crash and `RetryAfter` lead to what they always do. Both options stay with the code, in the worker.
+        unrecoverable: such types that are never retried, as if `Unrecoverable` had been raised; goes before `retry_on`.
 
     Raises:
         InvalidValue: an option is out of range.
         StageNameTaken: another function has this name.
-        DefinitionError: the function can't be a stage, or `compensate` can't be called with one argument.
+        DefinitionError: the function can't be a stage, `compensate` can't be called with one argument, or there is a cache, too.
     """
     options = StageOptions().changed(
         queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,
@@ -102,10 +110,14 @@ def stage(
     compensation = None
     if compensate is not None:
         options, compensation = with_compensation(options, compensate)
+    retry_types = RetryTypes(retry_on, unrecoverable)
 
     def decorated(fn: Callable[..., Any]) -> AnyStage:
         local_names = surrounding_names(fn)
-        made = Stage(fn, _name_of(fn) if name is None else name, options, local_names=local_names, compensation=compensation)
+        made = Stage(
+            fn, _name_of(fn) if name is None else name, options,
+            local_names=local_names, compensation=compensation, retry_types=retry_types,
+        )  # fmt: skip
         register(made)
         return made
 
@@ -180,7 +192,7 @@ def declare(
 
     Raises:
         InvalidValue: an option is out of range.
-        DefinitionError: the signature can't be a stage's.
+        DefinitionError: the signature can't be a stage's, or it has `cache` and `compensate`.
     """
     options = StageOptions().changed(
         queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, isolation=isolation,

@@ -29,6 +29,7 @@ def spec_from_node(root: NodeLike) -> FlowSpec[Any]:
         FlowHasCycle: names a shortest cycle.
         UnknownChild: a child named by text is no part of the graph.
         InvalidValue: a key, option or argument is wrong.
+        DefinitionError: a cache for a stage that has a compensation.
         ValueNotStorable, ValueTooLarge: data can't be stored.
     """
     graph = _Graph(root)

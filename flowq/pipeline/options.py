@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from flowq.errors import InvalidValue
+from flowq.errors import DefinitionError, InvalidValue
 from flowq.model.duration import to_ms
 from flowq.model.limit import LimitUse
 from flowq.model.names import check_name, checked_room
@@ -63,7 +63,17 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, **checked) if checked else self
 
     def template(self, name: str, stage: str) -> StagePlan:
-        """A stage of a plan with these options that knows no neighbours yet."""
+        """A stage of a plan with these options that knows no neighbours yet.
+
+        Raises:
+            DefinitionError: it has a cache, and something that undoes it.
+        """
+        if self.cache_ms and self.compensate is not None:
+            raise DefinitionError(
+                f"stage {stage!r} has both a cache and a compensation: a flow that took the result of another one and then failed"
+                " would undo what the other one did",
+                "leave out cache= (or say cache=False), so that each flow undoes only what it did itself; or compensate=",
+            )
         return StagePlan(
             name, stage, self.queue, self.attempts, self.backoff, self.timeout_ms, self.priority, self.isolation,
             delay_ms=self.delay_ms, stall_ms=self.stall_ms, version=self.version, limits=self.limits, needs=self.needs,

@@ -21,6 +21,7 @@ from flowq.pipeline.limit import limit
 from flowq.pipeline.mapping import Bounds, TakesElement, mapped, refuse_bounds
 from flowq.pipeline.options import StageOptions
 from flowq.pipeline.promise import Promise
+from flowq.pipeline.retry_types import RetryTypes
 from flowq.pipeline.signature import Signature
 from flowq.pipeline.trace import Trace, current_trace
 
@@ -41,6 +42,7 @@ class Stage(Generic[P, R]):
         is_async: whether `fn` is an `async def`.
         is_declared: whether its code is elsewhere, so that no worker can run it from here.
         compensation: the stage that undoes it; None: nothing does.
+        retry_types: which errors of `fn` are worth another attempt; None: all.
     """
 
     def __init__(
@@ -52,12 +54,13 @@ class Stage(Generic[P, R]):
         local_names: Mapping[str, Any] | None = None,
         is_declared: bool = False,
         compensation: AnyStage | None = None,
+        retry_types: RetryTypes | None = None,
     ) -> None:
         """Use `@stage` or `declare`.
 
         Raises:
             InvalidValue: the name can't be a stage's.
-            DefinitionError: the function can't be a stage.
+            DefinitionError: the function can't be a stage, or it has a cache and a compensation.
         """
         _refuse_what_is_no_plain_function(fn)
         self.name = check_name(name, "stage name")
@@ -66,6 +69,7 @@ class Stage(Generic[P, R]):
         self.is_async = inspect.iscoroutinefunction(fn)
         self.is_declared = is_declared
         self.compensation = compensation
+        self.retry_types = retry_types
         self.signature = Signature(fn, self.name, local_names, is_declared=is_declared)
         if options.cache_ms and not is_declared:
             code_digest(fn, self.name, options.version)
@@ -178,6 +182,7 @@ class Stage(Generic[P, R]):
 
         Raises:
             InvalidValue: an option is out of range.
+            DefinitionError: a cache for a stage that has a compensation, or whose source can't be read.
         """
         if cache and not self.is_declared:
             code_digest(self.fn, self.name, self.options.version)

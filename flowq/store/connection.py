@@ -198,6 +198,8 @@ class Connection:
     async def _patiently(self, once: Callable[[], Awaitable[Any]], patience: float | None) -> Any:
         began_at = time.monotonic()
         pause = 0.02
+        task = asyncio.current_task()
+        cancels = task.cancelling() if task is not None else 0
         while True:
             try:
                 answer = await once()
@@ -217,6 +219,9 @@ class Connection:
                 if self._is_down:
                     self._is_down = False
                     log.info("the server at %s answers again", masked(self.url))
+                # Before Python 3.12 `asyncio.wait_for`, which the client uses, swallows a cancel that comes with the answer.
+                if task is not None and task.cancelling() > cancels:
+                    raise asyncio.CancelledError
                 return answer
 
 

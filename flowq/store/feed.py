@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from flowq.model.event import Event
+from flowq.model.limit import LimitWait
 from flowq.model.names import worker_of
 from flowq.store.connection import Connection
 from flowq.store.ending import end
@@ -102,9 +103,15 @@ def named(event: WireEvent, names: Callable[[int], str]) -> Event:
         stage=None if event.stage < 0 else names(event.stage),
         attempt=event.attempt,
         progress=event.progress if event.progress >= 0 else None,
-        note=worker_of(event.note) if event.verb == "claimed" else event.note,
+        note=_note(event),
         due_at=event.due_at or None,
     )
+
+
+def _note(event: WireEvent) -> str:
+    if event.verb == "progressed" and (wait := LimitWait.told_by(event.note)):
+        return wait.sentence()
+    return worker_of(event.note) if event.verb == "claimed" else event.note
 
 
 def _decoded(fields: Any) -> list[WireEvent]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
 
 from flowq.model.items import item_index
 from flowq.model.names import worker_of
 from flowq.model.plan import Plan
 from flowq.model.snapshot import AttemptSnapshot
+from flowq.store.item_snapshots import item_state
+from flowq.store.remembered import waits_of
 from flowq.store.store import Store
-from flowq.store.wire import Group, group_decoder, history_decoder
+from flowq.store.views import record_decoder
+from flowq.store.wire import Group, Record, group_decoder, history_decoder
 
 # Larger flows are read in pages, so that no command holds the server up.
 _WHOLE_STAGES_MAX = 500
@@ -19,8 +25,23 @@ _OF_FLOW = ("m", "out", "b", "w", "D", "q")
 
 # Which items of a map to list: asked with its name and its group.
 Listed = Callable[[str, Group], Iterable[int]]
-# Map → its group and the indexes of the items to list.
-Items = dict[int, tuple[Group, tuple[int, ...]]]
+# Among so many first items those are looked for that are suspended, and so many of them are listed.
+_LOOKED_AT_MAX = 1_000
+_SUSPENDED_LISTED_MAX = 10
+# A result with more elements of maps is not read.
+_RESULT_ITEMS_MAX = 100
+
+
+class Known(NamedTuple):
+    """A map that knows its list: its group, the indexes of the items to list, and how many were found suspended."""
+
+    group: Group
+    listed: tuple[int, ...]
+    suspended: int = 0
+
+
+# By the map's index.
+Items = dict[int, Known]
 
 
 async def fields_of(store: Store, key: str, plan: Plan) -> dict[str, bytes]:
@@ -33,16 +54,66 @@ async def fields_of(store: Store, key: str, plan: Plan) -> dict[str, bytes]:
     return await _of_stages(store, key, range(len(plan.stages)), more)
 
 
-async def items_of(store: Store, key: str, plan: Plan, fields: dict[str, bytes], listed: Listed) -> Items:
-    """The maps that know their lists, with the items to list, whose fields are added to `fields`."""
+async def items_of(store: Store, key: str, plan: Plan, fields: dict[str, bytes], listed: Listed | None) -> Items:
+    """The maps that know their lists, with the items to list, whose fields are added to `fields`.
+
+    Without `listed` those are listed that failed first, and some that are suspended: first those that wait for a signal. The
+    results of items are added, too, that the flow's own result is made of, if they are few.
+    """
     found: Items = {}
     for index, stage in enumerate(plan.stages):
         if stage.mapping is not None and (data := fields.get(f"G{index}")) is not None:
             group = group_decoder.decode(data)
-            numbers = (number for number in listed(stage.name, group) if number < group.count)
-            found[index] = (group, tuple(item_index(index, number) for number in numbers))
-            fields |= await _of_stages(store, key, found[index][1])
+            suspended = await _suspended(store, key, index, group) if _is_open(fields, index) else []
+            shown = group.first_failed if listed is None else listed(stage.name, group)
+            indexes = [item_index(index, number) for number in shown if number < group.count]
+            if listed is None:
+                indexes += await _worth_listing(store, key, suspended)
+            found[index] = Known(group, tuple(indexes), len(suspended))
+            fields |= await _of_stages(store, key, indexes)
+    await _add_results(store, key, plan, fields, found)
     return found
+
+
+async def _add_results(store: Store, key: str, plan: Plan, fields: dict[str, bytes], items: Items) -> None:
+    ended = {at for binding in plan.output if (at := binding.child) in items and not _is_open(fields, at)}
+    if not unread_items(plan, items):
+        names = [f"r{item_index(index, number)}" for index in ended for number in range(items[index].group.count)]
+        fields |= await _read(store, key, names)
+
+
+def unread_items(plan: Plan, items: Items) -> int:
+    """How many elements of maps the flow's result has, if they are too many to be read; else 0."""
+    groups = [items[index].group for index in {binding.child for binding in plan.output} if index in items]
+    return sum(group.done for group in groups) if sum(group.count for group in groups) > _RESULT_ITEMS_MAX else 0
+
+
+def _is_open(fields: dict[str, bytes], index: int) -> bool:
+    record = _record(fields.get(str(index)))
+    return record is not None and record.state == "u"
+
+
+async def _suspended(store: Store, key: str, stage: int, group: Group) -> list[int]:
+    """The indexes of suspended items, looked for where there may be some."""
+    if not group.handed_out or group.count <= group.done + group.failed + group.running:
+        return []
+    indexes = range(item_index(stage, 0), item_index(stage, min(group.handed_out, _LOOKED_AT_MAX)))
+    found = await _read(store, key, [str(index) for index in indexes])
+    records = {index: _record(found.get(str(index))) for index in indexes}
+    return [index for index, record in records.items() if record and item_state(record, group, is_open=True) == "suspended"]
+
+
+def _record(data: bytes | None) -> Record | None:
+    try:
+        return None if data is None else record_decoder.decode(data)
+    except msgspec.DecodeError:  # told when it is looked at itself
+        return None
+
+
+async def _worth_listing(store: Store, key: str, suspended: Sequence[int]) -> list[int]:
+    waits = await _read(store, key, [f"z{index}" for index in suspended])
+    for_signals = {index for index in suspended if any(wait.kind == "signal" for wait, _ in waits_of(waits.get(f"z{index}")))}
+    return sorted(sorted(suspended, key=lambda index: index not in for_signals)[:_SUSPENDED_LISTED_MAX])
 
 
 def history_of(data: bytes | None) -> tuple[AttemptSnapshot, ...]:
@@ -54,7 +125,10 @@ def history_of(data: bytes | None) -> tuple[AttemptSnapshot, ...]:
 
 
 async def _of_stages(store: Store, key: str, indexes: Sequence[int], more: Sequence[str] = ()) -> dict[str, bytes]:
-    names = [*more, *(f"{kind}{index}" for index in indexes for kind in _OF_STAGE)]
+    return await _read(store, key, [*more, *(f"{kind}{index}" for index in indexes for kind in _OF_STAGE)])
+
+
+async def _read(store: Store, key: str, names: Sequence[str]) -> dict[str, bytes]:
     fields: dict[str, bytes] = {}
     for start in range(0, len(names), _PAGE_FIELDS):
         page = names[start : start + _PAGE_FIELDS]

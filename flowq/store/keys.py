@@ -87,7 +87,7 @@ PERMANENT: Final[dict[str, str]] = {
     LIVE: "flows that have not ended",
     FAILED: "failed flows, until pruned",
     CANCELLED: "cancelled flows, until pruned",
-    CLOSING: "flows and maps that are being closed, and ended flows whose hooks are to be added",
+    CLOSING: "flows and maps that are being closed, and ended flows whose hooks are to be added, or what is beneath to be closed",
     PAUSED: "queues and pipelines that are paused; deleted when empty",
     ASIDE: "one per paused pipeline or flow that has ready stages: these; deleted when it is resumed, or the flow ends",
     SCHEDULES: "schedules, until they are removed",

@@ -15,6 +15,8 @@ from flowq.store.store import Store
 _pack = msgspec.msgpack.Encoder().encode
 _rules = msgspec.msgpack.Decoder(LimitRule)
 _LEASE_MS = 15_000
+# What stands for all keys together: see scripts/limits.lua.
+ALL = "^"
 
 
 class Granted(msgspec.Struct, frozen=True):
@@ -33,14 +35,14 @@ class Waits(msgspec.Struct, frozen=True):
 
 
 class LimitState(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit as it stands, without what is counted under keys.
+    """A limit as it stands.
 
     Attributes:
         name: its name.
         rule: what it allows.
-        held: how many permits are held, of those that its concurrency bounds.
-        waiting: how many wait for one.
-        next_at: when it next allows one request more, milliseconds since 1970; 0: now.
+        held: how many permits are held, of those that its concurrency bounds, under all keys.
+        waiting: how many wait for one, under all keys: for a place, or for the moment that the rate has given them.
+        next_at: when it next allows one request more without a key, milliseconds since 1970; 0: now.
     """
 
     name: str
@@ -80,16 +82,21 @@ class Limits:
     async def state(self, name: str) -> LimitState | None:
         """One limit; None: nobody has set it."""
         tag = self._store.keys.limit(name)
-        packed, held, waiting, last, (seconds, micros) = await self._connection.commands(
-            ("GET", tag + RULES), ("ZCARD", tag + PERMITS), ("ZCARD", tag + LINE), ("HGET", tag + WINDOWS, "last"), ("TIME",)
+        seconds, micros = await self._connection.command("TIME")
+        now = int(seconds) * 1000 + int(micros) // 1000
+        from_now = (f"({now}", "+inf")
+        packed, own, keyed, waiting, last = await self._connection.commands(
+            ("GET", tag + RULES),
+            ("ZCOUNT", tag + PERMITS, *from_now),
+            ("ZCOUNT", tag + PERMITS + ALL, *from_now),
+            ("ZCOUNT", tag + LINE + ALL, *from_now),
+            ("HGET", tag + WINDOWS, "last"),
         )
         if packed is None:
             return None
-        now = int(seconds) * 1000 + int(micros) // 1000
         next_at = int(last or 0)
-        return LimitState(
-            name=name, rule=_rules.decode(packed), held=held, waiting=waiting, next_at=next_at if next_at > now else 0
-        )
+        rule = _rules.decode(packed)
+        return LimitState(name=name, rule=rule, held=own + keyed, waiting=waiting, next_at=next_at if next_at > now else 0)
 
     async def lease_of(self, holder: str) -> int:
         """How long the permits of a holder last without a sign of life: as long as its lease, milliseconds."""

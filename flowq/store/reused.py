@@ -44,8 +44,11 @@ def with_other(stage: StageSnapshot, record: Record | None, data: bytes | None) 
     if data is None or record is None:
         return stage
     other = other_decoder.decode(data)
-    stage = msgspec.structs.replace(stage, runs=max(0, stage.runs - other.looks))
-    if other.fence != record.fence:
+    is_latest = other.fence == record.fence
+    has_run = stage.state in ("running", "completed", "skipped") and not (is_latest and stage.state == "completed")
+    # Those that only looked are counted by fences, which may begin anew with a retry by hand, but are in no history.
+    stage = msgspec.structs.replace(stage, runs=max(record.fence - other.looks, len(stage.history) + has_run))
+    if not is_latest:
         return stage
     if stage.state == "scheduled":
         sentence = f"flow {other.flow_id} computes the same; waits for it"

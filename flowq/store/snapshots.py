@@ -10,20 +10,20 @@ import msgspec
 from flowq.errors import CorruptState, FlowNotFound
 from flowq.model.artifact import Artifact
 from flowq.model.dedup import DedupSnapshot
-from flowq.model.failure import FAILURE_CODE, Failure, StageFailure
+from flowq.model.failure import FAILURE_CODE, Failure, StageFailure, is_failure
 from flowq.model.fleet import WorkerSnapshot
 from flowq.model.graph import critical_path
-from flowq.model.items import ITEMS, LIST, is_item, stage_of
+from flowq.model.items import ITEMS, LIST, is_item, item_index, stage_of
 from flowq.model.names import parent_id
 from flowq.model.pause import Pause
 from flowq.model.plan import Plan, StagePlan
-from flowq.model.reasons import held_by_key, lost_below, reason_for
+from flowq.model.reasons import held_by_key, lost_below, own_message, reason_for
 from flowq.model.snapshot import FlowSnapshot, Reason, StageSnapshot
 from flowq.model.states import STATE_LETTER, StageState
 from flowq.model.usage import summed
 from flowq.model.values import SPILLED_CODE, fill
 from flowq.store.dedup_view import dedup_of
-from flowq.store.flow_fields import Items, Listed, fields_of, history_of, items_of
+from flowq.store.flow_fields import Items, Listed, fields_of, history_of, items_of, unread_items
 from flowq.store.forecasts import forecast_of
 from flowq.store.full_limits import full_limits
 from flowq.store.hook_snapshots import hooks_after
@@ -60,8 +60,8 @@ class Snapshots:
         self._views = views
         self._pauses = Pauses(store)
 
-    async def snapshot(self, flow_id: str, listed: Listed = lambda _, group: group.first_failed) -> FlowSnapshot:
-        """The flow as it stands; of its maps those items are listed that `listed` names.
+    async def snapshot(self, flow_id: str, listed: Listed | None = None) -> FlowSnapshot:
+        """The flow as it stands; of its maps those items are listed that `listed` names, else those that matter most.
 
         Raises:
             FlowNotFound: there is none of this id.
@@ -119,15 +119,17 @@ class _Assembled:
         self._fields = fields
         self._workers = workers
         self._now = now
-        self._again_at = int(fields["q"]) if "q" in fields else None
+        # While it is retried in parts, what stays can't be told from what is to come.
+        self._again_at = int(fields["q"]) if "q" in fields and head.status != "o" else None
         self._begins_at: int = _unpack(fields["b"])[0] if "b" in fields else 0
         self._dedup = dedup
         self._pause = pause_of("flow", flow_id, fields["w"]) if head.status == "p" else None
         self._above = next((pause for pause in pauses if pause.kind == "flow"), None)
         self._pauses = {(pause.kind, pause.name): pause for pause in pauses}
-        self._groups = {index: group for index, (group, _) in items.items()}
-        self._listed = {index: listed for index, (_, listed) in items.items()}
-        indexes = (*range(len(plan.stages)), *(index for listed in self._listed.values() for index in listed))
+        self._items = items
+        self._unread = unread_items(plan, items) if state_of(head) == "completed" else 0
+        self._groups = {index: known.group for index, known in items.items()}
+        indexes = (*range(len(plan.stages)), *(index for known in items.values() for index in known.listed))
         self._records = {index: record_decoder.decode(data) for index in indexes if (data := fields.get(str(index))) is not None}
         self._states = {index: self._state(index) for index in range(len(plan.stages))}
         self._lost: dict[int, Mapping[str, str]] = {}  # of each stage, made in their order: children come first
@@ -170,7 +172,8 @@ class _Assembled:
             run=head.run,
             critical_path=names,
             usage=summed(stage.usage for stage in graph),
-            result=self._result() if state == "completed" else None,
+            result=self._result() if state == "completed" and not self._unread else None,
+            result_items=self._unread,
             graph=tuple(msgspec.structs.replace(stage, is_critical=True) if stage.name in on_path else stage for stage in graph),
             begins_at=self._begins_at or None,
             deadline_at=head.deadline_at or None,
@@ -221,10 +224,10 @@ class _Assembled:
             history=history_of(self._fields.get(f"h{index}")),
         )
         if record is not None:
-            stage = with_times(stage, record, self._now)
-        if index in self._groups:
-            stage = with_items(stage, self._groups[index], tuple(self._stage(item) for item in self._listed[index]))
-        stage = msgspec.structs.replace(stage, reason=self._reason(index, stage, record))
+            stage = with_times(stage, record, self._now, is_map=index in self._items)
+        if (known := self._items.get(index)) is not None:
+            stage = with_items(stage, known.group, tuple(self._stage(item) for item in known.listed), known.suspended)
+        stage = msgspec.structs.replace(stage, reason=self._reason(index, stage, record), message=own_message(message))
         stage = with_other(stage, record, self._fields.get(f"c{index}"))
         return with_earlier(stage, self._flow_id, self._again_at)
 
@@ -273,11 +276,19 @@ class _Assembled:
             return _unpack(data)
         return {"items": self._groups[index].done if index in self._groups else 0}
 
+    def _list(self, index: int) -> list[Any]:
+        """What the items of a map gave."""
+        count = self._groups[index].count if index in self._groups else 0
+        found = (self._fields.get(f"r{item_index(index, number)}") for number in range(count))
+        return [_unpack(data) for data in found if data is not None and not is_failure(data)]
+
     def _result(self) -> Any:
         literal = _unpack(self._fields["out"]) if "out" in self._fields else None
         wanted = {binding.child for binding in self._plan.output}
         try:
-            lists = {child: {"items": group.done} for child, group in self._groups.items()}
-            return fill(literal, self._plan.output, {child: self._value(child) for child in wanted}, lists)
+            lists = {child: self._list(child) for child in wanted if self._plan.stages[child].mapping is not None}
+            values = {child: self._value(child) for child in wanted}
+            full = {child: lists[child] if self._fields[f"r{child}"] == LIST else value for child, value in values.items()}
+            return fill(literal, self._plan.output, full, lists)
         except CorruptState:  # the part that the result takes lies in a spilled value
             return None

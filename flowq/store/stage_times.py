@@ -9,11 +9,12 @@ from flowq.model.snapshot import StageSnapshot
 from flowq.store.wire import Record
 
 
-def with_times(stage: StageSnapshot, record: Record, now: int) -> StageSnapshot:
-    """A stage with its attempts, runs and times."""
+def with_times(stage: StageSnapshot, record: Record, now: int, *, is_map: bool = False) -> StageSnapshot:
+    """A stage with its attempts, runs and times. While a map is suspended, its items run; other stages do not."""
     has_begun = record.state not in ("r", "s") and bool(record.holder)
     started_at = record.ready_at + record.waited if has_begun else None
-    ran = now - started_at if record.state in ("x", "u") and started_at is not None else record.ran
+    is_at_work = record.state == "x" or (record.state == "u" and is_map)
+    ran = now - started_at if is_at_work and started_at is not None else record.ran
     return msgspec.structs.replace(
         stage,
         attempt=record.attempt,

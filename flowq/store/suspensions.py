@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -92,6 +93,10 @@ class Suspensions:
         """The packed value of a signal; None: it has not come."""
         return await self._connection.command("HGET", self._store.keys.flow(flow_id), f"s:{name}")
 
+    async def is_awaited(self, flow_id: str, name: str) -> bool:
+        """Whether a stage of the flow waits for this signal now."""
+        return bool(await self._connection.command("HEXISTS", self._store.keys.flow(flow_id), f"w:{name}"))
+
     async def signal(self, flow_id: str, name: str, value: bytes) -> str:
         """Hands a signal over; the script's word: `signalled`, `known`, `differs`, `ended` or `unknown`."""
         answer = await self._connection.run("signal", self._store.keys.tag_of(flow_id), flow_id, name, value)
@@ -153,3 +158,12 @@ class Suspensions:
             all_now: look also at trees that were looked at in the last ten minutes.
         """
         return bool(await self._connection.run("fell", tag, "all" if all_now else ""))
+
+
+async def close_orphans(store: Store, flow_id: str) -> AsyncIterator[str]:
+    """Closes the flows beneath one that nobody waits for any more, if that is noted; the ids of those to be cancelled."""
+    word = b"closing"
+    while word == b"closing":
+        word, closed = await store.connection.run("orphans", store.keys.tag_of(flow_id), flow_id)
+        for child in closed:
+            yield child.decode()

@@ -47,7 +47,7 @@ def test_a_flow_that_runs_out_of_time_says_so(run: Run) -> None:
     [
         (["--delay", "soon"], "delay"),
         (["--start-at", "tomorrow"], "--start-at"),
-        (["--delay", "1h", "--start-at", "2100-01-31"], "start_at"),
+        (["--delay", "1h", "--start-at", "2100-01-31"], "--delay and --start-at were both given"),
         (["--deadline", "never"], "deadline"),
         (["--deadline", "2030-13-45"], "--deadline"),
     ],
@@ -66,7 +66,30 @@ def test_a_queue_is_paused_and_resumed(run: Run) -> None:
     (pause,) = json.loads(run("pause", "-o", "json").out)["data"]
     assert (pause["kind"], pause["name"], pause["by"], pause["since"][-1]) == ("queue", "slow", "ops", "Z")
     assert run("resume", "queue", "slow").err == "queue slow goes on\n"
+    assert run("resume", "queue", "slow").err == "queue slow was not paused: it goes on as before\n"
     assert json.loads(run("pause", "-o", "json").out)["data"] == []
+
+
+def test_a_flow_of_a_paused_queue_says_how_to_resume_the_queue(run: Run) -> None:
+    assert run("pause", "queue", "nobody-serves-this").code == 0
+    assert run("submit", f"{FLOWS}:stuck", "--id", "behind-a-pause").code == 0
+    assert "flowq resume queue nobody-serves-this" in run("inspect", "behind-a-pause").out
+    assert run("resume", "queue", "nobody-serves-this").code == 0
+    assert "flowq resume" not in run("inspect", "behind-a-pause").out
+    assert run("cancel", "behind-a-pause").code == 0
+
+
+def test_a_signal_that_nothing_waits_for_is_kept_and_said_so(run: Run) -> None:
+    run("submit", f"{FLOWS}:simple", "-i", "text=a", "--id", "signalled-early", "--delay", "1h")
+    early = run("signal", "signalled-early", "nosuch", "1")
+    assert (early.code, early.err.splitlines()) == (
+        0,
+        [
+            "signalled-early: signal nosuch was sent",
+            "  nothing waits for nosuch now; it is kept for what asks for it later",
+        ],
+    )
+    assert run("cancel", "signalled-early").code == 0
 
 
 def test_a_pipeline_is_paused_and_resumed(run: Run) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 
+import pytest
+
 from flowq.cli.following import _writer
+from flowq.cli.render.events import event_line
 from flowq.cli.render.screen import Screen
 from flowq.model.event import Event
 from flowq.model.snapshot import Reason
@@ -38,3 +41,12 @@ def test_programs_are_told_of_every_stage_with_the_code_of_its_reason() -> None:
         ("held", "encode", "no_worker"),
         ("held", "publish", "children"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("due_at", "told"),
+    [(86_400_000 - 1_000, "again at 23:59:59"), (2 * 86_400_000 + 5_000, "again at 1970-01-03 00:00:05Z")],
+)
+def test_a_moment_of_another_day_is_told_with_its_date(due_at: int, told: str) -> None:
+    event = Event(flow_id="f", seq=1, verb="retried", at=1_000, stage="s", attempt=1, due_at=due_at)
+    assert "".join(span.text for span in event_line(event, Screen())).endswith(told)

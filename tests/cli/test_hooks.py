@@ -47,6 +47,22 @@ def test_hooks_are_shown_with_their_flow_and_retried_by_themselves(run: Run, tmp
     assert run("retry", "tidied").code == 0
 
 
+def test_failed_hooks_that_are_discarded_leave_the_dead_list_and_stay_with_their_flow(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "never"
+    assert run("submit", f"{FLOWS}:tidied", "-i", f"path={path}", "--id", "discarded", "--wait").code == 5
+    hooks_of(run, "discarded")
+    groups = json.loads(run("dead", "list", "--json").out)["data"]
+    (key,) = [group["key"] for group in groups if group["stage"] == "take_back"]
+    asked = run("dead", "discard", key).err
+    assert "hooks only leave the dead list: they go with their flow" in asked
+    assert "this would remove 1 flow, and there is no terminal" in asked
+    discarded = run("dead", "discard", key, "--yes").err
+    assert discarded == "1 hook flow left out of the dead list; it goes with discarded\n"
+    assert key not in run("dead", "list").out
+    path.touch()
+    assert "1 stage to run again" in run("retry", "discarded^end").err
+
+
 def test_an_id_of_hooks_can_not_be_given(run: Run) -> None:
     ran = run("submit", f"{FLOWS}:tidied", "-i", "path=/nowhere", "--id", "mine^end")
     assert ran.code == 2

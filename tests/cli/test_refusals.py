@@ -21,6 +21,20 @@ Run = Callable[..., Ran]
         (["list", "--since", "yesterday"], "--since is 'yesterday'", "expected a duration such as 90s"),
         (["list", "--search", ""], "--search is ''", "expected a text of 1 to 500 characters"),
         (["usage", "--days", "0"], "--days is 0", "expected a whole number from 1 to 400"),
+        (["cancel", "--state", "failed"], "--state is 'failed'", "one of: scheduled, ready, running"),
+        (["cancel", "--state", "runing"], "--state is 'runing'", "did you mean 'running'?"),
+        (
+            ["schedule", "add", "s1", f"{FLOWS}:simple", "-i", "text=a"],
+            "neither --cron nor --every was given",
+            "give one of them",
+        ),
+        (
+            ["schedule", "add", "s1", f"{FLOWS}:simple", "--cron", "0 2 * * *", "--every", "5m"],
+            "--cron and --every were both given",
+            "give one of them",
+        ),
+        (["limits", "set", "queue:q2", "--rate", "2/h"], "limit queue:q2 can't have a --rate", "a queue or tenant is limited by"),
+        (["limits", "set", "foo"], "limit foo has neither --rate nor --concurrency", "give one of them, or both"),
         (["dead"], "`flowq dead` needs an action", "one of: list, show, retry, discard"),
         (["schedule"], "`flowq schedule` needs an action", "one of: list, add, remove"),
         (["submit", f"{FLOWS}:simple", "-i", "text=a", "--delay=soon"], "--delay is 'soon'", "expected a duration such as 90s"),
@@ -30,7 +44,11 @@ Run = Callable[..., Ran]
             "--show-url is 'forever'",
             "expected a duration such as 90s",
         ),
-        (["retry", "finished", "--from", "write", "--set", "nothing=1"], "--set is ['nothing']", "expected arguments"),
+        (
+            ["retry", "finished", "--from", "write", "--set", "nothing=1"],
+            "--set is 'nothing'",
+            "expected arguments of the stages that run again",
+        ),
         (["submit", FLOWS], f"{FLOWS} has ", f"name one: {FLOWS}:"),
     ],
 )

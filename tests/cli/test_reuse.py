@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.cli.conftest import FLOWS
 from tests.cli.terminal import Ran
 
@@ -42,3 +44,14 @@ def test_what_did_not_run_again_is_marked_as_kept(run: Run) -> None:
     rows = [line for line in run("inspect", "spelled-5").out.splitlines() if line[:1] in ("≡", "✔") and "COMPLETED" not in line]
     assert [line[0] for line in rows] == ["≡"] * (len(before) - 1) + ["✔"]
     assert run("inspect", "spelled-5").out.count("kept from an earlier run") == len(before) - 1
+    assert "≡ reused" in run("inspect", "spelled-5").out
+    for form in ("mermaid", "dot", "svg"):
+        assert "kept from an earlier run" in run("inspect", "spelled-5", "-o", form).out, form
+
+
+@pytest.mark.parametrize("form", ["mermaid", "dot", "svg"])
+def test_a_picture_names_the_flow_whose_result_was_reused(run: Run, form: str) -> None:
+    submitted(run, f"spelled-{form}-1", "-i", f"text={form}")
+    submitted(run, f"spelled-{form}-2", "-i", f"text={form}")
+    assert f"reused from flow spelled-{form}-1" in run("inspect", f"spelled-{form}-2", "-o", form).out
+    assert "≡ reused" not in run("inspect", f"spelled-{form}-1").out

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from flowq.cli.commands.limits import _next
 from tests.cli.terminal import Ran
 
 Run = Callable[..., Ran]
@@ -42,3 +43,8 @@ def test_a_weight_is_set_and_shown(run: Run) -> None:
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(run: Run, words: tuple[str, ...]) -> None:
     assert run(*words).code == 2
+
+
+def test_when_a_limit_allows_the_next_one_is_told_with_its_date() -> None:
+    assert _next(1_900_000_000_000) == "2030-03-17 17:46:40Z"
+    assert _next(0) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,6 +59,17 @@ def test_a_stage_in_back_off_shows_it_up_to_now() -> None:
 
 def test_a_stage_that_waits_for_a_worker_shows_how_long() -> None:
     assert bar(stage("a", "ready", ready_at=T0 + 2000), 10) == "  ░░░░░░░░"
+
+
+def test_a_suspended_stage_has_no_bar_for_the_time_it_waits() -> None:
+    assert bar(stage("a", "suspended", start=2, run=1, wait_seconds=0.0), 10) == "  █"
+
+
+@pytest.mark.parametrize("outcome", ["completed", "released", "suspended"])
+def test_an_earlier_run_that_did_not_fail_does_not_look_as_if(outcome: str) -> None:
+    earlier = AttemptSnapshot(1, outcome, "w", T0 + 1000, 3.0, "")
+    again = stage("a", "completed", start=8, run=2, wait_seconds=1.0, history=(earlier,))
+    assert bar(again, 12) == " ███   ░██"
 
 
 def test_a_run_of_a_millisecond_is_still_seen() -> None:

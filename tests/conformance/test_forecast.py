@@ -7,7 +7,7 @@ import pytest
 
 from flowq import FlowProducer, context, pipeline, stage
 from flowq.model.forecast import Forecast, StageRun
-from flowq.model.snapshot import StageSnapshot
+from flowq.model.snapshot import ItemsSnapshot, Reason, StageSnapshot
 from flowq.store import forecasts
 from flowq.store.views import record_decoder
 from tests.engine.work import Gate, until, working
@@ -71,6 +71,36 @@ def test_what_waits_for_somebody_may_end_any_time() -> None:
     done = snapshot_of("download", "completed", progress=1.0)
     asks = snapshot_of("transcribe", "suspended", "download", run_seconds=0.1)
     assert Forecast(RUNS).eta_seconds(video(done, snapshot_of("encode", "running", "download"), asks), 0) is None
+
+
+@pytest.mark.parametrize("code", ["rate_limited", "no_worker", "no_room", "paused", "child_failed", "signal", "cache_pending"])
+def test_what_waits_for_something_unforeseen_takes_the_estimate_away(code: str) -> None:
+    held = snapshot_of("encode", "ready", reason=Reason(code, "waits"))
+    half = snapshot_of("transcribe", "running", run_seconds=20.0, progress=0.5)
+    for forecast in (Forecast(RUNS), Forecast()):
+        assert forecast.eta_seconds([half], 0) == pytest.approx(20)
+        assert forecast.eta_seconds([held, half], 0) is None
+
+
+def test_an_estimate_is_never_less_than_until_the_last_begins() -> None:
+    half = snapshot_of("transcribe", "running", run_seconds=20.0, progress=0.5)
+    later = snapshot_of("encode", "scheduled", ready_at=3_600_000, reason=Reason("scheduled", "begins in 1h"))
+    assert Forecast(RUNS).eta_seconds([later, half], 0) == pytest.approx(3_610)
+    assert Forecast().eta_seconds([later, half], 0) is None, "nobody knows how long it will take then"
+
+
+def test_a_map_of_which_an_item_sleeps_is_not_foreseen() -> None:
+    def mapped(running: int, asleep: int = 0) -> StageSnapshot:
+        items = ItemsSnapshot(
+            count=4, completed=3 - asleep, running=running, failed=0, waiting=1 - running, need=4, at_once=0, suspended=asleep
+        )
+        reason = Reason("items", f"waits for {running} running")
+        return snapshot_of("encode", "suspended", run_seconds=9.0, progress=0.75, items=items, reason=reason)
+
+    for forecast in (Forecast(RUNS), Forecast()):
+        assert forecast.eta_seconds([mapped(1)], 0) == pytest.approx(3)
+        assert forecast.eta_seconds([mapped(0)], 0) is None
+        assert forecast.eta_seconds([mapped(1, asleep=1)], 0) is None
 
 
 def test_stages_weigh_what_they_usually_take() -> None:

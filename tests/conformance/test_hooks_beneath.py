@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -11,6 +12,7 @@ from flowq import FlowHandle, FlowProducer, Unrecoverable, context, pipeline, st
 from flowq.errors import DefinitionError, FlowFailed
 from flowq.hooks import FlowEnd
 from flowq.pipeline import subflow
+from flowq.store.keys import ASIDE
 from flowq.store.store import Store
 from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views
@@ -89,6 +91,30 @@ async def hb_closing_parent(what: str) -> str:
 @pipeline
 def hb_above(what: str) -> str:
     return hb_closing_parent(what)
+
+
+@stage(queue="hb_undoing")
+async def hb_undo_elsewhere(made: str) -> None:
+    ran[f"undo {made}"] += 1
+
+
+@stage(compensate=hb_undo_elsewhere)
+async def hb_make_elsewhere(what: str) -> str:
+    return what
+
+
+@pipeline
+def hb_undone_elsewhere(what: str) -> str:
+    return hb_use(hb_make_elsewhere(what))
+
+
+@stage
+async def hb_bearing_parent(what: str) -> str:
+    try:
+        await context().spawn(hb_undone_elsewhere, what)
+    except FlowFailed:
+        await gate.stop_async()
+    return what
 
 
 EVERY = (hb_make, hb_use, hb_note, hb_close, hb_parent, hb_closing_parent)
@@ -205,6 +231,27 @@ async def test_what_was_spawned_stays_until_it_is_undone(producer: FlowProducer)
         await hooks_completed(child)
     await Suspensions(store).fell(tag, all_now=True)
     assert not await Views(store).exists(child.id)
+
+
+async def test_what_was_put_aside_while_the_root_was_paused_is_undone_after_that_is_cancelled(producer: FlowProducer) -> None:
+    broken.add("use")
+    store: Store = producer._open.store
+    await producer.pause_queue("hb_undoing")
+    async with working(producer, *EVERY, hb_make_elsewhere, hb_bearing_parent):
+        flow = await producer.add(hb_bearing_parent.flow("room"))
+        await gate.until_arrived()
+        child = await beneath(producer, flow)
+        await until(child, lambda snapshot: snapshot.hooks is not None)
+        await flow.pause()
+        await producer.resume_queue("hb_undoing")
+        aside = f"{store.keys.tag_of(flow.id)}{ASIDE}flow:{flow.id}"
+        async with asyncio.timeout(30):
+            while not await store.connection.command("LLEN", aside):  # noqa: ASYNC110  no event tells of it
+                await asyncio.sleep(0.02)
+        await flow.cancel("it is not needed")
+        await hooks_completed(child)
+    assert ran["undo room"] == 1
+    assert (await flow.inspect()).state == "cancelled"
 
 
 def test_workers_of_a_pipeline_serve_the_hooks_of_what_it_spawns() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import pytest
 
 from flowq import FlowProducer, limit, pipeline, stage
-from flowq.engine.limiter import Limiter
+from flowq.engine.limiter import Limiter, give_all_back
 from flowq.errors import FlowFailed, InvalidValue, LimitNotSet, NoStageContext
-from flowq.model.limit import LimitUse
+from flowq.model.limit import LimitUse, LimitWait
+from flowq.model.snapshot import Reason
 from flowq.store.limits import Granted, Limits, Waits
-from tests.engine.work import Gate, until, working
+from flowq.store.views import Views
+from tests.engine.work import PATIENCE, Gate, until, working
+from tests.store.acting import Actor
 
 pytestmark = pytest.mark.anyio
 
@@ -196,6 +200,22 @@ def cl_all(numbers: list[int]) -> list[int]:
 EVERY = (cl_ask, cl_ask_in_thread, cl_limited, cl_gated, cl_of_user, cl_unknown)
 
 
+async def test_who_is_cancelled_while_it_returns_permits_returns_all_of_them(producer: FlowProducer) -> None:
+    """While its process lives nothing else would: permits last as long as the lease."""
+    for name in ("one", "other", "third"):
+        await producer.set_limit(name, concurrency=1)
+    store = producer._open.store
+    limiter = Limiter(store, (await Actor(store).begin()).id)
+    permits = await limiter.acquire_all([LimitUse(name) for name in ("one", "other", "third")], lambda _: None)
+    assert sum(state.held for state in await producer.limits()) == 3
+    returning = asyncio.create_task(give_all_back(permits))
+    await asyncio.sleep(0)
+    returning.cancel()
+    async with asyncio.timeout(PATIENCE):
+        while any(state.held for state in await producer.limits()):  # noqa: ASYNC110  it is looked at from outside
+            await asyncio.sleep(0.02)
+
+
 async def test_stages_of_several_workers_keep_to_a_concurrency_together(producer: FlowProducer) -> None:
     await producer.set_limit("model", rate={"tokens": "1000/s"}, concurrency=2)
     async with working(producer, *EVERY), working(producer, *EVERY):
@@ -226,8 +246,9 @@ async def test_who_waits_for_a_limit_says_so_and_can_be_cancelled(producer: Flow
         first = await producer.add(cl_gated.flow(1))
         await gate.until_arrived()
         second = await producer.add(cl_gated.flow(2))
-        snapshot = await until(second, lambda flow: bool(flow.graph[0].message))
-        assert "for limit gate" in snapshot.graph[0].message
+        snapshot = await until(second, lambda flow: flow.graph[0].reason is not None and flow.graph[0].state == "running")
+        assert snapshot.graph[0].reason == Reason("rate_limited", "waits for a free place of limit gate", ("gate",))
+        assert snapshot.graph[0].message == ""
         await second.cancel()
         gate.opened.set()
         assert await first.result(30) == 1
@@ -241,7 +262,10 @@ async def test_a_key_may_be_made_of_the_stages_arguments(producer: FlowProducer,
         assert await (await producer.add(cl_of_user.flow("ada"))).result(30) == "ada"
         assert await (await producer.add(cl_of_user.flow("bob"))).result(30) == "bob"
         late = await producer.add(cl_of_user.flow("ada"))
-        await until(late, lambda flow: bool(flow.graph[0].message))
+        snapshot = await until(late, lambda flow: flow.graph[0].reason is not None and flow.graph[0].state == "running")
+        reason = snapshot.graph[0].reason
+        assert reason is not None
+        assert re.fullmatch(r"waits (1h|59m|60m)[^,]* for limit user, until [\d-]+ [\d:]+ UTC", reason.sentence)
         await late.cancel()
 
 
@@ -313,16 +337,17 @@ async def test_outside_a_stage_there_is_nobody_to_ask(producer: FlowProducer) ->
 
 async def test_a_wait_has_a_known_end(producer: FlowProducer) -> None:
     await producer.set_limit("slow", rate="1/10s")
-    told: list[float] = []
+    told: list[LimitWait] = []
     limiter = Limiter(producer._open.store, "h")
     await (await limiter.acquire(LimitUse("slow"))).give_back()
     hears = asyncio.Event()
 
-    def on_wait(_: LimitUse, seconds: float) -> None:
-        told.append(seconds)
+    def on_wait(wait: LimitWait) -> None:
+        told.append(wait)
         hears.set()
 
     waiting = asyncio.create_task(limiter.acquire(LimitUse("slow"), on_wait))
     await asyncio.wait_for(hears.wait(), 20)
     waiting.cancel()
-    assert 5 < told[0] <= 10.2
+    assert told[0].name == "slow"
+    assert 5 < (told[0].until - await Views(producer._open.store).now()) / 1000 <= 10.2

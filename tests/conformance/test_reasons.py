@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
-from flowq import Backoff, FlowHandle, FlowProducer, Unrecoverable, pipeline, stage
+from flowq import Backoff, FlowHandle, FlowProducer, Unrecoverable, limit, pipeline, stage
 from flowq.cli.documents import envelope, json_text
 from flowq.cli.render.flow import flow_view
 from flowq.cli.render.ink import painted
@@ -20,6 +21,8 @@ from flowq.cli.render.screen import Screen
 from flowq.engine import following
 from flowq.errors import FlowFailed
 from flowq.model.event import Event
+from flowq.model.limit import LimitWait
+from flowq.model.reasons import reason_for
 from flowq.model.snapshot import Reason
 from flowq.pipeline import Dedup
 from tests.engine.work import PATIENCE, Gate, until, working
@@ -60,6 +63,11 @@ async def why_last(numbers: list[int]) -> int:
     return sum(numbers)
 
 
+@stage(limits=[limit("why_rate")])
+async def why_limited(number: int) -> int:
+    return number
+
+
 @pipeline
 def why_children(number: int) -> int:
     return why_last([why_held(number)])
@@ -80,7 +88,7 @@ def why_map(numbers: list[int]) -> int:
     return why_last(why_held.with_options(at_once=1).map(numbers))
 
 
-EVERY = (why_held, why_broken, why_flaky, why_last)
+EVERY = (why_held, why_broken, why_flaky, why_last, why_limited)
 
 
 class Scene(NamedTuple):
@@ -194,6 +202,17 @@ async def items(producer: FlowProducer) -> AsyncIterator[Scene]:
         gate.opened.set()
 
 
+@contextlib.asynccontextmanager
+async def rate_limited(producer: FlowProducer) -> AsyncIterator[Scene]:
+    await producer.set_limit("why_rate", rate="1/h")
+    async with working(producer, *EVERY):
+        await (await producer.add(why_limited.flow(1))).result(PATIENCE)
+        flow = await producer.add(why_limited.flow(2))
+        await until(flow, lambda now: now.graph[0].state == "running" and now.graph[0].reason is not None)
+        yield Scene(flow, "why_limited", "waits ", ("why_rate",), shown="for limit why_rate, until ")
+        await flow.cancel()
+
+
 SCENES: dict[str, Callable[[FlowProducer], AbstractAsyncContextManager[Scene]]] = {
     scene.__name__: scene
     for scene in (
@@ -209,6 +228,7 @@ SCENES: dict[str, Callable[[FlowProducer], AbstractAsyncContextManager[Scene]]] 
         paused,
         suspect,
         items,
+        rate_limited,
     )
 }
 # Of an item, which is no stage of the graph; and those that tests of their own walk.
@@ -228,6 +248,30 @@ async def test_a_stage_that_does_not_run_says_why(producer: FlowProducer, code: 
         assert (scene.shown or scene.sentence) in painted(flow_view(snapshot, Screen(width=200)), colour=False)
         if not snapshot.is_final:
             assert (await held(scene.flow, scene.stage)).code == code
+
+
+async def test_a_stage_that_waits_for_a_limit_runs_and_says_at_each_look_how_long_it_still_does(producer: FlowProducer) -> None:
+    async with rate_limited(producer) as scene:
+        snapshot = await scene.flow.inspect()
+        stage_now = snapshot.stage(scene.stage)
+        assert (stage_now.state, stage_now.message, snapshot.eta_seconds) == ("running", "", None)
+        sentence = stage_now.reason.sentence if stage_now.reason else ""
+        assert re.fullmatch(r"waits (1h|59m|60m)[^,]* for limit why_rate, until [\d-]{10} [\d:]{8} UTC", sentence)
+        later = msgspec.structs.replace(stage_now, message=LimitWait("why_rate", snapshot.at + 60_000).message)
+        told = [reason_for(later, {}, (), "running", snapshot.at + ms, is_suspect=False, lost={}) for ms in (0, 58_000, 60_000)]
+        assert [reason and reason.sentence.partition(" for ")[0] for reason in told] == ["waits 1m", "waits 2s", None]
+
+
+async def test_a_follower_reads_the_wait_for_a_limit_as_a_sentence(producer: FlowProducer) -> None:
+    notes: list[str] = []
+    async with rate_limited(producer) as scene, asyncio.timeout(PATIENCE):
+        async for event in scene.flow.events():
+            if isinstance(event, Event) and event.verb in ("progressed", "held"):
+                notes.append(event.note)
+                if event.verb == "held":
+                    break
+    assert notes
+    assert all(re.fullmatch(r"waits (\S+ )*for limit why_rate,? until .* UTC", note) for note in notes), notes
 
 
 async def test_an_item_that_does_not_run_says_why(producer: FlowProducer) -> None:

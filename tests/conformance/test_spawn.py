@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import msgspec
 import pytest
 
-from flowq import FlowProducer, Unrecoverable, context, pipeline, stage
+from flowq import FlowHandle, FlowProducer, StageFailure, Unrecoverable, context, pipeline, stage, tolerate
 from flowq.errors import FlowCancelled, FlowFailed, InvalidValue
 from flowq.store.store import Store
 from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views
-from tests.engine.work import Gate, told, working
+from tests.engine.work import Gate, told, until, working
 
 pytestmark = pytest.mark.anyio
 
@@ -112,7 +113,42 @@ async def cn_pipelines(number: int) -> int:
     return await context().spawn(cn_two, number)
 
 
+@stage
+async def cn_both(number: int) -> int:
+    with_one = asyncio.gather(context().spawn(cn_part, number), context().spawn(cn_held, number))
+    return sum(part.number for part in await with_one)
+
+
+@stage
+async def cn_bears(total: int | StageFailure) -> str:
+    return "borne" if isinstance(total, StageFailure) else "whole"
+
+
+@pipeline
+def cn_tolerant(number: int) -> str:
+    return cn_bears(tolerate(cn_both(number)))
+
+
+@stage
+async def cn_item(number: int) -> int:
+    if number:
+        return (await context().spawn(cn_held, number)).number
+    await gate.until_arrived()
+    return 0
+
+
+@stage
+async def cn_after(numbers: list[int]) -> int:
+    return await context().wait_for_signal("go", int)
+
+
+@pipeline
+def cn_any(count: int) -> int:
+    return cn_after(cn_item.with_options(need="any").map(list(range(count))))
+
+
 EVERY = (
+    cn_both, cn_bears, cn_item, cn_after,
     cn_part, cn_held, cn_parent, cn_side_by_side, cn_catches, cn_waits, cn_sum, cn_keyed, cn_deeper, cn_pipelines,
 )  # fmt: skip
 
@@ -215,6 +251,52 @@ async def test_cancelling_a_flow_cancels_what_it_spawned(producer: FlowProducer)
         gate.opened.set()
         await flow.retry()
         assert await flow.result(30) == Part(1)
+
+
+async def cancelled_beneath(producer: FlowProducer, flow: FlowHandle[Any]) -> list[str]:
+    """Why what the flow spawned was cancelled, once that is."""
+    snapshot = await until(flow, lambda seen: "cancelled" in [child.state for child in seen.spawned])
+    ids = [child.id for child in snapshot.spawned if child.state == "cancelled"]
+    return [(await producer.flow(child).inspect()).cancel_reason for child in ids]
+
+
+async def test_a_flow_that_fails_leaves_nothing_running_beneath_it(producer: FlowProducer) -> None:
+    broken.add("part")
+    async with working(producer, *EVERY):
+        flow = await producer.add(cn_both.flow(1))
+        with pytest.raises(FlowFailed, match="the part is broken"):
+            await flow.result(30)
+        # Retried at once, it waits for what was being cancelled, and runs it again.
+        broken.clear()
+        gate.opened.set()
+        await flow.retry()
+        assert await flow.result(30) == 2
+
+
+async def test_what_stands_beneath_is_cancelled_when_the_flow_above_has_failed(producer: FlowProducer) -> None:
+    broken.add("part")
+    async with working(producer, *EVERY):
+        flow = await producer.add(cn_both.flow(1))
+        with pytest.raises(FlowFailed, match="the part is broken"):
+            await flow.result(30)
+        assert await cancelled_beneath(producer, flow) == ["the flow above failed"]
+
+
+async def test_a_flow_that_bears_a_failure_and_completes_leaves_nothing_running_beneath_it(producer: FlowProducer) -> None:
+    broken.add("part")
+    async with working(producer, *EVERY):
+        flow = await producer.add(cn_tolerant(1))
+        assert await flow.result(30) == "borne"
+        assert await cancelled_beneath(producer, flow) == ["the flow above completed"]
+
+
+async def test_what_a_stopped_item_spawned_is_cancelled_while_its_flow_goes_on(producer: FlowProducer) -> None:
+    async with working(producer, *EVERY):
+        flow = await producer.add(cn_any(2))
+        assert await cancelled_beneath(producer, flow) == ["the stage above was cancelled"]
+        assert (await flow.inspect()).state != "completed"
+        await flow.signal("go", 7)
+        assert await flow.result(30) == 7
 
 
 async def test_a_duty_cancels_the_children_of_a_client_that_died(producer: FlowProducer) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from flowq import FlowProducer, context, limit, stage
 from flowq.model.outcome import Wait
+from flowq.model.snapshot import Reason
 from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views
 from tests.engine.work import Gate, until, working
@@ -114,8 +115,8 @@ async def test_a_stage_that_waits_for_a_permit_says_so(producer: FlowProducer) -
         first = await producer.add(cw_holds.flow())
         await gate.until_arrived()
         second = await producer.add(cw_holds.flow())
-        shown = await until(second, lambda snapshot: snapshot.graph[0].message.startswith("waits"))
-        assert shown.graph[0].message.endswith("for limit inner")
+        shown = await until(second, lambda snapshot: snapshot.graph[0].reason is not None and snapshot.graph[0].progress == 0.5)
+        assert shown.graph[0].reason == Reason("rate_limited", "waits for a free place of limit inner", ("inner",))
         assert shown.graph[0].progress == 0.5
         gate.opened.set()
         assert [await flow.result(30) for flow in (first, second)] == [None, None]

@@ -41,6 +41,16 @@ async def cs_naps(seconds: float) -> str:
 
 
 @stage
+async def cs_catches_its_cancel() -> str:
+    """As a library may."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await gate.stop_async()
+    marks.add("caught")
+    await context().sleep("1h")
+    return "slept"
+
+
+@stage
 async def cs_quick() -> str:
     return "quick"
 
@@ -202,3 +212,12 @@ async def test_a_flow_that_was_cancelled_while_suspended_begins_anew_when_it_is_
         await flow.cancel()
         assert await flow.retry() == 1
         assert await flow.result(30) == "attempt 1"
+
+
+async def test_a_stage_that_caught_its_cancellation_ends_at_its_next_wait(producer: FlowProducer) -> None:
+    async with working(producer, cs_catches_its_cancel, cs_quick, concurrency=1):
+        flow = await producer.add(cs_catches_its_cancel.flow())
+        await gate.until_arrived()
+        assert await flow.cancel()
+        assert await (await producer.add(cs_quick.flow())).result(30) == "quick", "its slot is free"
+    assert marks == {"caught"}

@@ -82,3 +82,22 @@ async def test_a_server_that_tells_no_settings_can_be_used_and_is_said_so(
     with running_valkey({"include": str(tmp_path / "hosted.conf"), "dir": str(tmp_path), "appendonly": "yes"}) as url:
         persistence = (await found(url))["persistence"]
     assert (persistence.level, "not told" in persistence.problem) == ("warn", True)
+
+
+async def test_stages_that_no_worker_takes_are_told_with_what_is_missing(producer: FlowProducer) -> None:
+    @stage
+    async def doctored() -> None: ...
+
+    @stage(needs={"doctors_gpu": 2})
+    async def doctored_on_gpu() -> None: ...
+
+    @stage
+    async def nobody_doctors() -> None: ...
+
+    async with working(producer, doctored, doctored_on_gpu):
+        for one in (doctored_on_gpu, nobody_doctors):
+            await producer.add(one.flow())
+        (finding,) = [one for one in await examine(producer._open) if one.name == "queues"]
+    assert finding.level == "warn"
+    assert "no worker of queue default knows stage nobody_doctors" in finding.problem
+    assert "needs doctors_gpu=2, which no worker of queue default has" in finding.problem

@@ -46,6 +46,7 @@ REASONS = {
     "cache_pending": "another stage computes the same; it waits for its result",
     "debounced": "its flow begins when no other was added under its key for a while",
     "other_flow": "its flow waits until another of its key has ended",
+    "rate_limited": "it waits for a named limit, in its slot, so that its state is `running`",
 }
 _PLACE = re.compile(r"(<!-- made from the code: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from flowq.errors import FlowCancelled
 from flowq.model.failure import Failure
 
 
@@ -58,3 +59,31 @@ def test_a_cause_that_leads_to_itself_is_followed_once() -> None:
     error = ValueError("round")
     error.__cause__ = error
     assert Failure.of(raised(error)).message == "round"
+
+
+def called(*, is_ours: bool, error: BaseException) -> BaseException:
+    """The error, raised below a function of a user in a module of flowq, or in one of somebody else."""
+    namespace = {"__name__": "flowq.engine.somewhere" if is_ours else "flowqueue", "error": error}
+    exec(compile("def raise_it():\n    raise error", "below.py", "exec"), namespace)
+    try:
+        namespace["raise_it"]()
+    except BaseException as caught:
+        return caught
+    raise AssertionError("it raises")
+
+
+@pytest.mark.parametrize(
+    ("is_ours", "error", "is_shown"),
+    [
+        (True, FlowCancelled("child", "by hand"), False),
+        (False, FlowCancelled("child", "by hand"), True),
+        (True, TypeError("a fault of flowq"), True),
+    ],
+)
+def test_frames_of_flowq_below_the_users_are_kept_only_for_what_is_no_word_of_flowq(
+    is_ours: bool, error: BaseException, is_shown: bool
+) -> None:
+    failure = Failure.of(called(is_ours=is_ours, error=error))
+    assert "test_failure.py" in failure.traceback
+    assert ("below.py" in failure.traceback) is is_shown
+    assert failure.message in failure.traceback

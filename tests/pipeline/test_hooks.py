@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from flowq import declare, pipeline, stage
+from flowq import Node, declare, pipeline, stage
 from flowq.errors import DefinitionError, InvalidValue, ResultDoesNotFit
 from flowq.hooks import FlowEnd
 from flowq.model.plan import Hook
+from flowq.pipeline.node_graph import spec_from_node
 
 
 @stage(queue="undo", attempts=4, timeout="5s")
@@ -122,3 +123,22 @@ def test_a_stage_after_the_end_takes_an_end() -> None:
 
     with pytest.raises(ResultDoesNotFit, match=r"ph_text\.text is declared as str, but the end of ph_unfit gives FlowEnd"):
         ph_unfit()
+
+
+def test_what_can_be_undone_is_computed_for_each_flow() -> None:
+    both = "stage 'ph_(once|do)' has both a cache and a compensation: .* leave out cache="
+    with pytest.raises(DefinitionError, match=both):
+
+        @stage(name="ph_once", cache="1d", compensate=ph_undo)
+        async def ph_cached(number: int) -> int:
+            return number
+
+    with pytest.raises(DefinitionError, match=both):
+        declare("ph_once", ph_do.fn, cache="1d", compensate=ph_undo)
+    with pytest.raises(DefinitionError, match=both):
+        ph_do.with_options(cache="1d")
+    with pytest.raises(DefinitionError, match=both):
+        spec_from_node(Node("ph_do", data={"number": 1}, cache="1d"))
+    ph_do.with_options(cache=False).flow(1)
+    ph_once = stage(name="ph_once", cache=False, compensate=ph_undo)(ph_text.fn)
+    assert ph_once.options.compensate is not None

@@ -8,7 +8,7 @@ from flowq.model.names import spawned_id
 from flowq.model.outcome import Claim, Wait
 from flowq.store.feed import Feed
 from flowq.store.store import Store
-from flowq.store.suspensions import Spawner, Suspensions
+from flowq.store.suspensions import Spawner, Suspensions, close_orphans
 from flowq.store.views import Views
 from tests.store.acting import Actor, failed, in_one_partition, released, retried, snapshots, states, suspended
 from tests.store.graphs import chain, wide
@@ -202,6 +202,18 @@ async def test_a_wide_tree_is_cancelled_in_pieces(store: Store, actor: Actor) ->
     assert await store.cancel("f1", "enough", 1) == "cancelled"
     heads = [await Views(store).head(child) for child in children]
     assert {(head.status, head.reason) for head in heads} == {("z", "the flow above was cancelled (enough)")}
+
+
+async def test_a_wide_tree_is_closed_in_pieces_when_the_flow_above_has_ended(store: Store, actor: Actor) -> None:
+    claim = await begun(store, actor)
+    children = [spawned_id("f1", "s-0", f"{number:04}") for number in range(450)]
+    for child in children:
+        await Suspensions(store).spawn(child, chain(1), spawner_of(claim))
+    await actor.complete(claim)
+    assert await Views(store).closing() == ["/f1"]
+    assert sorted([child async for child in close_orphans(store, "f1")]) == children
+    heads = [await Views(store).head(child) for child in children]
+    assert {(head.status, head.reason) for head in heads} == {("z", "the flow above completed")}
 
 
 async def test_more_waiters_for_one_signal_than_are_noted_look_again(store: Store, actor: Actor) -> None:

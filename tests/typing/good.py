@@ -230,6 +230,12 @@ def nesting(url: str) -> Artifact:
     return waits(published.video)
 
 
+@stage(attempts=3, retry_on=(ConnectionError, TimeoutError), unrecoverable=ConnectionAbortedError)
+def fetched(url: str) -> int:
+    """Types of errors, alone or in a tuple."""
+    return len(url)
+
+
 def submit() -> None:
     """What callers get."""
     assert_type(short_video("https://…"), FlowSpec[Published])

@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=("list", "show", "retry", "discard"),
-        help="list the groups; show the flows of one; retry them; or remove them for ever",
+        help="list the groups; show the flows of one; retry them; or remove them for ever (hooks go with their flow)",
     )
     parser.add_argument("key", metavar="KEY", nargs="?", help="the group, as `list` shows it")
     parser.add_argument("--pipeline", metavar="NAME", help="only flows of this pipeline")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from typing import TYPE_CHECKING
 
 from flowq.cli import exits
@@ -35,6 +34,10 @@ def run(arguments: argparse.Namespace) -> int:
     rates = dict(_rate(text) for text in arguments.rate)
     if arguments.action != "set" and (rates or arguments.concurrency is not None):
         raise UsageError("--rate and --concurrency are for `limits set`", "see `flowq limits --help`")
+    if arguments.action == "set" and not rates and arguments.concurrency is None:
+        raise UsageError(f"limit {arguments.name} has neither --rate nor --concurrency", "give one of them, or both")
+    if rates and arguments.name.startswith(("queue:", "tenant:")):
+        raise UsageError(f"limit {arguments.name} can't have a --rate", "a queue or tenant is limited by --concurrency only")
     return run_async(lambda: _limits(arguments, rates))
 
 
@@ -72,4 +75,6 @@ def _cells(one: LimitState) -> list[str]:
 
 
 def _next(at_ms: int) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(at_ms / 1000)) if at_ms else ""
+    from flowq.cli.render.sizes import shown_moment
+
+    return shown_moment(at_ms) if at_ms else ""

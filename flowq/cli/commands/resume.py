@@ -24,8 +24,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _resume(arguments: argparse.Namespace) -> int:
     kind, name = arguments.kind, arguments.name
-    goes_on = True
+    goes_on = was_paused = True
     async with producer_of(arguments) as producer:
+        if kind != "flow":
+            was_paused = any((one.kind, one.name) == (kind, name) for one in await producer.pauses())
         if kind == "queue":
             await producer.resume_queue(name)
         elif kind == "pipeline":
@@ -34,7 +36,8 @@ async def _resume(arguments: argparse.Namespace) -> int:
             name = await flow_of(producer, arguments)
             goes_on = await producer.flow(name).resume()
     if output_of(arguments) == "text":
-        note(f"{kind} {name} goes on" if goes_on else f"flow {name} has ended: nothing to resume")
+        said = "goes on" if was_paused else "was not paused: it goes on as before"
+        note(f"{kind} {name} {said}" if goes_on else f"flow {name} has ended: nothing to resume")
     else:
         say_json(arguments, "resumed", {"kind": kind, "name": name, "goes_on": goes_on})
     return exits.OK

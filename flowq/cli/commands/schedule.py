@@ -48,6 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("which schedule?", f"write its id behind `{arguments.action}`")
     if arguments.action == "add" and arguments.pipeline is None:
         raise UsageError("which pipeline?", "write MODULE:PIPELINE behind the id")
+    if arguments.action == "add" and (arguments.cron is None) == (arguments.every is None):
+        given = "neither --cron nor --every was given" if arguments.cron is None else "--cron and --every were both given"
+        raise UsageError(given, "give one of them: --cron '0 2 * * *' or --every 5m")
     return run_async(lambda: _schedule(arguments))
 
 

@@ -30,9 +30,12 @@ def run(arguments: argparse.Namespace) -> int:
 async def _signal(arguments: argparse.Namespace, value: Any) -> int:
     async with producer_of(arguments) as producer:
         flow_id = await found(producer, arguments, changes=True)
+        is_awaited = await producer.flow(flow_id).awaits(arguments.name)
         is_new = await producer.flow(flow_id).signal(arguments.name, value)
     if output_of(arguments) == "text":
         note(f"{flow_id}: signal {arguments.name} {'was sent' if is_new else 'had been sent before'}")
+        if is_new and not is_awaited:
+            note(f"  nothing waits for {arguments.name} now; it is kept for what asks for it later")
     else:
         say_json(arguments, "signalled", {"id": flow_id, "signal": arguments.name, "is_new": is_new})
     return exits.OK

@@ -63,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         if not (arguments.follow or arguments.wait):
             raise UsageError("--timeout is given, but nothing is waited for", "add --follow or --wait")
         timeout_seconds(arguments)  # a wrong one must not be found after the flow was added
+    if arguments.delay is not None and arguments.start_at is not None:
+        raise UsageError("--delay and --start-at were both given", "give one of them: both say when it begins")
     given = [option for option in _DEDUP_OPTIONS if getattr(arguments, option)]
     if given and arguments.dedup is None:
         raise UsageError(f"--{given[0].replace('_', '-')} is given without --dedup", "give the key too")

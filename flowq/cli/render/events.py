@@ -8,7 +8,7 @@ from flowq.cli.documents import iso
 from flowq.cli.render import palette
 from flowq.cli.render.ink import Line, Span, pad, span
 from flowq.cli.render.screen import Screen
-from flowq.cli.render.sizes import shown_percent
+from flowq.cli.render.sizes import shown_moment, shown_percent
 from flowq.model.event import Event
 
 # The state whose glyph and colour stand for what happened.
@@ -31,7 +31,7 @@ def event_line(event: Event, screen: Screen) -> Line:
         f"attempt {event.attempt}" if event.attempt and event.verb in ("claimed", "retried", "failed") else "",
         shown_percent(event.progress),
         event.note,
-        f"{'again' if event.verb in _AGAIN else 'begins'} at {iso(event.due_at)[11:19]}" if event.due_at is not None else "",
+        f"{'again' if event.verb in _AGAIN else 'begins'} at {_due(event.due_at, event.at)}" if event.due_at is not None else "",
     ]
     text = screen.dot.join(part for part in details if part)
     return (
@@ -41,3 +41,8 @@ def event_line(event: Event, screen: Screen) -> Line:
         span(" " + pad("(flow)" if event.stage is None else event.stage, _NAME_WIDTH), "bold" if event.stage is None else ""),
         span(" " + text if text else ""),
     )
+
+
+def _due(due_at: int, at: int) -> str:
+    """`01:02:03`, with the date where it is another day."""
+    return iso(due_at)[11:19] if iso(due_at)[:10] == iso(at)[:10] else shown_moment(due_at)

@@ -14,6 +14,7 @@ from flowq.cli.render.ink import Line, Span, cells, crop, flowing, line, span, w
 from flowq.cli.render.items import items_of, map_of
 from flowq.cli.render.logs import shown_usage
 from flowq.cli.render.notes import Notes
+from flowq.cli.render.resuming import resumes
 from flowq.cli.render.screen import Screen
 from flowq.cli.render.sizes import shown_done, shown_moment, shown_percent, shown_seconds, shown_stages
 from flowq.cli.render.stages import gap_mark, stage_table
@@ -46,7 +47,7 @@ def flow_view(snapshot: FlowSnapshot, screen: Screen, *, rows_max: int | None = 
         lines += _labelled("hooks", [row for text in hook_lines(snapshot, screen) for row in _text(text, "", screen)])
         lines += _labelled("used", _text(shown_usage(snapshot.usage), "", screen)) if snapshot.usage else []
         lines += _labelled("outputs", [line(span("in " + notes.folder, "dim"))]) if notes.folder else []
-        lines += [] if live else _labelled("bars", _legend(screen, table[0]))
+        lines += [] if live else _labelled("bars", _legend(screen, table))
     if not live:
         lines += _next(snapshot, screen)
     return lines
@@ -127,6 +128,9 @@ def _values(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
         if value is not None and value != {}:
             text = crop(json_text(value, pretty=False), screen.width - _LABEL_WIDTH - 2, screen.ellipsis)
             lines += _labelled(label, [line(span(text, "dim" if label == "inputs" else ""))])
+    if snapshot.result_items:
+        text = f"{snapshot.result_items:,} items: `flowq result {shlex.quote(snapshot.id)}`"
+        lines += _labelled("result", _text(text, "", screen))
     return lines
 
 
@@ -199,9 +203,10 @@ def _critical_path(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
     return _labelled("critical", _text(arrow.join(names), "", screen))
 
 
-def _legend(screen: Screen, header: Line) -> list[Line]:
-    mark = gap_mark(screen.unicode)
-    items = [*legend(screen.unicode), *([f"{mark} idle time left out"] if mark in header[0].text else [])]
+def _legend(screen: Screen, table: Sequence[Line]) -> list[Line]:
+    mark, reused = gap_mark(screen.unicode), palette.glyph("reused", screen.unicode)
+    items = [*legend(screen.unicode), *([f"{mark} idle time left out"] if mark in table[0][0].text else [])]
+    items += [f"{reused} reused"] if any(row[0].text == reused + " " for row in table) else []
     return flowing([line(span(item, "dim")) for item in items], _room(screen), "  ")
 
 
@@ -221,7 +226,7 @@ def _next(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
         case "paused":
             commands = [["resume", "flow", snapshot.id], ["cancel", snapshot.id]]
         case _:
-            commands = [*_signals(snapshot), ["watch", snapshot.id], ["cancel", snapshot.id]]
+            commands = [*resumes(snapshot), *_signals(snapshot), ["watch", snapshot.id], ["cancel", snapshot.id]]
     rows = [row for command in commands for row in _folded_command(["flowq", *command], _room(screen))]
     return _labelled("next", [line(span(row, "key")) for row in rows])
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from flowq.cli.render import palette, tree
 from flowq.cli.render.screen import Screen
 from flowq.model.items import item_named
-from flowq.model.snapshot import StageSnapshot
+from flowq.model.snapshot import ItemsSnapshot, StageSnapshot
 
 
 def items_of(stages: Sequence[StageSnapshot]) -> list[StageSnapshot]:
@@ -38,7 +39,16 @@ def with_items(rows: Sequence[tree.Row], graph: Sequence[StageSnapshot], screen:
             goes_on = position + 1 < len(rows)
             stem = row.below + (lines.bar if goes_on else lines.blank)
             found += [tree.Row(stem, (first[index] + offset,), True) for offset in range(len(items.listed))]
+            found[-1] = found[-1]._replace(more=_unlisted(items, screen))
     return found
+
+
+def _unlisted(items: ItemsSnapshot, screen: Screen) -> str:
+    """How many items are not listed though others in their state are."""
+    counts = (("failed", items.failed), ("suspended", items.suspended))
+    listed = Counter(item.state for item in items.listed)
+    more = [f"{count - listed[state]:,} more {state}" for state, count in counts if 0 < listed[state] < count]
+    return f"{screen.ellipsis} and {' and '.join(more)}: `flowq inspect --all` has them" if more else ""
 
 
 def times(stage: StageSnapshot, screen: Screen) -> str:
@@ -51,5 +61,8 @@ def counts(stage: StageSnapshot, screen: Screen) -> str:
     if stage.items is None:
         return ""
     items = stage.items
-    shown = (("completed", items.completed), ("running", items.running), ("ready", items.waiting), ("failed", items.failed))
+    shown = (
+        ("completed", items.completed), ("running", items.running), ("suspended", items.suspended), ("ready", items.waiting),
+        ("failed", items.failed),
+    )  # fmt: skip
     return " ".join(f"{count:,} {palette.glyph(state, screen.unicode)}" for state, count in shown if count)

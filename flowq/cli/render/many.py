@@ -10,6 +10,7 @@ from flowq.cli.render.listing import listing
 from flowq.cli.render.screen import Screen
 from flowq.cli.render.sizes import shown_moment, shown_stages
 from flowq.cli.render.table import table
+from flowq.model.names import parent_id
 from flowq.model.report import BulkReport, DeadGroup
 
 _ROWS_MAX = 20
@@ -34,10 +35,13 @@ def bulk_line(report: BulkReport) -> str:
     done = _DONE[report.verb]
     stages = f", {shown_stages(report.stages)} {_STAGES[report.verb]}" if report.stages and _STAGES[report.verb] else ""
     if report.is_dry_run:
-        return f"{_flows(report.matched)} would be {done}{stages}" if report.matched else f"no flow would be {done}"
+        hooks = "; hooks only leave the dead list: they go with their flow" if _has_hooks(report) else ""
+        return f"{_flows(report.matched)} would be {done}{stages}{hooks}" if report.matched else f"no flow would be {done}"
     more = f"; {report.unchanged:,} had changed meanwhile" if report.unchanged else ""
     wrong = f"; {len(report.errors):,} could not be" if report.errors else ""
-    return f"{_flows(report.done)} {done}{stages}{more}{wrong}"
+    removed = report.done - len(report.kept)
+    parts = [f"{_flows(removed)} {done}{stages}"] if removed or not report.kept else []
+    return "; ".join([*parts, *_left_out(report.kept)]) + more + wrong
 
 
 def bulk_errors(report: BulkReport, screen: Screen) -> list[Line]:
@@ -60,6 +64,16 @@ def dead_table(groups: Sequence[DeadGroup], screen: Screen) -> list[Line]:
         for group in groups
     ]
     return table(["key", "flows", "pipeline", "stage", "latest", "cause"], rows, screen)
+
+
+def _has_hooks(report: BulkReport) -> bool:
+    return report.verb == "prune" and any(parent_id(flow.id) for flow in report.flows)
+
+
+def _left_out(kept: Sequence[str]) -> list[str]:
+    if len(kept) > 1:
+        return [f"{len(kept):,} hook flows left out of the dead list; they go with their flows"]
+    return [f"1 hook flow left out of the dead list; it goes with {parent_id(one)}" for one in kept]
 
 
 def _flows(count: int) -> str:

@@ -54,15 +54,16 @@ class Notes:
                 return self._failed(stage)
             case "running":
                 again = f"try {stage.attempt} after {stage.failure.line}" if stage.failure and stage.attempt > 1 else ""
-                return self._screen.dot.join(part for part in (clean(stage.message), clean(again)) if part)
+                doing = stage.reason.sentence if stage.reason else stage.message
+                return self._screen.dot.join(part for part in (clean(doing), clean(again)) if part)
             case "completed":
                 made = self._made(stage) if stage.items is None else ""
-                return self._screen.dot.join(part for part in (self._reused(stage), made) if part)
+                return self._screen.dot.join(part for part in (shown_reused(stage, self._snapshot.id), made) if part)
             case "skipped":
                 return "skipped: its condition does not hold"
             case "cancelled":
                 return stage.reason.sentence if stage.reason else stage.state
-            case "suspended" if stage.items is not None and stage.items.running:
+            case "suspended" if stage.items is not None and (stage.items.running or _only_away(stage)):
                 return ""  # the counts say it all
             case _:
                 return self._why(stage)
@@ -93,15 +94,6 @@ class Notes:
         is_news = stage.failure.kind == "unrecoverable" and stage.failure.error_type != "Unrecoverable"
         return ("tolerated: " if stage.is_tolerated else "unrecoverable: " if is_news else "") + stage.failure.line
 
-    def _reused(self, stage: StageSnapshot) -> str:
-        if stage.reused is None:
-            return ""
-        if (stage.reused.flow, stage.reused.stage) == (self._snapshot.id, stage.name):
-            return "kept from an earlier run"
-        whose = "this flow" if stage.reused.flow == self._snapshot.id else f"flow {stage.reused.flow}"
-        name = f" ({stage.reused.stage})" if stage.reused.stage != stage.name else ""
-        return f"reused from {whose}{name}"
-
     def _made(self, stage: StageSnapshot) -> str:
         if stage.artifacts:
             shown = [self._artifact(artifact) for artifact in stage.artifacts[:3]]
@@ -116,6 +108,22 @@ class Notes:
         if self.folder and key.startswith(self.folder):
             key = key[len(self.folder) :]
         return clean(key) + (f" ({shown_bytes(artifact.size)})" if artifact.size >= 0 else "")
+
+
+def _only_away(stage: StageSnapshot) -> bool:
+    """Whether nothing keeps the items of a map from running but what suspended ones wait for."""
+    return stage.items is not None and stage.items.suspended > 0 and stage.reason is not None and stage.reason.code == "items"
+
+
+def shown_reused(stage: StageSnapshot, flow_id: str) -> str:
+    """Whose result a stage of a flow has; empty: its own."""
+    if stage.reused is None:
+        return ""
+    if (stage.reused.flow, stage.reused.stage) == (flow_id, stage.name):
+        return "kept from an earlier run"
+    whose = "this flow" if stage.reused.flow == flow_id else f"flow {stage.reused.flow}"
+    name = f" ({stage.reused.stage})" if stage.reused.stage != stage.name else ""
+    return f"reused from {whose}{name}"
 
 
 def _folder(snapshot: FlowSnapshot) -> str:

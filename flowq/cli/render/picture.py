@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from flowq.cli.render import palette
 from flowq.cli.render.clean import clean
+from flowq.cli.render.notes import shown_reused
 from flowq.cli.render.sizes import shown_counts, shown_percent, shown_seconds
 from flowq.model.snapshot import FlowSnapshot, StageSnapshot
 
@@ -66,7 +67,7 @@ def picture(snapshot: FlowSnapshot) -> Picture:
         for child in stage.children
         if child in index_of and box_of[index_of[child]] != box_of[index]
     }
-    boxes = tuple(_box([graph[index] for index in members], layer_of[members[0]]) for members in groups.values())
+    boxes = tuple(_box([graph[index] for index in members], layer_of[members[0]], snapshot.id) for members in groups.values())
     return Picture(f"{clean(snapshot.pipeline)} {clean(snapshot.id)}: {snapshot.state}", boxes, tuple(sorted(arrows)))
 
 
@@ -77,13 +78,16 @@ def _group(index: int, stage: StageSnapshot, layer: int, count: int) -> Hashable
     return stage.stage, min(layer, 8)
 
 
-def _box(stages: Sequence[StageSnapshot], layer: int) -> Box:
+def _box(stages: Sequence[StageSnapshot], layer: int, flow_id: str) -> Box:
     first = stages[0]
     if len(stages) > 1:
         states = [stage.state for stage in stages]
         state = next((state for state in palette.ORDER if state in states), first.state)
         title = f"{first.stage} ×{len(stages):,}"
-        return Box(clean(title), shown_counts(states, True), state, min(layer, 8), any(stage.is_critical for stage in stages))
+        reused = sum(stage.reused is not None for stage in stages)
+        detail = shown_counts(states, True) + (f", {reused:,} reused" if reused else "")
+        return Box(clean(title), detail, state, min(layer, 8), any(stage.is_critical for stage in stages))
     percent = shown_percent(first.progress) if first.state == "running" else ""
-    detail = " ".join(part for part in (first.state, percent, shown_seconds(first.run_seconds)) if part)
+    parts = (first.state, percent, shown_seconds(first.run_seconds), shown_reused(first, flow_id))
+    detail = clean(" ".join(part for part in parts if part))
     return Box(clean(first.name), detail, first.state, layer, first.is_critical)

@@ -69,8 +69,9 @@ def stage_table(snapshot: FlowSnapshot, screen: Screen, notes: Notes, rows_max: 
     end = snapshot.ended_at if snapshot.ended_at is not None else snapshot.at
     axis = Axis(snapshot.created_at, end, waterfall.busy(snapshot.graph, snapshot.at), columns.bar)
     lines = [_header(columns, axis, screen)]
-    for row in filled:
+    for row, place in zip(filled, shown, strict=True):
         lines += _laid_out(row, columns, axis, snapshot.at, screen)
+        lines += [(span(f"    {place.below}{place.more}", "dim"),)] if place.more else []
     if hidden:
         count = sum(len(row.members) for row in hidden if not row.is_pick)
         lines.append((span(f"{screen.ellipsis} and {count:,} more stages: `flowq inspect -o json` has all", "dim"),))

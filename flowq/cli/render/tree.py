@@ -22,11 +22,13 @@ class Row(NamedTuple):
         prefix: the lines that lead to it, such as `│ ├ `.
         members: indexes of the stages it stands for; several: a folded group.
         is_pick: whether it is one member of the folded group above it, shown because something is up with it.
+        more: what is written below it: how many of its kind have no row.
     """
 
     prefix: str
     members: tuple[int, ...]
     is_pick: bool = False
+    more: str = ""
 
     @property
     def below(self) -> str:

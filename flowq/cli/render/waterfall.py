@@ -18,6 +18,9 @@ _ORDER: Final[tuple[Shade, ...]] = ("back_off", "wait", "spent", "run")
 _CHAR: Final[dict[Shade, tuple[str, str]]] = {"back_off": ("╌", "-"), "wait": ("░", ":"), "spent": ("▓", "x"), "run": ("█", "#")}
 _STYLE: Final[dict[Shade, str]] = {"back_off": "dim", "wait": "wait", "spent": "bad"}
 
+# How a run ends that has not failed: it waits, its worker was stopped, or the flow was retried by hand after it.
+_NO_FAILURES: Final = ("suspended", "released", "completed", "skipped")
+
 
 class Stretch(NamedTuple):
     """What a stage did for a while. `run` is an attempt that runs, completed it or was cancelled; `spent` one that failed."""
@@ -30,14 +33,14 @@ class Stretch(NamedTuple):
 def stretches(stage: StageSnapshot, now: int) -> Iterator[Stretch]:
     """What the stage did, in order of time; moments are milliseconds since 1970."""
     previous_end: int | None = None
-    is_away = False  # it was suspended: that was no back-off
+    is_away = False  # it did not fail: what follows was no back-off
     for run in stage.history:
         end = run.started_at + round(run.seconds * 1000)
         if previous_end is not None and run.started_at > previous_end and not is_away:
             yield Stretch("back_off", previous_end, run.started_at)
         if stage.started_at != run.started_at or stage.state == "scheduled":
-            yield Stretch("run" if run.outcome == "suspended" else "spent", run.started_at, end)
-        previous_end, is_away = end, run.outcome == "suspended"
+            yield Stretch("run" if run.outcome in _NO_FAILURES else "spent", run.started_at, end)
+        previous_end, is_away = end, run.outcome in _NO_FAILURES
     if stage.state in ("ready", "scheduled"):
         ready_at = now if stage.ready_at is None else min(stage.ready_at, now)
         if previous_end is not None and not is_away:

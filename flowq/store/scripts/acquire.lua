@@ -40,7 +40,10 @@ local at = math.max(now, last)
 for position, rate in ipairs(rates) do
   -- What takes nothing waits for nothing.
   at = at and amounts[position] > 0 and time_for(pieces[position], amounts[position], rate[2], rate[3], at) or at
-  if amounts[position] > 0 and #pieces[position] > 2 * PIECES_KEPT_MAX then return {'waits', now, now + rate[3], 0} end
+  if amounts[position] > 0 and #pieces[position] > 2 * PIECES_KEPT_MAX then
+    note_in(LINE_KEY, permit, now + rate[3])
+    return {'waits', now, now + rate[3], 0}
+  end
 end
 for position, rate in ipairs(rates) do
   if amounts[position] > 0 then pieces[position] = noted(pieces[position], amounts[position], rate[3], at) end
@@ -50,5 +53,6 @@ if concurrency > 0 then
   leave_line(key, permit)
   lend(key, permit, holder, lease_ms)
 end
+if at > now then note_in(LINE_KEY, permit, at) end
 redis.call('SET', grant_key, cmsgpack.pack({at, amounts}), 'PX', at - now + 2 * lease_ms)
 return {'granted', now, at}

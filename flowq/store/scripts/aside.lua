@@ -2,7 +2,8 @@
 local OF_RUN = {'r', 'a', 'e', 'g', 'z', 'G'}
 
 local function put_aside(view, index, record, run)
-  if record[STATE] == COMPLETED or record[STATE] == SKIPPED then
+  -- One that was reused (see reuse.lua) was no run.
+  if (record[STATE] == COMPLETED and record[ATTEMPT] > 0) or record[STATE] == SKIPPED then
     remember(view, index, record, record[STATE] == COMPLETED and 'completed' or 'skipped', '', record[RAN])
   end
   for _, kind in ipairs({'r', 'a', index < ITEMS and 'G' or nil}) do

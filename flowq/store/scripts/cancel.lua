@@ -59,9 +59,11 @@ if cursor < 0 or cursor == stages then
 end
 if is_whole then
   view.was_paused = view.fields.w or view.fields.y
+  -- Put aside is also what is not cancelled with it: the hooks of what it spawned.
+  view.lets_go = view.was_paused and cursor < 0
   head[STATUS], head[ENDED_AT], head[ACTIVE], head[AWAY] = is_failing and FAILED or CANCELLED, now, 0, 0
   emit(view, is_failing and 'failed' or 'cancelled', -1, 0, reason)
-  view.is_ended = true
+  view.is_ended, view.has_closed = true, true
   shared('ZREM', tag .. CLOSING_KEY, id)
 else
   shared('ZADD', tag .. CLOSING_KEY, cursor, id)

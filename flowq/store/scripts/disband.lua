@@ -20,6 +20,8 @@ if next_index then
   shared('ZADD', tag .. CLOSING_KEY, next_index - base, member)
 else
   shared('ZREM', tag .. CLOSING_KEY, member)
+  -- Of what its items spawned.
+  if view then view.strands = true end
 end
 flush()
 return {next_index and 'closing' or 'disbanded'}

@@ -13,14 +13,36 @@ local function end_if_over(view)
   view.is_ended = true
 end
 
+-- What stands beneath flows that have ended, or of which some items were stopped, is closed: it is noted with what is closing, as
+-- `/flow`. Asked once for all: most flows spawn nothing. Who cancels a flow has closed what is beneath.
+local function note_beneath()
+  local above, trees = {}, {}
+  for _, view in ipairs(opened) do
+    local is_meant = (view.is_ended or view.strands) and not view.has_closed
+    local root = is_meant and (string.find(view.id, '^', 1, true) and open_root(view.id) or view)
+    if root then above[#above + 1], trees[#trees + 1] = {view.id, root}, tree_of(root) end
+  end
+  local known = #above > 0 and shared('ZMSCORE', tag .. TREES_KEY, unpack(trees)) or {}
+  for position, tree in ipairs(trees) do
+    local id, root = unpack(above[position])
+    local own = string.sub(id, #root.id + 1) .. '^'
+    if known[position] and #shared('ZRANGEBYLEX', tag .. TREE_KEY .. tree, '[' .. own, '(' .. own .. '\255', 'LIMIT', 0, 1) > 0 then
+      hooked[#hooked + 1], hooked[#hooked + 2] = 0, '/' .. id
+    end
+  end
+end
+
 local function index_end(view)
   local status, above = view.head[STATUS], above_of(view.id)
   note_end(view)
   publish(tag .. ENDED_CHANNEL_KEY .. view.id, status)
   if view.head[DEDUP] ~= '' then dedup.succeed(view) end
   if view.head[DEADLINE_AT] > 0 then shared('ZREM', tag .. DUE_KEY, 'e:' .. view.id) end
-  if view.lets_go then shared('ZADD', tag .. DUE_KEY, now, 'o:flow:' .. view.id) end
-  if view.was_paused then redis.call('UNLINK', tag .. ASIDE_KEY .. 'flow:' .. view.id) end
+  if view.lets_go then
+    shared('ZADD', tag .. DUE_KEY, now, 'o:flow:' .. view.id)
+  elseif view.was_paused then
+    redis.call('UNLINK', tag .. ASIDE_KEY .. 'flow:' .. view.id)
+  end
   -- What a stage spawned stays as long as the flow at the root of its tree, and is found through it.
   if parent_of(view.id) then return end
   ended[#ended + 1] = view.id

@@ -13,6 +13,7 @@ for position = 2, #ARGV do
     if deadline and deadline > now then
       redis.call('ZADD', permits_key, 'XX', now + lease_ms, permit)
       redis.call('PEXPIRE', permits_key, 2 * lease_ms)
+      if key ~= '' then note_in(PERMITS_KEY, permit, now + lease_ms) end
       extended = extended + 1
     else
       redis.call('SREM', held_key, member)

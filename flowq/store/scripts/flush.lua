@@ -30,6 +30,7 @@ end
 
 local function flush()
   for _, view in ipairs(opened) do end_if_over(view) end
+  note_beneath()
   for _, view in ipairs(opened) do
     if view.is_changed then flush_flow(view) end
     if view.is_ended then index_end(view) end

@@ -17,8 +17,19 @@ local function held(key)
   return shared('ZCARD', tag .. PERMITS_KEY .. key)
 end
 
+-- Beside what each key has, what all keys have together, and who waits under any of them and until when: to be looked at only.
+local ALL = '^'
+
+local function note_in(what, permit, until_ms)
+  shared('ZREMRANGEBYSCORE', tag .. what .. ALL, '-inf', now)
+  redis.call('ZADD', tag .. what .. ALL, until_ms, permit)
+  local latest = redis.call('ZRANGE', tag .. what .. ALL, -1, -1, 'WITHSCORES')[2]
+  redis.call('PEXPIRE', tag .. what .. ALL, math.ceil(tonumber(latest)) - now + LINE_KEPT_MS)
+end
+
 local function lend(key, permit, holder, lease_ms)
   shared('ZADD', tag .. PERMITS_KEY .. key, now + lease_ms, permit)
+  if key ~= '' then note_in(PERMITS_KEY, permit, now + lease_ms) end
   shared('SADD', tag .. HELD_KEY .. holder, permit .. ' ' .. key)
   redis.call('PEXPIRE', tag .. PERMITS_KEY .. key, 2 * lease_ms)
   redis.call('PEXPIRE', tag .. HELD_KEY .. holder, 2 * lease_ms)
@@ -26,6 +37,7 @@ end
 
 local function take_back(key, permit, holder)
   shared('ZREM', tag .. PERMITS_KEY .. key, permit)
+  if key ~= '' then shared('ZREM', tag .. PERMITS_KEY .. ALL, permit) end
   shared('SREM', tag .. HELD_KEY .. holder, permit .. ' ' .. key)
 end
 
@@ -40,6 +52,7 @@ local function ahead_of(key, permit)
 end
 
 local function wait_in_line(key, permit)
+  note_in(LINE_KEY, permit, now + GONE_MS)
   local line, seen = tag .. LINE_KEY .. key, tag .. SEEN_KEY .. key
   local last = shared('ZRANGE', line, -1, -1, 'WITHSCORES')
   shared('ZADD', line, 'NX', (tonumber(last[2]) or 0) + 1, permit)
@@ -51,4 +64,5 @@ end
 local function leave_line(key, permit)
   shared('ZREM', tag .. LINE_KEY .. key, permit)
   shared('ZREM', tag .. SEEN_KEY .. key, permit)
+  shared('ZREM', tag .. LINE_KEY .. ALL, permit)
 end

@@ -58,7 +58,7 @@ end
 function promote_kind.o(what)
   local flow = string.match(what, '^flow:(.+)$')
   local view = flow and open_flow(flow)
-  if flow and (not view or view.head[STATUS] == PAUSED or view.head[STATUS] == REOPENING) then return 1 end
+  if view and (view.head[STATUS] == PAUSED or view.head[STATUS] == REOPENING) then return 1 end
   if not flow and shared('HEXISTS', tag .. PAUSED_KEY, what) == 1 then return 1 end
   return let_go(what)
 end

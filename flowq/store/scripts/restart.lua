@@ -2,7 +2,7 @@
 -- A part: {stages, literals, maps}
 --   stages: {{index, route, priority, needs, is ready, how many of its children are done}, …}
 --   literals: {{index, packed arguments}, …}, new ones; maps: see reopen.lua
-local OF_STAGE = {'', 'r', 'a', 'e', 'g', 'h', 'd', 'z', 'G'}
+local OF_STAGE = {'', 'r', 'a', 'c', 'e', 'g', 'h', 'd', 'z', 'G'}
 
 local function again(view, stage)
   local index, route, priority, needs, is_ready, done = unpack(stage)
@@ -21,6 +21,7 @@ local function again(view, stage)
     push(view, route, priority, index .. ':' .. view.id)
   elseif record then
     drop(view, field('', index))
+    drop(view, field('c', index))  -- fences begin anew: one of them would be taken for the one that it was written under
   end
   if done > 0 and not is_ready then write(view, field('d', index), tostring(done)) else drop(view, field('d', index)) end
 end

@@ -1,6 +1,6 @@
 -- reuse: stages that need not run, because their function has run, or runs now, with the same inputs elsewhere.
 -- Field `c<index>`: {fence, flow, stage, how many runs only looked}: whose result was taken, or is waited for, as long as the record
--- has this fence: a later run makes it history.
+-- has this fence: a later run makes it history, and it goes with the record (restart.lua).
 local function note_other(view, index, record, flow, stage)
   local name = field('c', index)
   local packed = read(view, name)

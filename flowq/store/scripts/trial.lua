@@ -13,7 +13,7 @@ local calls = {
   {'HGETALL', hash}, {'HEXISTS', hash, 'a'}, {'HLEN', hash}, {'HKEYS', hash}, {'HDEL', hash, 'b'},
   {'RPUSH', list, 'a', 'b', 'c'}, {'LPUSH', list, 'a'}, {'LLEN', list}, {'LRANGE', list, 0, 0}, {'LTRIM', list, 1, -1},
   {'SADD', set, 'a', 'b', 'c'}, {'SCARD', set}, {'SMEMBERS', set}, {'SRANDMEMBER', set, 1}, {'SREM', set, 'a'}, {'SPOP', set},
-  {'ZADD', sorted, 1, 'a', 2, 'b'}, {'ZCARD', sorted}, {'ZSCORE', sorted, 'a'}, {'ZMSCORE', sorted, 'a'}, {'ZRANK', sorted, 'a'}, {'ZRANGE', sorted, 0, 0}, {'ZREVRANGE', sorted, 0, 0},
+  {'ZADD', sorted, 1, 'a', 2, 'b'}, {'ZCARD', sorted}, {'ZCOUNT', sorted, 1, 2}, {'ZSCORE', sorted, 'a'}, {'ZMSCORE', sorted, 'a'}, {'ZRANK', sorted, 'a'}, {'ZRANGE', sorted, 0, 0}, {'ZREVRANGE', sorted, 0, 0},
   {'ZRANGEBYSCORE', sorted, '-inf', '+inf', 'LIMIT', 0, 1}, {'ZREVRANGEBYSCORE', sorted, '+inf', '-inf', 'LIMIT', 0, 1},
   {'ZRANGEBYLEX', sorted, '-', '+', 'LIMIT', 0, 1}, {'ZREMRANGEBYSCORE', sorted, 5, 6}, {'ZREM', sorted, 'a'}, {'SET', text, 'a'}, {'GET', text},
   {'XADD', stream, 'MINID', '~', 0, '*', 'b', ''}, {'XRANGE', stream, '-', '+', 'COUNT', 1}, {'XREVRANGE', stream, '+', '-', 'COUNT', 1},
