@@ -288,7 +288,10 @@ class _Assembled:
         try:
             lists = {child: self._list(child) for child in wanted if self._plan.stages[child].mapping is not None}
             values = {child: self._value(child) for child in wanted}
-            full = {child: lists[child] if self._fields[f"r{child}"] == LIST else value for child, value in values.items()}
+            full = {
+                child: lists[child] if child in lists and self._fields[f"r{child}"] == LIST else value
+                for child, value in values.items()
+            }
             return fill(literal, self._plan.output, full, lists)
         except CorruptState:  # the part that the result takes lies in a spilled value
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def test_of_240_items_only_the_failed_ones_are_listed_and_run_again(run: Callabl
     shown = run("inspect", "chunked").out
     assert "convert ×240" in shown
     assert "228 ✔ 12 ✘" in shown
-    assert "convert[3] failed: Unrecoverable: chunk 3 is broken" in shown
+    assert re.search(r"convert\[(\d+)\] failed: Unrecoverable: chunk \1 is broken", shown)
     assert shown.count("is broken") < 30
     assert len(run("inspect", "chunked", "--all").out.splitlines()) > 240
     (_, convert, _) = json.loads(run("inspect", "chunked", "-o", "json").out)["data"]["graph"]

@@ -1,5 +1,6 @@
 -- ended: a flow has ended: its state, and the indexes in which it is found from now on.
-local ended, finished = {}, {}
+-- The ids of all that ended; and of those that completed, each behind its plan's digest.
+local ended = {completed = {}}
 
 -- A flow has ended when nothing of it is ready, scheduled or running any more; it completed if no stage is left.
 local function end_if_over(view)
@@ -48,7 +49,7 @@ local function index_end(view)
   ended[#ended + 1] = view.id
   -- Hooks are found through their flow; only those that failed are looked for.
   if status == COMPLETED and not above then
-    finished[#finished + 1] = view.plan .. view.id
+    table.insert(ended.completed, view.plan .. view.id)
   elseif status == FAILED or not above then
     shared('ZADD', tag .. (status == FAILED and FAILED_KEY or CANCELLED_KEY), now, view.id)
   end

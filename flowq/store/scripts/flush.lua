@@ -38,10 +38,10 @@ local function flush()
   if #ended > 0 then shared('ZREM', tag .. LIVE_KEY, unpack(ended)) end
   if #hooked > 0 then shared('ZADD', tag .. CLOSING_KEY, unpack(hooked)) end
   if #awake > 0 then shared('ZREM', tag .. DUE_KEY, unpack(awake)) end
-  if #finished > 0 then
+  if #ended.completed > 0 then
     local hour = tag .. FINISHED_KEY .. math.floor(now / 3600000)
-    local length = shared('RPUSH', hour, unpack(finished))
-    if length == #finished then redis.call('PEXPIRE', hour, retention_ms[COMPLETED] + 3 * 86400000) end
+    local length = shared('RPUSH', hour, unpack(ended.completed))
+    if length == #ended.completed then redis.call('PEXPIRE', hour, retention_ms[COMPLETED] + 3 * 86400000) end
   end
   for _, lane in ipairs(tails) do
     local count = settle(lane)
