@@ -48,10 +48,6 @@ _pack = msgspec.msgpack.Encoder().encode
 _NOTHING = opaque(b"")
 
 
-class GivenBack(BaseException):
-    """The worker stops before the stage has ended."""
-
-
 class Executor:
     """Runs stages in this process: coroutines in its loop, functions in its threads.
 
@@ -111,8 +107,6 @@ class Executor:
             running(stage_context, clock)
             return await self._ran(claim, stage, plan, inputs, clock, stage_context)
         except asyncio.CancelledError as error:
-            if error.args and error.args[0] is GivenBack:
-                return Release(*claim.run)
             if stage_context is not None and stage_context.cancelled:
                 return _stopped(stage_context, claim)
             if (task := asyncio.current_task()) is None or task.cancelling():

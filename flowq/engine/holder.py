@@ -21,7 +21,7 @@ from flowq.engine.closing import finish_closing
 from flowq.engine.context import StageContext, log_of_this_run
 from flowq.engine.conversation import Conversation
 from flowq.engine.every import run_every
-from flowq.engine.executor import Executor, GivenBack
+from flowq.engine.executor import Executor
 from flowq.engine.gates import REFRESH_SECONDS, Gates
 from flowq.engine.limiter import Limiter
 from flowq.engine.notes import last_note
@@ -29,7 +29,7 @@ from flowq.engine.room import WorkerRoom
 from flowq.engine.stage_clock import StageClock
 from flowq.engine.stage_log import capture
 from flowq.errors import FlowqError
-from flowq.model.outcome import Claim, Outcome, Progress
+from flowq.model.outcome import Claim, Outcome, Progress, Release
 from flowq.pipeline.stage import AnyStage
 from flowq.store.store import Store
 from flowq.store.wakeups import Wakeups
@@ -51,6 +51,8 @@ class _Run(msgspec.Struct):
     context: StageContext | None = None
     clock: StageClock | None = None
     cancelled_at: float = math.inf
+    # Kept here: while a run reads its plan or waits for limits it has no context, and a cancel may lose its argument on its way.
+    is_given_back: bool = False
 
     @property
     def ends_at(self) -> float:
@@ -174,9 +176,10 @@ class Holder:
                 await self._ended.wait()
         except TimeoutError:
             for run in list(self._running.values()):
+                run.is_given_back = True
                 if run.context is not None:
                     run.context.give_back()
-                run.task.cancel(GivenBack)
+                run.task.cancel()
             await self._until_ended(5.0)
         for conversation in self._conversations.values():
             conversation.end()
@@ -226,12 +229,18 @@ class Holder:
 
         def running(context: StageContext, clock: StageClock) -> None:
             run.context, run.clock = context, clock
+            if run.is_given_back:
+                context.give_back()
             run.task.set_name(f"{context.stage} of flow {context.flow_id}")
             if clock.is_limited and self._on_deadline is not None:
                 self._on_deadline()
 
         try:
             outcome = await self._executor.run(claim, running)
+        except asyncio.CancelledError:
+            if not run.is_given_back:
+                raise
+            outcome = Release(*claim.run)
         finally:
             self._leave(key)
         conversation = self._conversations[self._store.keys.tag_of(claim.flow_id)]

@@ -161,9 +161,11 @@ def _soon(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 
 
 async def give_all_back(permits: Sequence[HeldPermit]) -> None:
-    """Returns permits, also those that are left when who waits for it is cancelled: no lease ends for them while he lives."""
+    """Returns permits. A cancel ends only the waiting: they are returned all the same, as no lease ends for them while their
+    holder lives, and the outcome of the stage that had them stands."""
     if permits:
-        await asyncio.wait([permit.give_back_soon() for permit in permits])
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([permit.give_back_soon() for permit in permits])
 
 
 async def _quietly(work: Coroutine[Any, Any, None]) -> None:

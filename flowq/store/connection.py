@@ -199,11 +199,14 @@ class Connection:
         began_at = time.monotonic()
         pause = 0.02
         task = asyncio.current_task()
+        # Before Python 3.12 `asyncio.wait_for`, which the client uses, swallows a cancel that comes with an answer or error.
         cancels = task.cancelling() if task is not None else 0
         while True:
             try:
                 answer = await once()
             except (refused.RedisError, OSError) as error:
+                if task is not None and task.cancelling() > cancels:
+                    raise asyncio.CancelledError from error
                 known = typed(self.url, error)
                 # Asked each time: a worker that is told to stop becomes impatient with what it is waiting for already.
                 wait_seconds = self.patience if patience is None else patience
@@ -219,7 +222,6 @@ class Connection:
                 if self._is_down:
                     self._is_down = False
                     log.info("the server at %s answers again", masked(self.url))
-                # Before Python 3.12 `asyncio.wait_for`, which the client uses, swallows a cancel that comes with the answer.
                 if task is not None and task.cancelling() > cancels:
                     raise asyncio.CancelledError
                 return answer

@@ -34,7 +34,7 @@ class Link(msgspec.Struct, array_like=True, frozen=True):
     Attributes:
         stage: the index of its parent's stage.
         root_created_at: when the flow at the root of the tree was added: another one may have its id later.
-        run, attempt: of the parent, when it last began this flow or retried it.
+        run, attempt: of the parent, when it last began this flow, retried it, or found it before it had ended.
     """
 
     stage: int

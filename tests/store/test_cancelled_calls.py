@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 import pytest
+import redis.asyncio as redis
 
 from flowq.store.store import Store
 
@@ -27,3 +28,24 @@ async def test_a_cancel_that_the_client_swallows_is_not_lost(store: Store) -> No
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await calling
+
+
+async def test_a_cancel_that_comes_with_an_error_ends_the_call_too(store: Store) -> None:
+    begun, calls = asyncio.Event(), 0
+
+    async def failing() -> str:
+        nonlocal calls
+        calls += 1
+        begun.set()
+        if calls == 1:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            raise redis.ConnectionError("gone")
+        return "answer"
+
+    calling = asyncio.create_task(store.connection._patiently(failing, None))
+    await begun.wait()
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    assert calls == 1

@@ -10,10 +10,20 @@ local function root_above(spawner)
   return open_root(flow)
 end
 
--- Whether what has this id was spawned beneath this very root; if beneath an earlier one of the same id, it is left over.
-local function is_beneath(id, root)
+-- What ties the flow of this id to this very root; nil: it was spawned beneath an earlier one of the same id, and is left over.
+local function link_beneath(id, root)
   local link = link_of(redis.call('HGET', tag .. FLOW_KEY .. id, '^'))
-  return link and link[2] == root.head[CREATED_AT]
+  return link and link[2] == root.head[CREATED_AT] and link or nil
+end
+
+-- A flow that is found and has not ended is of the attempt that found it: if it fails, or somebody cancels it, that is news to it.
+-- One that is being cancelled since before the retry by hand is not: it was cancelled with what stood above it, and is run again.
+local function adopt(id, link, spawner)
+  local run, attempt = spawner[5], spawner[6]
+  if link[3] == run and link[4] == attempt then return end
+  local view = open_flow(id)
+  if not view or has_ended(view) or (view.head[STATUS] == CLOSING and link[3] ~= run) then return end
+  write(view, '^', cmsgpack.pack({link[1], link[2], run, attempt}))
 end
 
 -- Deletes a flow and counts it off its plan, which then lives a while for those who are about to use it.

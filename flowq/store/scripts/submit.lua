@@ -23,7 +23,10 @@ local function judged(submission, position)
   if above and not is_due(above, run) then return 'exists' end
   if spawner and not root then return 'stale' end
   local known = fingerprints[id] or redis.call('HGET', tag .. FLOW_KEY .. id, 'f')
-  if known and root and not fingerprints[id] and not is_beneath(id, root) then known = false end
+  if known and root and not fingerprints[id] then
+    local link = link_beneath(id, root)
+    if not link then known = false elseif known == fingerprint then adopt(id, link, spawner) end
+  end
   -- Ids of flows with a key are made up: one that is known comes of the same call, made again, whatever took its place since.
   if known then return (known == fingerprint or once) and 'exists' or 'conflict' end
   local deed = once and judge_once(once, id) or {id = id, word = 'added'}

@@ -1,0 +1,57 @@
+"""Flows beneath a stage that a later attempt of it finds again: which are its own."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from flowq.model.names import spawned_id
+from flowq.model.outcome import Claim
+from flowq.store.store import Store
+from flowq.store.suspensions import Spawner, Suspensions
+from tests.store.acting import Actor, retried
+from tests.store.graphs import chain
+
+pytestmark = pytest.mark.anyio
+
+
+def spawner(claim: Claim) -> Spawner:
+    return Spawner(*claim.run, 1, claim.attempt)
+
+
+async def test_what_the_next_attempt_finds_running_is_its_own_and_what_has_ended_is_not(store: Store, actor: Actor) -> None:
+    await store.submit([("f1", chain(1, attempts=3))])
+    claim = await actor.claim_one_of("f1")
+    running, ended, suspensions = spawned_id("f1", "s-0", "a"), spawned_id("f1", "s-0", "b"), Suspensions(store)
+    for child in (running, ended):
+        await suspensions.spawn(child, chain(1), spawner(claim))
+    await store.cancel(ended, "", 1)
+    await actor.report(retried(claim))
+    claims = [await actor.claim_one_of("f1") for _ in range(2)]
+    second = next(one for one in claims if one.flow_id == "f1")
+    assert second.attempt == 2
+    for _ in range(2):  # and again, as if the answer was lost
+        found = [await suspensions.spawn(child, chain(1), spawner(second)) for child in (running, ended)]
+        assert [one and (one.status, one.is_of_this_attempt) for one in found] == [("x", True), ("k", False)]
+    await store.cancel(running, "", 1)
+    late = await suspensions.spawn(running, chain(1), spawner(second))
+    assert late is not None
+    assert (late.status, late.is_of_this_attempt) == ("k", True)
+
+
+async def test_what_is_being_cancelled_since_before_a_retry_by_hand_is_not_its_own(store: Store, actor: Actor) -> None:
+    await store.submit([("f1", chain(1, attempts=3))])
+    claim = await actor.claim_one_of("f1")
+    child, suspensions = spawned_id("f1", "s-0", "a"), Suspensions(store)
+    await suspensions.spawn(child, chain(1), spawner(claim))
+    await store.connection.command("HSET", store.keys.flow(child), "m", await closing_head(store, child))
+    again = await suspensions.spawn(child, chain(1), Spawner(*claim.run, 2, claim.attempt))
+    same_run = await suspensions.spawn(child, chain(1), Spawner(*claim.run, 1, claim.attempt + 1))
+    found = [one and (one.status, one.is_of_this_attempt) for one in (again, same_run)]
+    assert found == [("z", False), ("z", True)], "in one run only somebody can have cancelled it"
+
+
+async def closing_head(store: Store, flow_id: str) -> bytes:
+    """The head of a flow as it is while it is being cancelled in parts."""
+    head = msgspec.msgpack.decode(await store.connection.command("HGET", store.keys.flow(flow_id), "m"))
+    return msgspec.msgpack.encode(["z", *head[1:]])
