@@ -11,14 +11,18 @@ from flowq.errors import CorruptState, FlowConflict, FlowNotFound
 from flowq.model.names import root_id
 from flowq.model.spec import FlowSpec
 from flowq.store.keys import TREE
-from flowq.store.remembered import Remembered, link_decoder, remembered_decoder
+from flowq.store.remembered import Remembered, link_decoder, remembered_decoder, waits_of
 from flowq.store.store import Store
 from flowq.store.submissions import Submissions
-from flowq.store.wire import Head, Header
+from flowq.store.wire import Head, Header, Record
 
 _pack = msgspec.msgpack.Encoder().encode
 _head = msgspec.msgpack.Decoder(Head)
 _header = msgspec.msgpack.Decoder(Header)
+_record = msgspec.msgpack.Decoder(Record)
+_indexes = msgspec.msgpack.Decoder(list[int])
+# States, as they are stored, of flows of which a stage may wait; and that of the stage.
+_OPEN, _SUSPENDED = ("r", "x", "p"), "u"
 
 # Of one flow; the others are told by a number.
 _BENEATH_SHOWN_MAX = 200
@@ -95,7 +99,18 @@ class Suspensions:
 
     async def is_awaited(self, flow_id: str, name: str) -> bool:
         """Whether a stage of the flow waits for this signal now."""
-        return bool(await self._connection.command("HEXISTS", self._store.keys.flow(flow_id), f"w:{name}"))
+        key = self._store.keys.flow(flow_id)
+        head, noted = await self._connection.command("HMGET", key, "m", f"w:{name}")
+        if head is None or noted is None or _head.decode(head).status not in _OPEN:
+            return False
+        # Who waited once stays noted when it goes on for another reason.
+        indexes = _indexes.decode(noted)
+        fields = await self._connection.command("HMGET", key, *map(str, indexes), *(f"z{index}" for index in indexes))
+        for record, remembered in zip(fields[: len(indexes)], fields[len(indexes) :], strict=True):
+            is_suspended = record is not None and _record.decode(record).state == _SUSPENDED
+            if is_suspended and any((wait.kind, wait.name) == ("signal", name) for wait, _ in waits_of(remembered)):
+                return True
+        return False
 
     async def signal(self, flow_id: str, name: str, value: bytes) -> str:
         """Hands a signal over; the script's word: `signalled`, `known`, `differs`, `ended` or `unknown`."""

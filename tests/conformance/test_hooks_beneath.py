@@ -12,6 +12,7 @@ from flowq import FlowHandle, FlowProducer, Unrecoverable, context, pipeline, st
 from flowq.errors import DefinitionError, FlowFailed
 from flowq.hooks import FlowEnd
 from flowq.pipeline import subflow
+from flowq.store import retries
 from flowq.store.keys import ASIDE
 from flowq.store.store import Store
 from flowq.store.suspensions import Suspensions
@@ -114,6 +115,13 @@ async def hb_bearing_parent(what: str) -> str:
         await context().spawn(hb_undone_elsewhere, what)
     except FlowFailed:
         await gate.stop_async()
+    return what
+
+
+@stage
+async def hb_holding_parent(what: str) -> str:
+    await context().spawn(hb_closed, what)
+    await gate.stop_async()
     return what
 
 
@@ -252,6 +260,30 @@ async def test_what_was_put_aside_while_the_root_was_paused_is_undone_after_that
         await hooks_completed(child)
     assert ran["undo room"] == 1
     assert (await flow.inspect()).state == "cancelled"
+
+
+async def test_a_completed_flow_that_is_cancelled_with_the_one_above_as_it_is_retried_has_hooks_of_this_end(
+    producer: FlowProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gone(*_: object) -> None:
+        """Whoever retries it in parts went away."""
+
+    async with working(producer, *EVERY, hb_holding_parent):
+        flow = await producer.add(hb_holding_parent.flow("room"))
+        await gate.until_arrived()
+        child = await beneath(producer, flow)
+        await hooks_completed(child)
+        with monkeypatch.context() as patched:
+            patched.setattr(retries, "PART_MAX", 1)
+            patched.setattr(retries, "finish_retry", gone)
+            await child.retry(from_stage="hb_make*")
+            await flow.cancel("it is not needed")
+        await until(child, lambda snapshot: snapshot.state == "cancelled" and ran["closed cancelled"] > 0)
+        await hooks_completed(child)
+    snapshot = await child.inspect()
+    assert (snapshot.run, ran["noted hb_closed"]) == (2, 2), "once for each end"
+    assert snapshot.hooks is not None
+    assert snapshot.hooks.id == f"{child.id}^end2"
 
 
 def test_workers_of_a_pipeline_serve_the_hooks_of_what_it_spawns() -> None:

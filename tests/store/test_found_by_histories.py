@@ -6,6 +6,7 @@ import pytest
 
 from flowq.model.spec import FlowOptions, FlowSpec
 from flowq.model.timing import Timing
+from flowq.store.keys import DUE
 from flowq.store.pauses import Pauses
 from flowq.store.store import Store
 from flowq.store.views import Views
@@ -42,3 +43,14 @@ async def test_a_plan_is_read_where_its_flow_is_though_flows_elsewhere_were_prun
     await store.cancel(first, "", 1)  # which reads the head of its plan
     assert await store.prune(store.keys.tag_of(first), await Views(store).now() + HOUR_MS, [f"{digest}{first}".encode()]) == 1
     assert await actor.finish() == len(others)
+
+
+async def test_a_paused_flow_that_ends_leaves_nothing_that_waits_for_a_time(store: Store, actor: Actor) -> None:
+    """An entry was left for what is put aside of the flows beneath it, of which there were none."""
+    await store.submit([("f1", one_stage())])
+    claim = await actor.claim_one()
+    await Pauses(store).pause("flow", "f1", "")
+    await actor.complete(claim)
+    tag = store.keys.tag_of("f1")
+    assert await states(store, "f1") == "completed: completed"
+    assert await store.connection.command("ZRANGE", tag + DUE, 0, -1) == []

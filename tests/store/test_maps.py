@@ -15,11 +15,14 @@ from flowq.model.outcome import Claim, CompleteItem, Expand, Fail, opaque
 from flowq.model.plan import Binding, Plan, StagePlan
 from flowq.model.restart import restart
 from flowq.model.spec import FlowSpec
+from flowq.store.keys import ASIDE, DUE
 from flowq.store.maps import group_of, item_results, put_items
+from flowq.store.pauses import Pauses
 from flowq.store.store import Store
 from flowq.store.views import Views
 from flowq.store.wire import again_of
 from tests.store.acting import Actor, failed, released, retried, snapshots
+from tests.store.graphs import one_stage
 
 pytestmark = pytest.mark.anyio
 
@@ -314,3 +317,16 @@ async def test_items_go_first_where_flows_that_have_begun_are_finished_first(sto
     assert await store.connection.command("ZRANGE", f"{store.keys.tag_of('f1')}:z:default:a", 0, 0) == [b"0.5"]
     again = again_of(plan, restart(plan, ["failed", "cancelled"], [], {0: []}))
     assert [one.priority for one in again.maps] == [0.5]
+
+
+async def test_items_that_were_put_aside_go_with_the_paused_flow_whose_map_has_enough(store: Store, actor: Actor) -> None:
+    await store.submit([("f1", one_stage(mapping=Mapped("x", need=1)))])
+    assert await expand(actor, await actor.claim_one_of("f1"), 3, need=1) == ""
+    (claim,) = await claims_of(actor, 1)
+    aside, due = store.keys.tag_of("f1") + ASIDE + "flow:f1", store.keys.tag_of("f1") + DUE
+    await Pauses(store).pause("flow", "f1", "")
+    assert await claims_of(actor, 5) == []
+    assert await store.connection.command("LLEN", aside) == 1
+    assert await actor.report(await completed(actor, claim)) == ""
+    assert (await snapshots(store).snapshot("f1")).state == "completed"
+    assert await store.connection.command("EXISTS", aside, due) == 0

@@ -7,6 +7,8 @@ import pytest
 from flowq.model.names import spawned_id
 from flowq.model.outcome import Claim, Wait
 from flowq.store.feed import Feed
+from flowq.store.keys import ASIDE, DUE
+from flowq.store.pauses import Pauses
 from flowq.store.store import Store
 from flowq.store.suspensions import Spawner, Suspensions, close_orphans
 from flowq.store.views import Views
@@ -88,6 +90,24 @@ async def test_who_was_suspended_can_report_nothing_any_more(store: Store, actor
     for outcome in (await actor.completed(claim), failed(claim), retried(claim), released(claim)):
         assert await actor.report(outcome) == "stale"
     assert await states(store, "f1") == "suspended: suspended"
+
+
+async def test_a_signal_is_awaited_only_by_who_waits_for_it_now(store: Store, actor: Actor) -> None:
+    suspensions = Suspensions(store)
+    await actor.report(suspended(await begun(store, actor), GO, Wait("signal", "on")))
+    assert await suspensions.is_awaited("f1", "go")
+    await suspensions.signal("f1", "on", b"\x01")
+    assert not await suspensions.is_awaited("f1", "go"), "it is ready, and may ask for something else"
+    await actor.report(suspended(await actor.claim_one(), HOUR))
+    assert not await suspensions.is_awaited("f1", "go"), "it sleeps"
+
+
+async def test_no_signal_is_awaited_by_a_flow_that_has_ended(store: Store, actor: Actor) -> None:
+    suspensions = Suspensions(store)
+    await actor.report(suspended(await begun(store, actor), GO))
+    await store.cancel("f1", "", 1)
+    assert not await suspensions.is_awaited("f1", "go")
+    assert not await suspensions.is_awaited("nobody", "go")
 
 
 async def test_a_timer_runs_from_the_first_suspension_on(store: Store, actor: Actor) -> None:
@@ -214,6 +234,44 @@ async def test_a_wide_tree_is_closed_in_pieces_when_the_flow_above_has_ended(sto
     assert sorted([child async for child in close_orphans(store, "f1")]) == children
     heads = [await Views(store).head(child) for child in children]
     assert {(head.status, head.reason) for head in heads} == {("z", "the flow above completed")}
+
+
+async def test_a_flow_beneath_which_all_has_ended_leaves_nothing_to_be_closed(store: Store, actor: Actor) -> None:
+    claim = await begun(store, actor)
+    children = [spawned_id("f1", "s-0", name) for name in "ab"]
+    for child in children:
+        await Suspensions(store).spawn(child, chain(1), spawner_of(claim))
+    inner = [await actor.claim_one_of("f1") for _ in children]
+    await actor.complete(inner[0])
+    await actor.exchange(await actor.completed(inner[1]), await actor.completed(claim))
+    assert await states(store, "f1") == "completed: completed"
+    assert await Views(store).closing() == []
+
+
+async def test_what_was_spawned_further_beneath_is_closed_with_what_is_between(store: Store, actor: Actor) -> None:
+    claim = await begun(store, actor)
+    child = spawned_id("f1", "s-0", "a")
+    await Suspensions(store).spawn(child, chain(1), spawner_of(claim))
+    inner = await actor.claim_one_of(child)
+    await Suspensions(store).spawn(spawned_id(child, "s-0", "b"), chain(1), spawner_of(inner))
+    await actor.complete(claim)
+    assert [closed async for closed in close_orphans(store, "f1")] == [child]
+
+
+async def test_what_was_put_aside_beneath_a_paused_flow_goes_on_though_that_ends_as_more_of_it_is_due(
+    store: Store, actor: Actor
+) -> None:
+    claim = await begun(store, actor)
+    tag, child = store.keys.tag_of("f1"), spawned_id("f1", "s-0", "a")
+    await Suspensions(store).spawn(child, chain(1), spawner_of(claim))
+    await Pauses(store).pause("flow", "f1", "")
+    assert await actor.exchange_claims(tag, 1) == []
+    assert await store.connection.command("LLEN", f"{tag}{ASIDE}flow:f1") == 1
+    # What a resume before this pause left to be done.
+    await store.connection.command("ZADD", tag + DUE, 1, "o:flow:f1")
+    await actor.complete(claim)
+    await actor.exchange(tag=tag)
+    assert (await actor.claim_one_of(child)).flow_id == child
 
 
 async def test_more_waiters_for_one_signal_than_are_noted_look_again(store: Store, actor: Actor) -> None:

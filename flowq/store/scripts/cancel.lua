@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- cancel: ends a flow, or finishes one that fails at once or ran out of time; at most 500 stages a call: 100,000 can't stall the server.
--- Needs      records shared fetch view emit tenants lanes hooked tree resumed due groups stop beneath successor retain ended flush flow_ends
+-- Needs      records shared fetch view emit tenants lanes hooked tree resumed due groups stop closing beneath successor retain ended flush flow_ends
 -- Called by  Store.cancel     KEYS 1 the partition's tag    ARGV 1 flow  2 reason  3 nonce, or '' to finish only  4 how many stages it has  5 packed retention
 -- Replies    {"cancelled"} | {"failed"} | {"closing"}: call again | {"ended", status} | {"unknown"}
 -- The first call closes the flow: from then on nothing of it is claimed. Who runs one of its stages is told at its next exchange.
@@ -26,9 +26,7 @@ if not is_closing then
     shared('ZREM', tag .. CLOSING_KEY, id)
     return {'ended', head[STATUS]}
   end
-  -- One that had completed has an end of its own now, with hooks of its own (hooked.lua); others end as they had.
-  if head[STATUS] == REOPENING and read(view, 'R' .. head[RUN]) then head[RUN] = head[RUN] + 1 end
-  head[STATUS], head[REASON] = CLOSING, reason
+  begin_closing(view, reason)
 end
 if nonce ~= '' and not found_at then write(view, 'k', string.sub(nonces .. nonce .. head[STATUS], -NONCES_BYTES_MAX)) end
 -- Of a stage's failure the stage itself tells.

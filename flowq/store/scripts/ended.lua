@@ -1,4 +1,5 @@
 -- ended: a flow has ended: its state, and the indexes in which it is found from now on.
+local LOOKED_AT_MAX = 10
 -- The ids of all that ended; and of those that completed, each behind its plan's digest.
 local ended = {completed = {}}
 
@@ -6,8 +7,7 @@ local ended = {completed = {}}
 local function end_if_over(view)
   local head = view.head
   if not is_open(view) or head[ACTIVE] > 0 or head[STATUS] == REOPENING then return end
-  -- Of the flows beneath it something may be put aside.
-  view.lets_go = head[STATUS] == PAUSED
+  view.was_paused = head[STATUS] == PAUSED
   head[STATUS] = head[UNFINISHED] == 0 and COMPLETED or FAILED
   head[ENDED_AT] = now
   emit(view, head[STATUS] == COMPLETED and 'completed' or 'failed', -1)
@@ -15,20 +15,29 @@ local function end_if_over(view)
 end
 
 -- What stands beneath flows that have ended, or of which some items were stopped, is closed: it is noted with what is closing, as
--- `/flow`. Asked once for all: most flows spawn nothing. Who cancels a flow has closed what is beneath.
+-- `/flow`, unless all that it spawned has ended. Asked once for all: most flows spawn nothing. Who cancels a flow has closed what is beneath.
 local function note_beneath()
   local above, trees = {}, {}
   for _, view in ipairs(opened) do
     local is_meant = (view.is_ended or view.strands) and not view.has_closed
     local root = is_meant and (string.find(view.id, '^', 1, true) and open_root(view.id) or view)
-    if root then above[#above + 1], trees[#trees + 1] = {view.id, root}, tree_of(root) end
+    if root then above[#above + 1], trees[#trees + 1] = {view, root}, tree_of(root) end
   end
   local known = #above > 0 and shared('ZMSCORE', tag .. TREES_KEY, unpack(trees)) or {}
   for position, tree in ipairs(trees) do
-    local id, root = unpack(above[position])
-    local own = string.sub(id, #root.id + 1) .. '^'
-    if known[position] and #shared('ZRANGEBYLEX', tag .. TREE_KEY .. tree, '[' .. own, '(' .. own .. '\255', 'LIMIT', 0, 1) > 0 then
-      hooked[#hooked + 1], hooked[#hooked + 2] = 0, '/' .. id
+    if known[position] then
+      local view, root = unpack(above[position])
+      local own = string.sub(view.id, #root.id + 1) .. '^'
+      local found = shared('ZRANGEBYLEX', tag .. TREE_KEY .. tree, '[' .. own, '(' .. own .. '\255', 'LIMIT', 0, LOOKED_AT_MAX)
+      -- Of the flows beneath it, and of their hooks, something may be put aside.
+      view.lets_go = view.was_paused and #found > 0
+      -- Of many it is not looked at each.
+      local is_noted = #found == LOOKED_AT_MAX
+      for _, name in ipairs(found) do
+        local flow = not is_noted and parent_of(root.id .. name) == view.id and open_flow(root.id .. name)
+        is_noted = is_noted or (flow and not has_ended(flow))
+      end
+      if is_noted then hooked[#hooked + 1], hooked[#hooked + 2] = 0, '/' .. view.id end
     end
   end
 end

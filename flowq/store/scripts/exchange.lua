@@ -35,6 +35,8 @@ local claims, saw_all = {}, true
 if capacity > 0 then read_paused() end
 if is_replay then claims = claimed_before(running_key, nonce) else claims, saw_all = claim_all(wants, capacity, holder, nonce) end
 
+-- Before the ends of flows are written, which may put back what was just promoted.
+settle_due(due)
 flush()
 meter()
 settle_turns()
@@ -45,7 +47,6 @@ if #claims > 0 then
   shared('SADD', running_key, unpack(members))
 end
 settle_paused()
-settle_due(due)
 for _, word in ipairs(hooked) do closing[#closing + 1] = word end
 if #closing > 0 then shared('ZADD', tag .. CLOSING_KEY, unpack(closing)) end
 -- Its first call, or somebody deleted the key: what has no time to live would stay for ever.

@@ -1,6 +1,6 @@
 #!lua
 -- retry_more: goes on with a retry by hand that is too large for one call, by one part; with the last one the flow runs on.
--- Needs      records shared fetch view emit tenants lanes hooked tree resumed due paused history groups aside reopen restart successor retain ended flush
+-- Needs      records shared fetch view emit tenants lanes hooked tree resumed due paused history groups aside reopen restart closing successor retain ended flush
 -- Called by  finish_retry in retries.py   KEYS 1 the partition's tag    ARGV 1 flow
 -- Replies    {"retrying"}: call again | {"retried"}: there is no more to do
 -- How far it has come stands in the flow, so it may be called by several at once, and again. Field 'y':
@@ -21,8 +21,7 @@ local part = packed and unpacked(packed)
 local is_whole, is_lost = done + 1 >= parts, not part
 if is_lost then
   -- Somebody deleted the key. Its flow ends as cancelled (cancel.lua), and can be retried again.
-  if read(view, 'R' .. view.head[RUN]) then view.head[RUN] = view.head[RUN] + 1 end
-  view.head[STATUS], view.head[REASON], view.is_changed = CLOSING, 'what was to be retried was lost', true
+  begin_closing(view, 'what was to be retried was lost')
 else
   restart_part(view, part)
   if is_whole then run_on(view, deadline_ms, deadline_at) end
