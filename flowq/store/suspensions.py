@@ -66,7 +66,7 @@ class Spawned(msgspec.Struct, frozen=True):
     Attributes:
         status: its state's letter.
         plan: its plan's digest.
-        is_of_this_attempt: whether this run and attempt of the parent began it, or retried it.
+        is_of_this_attempt: whether this run and attempt of the parent began it, retried it, or found it before it had ended.
     """
 
     status: str
@@ -119,6 +119,8 @@ class Suspensions:
 
     async def spawn(self, child_id: str, spec: FlowSpec[Any], spawner: Spawner) -> Spawned | None:
         """Adds a flow beneath the spawner's, or finds it again; None: the spawner's run is over.
+
+        Found before it has ended, it is of the spawner's attempt from then on.
 
         Raises:
             FlowConflict: the id is taken by a flow with other inputs.

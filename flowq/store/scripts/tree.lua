@@ -1,7 +1,7 @@
 -- tree: flows that stages spawned, beneath the flows of these stages.
 -- A spawned flow has the id `<parent>^<name>`; its field `^` says who waits for it: {index of the parent's stage, created_at of the
--- flow at the root of the tree, run and attempt of the parent that began it last}. A tree's key lists all flows beneath its root by
--- what their ids have after the root's, so that those beneath any flow stand together; it is named by the root and when that was
+-- flow at the root of the tree, run and attempt of the parent that began or found it last}. A tree's key lists all flows beneath
+-- its root by what their ids have after the root's, so that those beneath any flow stand together; it is named by the root and when that was
 -- added, because another flow may have its id later.
 
 -- The id of the flow that spawned this one; false or nil: none did, as of hooks (hooked.lua).
