@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import redis
 
 # Asked by the benchmark, or once by each client that connects: not the price of a stage.
-_NOT_COUNTED = {"info", "config|get", "client|setname", "client|setinfo", "script|load", "hello", "ping"}
+_NOT_COUNTED = {"info", "config|get", "client|setname", "client|setinfo", "script|load", "function|load", "hello", "ping"}
+
+_SCRIPTS = ("evalsha", "eval", "fcall")
 
 
 class Counters(NamedTuple):
@@ -36,11 +38,11 @@ def counters(client: redis.Redis) -> Counters:
     """Looks at the server."""
     statistics: dict[str, Any] = {name.removeprefix("cmdstat_"): found for name, found in client.info("commandstats").items()}
     cpu, memory = client.info("cpu"), client.info("memory")
-    script = statistics.get("evalsha", {"usec": 0, "calls": 0})
+    called = [statistics[name] for name in _SCRIPTS if name in statistics]
     return Counters(
-        script_us=script["usec"],
+        script_us=sum(found["usec"] for found in called),
         cpu_us=1e6 * (cpu["used_cpu_user_main_thread"] + cpu["used_cpu_sys_main_thread"]),
-        scripts=script["calls"],
-        commands=sum(found["calls"] for name, found in statistics.items() if name not in _NOT_COUNTED and name != "evalsha"),
+        scripts=sum(found["calls"] for found in called),
+        commands=sum(found["calls"] for name, found in statistics.items() if name not in (*_NOT_COUNTED, *_SCRIPTS)),
         dataset=memory["used_memory_dataset"],
     )

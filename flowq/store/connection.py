@@ -34,6 +34,7 @@ from flowq.errors import (
 )
 from flowq.store.keys import ENDED_CHANNEL, WAKE_CHANNEL
 from flowq.store.outage import what_the_system_said
+from flowq.store.script_caller import ScriptCaller
 from flowq.store.script_loader import script
 
 log = logging.getLogger("flowq.store")
@@ -89,6 +90,7 @@ class Connection:
             **({} if self.url.startswith("unix") else {"socket_keepalive": True}),
         )
         self._client: Any = redis.Redis(connection_pool=self._pool)
+        self._caller = ScriptCaller(self._client)
 
     async def run(self, name: str, tag: str, *args: Any, patience: float | None = None) -> Any:
         """Runs a script on the partition of `tag`; loads it where the server does not know it (any more).
@@ -98,14 +100,9 @@ class Connection:
         """
         if not self._may_write:
             await self.refuse_without_rights(tag, patience)
-        wanted = script(name)
 
         async def once() -> Any:
-            try:
-                return await self._client.execute_command("EVALSHA", wanted.sha, 1, tag, *args)
-            except refused.NoScriptError:
-                # The whole text, in one command: loaded first, it could be forgotten again before it is called.
-                return await self._client.execute_command("EVAL", wanted.source, 1, tag, *args)
+            return await self._caller.call(name, tag, args)
 
         return await self._patiently(once, patience)
 
@@ -280,7 +277,7 @@ def typed(url: str, error: Exception) -> FlowqError:
     # A script met it, or the setting up of a connection; then only the text is left.
     if "ACL failure" in text or "NOPERM" in text or "no permissions to" in text.lower():
         return ServerForbids(url, text)
-    if "WRONGTYPE" in text or "user_script" in text:
+    if "WRONGTYPE" in text or "user_script" in text or "user_function" in text:
         return CorruptState("", "a key", text)
     is_passing = isinstance(error, _PASSING_ANSWERS) or _PASSING_WORDS.search(text) is not None
     if isinstance(error, refused.ResponseError) and not is_passing:

@@ -15,7 +15,7 @@ local function open_flow(id, names)
     local wanted = {'m', 'p'}
     for position, name in ipairs(names) do wanted[position + 2] = name end
     local values = fetch(key, wanted)
-    local head = not values.err and values[1] and unpacked_short(values[1], HEAD_SIZE, HEAD_NUMBERS, HEAD_TEXTS)
+    local head = not values.err and values[1] and head_in(values[1])
     if not head then
       views[id] = false
       return nil
@@ -63,8 +63,7 @@ local function record_of(view, index)
   if view.kept[index] then return view.kept[index] end
   local bytes = read(view, field('', index))
   if not bytes then return false end
-  local record = unpacked_short(bytes, RECORD_SIZE, RECORD_NUMBERS, RECORD_TEXTS)
-  return record and has_sound_needs(record) and record or nil
+  return record_in(bytes)
 end
 
 -- Records are packed when they are written: one that is released and claimed in one script is packed once.
