@@ -8,7 +8,8 @@ from typing import Any
 
 from redis import exceptions as refused
 
-from flowq.store.script_loader import Library, library, script
+from flowq.store.script_library import Library, library
+from flowq.store.script_loader import script
 
 log = logging.getLogger("flowq.store")
 
@@ -28,13 +29,13 @@ class ScriptCaller:
 
     async def call(self, name: str, tag: str, args: tuple[Any, ...]) -> Any:
         """Calls the script of this name on the partition of `tag`, once."""
+        wanted = script(name)
         if name in _AS_FUNCTIONS and self._has_functions:
             try:
-                return await self._call_function(library(name), tag, args)
+                return await self._call_function(library(wanted), tag, args)
             except _NoFunction as error:
                 log.debug("`%s` is called as a script: %s", name, error)
                 self._has_functions = error.may_pass
-        wanted = script(name)
         try:
             return await self._client.execute_command("EVALSHA", wanted.sha, 1, tag, *args)
         except refused.NoScriptError:

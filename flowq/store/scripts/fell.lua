@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- fell: deletes the flows beneath roots that are gone, with their hooks; at most 500 a call. What still runs goes on and is deleted when
 -- it has ended.
--- Needs      records shared fetch view emit tenants lanes hooked hooking tree spawn
+-- Needs      records checked shared fetch view emit tenants lanes hooked hooking tree spawn
 -- Called by  Suspensions.fell     KEYS 1 the partition's tag    ARGV 1 look at all trees now, or ''
 -- Replies    1: there is more to look at | 0
 local FELLED_MAX, TREES_MAX = 500, 100

@@ -1,6 +1,6 @@
 #!lua
 -- items: writes literals of the items of a map, before its stage reports that it has expanded; at most some hundred a call.
--- Needs      records shared fetch view emit tenants lanes hooked tree resumed history groups aside successor retain ended flush
+-- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed history groups aside successor retain ended flush
 -- Called by  Store.put_items  KEYS 1 the partition's tag    ARGV 1 flow  2 stage  3 fence  4 nonce  5 number of the first item
 --                             6… packed literals
 -- Replies    "written" | "stale"
