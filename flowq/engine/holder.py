@@ -12,6 +12,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import msgspec
 
@@ -19,7 +20,7 @@ from flowq.artifacts.storage import Storage
 from flowq.engine.backend import LAST_WORDS_SECONDS
 from flowq.engine.closing import finish_closing
 from flowq.engine.context import StageContext, log_of_this_run
-from flowq.engine.conversation import Conversation
+from flowq.engine.conversation import BATCH, LINES, Conversation
 from flowq.engine.every import run_every
 from flowq.engine.executor import Executor
 from flowq.engine.gates import REFRESH_SECONDS, Gates
@@ -68,6 +69,7 @@ class Holder:
         room: what it may run at once.
         stages: stage name → stage.
         storage: where artifacts are kept.
+        threads: how many stages run at once.
         on_group: told the process groups that stages start and end.
         on_deadline: told that `earliest_deadline` may have changed, before the stage's function is called.
     """
@@ -101,11 +103,9 @@ class Holder:
         self._ended = asyncio.Event()
         self._ended.set()
         self._over = asyncio.Event()
+        expired, batch = partial(self.lose, "the server gave its stages to others"), min(BATCH, -(-threads // LINES))
         self._conversations = {
-            tag: Conversation(
-                store, tag, holder, room, self, lambda: self.lose("the server gave its stages to others"), self._gates
-            )
-            for tag in store.partitions
+            tag: Conversation(store, tag, holder, room, self, expired, self._gates, batch) for tag in store.partitions
         }
         for conversation in self._conversations.values():
             room.on_open(conversation.stir)

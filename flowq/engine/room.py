@@ -111,8 +111,7 @@ class WorkerRoom:
         if partition in self._waiting:
             self._waiting.remove(partition)
         is_its_way, self._way = bool(self._way), self._way[1:]
-        # Half of all: two calls are in flight, and what one brings runs while the other is answered.
-        capacity = min(self._free, most, -(-self._concurrency // 2))
+        capacity = min(self._free, most)
         # Where nothing runs, a suspect may: one, and nothing beside it.
         suspects = self._suspects if self._free == self._concurrency else {}
         routes = {} if is_its_way else self._routes

@@ -44,10 +44,8 @@ async def opened(url: str) -> Store:
 async def loaded(admin: Connection) -> set[str]:
     """The scripts that the server knows as functions."""
     libraries = await admin.command("FUNCTION", "LIST", "LIBRARYNAME", "flowq_*")
-    return {
-        name.decode().split("_")[1]
-        for name in (dict(zip(one[::2], one[1::2], strict=True))[b"library_name"] for one in libraries)
-    }
+    known = [dict(zip(one[::2], one[1::2], strict=True)) for one in libraries]
+    return {one[b"library_name"].decode().split("_")[1] for one in known}
 
 
 async def ran(store: Store, flow_id: str) -> int:
