@@ -13,15 +13,16 @@ local function fetch(key, names)
   return values
 end
 
--- The name of a stage's field, such as `r12`. Remembered: a batch names the same few again and again, and making a string
--- of a number is what costs.
-local field_names = {[''] = {}, G = {}, a = {}, b = {}, c = {}, d = {}, e = {}, g = {}, h = {}, i = {}, l = {}, r = {}, u = {}, z = {}}
+-- The name of a stage's field, such as `r12`. Those of a flow's first stages are remembered: a batch names the same few again and
+-- again, and making a string of a number is what costs.
+local REMEMBERED_MAX = 1000
+local FIELD_NAMES = {[''] = {}, G = {}, a = {}, b = {}, c = {}, d = {}, e = {}, g = {}, h = {}, i = {}, l = {}, r = {}, u = {}, z = {}}
 local function field(kind, index)
-  local names = field_names[kind]
+  local names = FIELD_NAMES[kind]
   local name = names[index]
   if not name then
     name = kind .. index
-    names[index] = name
+    if index < REMEMBERED_MAX then names[index] = name end
   end
   return name
 end
