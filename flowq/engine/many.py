@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec import structs
 
 from flowq.engine.bulk import DeadLetters, Deed, Pages, do_to_each
+from flowq.engine.client import Client
 from flowq.engine.foreseen import Foreseen
-from flowq.engine.handle import FlowHandle, Opened
 from flowq.engine.removal import Remover
 from flowq.errors import InvalidValue
 from flowq.model.duration import Duration, to_ms
@@ -31,7 +30,7 @@ from flowq.store.views import Views
 _RETRIABLE = ("failed", "cancelled")
 
 
-class ManyFlows(ABC):
+class ManyFlows(Client):
     """The part of `FlowProducer` that acts on many flows. What fails for one of them stands in the report, and the others go
     on; a call that was broken off may be made again, and goes on with the rest.
     """
@@ -78,7 +77,7 @@ class ManyFlows(ABC):
         )
 
         async def deed(flow: FlowSummary) -> int | None:
-            return await self._handle(flow.id).retry(deadline=deadline) or None
+            return await self.flow(flow.id).retry(deadline=deadline) or None
 
         return await self._act("retry", wanted, deed, dead=dead, dry_run=dry_run)
 
@@ -114,7 +113,7 @@ class ManyFlows(ABC):
             raise InvalidValue("state", state, "that of flows which have not ended")
 
         async def deed(flow: FlowSummary) -> int | None:
-            return await _open_stages(flow) if await self._handle(flow.id).cancel(reason) else None
+            return await _open_stages(flow) if await self.flow(flow.id).cancel(reason) else None
 
         return await self._act("cancel", structs.replace(wanted, is_live=True), deed, dry_run=dry_run)
 
@@ -153,7 +152,7 @@ class ManyFlows(ABC):
             raise InvalidValue("state", state, "'completed', 'failed' or 'cancelled': other flows are needed")
         if wanted.is_empty and older_than is None and dead is None:
             raise InvalidValue("filter", None, "what the flows to remove have in common, such as older_than=… or state=…")
-        backend = self._while_open().backend
+        backend = self._open
         views = Views(backend.store)
         before = await views.now() - (0 if older_than is None else to_ms(older_than, "older_than"))
         remover = Remover(backend.store, lambda: backend.storage, backend.settings.keep)
@@ -187,7 +186,7 @@ class ManyFlows(ABC):
             InvalidValue: no flow can be so.
         """
         wanted = FlowFilter.checked(state="failed", pipeline=pipeline, tenant=tenant, tag=tag, since_ms=since_ms)
-        store = self._while_open().backend.store
+        store = self._open.store
         return await DeadLetters(store, Views(store)).groups(wanted)
 
     async def usage(self, *, days: int = 30, pipeline: str | None = None, tenant: str | None = None) -> Sequence[Usage]:
@@ -205,7 +204,7 @@ class ManyFlows(ABC):
         if type(days) is not int or not 1 <= days <= 400:
             raise InvalidValue("days", days, "a whole number from 1 to 400")
         wanted = FlowFilter.checked(pipeline=pipeline, tenant=tenant)
-        found = await Meters(self._while_open().backend.store).usage(days)
+        found = await Meters(self._open.store).usage(days)
         return [one for one in found if wanted.pipeline in (None, one.pipeline) and wanted.tenant in (None, one.tenant)]
 
     async def check(
@@ -224,18 +223,12 @@ class ManyFlows(ABC):
         from flowq.engine.release_check import check_release
         from flowq.engine.serving import served_stages
 
-        return await check_release(self._while_open().backend.store, served_stages(pipelines, stages).values(), queues)
+        return await check_release(self._open.store, served_stages(pipelines, stages).values(), queues)
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @abstractmethod
-    def _while_open(self) -> Opened: ...
-
-    def _handle(self, flow_id: str) -> FlowHandle[Any]:
-        return FlowHandle(self._while_open, flow_id, Any)
-
     async def _act(self, verb: str, wanted: FlowFilter, deed: Deed, *, dead: str | None = None, dry_run: bool) -> BulkReport:
-        store = self._while_open().backend.store
+        store = self._open.store
         views = Views(store)
         pages: Pages = Finder(store, views).each(wanted) if dead is None else DeadLetters(store, views).members(dead, wanted)
         foresee = {"retry": Foreseen(store, views).stages, "cancel": _open_stages, "prune": _no_stages}[verb]

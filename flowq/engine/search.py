@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flowq.engine.backend import Backend
+from flowq.engine.client import Client
+from flowq.engine.handle import FlowHandle
 from flowq.errors import AmbiguousFlowId, FlowNotFound, InvalidValue
 from flowq.model.artifact import Artifact
 from flowq.model.filter import FlowFilter
@@ -15,23 +16,12 @@ from flowq.model.spec import LATEST
 from flowq.store.finder import Finder, Place
 from flowq.store.views import Views
 
-if TYPE_CHECKING:
-    from flowq.engine.handle import FlowHandle
-
 # How many ids of each index are held against a beginning.
 _SEARCHED_MAX = 20_000
 
 
-class Searching:
+class Searching(Client):
     """Finds flows."""
-
-    @property
-    def _open(self) -> Backend:
-        raise NotImplementedError
-
-    def flow(self, id: str) -> FlowHandle[Any]:
-        """See `FlowProducer.flow`."""
-        raise NotImplementedError
 
     async def find(self, name: str) -> str:
         """The id that `name` means: itself, if there is such a flow; the newest flow's, for `latest`; or the only one that
