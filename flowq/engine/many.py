@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from msgspec import structs
 
@@ -13,7 +13,7 @@ from flowq.engine.foreseen import Foreseen
 from flowq.engine.removal import Remover
 from flowq.errors import InvalidValue
 from flowq.model.duration import Duration, to_ms
-from flowq.model.filter import FlowFilter
+from flowq.model.filter import FilterOptions, FlowFilter
 from flowq.model.names import parent_id
 from flowq.model.release import ReleaseReport
 from flowq.model.report import BulkReport, DeadGroup
@@ -39,25 +39,19 @@ class ManyFlows(Client):
         self,
         *,
         state: str = "failed",
-        pipeline: str | None = None,
-        tenant: str | None = None,
-        tag: str | None = None,
-        since_ms: float | None = None,
-        until_ms: float | None = None,
-        search: str | None = None,
-        cause: str | None = None,
         dead: str | None = None,
         dry_run: bool = False,
         deadline: Deadline | None = None,
+        **options: Unpack[FilterOptions],
     ) -> BulkReport:
         """Retries all flows that fit, each as `FlowHandle.retry` does.
 
         Args:
             state: `failed` or `cancelled`.
-            pipeline, tenant, tag, since_ms, until_ms, search, cause: as in `list`.
             dead: only flows of this group of `dead()`, by its key.
             dry_run: change nothing, and tell what would be retried; its stages are then those that failed, of maps their items.
             deadline: how long from now each has, or until when; None: no deadline any more.
+            options: which flows, as in `list`: see `FilterOptions`.
 
         Raises:
             InvalidValue: no flow can be so; or the state is another, or the deadline is none.
@@ -65,16 +59,7 @@ class ManyFlows(Client):
         deadline_of(deadline)
         if state not in _RETRIABLE:
             raise InvalidValue("state", state, "'failed' or 'cancelled': in other flows there is nothing to retry")
-        wanted = FlowFilter.checked(
-            state=state,
-            pipeline=pipeline,
-            tenant=tenant,
-            tag=tag,
-            since_ms=since_ms,
-            until_ms=until_ms,
-            search=search,
-            cause=cause,
-        )
+        wanted = FlowFilter.checked(state=state, **options)
 
         async def deed(flow: FlowSummary) -> int | None:
             return await self.flow(flow.id).retry(deadline=deadline) or None
@@ -86,27 +71,21 @@ class ManyFlows(Client):
         *,
         reason: str = "",
         state: str | None = None,
-        pipeline: str | None = None,
-        tenant: str | None = None,
-        tag: str | None = None,
-        since_ms: float | None = None,
-        until_ms: float | None = None,
-        search: str | None = None,
         dry_run: bool = False,
+        **options: Unpack[FilterOptions],
     ) -> BulkReport:
         """Cancels all flows that fit and have not ended.
 
         Args:
             reason: why; shown by `inspect`.
-            state, pipeline, tenant, tag, since_ms, until_ms, search: as in `list`; one of them must be given.
+            state: only those in this state.
             dry_run: change nothing, and tell what would be cancelled.
+            options: which flows, as in `list`: see `FilterOptions`; one, or `state`, must be given.
 
         Raises:
             InvalidValue: no flow can be so; or nothing was given, which would mean every flow there is.
         """
-        wanted = FlowFilter.checked(
-            state=state, pipeline=pipeline, tenant=tenant, tag=tag, since_ms=since_ms, until_ms=until_ms, search=search
-        )
+        wanted = FlowFilter.checked(state=state, **options)
         if wanted.is_empty:
             raise InvalidValue("filter", None, "what the flows to cancel have in common, such as pipeline=…, tag=… or since_ms=…")
         if state in ("completed", "failed", "cancelled"):
@@ -122,14 +101,9 @@ class ManyFlows(Client):
         *,
         older_than: Duration | None = None,
         state: str | None = None,
-        pipeline: str | None = None,
-        tenant: str | None = None,
-        tag: str | None = None,
-        search: str | None = None,
-        cause: str | None = None,
-        since_ms: float | None = None,
         dead: str | None = None,
         dry_run: bool = False,
+        **options: Unpack[FilterOptions],
     ) -> BulkReport:
         """Removes ended flows that fit, before their retention is over; archives them first where the settings say so.
 
@@ -138,16 +112,14 @@ class ManyFlows(Client):
         Args:
             older_than: only those that ended so long ago.
             state: `completed`, `failed` or `cancelled`; None: all of them.
-            pipeline, tenant, tag, search, cause, since_ms: as in `list`.
             dead: only flows of this group of `dead()`, by its key.
             dry_run: change nothing, and tell what would be removed.
+            options: which flows, as in `list`: see `FilterOptions`.
 
         Raises:
             InvalidValue: no flow can be so; or nothing was given, which would mean every flow that has ended.
         """
-        wanted = FlowFilter.checked(
-            state=state, pipeline=pipeline, tenant=tenant, tag=tag, search=search, cause=cause, since_ms=since_ms
-        )
+        wanted = FlowFilter.checked(state=state, **options)
         if state is not None and state not in FINAL:
             raise InvalidValue("state", state, "'completed', 'failed' or 'cancelled': other flows are needed")
         if wanted.is_empty and older_than is None and dead is None:
@@ -173,19 +145,17 @@ class ManyFlows(Client):
         report.kept = kept
         return report
 
-    async def dead(
-        self, *, pipeline: str | None = None, tenant: str | None = None, tag: str | None = None, since_ms: float | None = None
-    ) -> Sequence[DeadGroup]:
+    async def dead(self, **options: Unpack[FilterOptions]) -> Sequence[DeadGroup]:
         """Failed flows, grouped by pipeline, the stage that failed first and its error, without ids and numbers; the largest
         group first. Flows stay here until they are retried or their retention is over.
 
         Args:
-            pipeline, tenant, tag, since_ms: as in `list`.
+            options: which flows, as in `list`: see `FilterOptions`.
 
         Raises:
             InvalidValue: no flow can be so.
         """
-        wanted = FlowFilter.checked(state="failed", pipeline=pipeline, tenant=tenant, tag=tag, since_ms=since_ms)
+        wanted = FlowFilter.checked(state="failed", **options)
         store = self._open.store
         return await DeadLetters(store, Views(store)).groups(wanted)
 
