@@ -8,7 +8,7 @@ from urllib.parse import quote
 from flowq.cli.documents import json_text
 from flowq.cli.render.clean import clean
 from flowq.cli.render.ink import crop
-from flowq.cli.render.items import counts
+from flowq.cli.render.items import counts, counts_say_it_all
 from flowq.cli.render.screen import Screen
 from flowq.cli.render.sizes import shown_bytes, shown_seconds
 from flowq.model.artifact import Artifact
@@ -63,8 +63,8 @@ class Notes:
                 return "skipped: its condition does not hold"
             case "cancelled":
                 return stage.reason.sentence if stage.reason else stage.state
-            case "suspended" if stage.items is not None and (stage.items.running or _only_away(stage)):
-                return ""  # the counts say it all
+            case "suspended" if counts_say_it_all(stage):
+                return ""
             case _:
                 return self._why(stage)
 
@@ -108,11 +108,6 @@ class Notes:
         if self.folder and key.startswith(self.folder):
             key = key[len(self.folder) :]
         return clean(key) + (f" ({shown_bytes(artifact.size)})" if artifact.size >= 0 else "")
-
-
-def _only_away(stage: StageSnapshot) -> bool:
-    """Whether nothing keeps the items of a map from running but what suspended ones wait for."""
-    return stage.items is not None and stage.items.suspended > 0 and stage.reason is not None and stage.reason.code == "items"
 
 
 def shown_reused(stage: StageSnapshot, flow_id: str) -> str:
