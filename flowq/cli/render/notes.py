@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -72,14 +73,14 @@ class Notes:
         """A join is drawn apart from what it waits for, so it says what that is; while it waits, `_why` does."""
         if len(stage.children) < 2 or stage.state == "blocked":
             return ""
-        return "after " + _names(stage.children, self._screen)
+        return "after " + _names(stage.children)
 
     def _why(self, stage: StageSnapshot) -> str:
         waiting = [child for child in stage.children if self._state_of.get(child) not in ("completed", "skipped")]
         if stage.reason is not None and stage.reason.code == "children" and stage.reason.on:
             waiting = list(stage.reason.on)  # without failed children that it tolerates
         if stage.state == "blocked" and waiting and (stage.reason is None or stage.reason.code == "children"):
-            return "waits for " + _names(waiting, self._screen)
+            return "waits for " + _names(waiting)
         sentence = stage.reason.sentence if stage.reason else stage.state
         if stage.state == "scheduled" and stage.failure is not None:
             due_in = max(0, (stage.ready_at or 0) - self._snapshot.at) / 1000
@@ -141,6 +142,6 @@ def _style(stage: StageSnapshot) -> str:
     return {"failed": "bad", "running": "", "scheduled": "retry", "ready": "wait", "completed": ""}.get(stage.state, "dim")
 
 
-def _names(names: tuple[str, ...] | list[str], screen: Screen) -> str:
+def _names(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_NAMES_MAX])
     return shown if len(names) <= _NAMES_MAX else f"{shown} and {len(names) - _NAMES_MAX:,} more"
