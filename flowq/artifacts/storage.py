@@ -7,7 +7,6 @@ that slow transfers never use up the threads that stages run in.
 from __future__ import annotations
 
 import io
-import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from typing import BinaryIO, ParamSpec, TypeVar
@@ -212,14 +211,6 @@ class Storage(ABC):
     @abstractmethod
     def abort_upload(self, upload: PendingUpload) -> None:
         """Ends an upload; its parts are deleted. Nothing happens when it has ended already."""
-
-    def abort_uploads(self, older_than_ms: int) -> int:
-        """Ends all uploads under the prefix that are older; returns how many. `sweep` is more careful: it asks whose they are."""
-        before_ms = int(time.time() * 1000) - older_than_ms
-        old = [upload for upload in self.pending_uploads() if upload.started_at_ms <= before_ms]
-        for upload in old:
-            self.abort_upload(upload)
-        return len(old)
 
     def close(self) -> None:
         """Gives connections and threads back. The storage can't be used afterwards."""

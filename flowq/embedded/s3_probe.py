@@ -19,11 +19,6 @@ _PROBE = ".flowq-probe"
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback never goes through a proxy
 
 
-def bucket_answers(access: S3Access, bucket: str, timeout_seconds: float = 1.0) -> bool:
-    """True when the server knows these keys and the bucket exists. Never raises: no answer is False."""
-    return _answer(access, "HEAD", f"/{bucket}", timeout_seconds=timeout_seconds) is not None
-
-
 def bucket_keeps(access: S3Access, bucket: str, timeout_seconds: float = 1.0) -> bool:
     """True when an object can be written to the bucket and read back. Never raises.
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowq.engine.backend import Backend
+from flowq.engine.client import Client
 from flowq.model.fleet import QueueSnapshot, WorkerSnapshot
 from flowq.store.fleet import Fleet
 from flowq.store.views import Views
 
 
-class FleetView:
+class FleetView(Client):
     """Tells who works, and what waits for them."""
-
-    @property
-    def _open(self) -> Backend:
-        raise NotImplementedError
 
     async def workers(self) -> Sequence[WorkerSnapshot]:
         """The processes that hold a lease now."""

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import fnmatch
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from flowq.engine.backend import Backend
+from flowq.engine.one_flow import OneFlow
 from flowq.errors import StageNotFound
 from flowq.model.items import is_item, item_index
 from flowq.model.logs import LogLine
-from flowq.model.plan import Plan
 from flowq.store.maps import group_of
 from flowq.store.meters import Meters
 
 
-class FlowLogs(ABC):
+class FlowLogs(OneFlow):
     """Reads what stages logged."""
-
-    id: str
 
     async def logs(self, stage: str | None = None) -> Sequence[LogLine]:
         """What the flow's stages have logged with Python's `logging`, in the order of time.
@@ -47,10 +43,3 @@ class FlowLogs(ABC):
             if (group := await group_of(store, self.id, index)) is not None:
                 chosen |= {item: plan.name_of(item) for item in range(item_index(index, 0), item_index(index, group.count))}
         return await Meters(store).logs(self.id, chosen)
-
-    @property
-    @abstractmethod
-    def _backend(self) -> Backend: ...
-
-    @abstractmethod
-    async def _plan(self) -> Plan: ...

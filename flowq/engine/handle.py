@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
-from flowq.engine.backend import Backend
 from flowq.engine.closing import cancel
 from flowq.engine.flow_logs import FlowLogs
 from flowq.engine.following import live_events
-from flowq.engine.item_pages import every_item, item_page, stages_or_item
-from flowq.engine.pausing import PausableFlow
+from flowq.engine.item_pages import item_page, stages_or_item
+from flowq.engine.one_flow import Opened
 from flowq.engine.results import read_result
 from flowq.engine.retrying import RetriableFlow
 from flowq.engine.signals import SignalledFlow
@@ -23,10 +22,10 @@ from flowq.model.artifact import Artifact
 from flowq.model.dedup import Addition
 from flowq.model.duration import Duration, to_ms
 from flowq.model.event import Event, Gap
-from flowq.model.plan import Plan
-from flowq.model.snapshot import FlowSnapshot, StageSnapshot
-from flowq.store.feed import Feed, named
-from flowq.store.snapshots import Snapshots
+from flowq.model.pause import as_kept
+from flowq.model.snapshot import StageSnapshot
+from flowq.store.feed import named
+from flowq.store.pauses import Pauses
 from flowq.store.views import FLOW_STATES, Views
 from flowq.store.wire import WireEvent
 
@@ -36,14 +35,7 @@ R = TypeVar("R")
 _POLL_SECONDS = 5.0
 
 
-class Opened(NamedTuple):
-    """What an open producer works on."""
-
-    backend: Backend
-    feed: Feed
-
-
-class FlowHandle(PausableFlow, RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
+class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
     """A flow. Get one from `producer.add` or `producer.flow`.
 
     Attributes:
@@ -53,7 +45,7 @@ class FlowHandle(PausableFlow, RetriableFlow, SignalledFlow, FlowLogs, Generic[R
             the place of one that had not begun; or `found`: it added nothing.
     """
 
-    # `opened` refuses while the producer is not open, and so does every method; `pipeline` is checked before a result is read.
+    # `pipeline` is checked before a result is read.
     def __init__(
         self,
         opened: Callable[[], Opened],
@@ -63,24 +55,11 @@ class FlowHandle(PausableFlow, RetriableFlow, SignalledFlow, FlowLogs, Generic[R
         addition: Addition = "found",
         pipeline: str | None = None,
     ) -> None:
-        self.id = flow_id
+        super().__init__(opened, flow_id)
         self.addition: Addition = addition
         self.is_new = addition in ("added", "kept")
-        self._opened = opened
         self._result_type = result_type
         self._pipeline = pipeline
-
-    async def inspect(self, *, items: bool = False) -> FlowSnapshot:
-        """The flow as it stands: graph, states, attempts, timings, reasons.
-
-        Args:
-            items: list all items of maps, however many; else only those that failed first.
-
-        Raises:
-            FlowNotFound: it does not exist (any more).
-        """
-        snapshots = Snapshots(self._backend.store, Views(self._backend.store))
-        return await (snapshots.snapshot(self.id, every_item) if items else snapshots.snapshot(self.id))
 
     async def items(self, stage: str, start: int = 0, limit: int = 100) -> tuple[StageSnapshot, ...]:
         """A page of the items of a map as they stand; empty: there are no more, or the list is not known yet.
@@ -174,9 +153,31 @@ class FlowHandle(PausableFlow, RetriableFlow, SignalledFlow, FlowLogs, Generic[R
         Raises:
             FlowNotFound: it does not exist (any more).
         """
-        word = await cancel(self._backend.store, self.id, str(reason or "")[:200])
+        word = await cancel(self._backend.store, self.id, as_kept(reason))
         await cancel_beneath(self._backend.store, self.id)
         return FLOW_STATES.get(word, word) == "cancelled"
+
+    async def pause(self, *, by: str = "") -> bool:
+        """Pauses the flow: what runs of it goes on, nothing new of it is begun. Its deadline still counts.
+
+        Args:
+            by: who pauses it; shown by `inspect`.
+
+        Returns:
+            Whether it is paused now, by this call or an earlier one; False: it has ended.
+
+        Raises:
+            FlowNotFound: it does not exist (any more).
+        """
+        return self._has_become(await Pauses(self._backend.store).pause("flow", self.id, as_kept(by)), "paused")
+
+    async def resume(self) -> bool:
+        """Resumes the flow, whether it was paused or not; False: it has ended.
+
+        Raises:
+            FlowNotFound: it does not exist (any more).
+        """
+        return self._has_become(await Pauses(self._backend.store).resume("flow", self.id), "resumed")
 
     async def artifact(self, stage: str, name: str | None = None) -> Artifact:
         """An artifact that a completed stage wrote.
@@ -203,9 +204,10 @@ class FlowHandle(PausableFlow, RetriableFlow, SignalledFlow, FlowLogs, Generic[R
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @property
-    def _backend(self) -> Backend:
-        return self._opened().backend
+    def _has_become(self, word: str, wanted: str) -> bool:
+        if word == "unknown":
+            raise FlowNotFound(self.id)
+        return word == wanted
 
     async def _refuse_another_pipeline(self) -> None:
         if (wanted := self._pipeline) and (found := (await Views(self._backend.store).header(self.id)).pipeline) != wanted:
@@ -230,13 +232,3 @@ class FlowHandle(PausableFlow, RetriableFlow, SignalledFlow, FlowLogs, Generic[R
                         await told.wait()
         finally:
             undo()
-
-    async def _state(self) -> str:
-        head = await Views(self._backend.store).head(self.id)
-        return "running" if head.status in ("z", "y") else FLOW_STATES[head.status]
-
-    async def _plan(self) -> Plan:
-        digest = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "p")
-        if digest is None:
-            raise FlowNotFound(self.id)
-        return await (await self._backend.store.plan(self.id, digest.decode())).whole()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from msgspec import structs
 
 from flowq.engine.bulk import DeadLetters, Deed, Pages, do_to_each
+from flowq.engine.client import Client
 from flowq.engine.foreseen import Foreseen
-from flowq.engine.handle import FlowHandle, Opened
 from flowq.engine.removal import Remover
 from flowq.errors import InvalidValue
 from flowq.model.duration import Duration, to_ms
-from flowq.model.filter import FlowFilter
+from flowq.model.filter import FilterOptions, FlowFilter
 from flowq.model.names import parent_id
 from flowq.model.release import ReleaseReport
 from flowq.model.report import BulkReport, DeadGroup
@@ -31,7 +30,7 @@ from flowq.store.views import Views
 _RETRIABLE = ("failed", "cancelled")
 
 
-class ManyFlows(ABC):
+class ManyFlows(Client):
     """The part of `FlowProducer` that acts on many flows. What fails for one of them stands in the report, and the others go
     on; a call that was broken off may be made again, and goes on with the rest.
     """
@@ -40,25 +39,19 @@ class ManyFlows(ABC):
         self,
         *,
         state: str = "failed",
-        pipeline: str | None = None,
-        tenant: str | None = None,
-        tag: str | None = None,
-        since_ms: float | None = None,
-        until_ms: float | None = None,
-        search: str | None = None,
-        cause: str | None = None,
         dead: str | None = None,
         dry_run: bool = False,
         deadline: Deadline | None = None,
+        **options: Unpack[FilterOptions],
     ) -> BulkReport:
         """Retries all flows that fit, each as `FlowHandle.retry` does.
 
         Args:
             state: `failed` or `cancelled`.
-            pipeline, tenant, tag, since_ms, until_ms, search, cause: as in `list`.
             dead: only flows of this group of `dead()`, by its key.
             dry_run: change nothing, and tell what would be retried; its stages are then those that failed, of maps their items.
             deadline: how long from now each has, or until when; None: no deadline any more.
+            options: which flows, as in `list`: see `FilterOptions`.
 
         Raises:
             InvalidValue: no flow can be so; or the state is another, or the deadline is none.
@@ -66,19 +59,10 @@ class ManyFlows(ABC):
         deadline_of(deadline)
         if state not in _RETRIABLE:
             raise InvalidValue("state", state, "'failed' or 'cancelled': in other flows there is nothing to retry")
-        wanted = FlowFilter.checked(
-            state=state,
-            pipeline=pipeline,
-            tenant=tenant,
-            tag=tag,
-            since_ms=since_ms,
-            until_ms=until_ms,
-            search=search,
-            cause=cause,
-        )
+        wanted = FlowFilter.checked(state=state, **options)
 
         async def deed(flow: FlowSummary) -> int | None:
-            return await self._handle(flow.id).retry(deadline=deadline) or None
+            return await self.flow(flow.id).retry(deadline=deadline) or None
 
         return await self._act("retry", wanted, deed, dead=dead, dry_run=dry_run)
 
@@ -87,34 +71,28 @@ class ManyFlows(ABC):
         *,
         reason: str = "",
         state: str | None = None,
-        pipeline: str | None = None,
-        tenant: str | None = None,
-        tag: str | None = None,
-        since_ms: float | None = None,
-        until_ms: float | None = None,
-        search: str | None = None,
         dry_run: bool = False,
+        **options: Unpack[FilterOptions],
     ) -> BulkReport:
         """Cancels all flows that fit and have not ended.
 
         Args:
             reason: why; shown by `inspect`.
-            state, pipeline, tenant, tag, since_ms, until_ms, search: as in `list`; one of them must be given.
+            state: only those in this state.
             dry_run: change nothing, and tell what would be cancelled.
+            options: which flows, as in `list`: see `FilterOptions`; one, or `state`, must be given.
 
         Raises:
             InvalidValue: no flow can be so; or nothing was given, which would mean every flow there is.
         """
-        wanted = FlowFilter.checked(
-            state=state, pipeline=pipeline, tenant=tenant, tag=tag, since_ms=since_ms, until_ms=until_ms, search=search
-        )
+        wanted = FlowFilter.checked(state=state, **options)
         if wanted.is_empty:
             raise InvalidValue("filter", None, "what the flows to cancel have in common, such as pipeline=…, tag=… or since_ms=…")
         if state in ("completed", "failed", "cancelled"):
             raise InvalidValue("state", state, "that of flows which have not ended")
 
         async def deed(flow: FlowSummary) -> int | None:
-            return await _open_stages(flow) if await self._handle(flow.id).cancel(reason) else None
+            return await _open_stages(flow) if await self.flow(flow.id).cancel(reason) else None
 
         return await self._act("cancel", structs.replace(wanted, is_live=True), deed, dry_run=dry_run)
 
@@ -123,14 +101,9 @@ class ManyFlows(ABC):
         *,
         older_than: Duration | None = None,
         state: str | None = None,
-        pipeline: str | None = None,
-        tenant: str | None = None,
-        tag: str | None = None,
-        search: str | None = None,
-        cause: str | None = None,
-        since_ms: float | None = None,
         dead: str | None = None,
         dry_run: bool = False,
+        **options: Unpack[FilterOptions],
     ) -> BulkReport:
         """Removes ended flows that fit, before their retention is over; archives them first where the settings say so.
 
@@ -139,21 +112,19 @@ class ManyFlows(ABC):
         Args:
             older_than: only those that ended so long ago.
             state: `completed`, `failed` or `cancelled`; None: all of them.
-            pipeline, tenant, tag, search, cause, since_ms: as in `list`.
             dead: only flows of this group of `dead()`, by its key.
             dry_run: change nothing, and tell what would be removed.
+            options: which flows, as in `list`: see `FilterOptions`.
 
         Raises:
             InvalidValue: no flow can be so; or nothing was given, which would mean every flow that has ended.
         """
-        wanted = FlowFilter.checked(
-            state=state, pipeline=pipeline, tenant=tenant, tag=tag, search=search, cause=cause, since_ms=since_ms
-        )
+        wanted = FlowFilter.checked(state=state, **options)
         if state is not None and state not in FINAL:
             raise InvalidValue("state", state, "'completed', 'failed' or 'cancelled': other flows are needed")
         if wanted.is_empty and older_than is None and dead is None:
             raise InvalidValue("filter", None, "what the flows to remove have in common, such as older_than=… or state=…")
-        backend = self._while_open().backend
+        backend = self._open
         views = Views(backend.store)
         before = await views.now() - (0 if older_than is None else to_ms(older_than, "older_than"))
         remover = Remover(backend.store, lambda: backend.storage, backend.settings.keep)
@@ -174,20 +145,18 @@ class ManyFlows(ABC):
         report.kept = kept
         return report
 
-    async def dead(
-        self, *, pipeline: str | None = None, tenant: str | None = None, tag: str | None = None, since_ms: float | None = None
-    ) -> Sequence[DeadGroup]:
+    async def dead(self, **options: Unpack[FilterOptions]) -> Sequence[DeadGroup]:
         """Failed flows, grouped by pipeline, the stage that failed first and its error, without ids and numbers; the largest
         group first. Flows stay here until they are retried or their retention is over.
 
         Args:
-            pipeline, tenant, tag, since_ms: as in `list`.
+            options: which flows, as in `list`: see `FilterOptions`.
 
         Raises:
             InvalidValue: no flow can be so.
         """
-        wanted = FlowFilter.checked(state="failed", pipeline=pipeline, tenant=tenant, tag=tag, since_ms=since_ms)
-        store = self._while_open().backend.store
+        wanted = FlowFilter.checked(state="failed", **options)
+        store = self._open.store
         return await DeadLetters(store, Views(store)).groups(wanted)
 
     async def usage(self, *, days: int = 30, pipeline: str | None = None, tenant: str | None = None) -> Sequence[Usage]:
@@ -205,7 +174,7 @@ class ManyFlows(ABC):
         if type(days) is not int or not 1 <= days <= 400:
             raise InvalidValue("days", days, "a whole number from 1 to 400")
         wanted = FlowFilter.checked(pipeline=pipeline, tenant=tenant)
-        found = await Meters(self._while_open().backend.store).usage(days)
+        found = await Meters(self._open.store).usage(days)
         return [one for one in found if wanted.pipeline in (None, one.pipeline) and wanted.tenant in (None, one.tenant)]
 
     async def check(
@@ -224,18 +193,12 @@ class ManyFlows(ABC):
         from flowq.engine.release_check import check_release
         from flowq.engine.serving import served_stages
 
-        return await check_release(self._while_open().backend.store, served_stages(pipelines, stages).values(), queues)
+        return await check_release(self._open.store, served_stages(pipelines, stages).values(), queues)
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @abstractmethod
-    def _while_open(self) -> Opened: ...
-
-    def _handle(self, flow_id: str) -> FlowHandle[Any]:
-        return FlowHandle(self._while_open, flow_id, Any)
-
     async def _act(self, verb: str, wanted: FlowFilter, deed: Deed, *, dead: str | None = None, dry_run: bool) -> BulkReport:
-        store = self._while_open().backend.store
+        store = self._open.store
         views = Views(store)
         pages: Pages = Finder(store, views).each(wanted) if dead is None else DeadLetters(store, views).members(dead, wanted)
         foresee = {"retry": Foreseen(store, views).stages, "cancel": _open_stages, "prune": _no_stages}[verb]

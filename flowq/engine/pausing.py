@@ -1,26 +1,19 @@
-"""What of pausing users touch: a part of `FlowProducer`, for queues and pipelines, and one of `FlowHandle`."""
+"""The part of `FlowProducer` that pauses queues and pipelines."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from flowq.engine.backend import Backend
-from flowq.errors import FlowNotFound
+from flowq.engine.client import Client
 from flowq.model.names import check_name
-from flowq.model.pause import Pause
+from flowq.model.pause import Pause, as_kept
 from flowq.pipeline import Pipeline
 from flowq.store.pauses import Pauses
 
-_BY_CHARS_MAX = 200
 
-
-class Pausing:
+class Pausing(Client):
     """Pauses queues and pipelines: what runs goes on, nothing new of them is begun, in all workers, until they are resumed."""
-
-    @property
-    def _open(self) -> Backend:
-        raise NotImplementedError
 
     async def pause_queue(self, name: str, *, by: str = "") -> None:
         """Pauses a queue. Done again, it changes nothing.
@@ -32,7 +25,7 @@ class Pausing:
         Raises:
             InvalidValue: no queue can be called so.
         """
-        await Pauses(self._open.store).pause("queue", check_name(name, "queue"), _clipped(by))
+        await Pauses(self._open.store).pause("queue", check_name(name, "queue"), as_kept(by))
 
     async def resume_queue(self, name: str) -> None:
         """Resumes a queue, whether it was paused or not."""
@@ -48,7 +41,7 @@ class Pausing:
         Raises:
             InvalidValue: no pipeline can be called so.
         """
-        await Pauses(self._open.store).pause("pipeline", _name_of(pipeline), _clipped(by))
+        await Pauses(self._open.store).pause("pipeline", _name_of(pipeline), as_kept(by))
 
     async def resume_pipeline(self, pipeline: Pipeline[..., Any] | str) -> None:
         """Resumes a pipeline, whether it was paused or not."""
@@ -59,46 +52,5 @@ class Pausing:
         return await Pauses(self._open.store).every()
 
 
-class PausableFlow:
-    """Pauses one flow."""
-
-    id: str
-
-    @property
-    def _backend(self) -> Backend:
-        raise NotImplementedError
-
-    async def pause(self, *, by: str = "") -> bool:
-        """Pauses the flow: what runs of it goes on, nothing new of it is begun. Its deadline still counts.
-
-        Args:
-            by: who pauses it; shown by `inspect`.
-
-        Returns:
-            Whether it is paused now, by this call or an earlier one; False: it has ended.
-
-        Raises:
-            FlowNotFound: it does not exist (any more).
-        """
-        return self._is(await Pauses(self._backend.store).pause("flow", self.id, _clipped(by)), "paused")
-
-    async def resume(self) -> bool:
-        """Resumes the flow, whether it was paused or not; False: it has ended.
-
-        Raises:
-            FlowNotFound: it does not exist (any more).
-        """
-        return self._is(await Pauses(self._backend.store).resume("flow", self.id), "resumed")
-
-    def _is(self, word: str, wanted: str) -> bool:
-        if word == "unknown":
-            raise FlowNotFound(self.id)
-        return word == wanted
-
-
 def _name_of(pipeline: object) -> str:
     return check_name(pipeline.name if isinstance(pipeline, Pipeline) else pipeline, "pipeline name")
-
-
-def _clipped(by: object) -> str:
-    return str(by or "")[:_BY_CHARS_MAX]

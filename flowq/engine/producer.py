@@ -6,26 +6,22 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from os import PathLike
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, Unpack, cast, overload
 
 from flowq.engine.adding import added
-from flowq.engine.backend import Backend, StorageReader
 from flowq.engine.fleet import FleetView
-from flowq.engine.handle import FlowHandle, Opened
+from flowq.engine.handle import FlowHandle
 from flowq.engine.many import ManyFlows
 from flowq.engine.pausing import Pausing
 from flowq.engine.scheduling import Scheduling
 from flowq.engine.search import Searching
 from flowq.engine.sharing import Sharing
-from flowq.errors import DurabilityUnavailable, InvalidValue, StorageNotConfigured
-from flowq.model.artifact import Artifact, bound_reader
+from flowq.errors import InvalidValue, StorageNotConfigured
+from flowq.model.artifact import Artifact
 from flowq.model.finding import Finding
-from flowq.model.names import check_flow_id
 from flowq.model.spec import AddOptions, FlowOptions, FlowSpec
-from flowq.pipeline import Node, Pipeline, to_spec
+from flowq.pipeline import Node, to_spec
 from flowq.settings import Settings
-from flowq.store.feed import Feed
 
 if TYPE_CHECKING:
     from flowq.artifacts.storage import Storage
@@ -68,43 +64,14 @@ class FlowProducer(Searching, ManyFlows, Pausing, Scheduling, Sharing, FleetView
         if durability not in _DURABILITIES:
             raise InvalidValue("durability", durability, "None or 'fsync'")
         base = settings or Settings.load()
-        self._settings = Settings(
+        given = Settings(
             url=base.url if url is None else url,
             namespace=base.namespace if namespace is None else namespace,
             artifacts=base.artifacts if artifacts is None else artifacts,
             worker=base.worker,
             keep=base.keep,
         )
-        self._durability = durability
-        self._opened: Opened | None = None
-
-    async def __aenter__(self) -> FlowProducer:
-        """Connects."""
-        if self._opened is not None:
-            raise InvalidValue("FlowProducer", "open already", "one `async with` at a time; several tasks may use it inside")
-        backend = await Backend.open(self._settings, name="flowq:producer", connections=4, with_storage=False)
-        if self._durability == "fsync":
-            try:
-                backend.refuse_without_fsync()
-            except DurabilityUnavailable:
-                await backend.close()
-                raise
-        self._opened = Opened(backend, Feed(backend.store.connection, backend.store.keys))
-        bound_reader.set(StorageReader(backend))
-        return self
-
-    async def __aexit__(
-        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Closes the connections; flows go on."""
-        await self.close()
-
-    async def close(self) -> None:
-        """Closes the connections; flows go on."""
-        if self._opened is not None:
-            opened, self._opened = self._opened, None
-            await opened.feed.close()
-            await opened.backend.close()
+        super().__init__(given, must_fsync=durability == "fsync")
 
     @property
     def storage(self) -> Storage:
@@ -119,6 +86,12 @@ class FlowProducer(Searching, ManyFlows, Pausing, Scheduling, Sharing, FleetView
     def notice(self) -> str:
         """A sentence for people about what stands in for the artifact storage, once that was used; may be empty."""
         return self._open.notice
+
+    async def doctor(self) -> Sequence[Finding]:
+        """Examines server and storage; each finding with its fix."""
+        from flowq.engine.doctor import examine
+
+        return await examine(self._open)
 
     # ── adding ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -180,45 +153,7 @@ class FlowProducer(Searching, ManyFlows, Pausing, Scheduling, Sharing, FleetView
         storage = _configured(await self._open.reach_storage())
         return await storage.upload(f"uploads/{secrets.token_hex(8)}", source, name, content_type=content_type)  # type: ignore[arg-type]
 
-    # ── finding ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    @overload
-    def flow(self, id: str, pipeline: Pipeline[..., R]) -> FlowHandle[R]: ...
-    @overload
-    def flow(self, id: str, pipeline: None = None) -> FlowHandle[Any]: ...
-    def flow(self, id: str, pipeline: Pipeline[..., Any] | None = None) -> FlowHandle[Any]:
-        """A handle for a flow by its id; with its pipeline, a typed one.
-
-        Does not ask the server: that there is no such flow is seen when the handle is used, and that it is one of another
-        pipeline by `result()`.
-
-        Raises:
-            InvalidValue: no flow can have this id, or `pipeline` is none.
-        """
-        self._while_open()
-        if pipeline is None:
-            return FlowHandle(self._while_open, check_flow_id(id), Any)
-        _refuse_no_pipeline(pipeline)
-        return FlowHandle(self._while_open, check_flow_id(id), pipeline.signature.result, pipeline=pipeline.name)
-
-    async def doctor(self) -> Sequence[Finding]:
-        """Examines server and storage; each finding with its fix."""
-        from flowq.engine.doctor import examine
-
-        return await examine(self._open)
-
     # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def _open(self) -> Backend:
-        return self._while_open().backend
-
-    def _while_open(self) -> Opened:
-        if self._opened is None:
-            raise InvalidValue(
-                "FlowProducer", "not open", "it and its flows to be used in `async with FlowProducer(…) as producer:`"
-            )
-        return self._opened
 
     async def _submit(self, specs: Sequence[FlowSpec[Any]]) -> Sequence[FlowHandle[Any]]:
         return [
@@ -236,8 +171,3 @@ def _configured(storage: Storage | None) -> Storage:
 def _refuse_one_flow(flows: object) -> None:
     if isinstance(flows, Mapping | str) or not hasattr(flows, "__iter__"):
         raise InvalidValue("flows", cast("Any", flows), "a list or another iterable of flows; one flow is added with `add`")
-
-
-def _refuse_no_pipeline(pipeline: object) -> None:
-    if not isinstance(pipeline, Pipeline):
-        raise InvalidValue("pipeline", pipeline, "the pipeline itself, such as short_video, or nothing")

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
 from msgspec import structs
 
 from flowq.engine.again import chosen_again, runs_again
-from flowq.engine.backend import Backend
+from flowq.engine.one_flow import OneFlow
 from flowq.engine.overrides import checked_overrides, overridden, refuse_unused
-from flowq.model.plan import Plan
 from flowq.model.restart import restart
-from flowq.model.snapshot import FlowSnapshot
 from flowq.model.timing import Deadline, deadline_of
 from flowq.store.wire import again_of
 
 
-class RetriableFlow(ABC):
+class RetriableFlow(OneFlow):
     """Runs stages again."""
-
-    id: str
 
     async def retry(
         self, *, from_stage: str | None = None, overrides: Mapping[str, Any] | None = None, deadline: Deadline | None = None
@@ -65,19 +60,3 @@ class RetriableFlow(ABC):
                 return runs_again(snapshot, restarted)
         refuse_unused(changes)
         return 0
-
-    # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    @abstractmethod
-    async def inspect(self, *, items: bool = False) -> FlowSnapshot:
-        """The flow as it stands."""
-
-    @property
-    @abstractmethod
-    def _backend(self) -> Backend: ...
-
-    @abstractmethod
-    async def _plan(self) -> Plan: ...
-
-    @abstractmethod
-    async def _state(self) -> str: ...

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import msgspec
 
-from flowq.engine.backend import Backend
+from flowq.engine.client import Client
+from flowq.engine.handle import FlowHandle
 from flowq.errors import InvalidValue, ScheduleNotFound
 from flowq.model.duration import Duration, to_ms
 from flowq.model.fleet import WorkerSnapshot
@@ -19,20 +20,9 @@ from flowq.pipeline import Pipeline, Stage
 from flowq.store.schedules import Schedules
 from flowq.store.views import Views
 
-if TYPE_CHECKING:
-    from flowq.engine.handle import FlowHandle
 
-
-class Scheduling:
+class Scheduling(Client):
     """Schedules: pipelines that are run again and again, by whichever worker knows them."""
-
-    @property
-    def _open(self) -> Backend:
-        raise NotImplementedError
-
-    def flow(self, id: str) -> FlowHandle[Any]:
-        """See `FlowProducer.flow`."""
-        raise NotImplementedError
 
     async def schedule(
         self,

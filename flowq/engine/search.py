@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
-from flowq.engine.backend import Backend
+from flowq.engine.client import Client
+from flowq.engine.handle import FlowHandle
 from flowq.errors import AmbiguousFlowId, FlowNotFound, InvalidValue
 from flowq.model.artifact import Artifact
-from flowq.model.filter import FlowFilter
+from flowq.model.filter import FilterOptions, FlowFilter
 from flowq.model.names import check_flow_id, root_id
 from flowq.model.snapshot import FlowSummary
 from flowq.model.spec import LATEST
 from flowq.store.finder import Finder, Place
 from flowq.store.views import Views
 
-if TYPE_CHECKING:
-    from flowq.engine.handle import FlowHandle
-
 # How many ids of each index are held against a beginning.
 _SEARCHED_MAX = 20_000
 
 
-class Searching:
+class Searching(Client):
     """Finds flows."""
-
-    @property
-    def _open(self) -> Backend:
-        raise NotImplementedError
-
-    def flow(self, id: str) -> FlowHandle[Any]:
-        """See `FlowProducer.flow`."""
-        raise NotImplementedError
 
     async def find(self, name: str) -> str:
         """The id that `name` means: itself, if there is such a flow; the newest flow's, for `latest`; or the only one that
@@ -52,31 +42,19 @@ class Searching:
         self,
         *,
         state: str | None = None,
-        pipeline: str | None = None,
-        tenant: str | None = None,
-        tag: str | None = None,
-        since_ms: float | None = None,
-        until_ms: float | None = None,
-        search: str | None = None,
-        cause: str | None = None,
         limit: int = 50,
         after: str | None = None,
         artifact: str | Artifact | None = None,
+        **options: Unpack[FilterOptions],
     ) -> Sequence[FlowSummary]:
         """Flows, the newest first: the last to be added stands at the top. As fast with a million flows as with ten.
 
         Args:
             state: only those in this state.
-            pipeline: only those of this pipeline.
-            tenant: only this tenant's.
-            tag: only those with this tag.
-            since_ms: only those added since, milliseconds since 1970.
-            until_ms: only those added until then.
-            search: only those whose id holds this text, of the 100,000 newest.
-            cause: only failed ones whose root cause fits a pattern such as `NoSuchBucket*`: `ErrorType: first line of its text`.
             limit: how many at most.
             after: go on behind this flow: the id of the last one of the page before.
             artifact: only the flow that wrote this artifact, given itself or by its key or URL.
+            options: pipeline, tenant, tag, since_ms, until_ms, search and cause: see `FilterOptions`.
 
         Raises:
             InvalidValue: no flow can be so, or a number is out of range.
@@ -84,10 +62,7 @@ class Searching:
         """
         if type(limit) is not int or limit < 1:
             raise InvalidValue("limit", limit, "a whole number from 1 on")
-        wanted = FlowFilter.checked(
-            state=state, pipeline=pipeline, tenant=tenant, tag=tag, since_ms=since_ms, until_ms=until_ms, search=search,
-            cause=cause,
-        )  # fmt: skip
+        wanted = FlowFilter.checked(state=state, **options)
         views = Views(self._open.store)
         place = None if after is None else Place((await views.head(check_flow_id(after, "after"))).created_at, after)
         if artifact is not None:

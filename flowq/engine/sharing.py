@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flowq.engine.handle import Opened
+from flowq.engine.client import Client
 from flowq.errors import InvalidValue
 from flowq.model.limit import OF_TENANT, LimitRule, check_limit_name
 from flowq.model.names import check_name
@@ -14,11 +14,8 @@ from flowq.store.tenants import Tenants
 WEIGHT_MIN, WEIGHT_MAX = 0.01, 1_000
 
 
-class Sharing:
+class Sharing(Client):
     """Weights of tenants, and limits."""
-
-    def _while_open(self) -> Opened:
-        raise NotImplementedError
 
     async def set_weight(self, tenant: str, weight: float) -> None:
         """Gives a tenant more or fewer turns than others: with weight 3 it gets three stages while another gets one.
@@ -34,11 +31,11 @@ class Sharing:
         """
         if type(weight) not in (int, float) or not WEIGHT_MIN <= weight <= WEIGHT_MAX:
             raise InvalidValue("weight", weight, f"a number from {WEIGHT_MIN} to {WEIGHT_MAX:,}")
-        await Tenants(self._while_open().backend.store).set_weight(check_name(tenant, "tenant"), weight)
+        await Tenants(self._open.store).set_weight(check_name(tenant, "tenant"), weight)
 
     async def weights(self) -> dict[str, float]:
         """Tenant → weight, of those whose weight is not 1."""
-        return await Tenants(self._while_open().backend.store).weights()
+        return await Tenants(self._open.store).weights()
 
     async def set_limit(self, name: str, *, rate: Mapping[str, str] | str | None = None, concurrency: int | None = None) -> None:
         """Sets a named limit, or replaces it. Stages keep to it with `limit(name)`, all workers together.
@@ -56,18 +53,18 @@ class Sharing:
             InvalidValue: a name, rate or number is out of range.
         """
         rule = LimitRule.checked(check_limit_name(name), rate, concurrency)
-        store = self._while_open().backend.store
+        store = self._open.store
         await Limits(store).set(name, rule)
         if name.startswith(OF_TENANT):
             await Tenants(store).gate(name.removeprefix(OF_TENANT), is_on=True)
 
     async def remove_limit(self, name: str) -> bool:
         """Removes a limit; False: there was none. Stages that use it fail from then on, so stop using it first."""
-        store = self._while_open().backend.store
+        store = self._open.store
         if name.startswith(OF_TENANT):
             await Tenants(store).gate(name.removeprefix(OF_TENANT), is_on=False)
         return await Limits(store).remove(check_limit_name(name))
 
     async def limits(self) -> list[LimitState]:
         """All limits as they stand."""
-        return await Limits(self._while_open().backend.store).states()
+        return await Limits(self._open.store).states()

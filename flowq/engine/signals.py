@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowq.engine.backend import Backend
+from flowq.engine.one_flow import OneFlow
 from flowq.errors import FlowHasEnded, FlowNotFound, SignalConflict
 from flowq.model.names import check_name
 from flowq.model.values import packed_input
@@ -12,14 +12,8 @@ from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views, state_of
 
 
-class SignalledFlow:
+class SignalledFlow(OneFlow):
     """Sends signals to one flow."""
-
-    id: str
-
-    @property
-    def _backend(self) -> Backend:
-        raise NotImplementedError
 
     async def awaits(self, name: str) -> bool:
         """Whether a stage waits for this signal now. Else a signal is kept for who asks for it later.

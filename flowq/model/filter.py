@@ -1,10 +1,10 @@
-"""`FlowFilter`: which flows are meant, for lists and for what is done to many at once. Pure."""
+"""`FlowFilter`: which flows are meant, in lists and by what is done to many at once; `FilterOptions`: as users say it. Pure."""
 
 from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, TypedDict, Unpack, get_args
 
 import msgspec
 
@@ -14,6 +14,28 @@ from flowq.model.snapshot import FlowSummary
 from flowq.model.states import FINAL, FlowState
 
 _TEXT_CHARS_MAX = 500
+
+
+class FilterOptions(TypedDict, total=False):
+    """What the flows have in common that a call is about, as users write it: whatever is given must fit.
+
+    Attributes:
+        pipeline: only those of this pipeline.
+        tenant: only this tenant's.
+        tag: only those with this tag.
+        since_ms: only those added since, milliseconds since 1970.
+        until_ms: only those added until then.
+        search: only those whose id holds this text, of the 100,000 newest.
+        cause: only failed ones whose root cause fits a pattern such as `NoSuchBucket*`: `ErrorType: first line of its text`.
+    """
+
+    pipeline: str | None
+    tenant: str | None
+    tag: str | None
+    since_ms: float | None
+    until_ms: float | None
+    search: str | None
+    cause: str | None
 
 
 class FlowFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,12 +67,16 @@ class FlowFilter(msgspec.Struct, frozen=True, kw_only=True):
     with_hooks: bool | None = None
 
     @classmethod
-    def checked(cls, **given: Any) -> FlowFilter:
+    def checked(cls, *, state: str | None = None, **options: Unpack[FilterOptions]) -> FlowFilter:
         """The filter as users write it.
 
         Raises:
             InvalidValue: no flow can be so, or a value is of the wrong type; names it.
+            TypeError: there is no such option.
         """
+        given: dict[str, object] = {"state": state, **options}
+        if unknown := given.keys() - _CHECKS.keys():
+            raise TypeError(f"flows are not filtered by {', '.join(sorted(unknown))}; they are by {', '.join(_CHECKS)}")
         return cls(**{name: None if value is None else _CHECKS[name](name, value) for name, value in given.items()})
 
     @property
@@ -120,7 +146,6 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "tag": _tag,
     "since_ms": _moment,
     "until_ms": _moment,
-    "ended_before_ms": _moment,
     "search": _text,
     "cause": _text,
 }

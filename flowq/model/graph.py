@@ -1,4 +1,4 @@
-"""Questions about a graph: its cycles, layers and critical path. The one importer of networkx, which it loads when asked."""
+"""Questions about a graph: its cycles and its critical path. The one importer of networkx, which it loads when asked."""
 
 from __future__ import annotations
 
@@ -37,21 +37,6 @@ def cycle_in(children_of: Mapping[Any, Iterable[Any]]) -> list[Any] | None:
             if best is None or len(path) < len(best):
                 best = path
     return best
-
-
-def topological(children_of: Mapping[Any, Iterable[Any]]) -> list[Any]:
-    """All nodes, every child before its parents; nodes that are free to move keep the order they were given in."""
-    import networkx as nx
-
-    rank: dict[Any, int] = {node: position for position, node in enumerate(children_of)}
-    return list(nx.lexicographical_topological_sort(_digraph(children_of), key=rank.__getitem__))
-
-
-def layers(children_of: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Stage indexes in layers: layer 0 waits for nothing, each later one only for layers before it."""
-    import networkx as nx
-
-    return [sorted(layer) for layer in nx.topological_generations(_digraph(dict(enumerate(children_of))))]
 
 
 def critical_path(children_of: Sequence[Sequence[int]], seconds_of: Callable[[int], float]) -> list[int]:

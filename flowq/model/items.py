@@ -12,8 +12,7 @@ import msgspec
 # scripts/groups.lua has the same. A plan has fewer stages, and a list that is mapped fewer elements.
 ITEMS = 1_000_000
 
-# The msgpack extension, without bytes, that stands where a map's result would be: its items have the results.
-LIST_CODE = 3
+# The msgpack extension 3, without bytes, that stands where a map's result would be: its items have the results.
 LIST = b"\xc7\x00\x03"
 
 _NAME = re.compile(r"(.+)\[(0|[1-9][0-9]{0,5})\]")

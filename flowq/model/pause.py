@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 PauseKind = Literal["queue", "pipeline", "flow"]
+_CHARS_MAX = 200
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -30,3 +31,8 @@ class Pause(msgspec.Struct, frozen=True):
         """The same for people."""
         since = f"{datetime.fromtimestamp(self.since / 1000, UTC):%Y-%m-%d %H:%M} UTC"
         return f"{self.kind} {self.name} is paused since {since}{f', by {self.by}' if self.by else ''}"
+
+
+def as_kept(said: object) -> str:
+    """What people say of who did it, or why, as it is kept: its first 200 characters."""
+    return str(said or "")[:_CHARS_MAX]

@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from flowq.errors import CorruptState, DefinitionError, WrongArguments
+from flowq.errors import DefinitionError, WrongArguments
 from flowq.model.values import packed
 from flowq.pipeline.conversion import convert, exact_types, unstorable
 
@@ -129,7 +129,7 @@ class Signature:
     def mapped(self, argument: str) -> Signature:
         """The signature of a map: a list of what one argument takes for it, and a list of results."""
         of_map = copy.copy(self)
-        for computed in ("annotations", "parameters", "result", "_exact", "_exact_result", "_result_decoder"):
+        for computed in ("annotations", "parameters", "result", "_exact", "_exact_result"):
             of_map.__dict__.pop(computed, None)
         annotations = self.annotations
         of_map.__dict__["annotations"] = annotations | {
@@ -206,17 +206,6 @@ class Signature:
             convert(value, self.result, f"result of {self.name}")
         return packed(value, self.name, "result")
 
-    def decoded_result(self, data: bytes) -> Any:
-        """The stored result as the declared type.
-
-        Raises:
-            CorruptState: the bytes are not of that type.
-        """
-        try:
-            return self._result_decoder.decode(data)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise CorruptState("", f"result of {self.name}", str(error)) from None
-
     def __str__(self) -> str:
         """As users wrote it: annotations that are text stand without quotes."""
         parameters = [
@@ -254,10 +243,6 @@ class Signature:
     @cached_property
     def _exact_result(self) -> frozenset[type]:
         return exact_types(self.result) or frozenset()
-
-    @cached_property
-    def _result_decoder(self) -> msgspec.msgpack.Decoder[Any]:
-        return msgspec.msgpack.Decoder(self.result)
 
     def _converted(self, name: str, value: Any) -> Any:
         return convert(value, self.annotations[name], f"{self.name}.{name}")

@@ -1,4 +1,4 @@
-"""Reading flows: lists, headers, workers, what has outlived its retention. Never scans keys, never changes a flow."""
+"""Reading flows: heads, headers, summaries; and who works, and what is being closed. Never scans keys, never changes a flow."""
 
 from __future__ import annotations
 

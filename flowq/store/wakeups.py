@@ -29,7 +29,6 @@ class Wakeups:
         self._connection = connection
         self._keys = keys
         self._callbacks: dict[str, list[Callable[[], None]]] = {}
-        self._pubsub: Any = None
         self._wants: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         self._refusal: ServerForbids | None = None

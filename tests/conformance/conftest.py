@@ -1,14 +1,16 @@
-"""A producer and a worker for each test, once with one partition and once with four."""
+"""A producer for each test, once with one partition and once with four, and a fresh scene."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from flowq import FlowProducer
+from flowq.engine import reuse
 from flowq.store.connection import Connection
 from flowq.store.store import Store
+from tests.conformance.scene import gate, set_scene
 
 
 @pytest.fixture(params=[1, 4], ids=["1 partition", "4 partitions"])
@@ -21,3 +23,17 @@ async def producer(
     await store.close()
     async with FlowProducer(valkey_url, namespace=namespace, artifacts=artifacts) as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def _fresh_scene() -> Iterator[None]:
+    """Nothing has run, nothing is broken, and the gate is closed; who still stands there afterwards may go."""
+    set_scene()
+    yield
+    gate.opened.set()
+
+
+@pytest.fixture
+def only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for what another stage computes comes back only when it is told to."""
+    monkeypatch.setattr(reuse, "_LOOK_AGAIN_MS", 600_000)

@@ -12,11 +12,10 @@ from flowq.errors import FlowNotFound, InvalidValue
 from flowq.model.event import Event
 from flowq.pipeline import Dedup
 from flowq.store.keys import DUE, FLOW, LIVE, ONCE, PLAN
-from tests.engine.work import Gate, working
+from tests.conformance.scene import gate
+from tests.engine.work import working
 
 pytestmark = pytest.mark.anyio
-
-gate = Gate()
 
 
 @stage
@@ -53,13 +52,6 @@ def dw_chain(text: str) -> str:
 @pipeline
 def dw_slow(text: str) -> list[str]:
     return [dw_work(text), dw_later.with_options(delay="1ms")(text)]
-
-
-@pytest.fixture(autouse=True)
-def fresh_gate() -> None:
-    """Closed, and nobody at it."""
-    gate.arrived.clear()
-    gate.opened.clear()
 
 
 async def due_now(producer: FlowProducer, flow_id: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -13,24 +11,10 @@ from flowq import FlowHandle, FlowProducer, FlowSpec, StageFailure, Unrecoverabl
 from flowq.errors import FlowFailed, InvalidValue, ResultDoesNotFit, StageNotFound
 from flowq.model.event import Event
 from flowq.model.snapshot import Reused
-from tests.engine.work import Gate, told, until, working
+from tests.conformance.scene import broken, gate, ran
+from tests.engine.work import told, until, working
 
 pytestmark = pytest.mark.anyio
-
-# What fails now, by the stage's name in its flow.
-broken: set[str] = set()
-ran: Counter[str] = Counter()
-gate = Gate()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    """Nothing is broken and nothing has run."""
-    broken.clear()
-    ran.clear()
-    gate.__init__()
-    yield
-    gate.opened.set()
 
 
 @stage

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-
 import pytest
 
 from flowq import FlowProducer, StageFailure, Unrecoverable, context, pipeline, stage, tolerate
 from flowq.errors import FlowFailed
-from tests.engine.work import PATIENCE, Gate, outcome, until, working
+from tests.conformance.scene import broken, gate, ran
+from tests.engine.work import PATIENCE, outcome, until, working
 from tests.store.acting import Actor
 
 pytestmark = pytest.mark.anyio
-
-broken: set[str] = set()
-ran: Counter[str] = Counter()
-gate = Gate()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    """Nothing is broken and nothing has run."""
-    broken.clear()
-    ran.clear()
-    gate.__init__()
-    yield
-    gate.opened.set()
 
 
 @stage

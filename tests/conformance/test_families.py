@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,26 +13,10 @@ from flowq.engine.duties import Pruner
 from flowq.errors import FlowFailed, FlowNotFound, InvalidValue
 from flowq.store.retentions import Retention
 from flowq.store.views import Views
-from tests.engine.work import PATIENCE, Gate, told, until, working
+from tests.conformance.scene import broken, gate, order, ran
+from tests.engine.work import PATIENCE, told, until, working
 
 pytestmark = pytest.mark.anyio
-
-# What fails now, by the flow's id.
-broken: set[str] = set()
-ran: Counter[str] = Counter()
-order: list[str] = []
-gate = Gate()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    """Nothing is broken and nothing has run."""
-    broken.clear()
-    ran.clear()
-    order.clear()
-    gate.__init__()
-    yield
-    gate.opened.set()
 
 
 @stage(queue="parts")

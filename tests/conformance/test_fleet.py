@@ -11,11 +11,10 @@ from flowq.model.event import Event
 from flowq.model.fleet import QueueSnapshot
 from flowq.pipeline import Dedup
 from flowq.store.keys import HOLDER, LIVE
-from tests.engine.work import Gate, working
+from tests.conformance.scene import gate
+from tests.engine.work import working
 
 pytestmark = pytest.mark.anyio
-
-gate = Gate()
 
 
 @stage(queue="quick")
@@ -52,13 +51,6 @@ def fl_mixed() -> list[int]:
 
 async def queues_of(producer: FlowProducer) -> dict[str, QueueSnapshot]:
     return {queue.name: queue for queue in await producer.queues()}
-
-
-@pytest.fixture(autouse=True)
-def fresh_gate() -> None:
-    """Closed, and nobody at it."""
-    gate.arrived.clear()
-    gate.opened.clear()
 
 
 async def test_where_nothing_was_ever_added_there_is_no_queue(producer: FlowProducer) -> None:

@@ -10,11 +10,10 @@ from flowq.model.forecast import Forecast, StageRun
 from flowq.model.snapshot import ItemsSnapshot, Reason, StageSnapshot
 from flowq.store import forecasts
 from flowq.store.views import record_decoder
-from tests.engine.work import Gate, until, working
+from tests.conformance.scene import gate
+from tests.engine.work import until, working
 
 pytestmark = pytest.mark.anyio
-
-gate = Gate()
 
 
 @stage

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,43 +11,23 @@ from flowq import FlowProducer, stage
 from flowq.store.keys import PERMITS
 from flowq.store.limits import Limits
 from flowq.store.store import Store
-from tests.engine.work import Gate, until, working
+from tests.conformance.scene import busy, gate, most
+from tests.engine.work import until, working
 from tests.store.acting import Actor
 from tests.store.graphs import one_stage
 
 pytestmark = pytest.mark.anyio
 
-gate = Gate()
-now: Counter[str] = Counter()
-most: Counter[str] = Counter()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """Nothing has run."""
-    global gate
-    gate = Gate()
-    now.clear()
-    most.clear()
-
-
-async def _busy(name: str) -> None:
-    now[name] += 1
-    most[name] = max(most[name], now[name])
-    for _ in range(3):
-        await asyncio.sleep(0)
-    now[name] -= 1
-
 
 @stage(queue="gates")
 async def cg_queued(number: int) -> int:
-    await _busy("queue")
+    await busy(queue=1)
     return number
 
 
 @stage
 async def cg_of(tenant: str) -> str:
-    await _busy(tenant)
+    await busy(**{tenant: 1})
     return tenant
 
 

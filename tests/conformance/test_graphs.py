@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 
 from flowq import FlowProducer, context, pipeline, stage
+from tests.conformance.scene import ran
 from tests.engine.work import told, working
 
 pytestmark = pytest.mark.anyio
-
-ran: Counter[str] = Counter()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """Nothing has run."""
-    ran.clear()
 
 
 @stage

@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from flowq import FlowHandle, FlowProducer, Unrecoverable, pipeline, stage
+from flowq import FlowProducer, pipeline, stage
 from flowq.engine.closing import finish_closing
 from flowq.engine.duties import Closer
 from flowq.errors import FlowFailed, InvalidValue
 from flowq.hooks import FlowEnd
 from flowq.model.hooks import due_member
-from flowq.model.snapshot import FlowSnapshot
 from flowq.store.keys import CLOSING
 from flowq.store.views import Views
-from tests.engine.work import Gate, outcome, told, until, working
+from tests.conformance.after_the_end import closing, hooks_ended, states
+from tests.conformance.scene import broken, gate, order, work
+from tests.engine.work import outcome, told, working
 
 pytestmark = pytest.mark.anyio
-
-# What ran, in order.
-ran: list[Any] = []
-failing: set[str] = set()
-gate: list[Gate] = []
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """Nothing has run, and nothing fails."""
-    ran.clear()
-    failing.clear()
-    gate[:] = [Gate()]
-
-
-def work(name: str) -> str:
-    """Notes that it ran; fails if the test wants that."""
-    ran.append(name)
-    if name in failing:
-        raise Unrecoverable(f"{name} is broken")
-    return name
 
 
 @stage
@@ -54,7 +32,7 @@ async def hk_unpay(paid: dict[str, int]) -> None:
 @stage
 async def hk_cleanup(end: FlowEnd) -> None:
     work("cleanup")
-    ran.append(end)
+    order.append(end)
 
 
 @stage(compensate=hk_unbook)
@@ -102,7 +80,7 @@ def hk_items(count: int) -> list[str]:
 
 @stage
 async def hk_undo_text(text: str) -> None:
-    ran.append(len(text))
+    order.append(len(text))
 
 
 @stage(compensate=hk_undo_text)
@@ -112,7 +90,7 @@ async def hk_text(length: int) -> str:
 
 @stage
 def hk_wait(after: str) -> None:
-    gate[0].stop()
+    gate.stop()
 
 
 @pipeline(finally_=hk_cleanup)
@@ -135,38 +113,17 @@ def hk_large(length: int) -> str:
 EVERY = (hk_book, hk_pay, hk_send, hk_cleanup, hk_make, hk_numbers, hk_text, hk_wait)
 
 
-async def hooks_ended(flow: FlowHandle[Any], hooks: str = "") -> FlowSnapshot:
-    """The flow once its hooks, those of this id if one is given, have ended."""
-
-    def have_ended(snapshot: FlowSnapshot) -> bool:
-        known = snapshot.hooks
-        return known is not None and known.state in ("completed", "failed", "cancelled") and hooks in ("", known.id)
-
-    return await until(flow, have_ended)
-
-
-def states(snapshot: FlowSnapshot) -> dict[str, str]:
-    """The hooks by what they undo, and their states, in order."""
-    assert snapshot.hooks is not None
-    return {hook.hook: hook.state for hook in snapshot.hooks.stages}
-
-
-async def closing(producer: FlowProducer) -> list[str]:
-    """What is being closed."""
-    return await Views(producer._open.store).closing()
-
-
 # ── what runs, and when ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_what_completed_is_undone_in_reverse_order_when_the_flow_fails(producer: FlowProducer) -> None:
-    failing.add("send")
+    broken.add("send")
     async with working(producer, *EVERY):
         flow = await producer.add(hk_trip(70), id="trip", tenant="acme", priority=3)
         error = await outcome(flow)
         snapshot = await hooks_ended(flow)
     end = FlowEnd(flow_id="trip", pipeline="hk_trip", state="failed", cause="hk_send: Unrecoverable: send is broken")
-    assert ran == ["flight", "hotel", "pay", "send", "undo pay 70", "undo hotel", "undo flight", "cleanup", end]
+    assert order == ["flight", "hotel", "pay", "send", "undo pay 70", "undo hotel", "undo flight", "cleanup", end]
     assert isinstance(error, FlowFailed)
     assert states(snapshot) == {"hk_pay": "completed", "hk_book-2": "completed", "hk_book": "completed", "^": "completed"}
     assert (snapshot.state, snapshot.run, snapshot.root_cause) == ("failed", 1, "hk_send")
@@ -180,7 +137,7 @@ async def test_of_a_flow_that_completed_nothing_is_undone_and_the_last_stage_run
         flow = await producer.add(hk_trip(70), id="trip")
         assert await flow.result(30) == "send"
         snapshot = await hooks_ended(flow)
-    assert ran[4:] == ["cleanup", FlowEnd(flow_id="trip", pipeline="hk_trip", state="completed")]
+    assert order[4:] == ["cleanup", FlowEnd(flow_id="trip", pipeline="hk_trip", state="completed")]
     assert states(snapshot) == {"^": "completed"}
 
 
@@ -195,12 +152,12 @@ async def test_a_flow_of_stages_that_can_be_undone_leaves_nothing_behind_when_it
 async def test_of_a_cancelled_flow_what_had_completed_is_undone_and_what_ran_is_not(producer: FlowProducer) -> None:
     async with working(producer, *EVERY):
         flow = await producer.add(hk_waits("flight"), id="waits")
-        await gate[0].until_arrived()
+        await gate.until_arrived()
         assert await flow.cancel("the customer left")
-        gate[0].opened.set()
+        gate.opened.set()
         await hooks_ended(flow)
     end = FlowEnd(flow_id="waits", pipeline="hk_waits", state="cancelled", cause="the customer left")
-    assert ran == ["flight", "undo flight", "cleanup", end]
+    assert order == ["flight", "undo flight", "cleanup", end]
 
 
 async def test_a_flow_that_is_cancelled_before_it_began_has_an_end_too(producer: FlowProducer) -> None:
@@ -213,37 +170,37 @@ async def test_a_flow_that_is_cancelled_before_it_began_has_an_end_too(producer:
     assert snapshot.hooks.stages[0].reason.code == "no_worker"
     async with working(producer, *EVERY):
         await hooks_ended(flow)
-    assert ran == ["cleanup", FlowEnd(flow_id="waits", pipeline="hk_waits", state="cancelled")]
+    assert order == ["cleanup", FlowEnd(flow_id="waits", pipeline="hk_waits", state="cancelled")]
 
 
 async def test_a_flow_that_fails_at_once_has_an_end_too(producer: FlowProducer) -> None:
-    failing.add("send")
+    broken.add("send")
     async with working(producer, *EVERY):
         flow = await producer.add(hk_fast("flight"), id="fast")
-        gate[0].opened.set()
+        gate.opened.set()
         await hooks_ended(flow)
-    assert {"undo flight", "undo second"} <= {one for one in ran if isinstance(one, str)}
-    assert ran[-1].state == "failed"
+    assert {"undo flight", "undo second"} <= {one for one in order if isinstance(one, str)}
+    assert order[-1].state == "failed"
 
 
 async def test_a_flow_whose_deadline_passes_has_an_end_too(producer: FlowProducer) -> None:
     async with working(producer, *EVERY):
         flow = await producer.add(hk_waits("flight"), id="waits", deadline="500ms")
-        await gate[0].until_arrived()
+        await gate.until_arrived()
         await outcome(flow)
-        gate[0].opened.set()
+        gate.opened.set()
         await hooks_ended(flow)
     end = FlowEnd(flow_id="waits", pipeline="hk_waits", state="failed", cause="its deadline passed")
-    assert ran == ["flight", "undo flight", "cleanup", end]
+    assert order == ["flight", "undo flight", "cleanup", end]
 
 
 async def test_of_a_map_each_item_that_completed_is_undone(producer: FlowProducer) -> None:
-    failing.add("item 2")
+    broken.add("item 2")
     async with working(producer, *EVERY):
         flow = await producer.add(hk_items(4), id="items")
         await outcome(flow)
         snapshot = await hooks_ended(flow)
-    assert ran == ["item 0", "item 1", "item 2", "item 3", "undo item 3", "undo item 1", "undo item 0"]
+    assert order == ["item 0", "item 1", "item 2", "item 3", "undo item 3", "undo item 1", "undo item 0"]
     assert list(states(snapshot)) == ["hk_make[3]", "hk_make[1]", "hk_make[0]"]
 
 
@@ -254,12 +211,12 @@ async def test_a_flow_of_one_stage_is_undone_too(producer: FlowProducer) -> None
 
 
 async def test_a_result_in_artifact_storage_is_handed_over_whole(producer: FlowProducer) -> None:
-    failing.add("send")
+    broken.add("send")
     async with working(producer, *EVERY):
         flow = await producer.add(hk_large(5_000), id="large")
         await outcome(flow)
         await hooks_ended(flow)
-    assert ran == ["send", 5_000]
+    assert order == ["send", 5_000]
 
 
 async def test_hooks_have_events_of_their_own(producer: FlowProducer) -> None:
@@ -330,23 +287,23 @@ async def test_hooks_that_an_earlier_flow_of_this_id_left_make_room(producer: Fl
 
 
 async def test_a_hook_that_fails_keeps_no_other_from_running_and_changes_nothing_of_its_flow(producer: FlowProducer) -> None:
-    failing.update(("send", "undo hotel"))
+    broken.update(("send", "undo hotel"))
     async with working(producer, *EVERY):
         flow = await producer.add(hk_trip(70), id="trip")
         await outcome(flow)
         snapshot = await hooks_ended(flow)
-        assert ran[4:8] == ["undo pay 70", "undo hotel", "undo flight", "cleanup"]
+        assert order[4:8] == ["undo pay 70", "undo hotel", "undo flight", "cleanup"]
         assert states(snapshot) == {"hk_pay": "completed", "hk_book-2": "failed", "hk_book": "completed", "^": "completed"}
         assert (snapshot.state, snapshot.root_cause, snapshot.failed) == ("failed", "hk_send", 1)
         dead = {group.stage: group for group in await producer.dead()}
         assert dead["hk_unbook"].flows == ["trip^end"]
         assert set(dead) == {"hk_send", "hk_unbook"}
-        ran.clear()
-        failing.clear()
+        order.clear()
+        broken.clear()
         report = await producer.retry(dead=dead["hk_unbook"].key)
         assert (report.done, report.stages, report.errors) == (1, 1, [])
         snapshot = await hooks_ended(flow)
-    assert ran == ["undo hotel"], "only what failed runs again"
+    assert order == ["undo hotel"], "only what failed runs again"
     assert set(states(snapshot).values()) == {"completed"}
     assert [group.stage for group in await producer.dead()] == ["hk_send"]
 

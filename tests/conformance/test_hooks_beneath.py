@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -17,21 +16,10 @@ from flowq.store.keys import ASIDE
 from flowq.store.store import Store
 from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views
-from tests.engine.work import Gate, until, working
+from tests.conformance.scene import broken, gate, ran
+from tests.engine.work import until, working
 
 pytestmark = pytest.mark.anyio
-
-ran: Counter[str] = Counter()
-broken: set[str] = set()
-gate = Gate()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """Nothing has run, nothing is broken."""
-    ran.clear()
-    broken.clear()
-    gate.__init__()
 
 
 @stage

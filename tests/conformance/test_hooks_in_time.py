@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flowq import Artifact, Backoff, FlowProducer, Unrecoverable, context, pipeline, stage
+from flowq import Artifact, Backoff, FlowProducer, context, pipeline, stage
 from flowq.engine.duties import Pruner
 from flowq.engine.removal import Remover
 from flowq.errors import RetryOutOfTurn
@@ -16,32 +16,13 @@ from flowq.settings import KeepSettings
 from flowq.store.outlived import Doomed
 from flowq.store.retentions import Retention
 from flowq.store.views import Views
-from tests.conformance.test_hooks import closing, hooks_ended, states
-from tests.engine.work import Gate, outcome, working
+from tests.conformance.after_the_end import closing, hooks_ended, states
+from tests.conformance.scene import broken, gate, order, work
+from tests.engine.work import outcome, working
 
 pytestmark = pytest.mark.anyio
 
 AT_ONCE = Retention(-1_000, -1_000, -1_000)
-
-ran: list[str] = []
-failing: set[str] = set()
-gate: list[Gate] = []
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """Nothing has run, and nothing fails."""
-    ran.clear()
-    failing.clear()
-    gate[:] = [Gate()]
-
-
-def work(name: str) -> str:
-    """Notes that it ran; fails if the test wants that."""
-    ran.append(name)
-    if name in failing:
-        raise Unrecoverable(f"{name} is broken")
-    return name
 
 
 @stage
@@ -94,7 +75,7 @@ def ht_items() -> int:
 
 @stage
 def ht_hold(end: FlowEnd) -> None:
-    gate[0].stop()
+    gate.stop()
 
 
 @pipeline(finally_=ht_hold)
@@ -104,7 +85,7 @@ def ht_held() -> str:
 
 @stage(attempts=3, backoff=Backoff.none())
 async def ht_flaky(end: FlowEnd) -> int:
-    ran.append(f"attempt {context().attempt}")
+    order.append(f"attempt {context().attempt}")
     if context().attempt < 2:
         raise RuntimeError("not yet")
     return context().attempt
@@ -136,64 +117,64 @@ async def held(producer: FlowProducer) -> AsyncIterator[Any]:
     async with working(producer, *EVERY):
         flow = await producer.add(ht_held(), id="held")
         await flow.result(30)
-        await gate[0].until_arrived()
+        await gate.until_arrived()
         yield flow
-        gate[0].opened.set()
+        gate.opened.set()
 
 
 # ── retries ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_what_was_undone_runs_again_when_the_flow_is_retried(producer: FlowProducer) -> None:
-    failing.add("send")
+    broken.add("send")
     async with working(producer, *EVERY):
         flow = await producer.add(ht_trip(), id="trip")
         await outcome(flow)
         await hooks_ended(flow)
-        failing.clear()
-        ran.clear()
+        broken.clear()
+        order.clear()
         assert await flow.retry() == 3
         assert await flow.result(30) == "send"
         snapshot = await hooks_ended(flow, "trip^end2")
-    assert ran == ["flight", "hotel", "send", "after completed"]
+    assert order == ["flight", "hotel", "send", "after completed"]
     assert states(snapshot) == {"^": "completed"}
     assert (await producer.flow("trip^end").inspect()).stages == 3
 
 
 async def test_what_could_not_be_undone_is_not_run_again_but_undone_at_the_next_failure(producer: FlowProducer) -> None:
-    failing.update(("send", "undo flight"))
+    broken.update(("send", "undo flight"))
     async with working(producer, *EVERY):
         flow = await producer.add(ht_trip(), id="trip")
         await outcome(flow)
         await hooks_ended(flow)
-        failing.discard("undo flight")
-        ran.clear()
+        broken.discard("undo flight")
+        order.clear()
         assert await flow.retry() == 2
         await outcome(flow)
         await hooks_ended(flow, "trip^end2")
-        assert ran == ["hotel", "send", "undo hotel", "undo flight", "after failed"]
+        assert order == ["hotel", "send", "undo hotel", "undo flight", "after failed"]
         with pytest.raises(RetryOutOfTurn, match="was retried since") as refused:
             await producer.flow("trip^end").retry()
         assert (refused.value.flow_id, refused.value.other) == ("trip^end", "trip")
 
 
 async def test_items_that_were_undone_run_again(producer: FlowProducer) -> None:
-    failing.add("sum")
+    broken.add("sum")
     async with working(producer, *EVERY):
         flow = await producer.add(ht_items(), id="items")
         await outcome(flow)
         await hooks_ended(flow)
-        failing.clear()
-        ran.clear()
+        broken.clear()
+        order.clear()
         assert await flow.retry() == 3
         assert await flow.result(30) == 3
-    assert ran == ["1", "2", "sum"]
+    assert order == ["1", "2", "sum"]
 
 
 async def test_a_flow_is_not_retried_while_its_hooks_run(producer: FlowProducer, held: Any) -> None:
     with pytest.raises(RetryOutOfTurn, match="has not ended: flow 'held\\^end'"):
         await held.retry(from_stage="ht_book")
-    gate[0].opened.set()
+    gate.opened.set()
     await hooks_ended(held)
     assert await held.retry(from_stage="ht_book") == 1
     assert await held.result(30) == "flight"
@@ -208,7 +189,7 @@ async def test_a_flow_is_not_retried_before_its_hooks_were_added(producer: FlowP
 
 
 async def test_many_flows_are_retried_without_their_hooks(producer: FlowProducer) -> None:
-    failing.update(("send", "undo flight"))
+    broken.update(("send", "undo flight"))
     async with working(producer, *EVERY):
         flow = await producer.add(ht_trip(), id="trip")
         await outcome(flow)
@@ -227,7 +208,7 @@ async def test_a_hook_has_attempts_of_its_own(producer: FlowProducer) -> None:
     assert snapshot.hooks is not None
     hook = snapshot.hooks.stages[0]
     assert (hook.name, hook.state, hook.attempt, hook.attempts) == ("ht_flaky", "completed", 2, 3)
-    assert ran[1:] == ["attempt 1", "attempt 2"]
+    assert order[1:] == ["attempt 1", "attempt 2"]
 
 
 # ── finding and removing ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -260,7 +241,7 @@ async def test_a_flow_is_removed_with_its_hooks_and_not_before_they_have_ended(p
     store.retention = AT_ONCE
     assert (await producer.prune(pipeline="ht_held")).done == 0
     assert await views.exists("held")
-    gate[0].opened.set()
+    gate.opened.set()
     await hooks_ended(held)
     left = await store.connection.command("PTTL", store.keys.flow("held^end"))
     assert left > 14 * 86_400_000, "as long as the longest that its flow may stay"
@@ -278,7 +259,7 @@ async def test_a_flow_is_not_removed_before_its_hooks_were_added(producer: FlowP
 
 
 async def test_hooks_that_failed_are_removed_with_their_flow_only(producer: FlowProducer) -> None:
-    failing.update(("send", "after failed"))
+    broken.update(("send", "after failed"))
     store = producer._open.store
     views = Views(store)
     async with working(producer, *EVERY):
@@ -295,10 +276,10 @@ async def test_hooks_that_failed_are_removed_with_their_flow_only(producer: Flow
 
 
 async def test_hooks_whose_flow_expired_are_removed_by_themselves(producer: FlowProducer) -> None:
-    failing.add("after failed")
+    broken.add("after failed")
     store = producer._open.store
     async with working(producer, *EVERY):
-        failing.add("send")
+        broken.add("send")
         flow = await producer.add(ht_trip(), id="trip")
         await outcome(flow)
         await hooks_ended(flow)

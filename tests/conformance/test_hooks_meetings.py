@@ -4,39 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from flowq import FlowProducer, Unrecoverable, pipeline, stage
+from flowq import FlowProducer, pipeline, stage
 from flowq.engine.duties import Closer
 from flowq.errors import RetryOutOfTurn
 from flowq.hooks import FlowEnd
 from flowq.pipeline import Dedup
 from flowq.store import retries
 from flowq.store.views import Views
+from tests.conformance.after_the_end import closing, hooks_ended
+from tests.conformance.scene import broken, gate, order, work
 from tests.conformance.test_dedup_waiting import due_now
-from tests.conformance.test_hooks import closing, hooks_ended
-from tests.engine.work import Gate, outcome, working
+from tests.engine.work import outcome, working
 
 pytestmark = pytest.mark.anyio
 
-ran: list[str] = []
-failing: set[str] = set()
-gate: list[Gate] = []
-
 
 @pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing has run, nothing fails, and each stage is a part of its own where a flow is retried."""
-    ran.clear()
-    failing.clear()
-    gate[:] = [Gate()]
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each stage is a part of its own where a flow is retried."""
     monkeypatch.setattr(retries, "PART_MAX", 1)
-
-
-def work(name: str) -> str:
-    """Notes that it ran; fails if the test wants that."""
-    ran.append(name)
-    if name in failing:
-        raise Unrecoverable(f"{name} is broken")
-    return name
 
 
 @stage
@@ -61,7 +47,7 @@ async def hm_note(end: FlowEnd) -> None:
 
 @stage
 def hm_hold(end: FlowEnd) -> None:
-    gate[0].stop()
+    gate.stop()
 
 
 @pipeline(finally_=hm_note)
@@ -92,28 +78,28 @@ async def begin_retry(producer: FlowProducer, monkeypatch: pytest.MonkeyPatch, f
 
 
 async def test_what_was_undone_runs_again_when_the_flow_is_retried_in_parts(producer: FlowProducer) -> None:
-    failing.add("send")
+    broken.add("send")
     async with working(producer, *EVERY):
         flow = await producer.add(hm_trip(), id="trip")
         await outcome(flow)
         await hooks_ended(flow)
-        failing.clear()
-        ran.clear()
+        broken.clear()
+        order.clear()
         assert await flow.retry() == 2
         assert await flow.result(30) == "send"
         await hooks_ended(flow, "trip^end2")
-    assert ran == ["flight", "send", "after completed"]
+    assert order == ["flight", "send", "after completed"]
 
 
 async def test_a_flow_is_not_retried_in_parts_while_its_hooks_run(producer: FlowProducer) -> None:
     async with working(producer, *EVERY):
         flow = await producer.add(hm_held(), id="held")
         await flow.result(30)
-        await gate[0].until_arrived()
+        await gate.until_arrived()
         with pytest.raises(RetryOutOfTurn, match="has not ended: flow 'held\\^end'"):
             await flow.retry(from_stage="hm_book")
         assert (await flow.inspect()).state == "completed"
-        gate[0].opened.set()
+        gate.opened.set()
         await hooks_ended(flow)
         assert await flow.retry(from_stage="hm_book") == 2
         assert await flow.result(30) == "send"
@@ -122,7 +108,7 @@ async def test_a_flow_is_not_retried_in_parts_while_its_hooks_run(producer: Flow
 async def test_hooks_are_not_retried_while_their_flow_is_retried_in_parts(
     producer: FlowProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failing.update(("send", "undo flight", "after failed"))
+    broken.update(("send", "undo flight", "after failed"))
     async with working(producer, *EVERY):
         flow = await producer.add(hm_trip(), id="trip")
         await outcome(flow)
@@ -137,7 +123,7 @@ async def test_hooks_are_not_retried_while_their_flow_is_retried_in_parts(
 async def test_a_retry_that_is_cancelled_in_the_middle_undoes_nothing_twice(
     producer: FlowProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failing.add("send")
+    broken.add("send")
     async with working(producer, *EVERY):
         flow = await producer.add(hm_trip(), id="trip")
         await outcome(flow)
@@ -147,14 +133,14 @@ async def test_a_retry_that_is_cancelled_in_the_middle_undoes_nothing_twice(
     assert await closing(producer) == ["+trip"]
     await Closer(producer._open.store, Views(producer._open.store)).run_once()
     assert await closing(producer) == []
-    assert ran == ["flight", "send", "undo flight", "after failed"]
-    failing.clear()
-    ran.clear()
+    assert order == ["flight", "send", "undo flight", "after failed"]
+    broken.clear()
+    order.clear()
     async with working(producer, *EVERY):
         assert await flow.retry() == 2
         assert await flow.result(30) == "send"
         await hooks_ended(flow, "trip^end2")
-    assert ran == ["flight", "send", "after completed"]
+    assert order == ["flight", "send", "after completed"]
 
 
 async def test_a_flow_that_had_completed_is_undone_when_its_retry_is_cancelled_in_the_middle(
@@ -168,7 +154,7 @@ async def test_a_flow_that_had_completed_is_undone_when_its_retry_is_cancelled_i
     assert await flow.cancel()
     async with working(producer, *EVERY):
         await hooks_ended(flow, "trip^end2")
-    assert ran == ["flight", "send", "after completed", "undo flight", "after cancelled"]
+    assert order == ["flight", "send", "after completed", "undo flight", "after cancelled"]
 
 
 # ── dedup ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -183,7 +169,7 @@ async def test_a_flow_whose_place_is_taken_has_no_end_and_so_no_hooks(producer: 
     async with working(producer, *EVERY):
         await flow.result(30)
         snapshot = await hooks_ended(flow)
-    assert ran == ["train", "send", "after completed"]
+    assert order == ["train", "send", "after completed"]
     assert snapshot.hooks is not None
     assert snapshot.hooks.id == f"{flow.id}^end"
     assert (await producer.flow(snapshot.hooks.id).inspect()).dedup is None
@@ -196,9 +182,9 @@ async def test_the_last_one_of_a_key_begins_when_the_flow_before_it_has_ended_an
     async with working(producer, *EVERY):
         first = await producer.add(hm_held(), dedup=key)
         assert await first.result(30) == "send"
-        await gate[0].until_arrived()
+        await gate.until_arrived()
         second = await producer.add(hm_held(), dedup=key)
         assert second.addition == "added"
         assert await second.result(30) == "send"
-        gate[0].opened.set()
+        gate.opened.set()
         await hooks_ended(first)

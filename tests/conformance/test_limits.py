@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,8 @@ from flowq.model.limit import LimitUse, LimitWait
 from flowq.model.snapshot import Reason
 from flowq.store.limits import Granted, Limits, Waits
 from flowq.store.views import Views
-from tests.engine.work import PATIENCE, Gate, until, working
+from tests.conformance.scene import busy, gate, most
+from tests.engine.work import PATIENCE, until, working
 from tests.store.acting import Actor
 
 pytestmark = pytest.mark.anyio
@@ -137,29 +137,11 @@ async def test_permits_of_a_dead_holder_expire_and_those_of_a_living_one_do_not(
 
 # ── in stages ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-gate = Gate()
-most = Counter[str]()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """Nothing has run."""
-    global gate
-    gate = Gate()
-    most.clear()
-
-
-async def _inside(name: str) -> None:
-    most[f"{name} now"] += 1
-    most[name] = max(most[name], most[f"{name} now"])
-    await asyncio.sleep(0)
-    most[f"{name} now"] -= 1
-
 
 @stage
 async def cl_ask(number: int) -> int:
     async with limit("model", tokens=10):
-        await _inside("model")
+        await busy(model=1)
     return number
 
 
@@ -171,7 +153,7 @@ def cl_ask_in_thread(number: int) -> int:
 
 @stage(limits=[limit("model", tokens=1)])
 async def cl_limited(number: int) -> int:
-    await _inside("model")
+    await busy(model=1)
     return number
 
 

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterator
 
 import msgspec
 import pytest
 
 from flowq import Artifact, Backoff, FlowProducer, StageFailure, Unrecoverable, context, pipeline, stage, succeeded, tolerate
 from flowq.errors import FlowCancelled, FlowFailed, StageNotFound
-from tests.engine.work import Gate, told, until, working
+from tests.conformance.scene import broken, gate, most, now, ran, using
+from tests.engine.work import told, until, working
 
 pytestmark = pytest.mark.anyio
-
-# Which items fail now, by their element.
-broken: set[int] = set()
-ran: Counter[str] = Counter()
-at_work: Counter[str] = Counter()
-gate = Gate()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    """Nothing is broken and nothing has run."""
-    broken.clear()
-    ran.clear()
-    at_work.clear()
-    gate.__init__()
-    yield
-    gate.opened.set()
 
 
 class Cut(msgspec.Struct):
@@ -69,22 +51,16 @@ async def cm_flaky(chunk: int) -> int:
 async def cm_held(chunk: int) -> int:
     """Those with an odd chunk wait at the gate."""
     ran[context().stage] += 1
-    at_work["now"] += 1
-    at_work["most"] = max(at_work["most"], at_work["now"])
-    try:
+    with using(items=1):
         if chunk % 2:
             await gate.stop_async()
         return chunk
-    finally:
-        at_work["now"] -= 1
 
 
 @stage
 async def cm_brief(chunk: int) -> int:
-    at_work["now"] += 1
-    at_work["most"] = max(at_work["most"], at_work["now"])
-    await asyncio.sleep(0.002)
-    at_work["now"] -= 1
+    with using(items=1):
+        await asyncio.sleep(0.002)
     return chunk
 
 
@@ -290,7 +266,7 @@ async def test_a_list_longer_than_a_page_keeps_its_order(producer: FlowProducer)
 async def test_no_more_items_run_at_once_than_was_said(producer: FlowProducer) -> None:
     async with working(producer, *EVERY, concurrency=20):
         assert await (await producer.add(cm_bounded(40))).result(30) == list(range(40))
-    assert at_work["most"] == 3
+    assert most["items"] == 3
 
 
 async def test_each_item_has_attempts_of_its_own(producer: FlowProducer) -> None:
@@ -445,7 +421,7 @@ async def test_a_map_completes_when_enough_of_its_items_have_and_the_others_are_
     async with working(producer, *EVERY, concurrency=3):
         flow = await producer.add(cm_any([1, 3, 2, 5, 7, 9, 11]))
         assert await flow.result(30) == [2]
-        snapshot = await until(flow, lambda _: at_work["now"] == 0)
+        snapshot = await until(flow, lambda _: now["items"] == 0)
     assert not gate.opened.is_set()
     assert snapshot.stage("cm_held").state == "completed"
     states = [item.state for item in await flow.items("cm_held")]
@@ -499,7 +475,7 @@ async def test_a_cancelled_map_stops_and_goes_on_when_it_is_retried(producer: Fl
         assert await flow.cancel("enough")
         with pytest.raises(FlowCancelled):
             await flow.result(30)
-        await until(flow, lambda _: at_work["now"] == 0)
+        await until(flow, lambda _: now["items"] == 0)
         states = [item.state for item in await flow.items("cm_held")]
         assert states == ["completed"] * 2 + ["cancelled"] * 5
         ran.clear()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,21 +20,10 @@ from flowq.pipeline.options import StageOptions
 from flowq.settings import KeepSettings
 from flowq.store.retentions import Retention
 from flowq.store.views import Views
-from tests.engine.work import Gate, outcome, until, working
+from tests.conformance.scene import broken, gate
+from tests.engine.work import outcome, until, working
 
 pytestmark = pytest.mark.anyio
-
-broken: set[int] = set()
-gate = Gate()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    """Nothing is broken."""
-    broken.clear()
-    gate.__init__()
-    yield
-    gate.opened.set()
 
 
 @stage

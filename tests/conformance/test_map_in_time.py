@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -14,23 +12,10 @@ from flowq.errors import FlowCancelled, FlowDeadlinePassed
 from flowq.model.snapshot import FlowSnapshot, ItemsSnapshot
 from flowq.store.keys import ASIDE, CLOSING, DUE
 from flowq.store.wire import Head
-from tests.engine.work import PATIENCE, Gate, until, working
+from tests.conformance.scene import gate, order, ran
+from tests.engine.work import PATIENCE, until, working
 
 pytestmark = pytest.mark.anyio
-
-ran: Counter[str] = Counter()
-order: list[str] = []
-gate = Gate()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    """Nothing has run."""
-    ran.clear()
-    order.clear()
-    gate.__init__()
-    yield
-    gate.opened.set()
 
 
 @stage

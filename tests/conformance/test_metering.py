@@ -13,23 +13,21 @@ from flowq import Backoff, FlowProducer, Unrecoverable, context, pipeline, stage
 from flowq.errors import InvalidValue, StageNotFound
 from flowq.store.keys import METERED
 from flowq.store.views import Views
+from tests.conformance.scene import gate
 from tests.engine.waiting import in_the_end
-from tests.engine.work import Gate, outcome, working
+from tests.engine.work import outcome, working
 
 pytestmark = pytest.mark.anyio
 
 log = logging.getLogger("metering")
-gate = Gate()
 
 
 @pytest.fixture(autouse=True)
 def _loud() -> Iterator[None]:
-    """Everything is logged, and the gate is closed."""
-    gate.__init__()
+    """Everything is logged."""
     log.setLevel(logging.DEBUG)
     yield
     log.setLevel(logging.NOTSET)
-    gate.opened.set()
 
 
 @stage(attempts=2, backoff=Backoff.none())

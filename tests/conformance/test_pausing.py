@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,21 +10,10 @@ from flowq import FlowHandle, FlowProducer, context, pipeline, stage
 from flowq.errors import FlowDeadlinePassed, FlowNotFound, InvalidValue
 from flowq.model.snapshot import Reason
 from flowq.store.keys import ASIDE, DUE
-from tests.engine.work import PATIENCE, Gate, told, until, working
+from tests.conformance.scene import gate, ran
+from tests.engine.work import PATIENCE, told, until, working
 
 pytestmark = pytest.mark.anyio
-
-ran: Counter[str] = Counter()
-gate = Gate()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    """Nothing has run."""
-    ran.clear()
-    gate.__init__()
-    yield
-    gate.opened.set()
 
 
 @stage(queue="gpu")

@@ -5,17 +5,10 @@ from __future__ import annotations
 import pytest
 
 from flowq import FlowProducer, context, pipeline, stage
+from tests.conformance.scene import order
 from tests.engine.work import PATIENCE, working
 
 pytestmark = pytest.mark.anyio
-
-order: list[str] = []
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """Nothing has run."""
-    order.clear()
 
 
 @stage

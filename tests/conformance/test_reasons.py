@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
 
@@ -25,21 +25,17 @@ from flowq.model.limit import LimitWait
 from flowq.model.reasons import reason_for
 from flowq.model.snapshot import Reason
 from flowq.pipeline import Dedup
-from tests.engine.work import PATIENCE, Gate, until, working
+from tests.conformance.scene import gate
+from tests.engine.work import PATIENCE, until, working
 from tests.store.acting import Actor
 
 pytestmark = pytest.mark.anyio
 
-gate = Gate()
-
 
 @pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The gate is closed, and followers lose patience soon."""
-    gate.__init__()
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Followers lose patience soon."""
     monkeypatch.setattr(following, "QUIET_SECONDS", 0.05)
-    yield
-    gate.opened.set()
 
 
 @stage

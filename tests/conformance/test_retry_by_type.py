@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,11 +10,11 @@ import pytest
 from flowq import Backoff, FlowHandle, FlowProducer, RetryAfter, StageFailure, Unrecoverable, context, pipeline, stage, tolerate
 from flowq.errors import FlowFailed, InvalidValue, StageStalled, StageTimedOut, StorageUnreachable
 from flowq.pipeline.retry_types import RetryTypes
+from tests.conformance.scene import ran
 from tests.engine.work import outcome, working
 
 pytestmark = pytest.mark.anyio
 
-ran: Counter[str] = Counter()
 # What is raised by the next runs, in this order; then they succeed.
 errors: list[Exception] = []
 NOW = Backoff.none()
@@ -23,9 +22,8 @@ NOW = Backoff.none()
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
-    """Nothing is broken and nothing has run."""
+    """Nothing is raised."""
     errors.clear()
-    ran.clear()
 
 
 def work() -> int:

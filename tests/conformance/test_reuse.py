@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import Any
 
 import pytest
 
 from flowq import Artifact, FlowHandle, FlowProducer, Node, Unrecoverable, context, pipeline, stage
-from flowq.engine import reuse
 from flowq.engine.duties import Pruner, Sweeper
 from flowq.engine.removal import Remover
 from flowq.errors import DefinitionError, InvalidValue
@@ -22,40 +20,37 @@ from flowq.settings import KeepSettings
 from flowq.store.forecasts import _runs
 from flowq.store.keys import MEMO, MEMO_MARK, SPARED
 from flowq.store.views import Views
+from tests.conformance.scene import broken, ran
 from tests.engine.waiting import in_the_end
 from tests.engine.work import Gate, outcome, until, working
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("only_when_told")]
 
-RUNS: Counter[str] = Counter()
-GATES: dict[str, Gate] = {}
-FAILING: set[str] = set()
+# By the label of the stage that stops there.
+gates: dict[str, Gate] = {}
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    RUNS.clear()
-    GATES.clear()
-    FAILING.clear()
-    # Here whoever waits comes back only when it is told to.
-    monkeypatch.setattr(reuse, "_LOOK_AGAIN_MS", 600_000)
+def _no_gates() -> None:
+    """No stage stops anywhere."""
+    gates.clear()
 
 
 @stage(cache="30d", attempts=2)
 async def memo_double(number: int, label: str = "") -> int:
-    RUNS[f"double {number}"] += 1
+    ran[f"double {number}"] += 1
     context().usage(tokens=10)
-    if label in GATES:
-        await GATES[label].stop_async()
-    if label in FAILING:
-        FAILING.discard(label)
+    if label in gates:
+        await gates[label].stop_async()
+    if label in broken:
+        broken.discard(label)
         raise Unrecoverable(f"{label} is bad")
     return 2 * number
 
 
 @stage(cache="30d")
 async def memo_write(text: str) -> Artifact:
-    RUNS["write"] += 1
+    ran["write"] += 1
     async with context().new_artifact("text.txt") as sink:
         await sink.write(text.encode())
     return sink.artifact
@@ -63,7 +58,7 @@ async def memo_write(text: str) -> Artifact:
 
 @stage(cache="30d")
 def memo_shout(source: Artifact) -> Artifact:
-    RUNS["shout"] += 1
+    ran["shout"] += 1
     with source.local() as path, context().new_artifact("loud.txt") as sink:
         sink.write(path.read_bytes().upper())
     return sink.artifact
@@ -71,7 +66,7 @@ def memo_shout(source: Artifact) -> Artifact:
 
 @stage
 async def memo_fetch(name: str, text: str) -> Artifact:
-    RUNS["fetch"] += 1
+    ran["fetch"] += 1
     async with context().new_artifact(f"{name}.txt") as sink:
         await sink.write(text.encode())
     return sink.artifact
@@ -79,7 +74,7 @@ async def memo_fetch(name: str, text: str) -> Artifact:
 
 @stage(cache="30d")
 async def memo_long(letter: str) -> str:
-    RUNS["long"] += 1
+    ran["long"] += 1
     return letter * 5_000
 
 
@@ -142,11 +137,11 @@ async def test_the_same_call_in_a_later_flow_is_not_run_again(producer: FlowProd
         assert await second.result(30) == 8
         other = await producer.add(memo_one(5))
         assert await other.result(30) == 10
-    assert RUNS == {"double 4": 1, "double 5": 1}
-    reused, ran = await stage_of(second, "memo_double"), await stage_of(other, "memo_double")
+    assert ran == {"double 4": 1, "double 5": 1}
+    reused, new = await stage_of(second, "memo_double"), await stage_of(other, "memo_double")
     assert reused.reused == Reused(first.id, "memo_double")
     assert (reused.state, reused.runs, reused.attempt, reused.run_seconds, reused.result) == ("completed", 0, 0, None, 8)
-    assert (ran.reused, ran.runs, ran.attempt) == (None, 1, 1)
+    assert (new.reused, new.runs, new.attempt) == (None, 1, 1)
 
 
 async def test_a_call_with_defaults_is_the_same_as_one_that_says_them(producer: FlowProducer) -> None:
@@ -156,7 +151,7 @@ async def test_a_call_with_defaults_is_the_same_as_one_that_says_them(producer: 
         assert await (await producer.add(Node("memo_double", data={"number": 3}))).result(30) == 6
         mapping = {"name": "memo_double", "data": {"number": 3}, "options": {"cache": "1h"}}
         assert await (await producer.add(mapping)).result(30) == 6
-    assert RUNS == {"double 3": 1}
+    assert ran == {"double 3": 1}
 
 
 async def test_the_event_of_a_reused_stage_names_the_flow_that_computed(producer: FlowProducer) -> None:
@@ -197,7 +192,7 @@ async def test_artifacts_count_by_their_content(producer: FlowProducer) -> None:
         third = await producer.add(memo_texts("a", "other"))
         with (await third.result(30)).local() as path:
             assert path.read_text() == "OTHER"
-        assert RUNS == {"fetch": 3, "shout": 2}
+        assert ran == {"fetch": 3, "shout": 2}
     reused = await stage_of(second, "memo_shout")
     assert (reused.reused, reused.artifacts) == (Reused(first.id, "memo_shout"), (loud,))
 
@@ -207,7 +202,7 @@ async def test_without_a_checksum_an_artifact_counts_by_its_key(producer: FlowPr
         source = await (await producer.add(memo_fetch.flow("a", "hi"))).result(30)
         for artifact in (Artifact.existing(source.key), Artifact.existing(source.key), source):
             await (await producer.add(memo_shout.flow(artifact))).result(30)
-    assert RUNS["shout"] == 2
+    assert ran["shout"] == 2
 
 
 async def test_a_result_whose_object_is_gone_is_computed_again(producer: FlowProducer) -> None:
@@ -216,7 +211,7 @@ async def test_a_result_whose_object_is_gone_is_computed_again(producer: FlowPro
         producer.storage.delete(found.key for found in producer.storage.objects())
         second = await producer.add(memo_write.flow("hello"))
         again = await second.result(30)
-        assert (RUNS["write"], again.key != first.key, (await stage_of(second, "memo_write")).reused) == (2, True, None)
+        assert (ran["write"], again.key != first.key, (await stage_of(second, "memo_write")).reused) == (2, True, None)
         third = await producer.add(memo_write.flow("hello"))
         assert (await third.result(30)).key == again.key
 
@@ -225,10 +220,10 @@ async def test_a_result_that_lies_in_the_storage_is_reused_while_it_is_there(pro
     async with working(producer, memo_long, memo_length):
         for _ in range(2):
             assert await (await producer.add(memo_lengths("x"))).result(30) == 5_000
-        assert RUNS == {"long": 1}
+        assert ran == {"long": 1}
         producer.storage.delete(found.key for found in producer.storage.objects())
         assert await (await producer.add(memo_lengths("x"))).result(30) == 5_000
-    assert RUNS == {"long": 2}
+    assert ran == {"long": 2}
 
 
 async def test_other_code_or_another_version_computes_anew(producer: FlowProducer) -> None:
@@ -261,7 +256,7 @@ async def test_a_result_older_than_the_call_allows_is_not_used(producer: FlowPro
         assert await (await producer.add(memo_one(4))).result(30) == 8
         hourly = memo_double.with_options(cache="30m")
         assert await (await producer.add(hourly.flow(4))).result(30) == 8
-    assert RUNS == {"double 4": 2}
+    assert ran == {"double 4": 2}
 
 
 async def test_without_cache_everything_runs_and_is_kept_anew(producer: FlowProducer) -> None:
@@ -280,7 +275,7 @@ async def test_without_cache_everything_runs_and_is_kept_anew(producer: FlowProd
         await in_the_end(is_anew)
         third = await producer.add(memo_one(4))
         await third.result(30)
-    assert RUNS == {"double 4": 2}
+    assert ran == {"double 4": 2}
     assert (await stage_of(third, "memo_double")).reused == Reused(second.id, "memo_double")
 
 
@@ -291,7 +286,7 @@ async def test_a_call_that_turns_the_cache_off_neither_uses_nor_keeps(producer: 
             await (await producer.add(plain.flow(4))).result(30)
         await (await producer.add(Node("memo_double", data={"number": 4}, cache=False))).result(30)
         assert await kept(producer) == []
-    assert RUNS == {"double 4": 3}
+    assert ran == {"double 4": 3}
 
 
 async def test_what_somebody_retries_by_hand_runs(producer: FlowProducer) -> None:
@@ -300,7 +295,7 @@ async def test_what_somebody_retries_by_hand_runs(producer: FlowProducer) -> Non
         await flow.result(30)
         await flow.retry(from_stage="memo_double")
         snapshot = await until(flow, lambda snapshot: snapshot.run == 2 and snapshot.is_final)
-    assert RUNS == {"double 4": 2}
+    assert ran == {"double 4": 2}
     assert (snapshot.stage("memo_double").reused, snapshot.stage("memo_double").runs) == (None, 2)
 
 
@@ -310,11 +305,11 @@ async def test_items_of_a_map_are_reused_one_by_one(producer: FlowProducer) -> N
         assert await (await producer.add(memo_many([1, 2, 3, 3]))).result(60) == [2, 4, 6, 6]
         again = await producer.add(memo_many([3, 4]))
         assert await again.result(60) == [6, 8]
-    assert RUNS == {"double 1": 1, "double 2": 1, "double 3": 1, "double 4": 1}
+    assert ran == {"double 1": 1, "double 2": 1, "double 3": 1, "double 4": 1}
 
 
 async def test_of_those_who_ask_at_once_one_runs_and_the_others_wait_without_a_slot(producer: FlowProducer) -> None:
-    gate = GATES["slow"] = Gate()
+    gate = gates["slow"] = Gate()
     async with working(producer, memo_double, concurrency=2):
         first = await producer.add(memo_one(4, "slow"))
         await gate.until_arrived()
@@ -330,7 +325,7 @@ async def test_of_those_who_ask_at_once_one_runs_and_the_others_wait_without_a_s
         assert await (await producer.add(memo_one(5))).result(30) == 10
         gate.opened.set()
         assert await asyncio.wait_for(asyncio.gather(*(flow.result(30) for flow in (first, *others))), 10) == [8] * 6
-    assert RUNS == {"double 4": 1, "double 5": 1}
+    assert ran == {"double 4": 1, "double 5": 1}
     for flow in others:
         found = await stage_of(flow, "memo_double")
         assert (found.reused, found.runs, found.attempt) == (Reused(first.id, "memo_double"), 0, 0)
@@ -340,12 +335,12 @@ async def test_of_a_crowd_that_asks_at_once_nobody_is_forgotten(producer: FlowPr
     async with working(producer, memo_double), working(producer, memo_double, concurrency=3):
         flows = await producer.add_bulk(memo_one(number % 3) for number in range(90))
         assert [await flow.result(30) for flow in flows] == [2 * (number % 3) for number in range(90)]
-    assert RUNS == {"double 0": 1, "double 1": 1, "double 2": 1}
+    assert ran == {"double 0": 1, "double 1": 1, "double 2": 1}
 
 
 async def test_if_the_one_that_runs_fails_for_good_the_next_one_runs(producer: FlowProducer) -> None:
-    gate = GATES["bad"] = Gate()
-    FAILING.add("bad")
+    gate = gates["bad"] = Gate()
+    broken.add("bad")
     async with working(producer, memo_double):
         first = await producer.add(memo_one(4, "bad"))
         await gate.until_arrived()
@@ -355,11 +350,11 @@ async def test_if_the_one_that_runs_fails_for_good_the_next_one_runs(producer: F
         gate.opened.set()
         assert "bad is bad" in str(await outcome(first))
         assert await asyncio.wait_for(asyncio.gather(*(flow.result(30) for flow in others)), 30) == [8] * 3
-    assert RUNS == {"double 4": 2}
+    assert ran == {"double 4": 2}
 
 
 async def test_if_the_one_that_runs_is_cancelled_the_next_one_runs(producer: FlowProducer) -> None:
-    gate = GATES["slow"] = Gate()
+    gate = gates["slow"] = Gate()
     async with working(producer, memo_double):
         first = await producer.add(memo_one(4, "slow"))
         await gate.until_arrived()
@@ -370,11 +365,11 @@ async def test_if_the_one_that_runs_is_cancelled_the_next_one_runs(producer: Flo
         await gate.until_arrived()
         gate.opened.set()
         assert await second.result(30) == 8
-    assert RUNS == {"double 4": 2}
+    assert ran == {"double 4": 2}
 
 
 async def test_a_mark_of_a_stage_that_runs_no_more_holds_nobody_up(producer: FlowProducer) -> None:
-    gate = GATES["slow"] = Gate()
+    gate = gates["slow"] = Gate()
     store = producer._open.store
     async with working(producer, memo_double) as worker:
         first = await producer.add(memo_one(4, "slow"))
@@ -394,13 +389,13 @@ async def test_a_mark_of_a_stage_that_runs_no_more_holds_nobody_up(producer: Flo
         await first.resume()
         assert await first.result(30) == 8
     assert (await stage_of(first, "memo_double")).reused is not None
-    assert RUNS == {"double 4": 2}
+    assert ran == {"double 4": 2}
 
 
 async def test_a_result_that_its_process_could_not_keep_is_found_in_its_flow(producer: FlowProducer) -> None:
     store = producer._open.store
     async with working(producer, memo_double):
-        gate = GATES["slow"] = Gate()
+        gate = gates["slow"] = Gate()
         first = await producer.add(memo_one(4, "slow"))
         await gate.until_arrived()
         (mark,) = [key for tag in store.partitions for key in await store.connection.command("KEYS", f"{tag}{MEMO_MARK}*")]
@@ -413,7 +408,7 @@ async def test_a_result_that_its_process_could_not_keep_is_found_in_its_flow(pro
         await second.result(30)
         assert (await stage_of(second, "memo_double")).reused == Reused(first.id, "memo_double")
         await until_kept(producer, 1)
-    assert RUNS == {"double 4": 1}
+    assert ran == {"double 4": 1}
 
 
 async def test_what_a_memo_names_is_neither_swept_nor_removed_with_its_flow(producer: FlowProducer) -> None:
@@ -433,7 +428,7 @@ async def test_what_a_memo_names_is_neither_swept_nor_removed_with_its_flow(prod
         assert (await stage_of(second, "memo_write")).reused == Reused("first", "memo_write")
         await Sweeper(Views(store), lambda: storage, grace_seconds=-1).run_once()
         assert [found.key for found in storage.objects()] == [artifact.key]
-    assert RUNS == {"write": 1, "fetch": 1}
+    assert ran == {"write": 1, "fetch": 1}
 
 
 async def test_when_no_memo_can_name_it_any_more_an_artifact_follows_its_flow(producer: FlowProducer) -> None:
@@ -466,7 +461,7 @@ async def test_a_damaged_memo_is_no_memo(producer: FlowProducer) -> None:
         await store.connection.command("SET", key.replace(MEMO, MEMO_MARK), "no mark", "PX", 60_000)
         assert await (await producer.add(memo_one(4))).result(30) == 8
         assert await (await producer.add(memo_one(4))).result(30) == 8
-    assert RUNS == {"double 4": 3}
+    assert ran == {"double 4": 3}
 
 
 async def test_a_cache_that_makes_no_sense_is_refused(producer: FlowProducer) -> None:

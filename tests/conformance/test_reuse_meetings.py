@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -13,22 +12,10 @@ from flowq.errors import FlowFailed
 from flowq.model.memo import Mark
 from flowq.model.snapshot import FlowSnapshot, Reused
 from flowq.store.memos import look_at
-from tests.engine.work import Gate, until, working
+from tests.conformance.scene import broken, gate, ran
+from tests.engine.work import until, working
 
-pytestmark = pytest.mark.anyio
-
-ran: Counter[str] = Counter()
-gate = Gate()
-busy: set[str] = set()
-
-
-@pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing has run, and whoever waits comes back only when it is told to."""
-    ran.clear()
-    busy.clear()
-    gate.__init__()
-    monkeypatch.setattr(reuse, "_LOOK_AGAIN_MS", 600_000)
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("only_when_told")]
 
 
 @stage(cache="1h")
@@ -56,8 +43,8 @@ async def rm_busy(number: int) -> int:
     if ran["busy"] == 1:
         await gate.stop_async()
         raise RuntimeError("it fails once")
-    if "service" in busy:
-        busy.discard("service")
+    if "service" in broken:
+        broken.discard("service")
         raise RetryAfter("1ms", uses_attempt=False)
     return number
 
@@ -188,7 +175,7 @@ async def test_looking_uses_up_no_free_retry(producer: FlowProducer, monkeypatch
         await gate.until_arrived()
         second = await producer.add(rm_busy.flow(1))
         await waits(second)
-        busy.add("service")
+        broken.add("service")
         gate.opened.set()
         with pytest.raises(FlowFailed):
             await first.result(30)

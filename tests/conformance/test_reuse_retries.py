@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pytest
 
 from flowq import Backoff, FlowHandle, FlowProducer, pipeline, stage
-from flowq.engine import reuse
 from flowq.errors import FlowFailed
 from flowq.model.snapshot import FlowSnapshot, Reused
 from flowq.store import retries
 from flowq.store.memos import hasten
-from tests.engine.work import Gate, until, working
+from tests.conformance.scene import broken, gate, ran
+from tests.engine.work import until, working
 
-pytestmark = pytest.mark.anyio
-
-ran: Counter[str] = Counter()
-gate = Gate()
-busy: set[str] = set()
-
-
-@pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing has run, and whoever waits comes back only when it is told to."""
-    ran.clear()
-    busy.clear()
-    gate.__init__()
-    monkeypatch.setattr(reuse, "_LOOK_AGAIN_MS", 600_000)
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("only_when_told")]
 
 
 @stage
@@ -40,9 +26,9 @@ async def ry_first(number: int) -> int:
 @stage(cache="1h", attempts=2, backoff=Backoff.fixed("1h"))
 async def ry_second(number: int) -> int:
     ran["second"] += 1
-    if "service" in busy:
+    if "service" in broken:
         raise RuntimeError("no service")
-    if "gate" in busy:
+    if "gate" in broken:
         await gate.stop_async()
     return number
 
@@ -104,7 +90,7 @@ async def test_one_that_backs_off_after_a_retry_by_hand_waits_for_no_other_flow(
         await (await producer.add(ry_chain(1))).result(30)
         flow = await producer.add(ry_chain(1))
         await flow.result(30)
-        busy.add("service")
+        broken.add("service")
         await flow.retry(from_stage="ry_first")
         snapshot = await until(flow, lambda snapshot: snapshot.stage("ry_second").state == "scheduled")
         reason = snapshot.stage("ry_second").reason
@@ -123,12 +109,12 @@ async def test_runs_are_counted_right_where_one_failed_and_then_waited_for_anoth
         return once(ry_first(number))
 
     async with working(producer, *CHAIN):
-        busy.add("service")
+        broken.add("service")
         flow = await producer.add(ry_once(1))
         with pytest.raises(FlowFailed):
             await flow.result(30)
-        busy.clear()
-        busy.add("gate")
+        broken.clear()
+        broken.add("gate")
         other = await producer.add(once.flow(1))
         await gate.until_arrived()
         await flow.retry(from_stage="ry_first")

@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
 from typing import Any
 
 import pytest
 
 from flowq import FlowProducer, Worker, stage
 from flowq.errors import InvalidValue
-from tests.engine.work import Gate, until, working
+from tests.conformance.scene import busy, gate, most
+from tests.engine.work import until, working
 
 pytestmark = pytest.mark.anyio
-
-gate = Gate()
-now: Counter[str] = Counter()
-most: Counter[str] = Counter()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """Nothing has run."""
-    global gate
-    gate = Gate()
-    now.clear()
-    most.clear()
-
-
-async def _busy(**used: int) -> None:
-    for name, amount in used.items():
-        now[name] += amount
-        most[name] = max(most[name], now[name])
-    for _ in range(3):
-        await asyncio.sleep(0)
-    for name, amount in used.items():
-        now[name] -= amount
 
 
 @stage(needs={"vram": 20})
 async def cr_large(number: int) -> int:
-    await _busy(vram=20)
+    await busy(vram=20)
     return number
 
 
 @stage(needs={"vram": 10, "gpu": 1})
 async def cr_small(number: int) -> int:
-    await _busy(vram=10, gpu=1)
+    await busy(vram=10, gpu=1)
     return number
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,20 +13,13 @@ from flowq.errors import InvalidValue, ScheduleNotFound, WrongArguments
 from flowq.model.schedule import ScheduleSnapshot
 from flowq.store.keys import FIRINGS
 from flowq.store.views import Views
+from tests.conformance.scene import gate
 from tests.engine.waiting import in_the_end
-from tests.engine.work import PATIENCE, Gate, until, working
+from tests.engine.work import PATIENCE, until, working
 
 pytestmark = pytest.mark.anyio
 
-gate = Gate()
 MINUTE = 60_000
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    gate.__init__()
-    yield
-    gate.opened.set()
 
 
 @stage

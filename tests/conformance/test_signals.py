@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import Any
 
 import msgspec
@@ -21,19 +20,10 @@ from flowq.errors import (
     ValueNotStorable,
     ValueTooLarge,
 )
-from tests.engine.work import Gate, told, until, working
+from tests.conformance.scene import gate, ran
+from tests.engine.work import told, until, working
 
 pytestmark = pytest.mark.anyio
-
-ran: Counter[str] = Counter()
-gate = Gate()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """Nothing has run."""
-    ran.clear()
-    gate.__init__()
 
 
 class Approval(msgspec.Struct):

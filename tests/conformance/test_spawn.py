@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import Any
 
 import msgspec
@@ -14,21 +13,10 @@ from flowq.errors import FlowCancelled, FlowFailed, InvalidValue
 from flowq.store.store import Store
 from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views
-from tests.engine.work import Gate, told, until, working
+from tests.conformance.scene import broken, gate, ran
+from tests.engine.work import told, until, working
 
 pytestmark = pytest.mark.anyio
-
-ran: Counter[str] = Counter()
-broken: set[str] = set()
-gate = Gate()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """Nothing has run, nothing is broken."""
-    ran.clear()
-    broken.clear()
-    gate.__init__()
 
 
 class Part(msgspec.Struct):

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 
 import pytest
 
 from flowq import FlowHandle, FlowProducer, Unrecoverable, context, stage
 from flowq.errors import FlowFailed
-from tests.engine.work import Gate, until, working
+from tests.conformance.scene import broken, gate, ran
+from tests.engine.work import until, working
 
 pytestmark = pytest.mark.anyio
-
-ran: Counter[str] = Counter()
-broken: set[str] = set()
-gate = Gate()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """Nothing has run, nothing is broken."""
-    ran.clear()
-    broken.clear()
-    gate.__init__()
 
 
 @stage

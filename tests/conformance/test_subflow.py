@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 import pytest
 
@@ -11,18 +9,10 @@ from flowq import FlowProducer, StageFailure, Unrecoverable, Worker, context, pi
 from flowq.errors import DefinitionError, FlowFailed, FlowIsEmpty, ForeignPromise, InvalidValue, ResultDoesNotFit
 from flowq.model.spec import FlowSpec
 from flowq.pipeline import subflow
+from tests.conformance.scene import broken
 from tests.engine.work import working
 
 pytestmark = pytest.mark.anyio
-
-broken: set[str] = set()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    """Nothing is broken."""
-    yield
-    broken.clear()
 
 
 class Video(msgspec.Struct):

@@ -11,22 +11,14 @@ from flowq.model.outcome import Wait
 from flowq.model.snapshot import Reason
 from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views
-from tests.engine.work import Gate, until, working
+from tests.conformance.scene import gate, ran
+from tests.engine.work import until, working
 from tests.store.acting import Actor, in_one_partition, suspended
 from tests.store.graphs import one_stage
 
 pytestmark = pytest.mark.anyio
 
 GO = Wait("signal", "go")
-ran: Counter[str] = Counter()
-gate = Gate()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """Nothing has run."""
-    ran.clear()
-    gate.__init__()
 
 
 @stage(queue="desk", limits=[limit("model")])

@@ -5,30 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter
 
 import pytest
 
 from flowq import Backoff, FlowProducer, Unrecoverable, context, pipeline, stage
 from flowq.errors import FlowFailed
 from flowq.pipeline import Stage
-from tests.engine.work import Gate, told, until, working
+from tests.conformance.scene import gate, ran
+from tests.engine.work import told, until, working
 
 pytestmark = pytest.mark.anyio
 
-ran: Counter[str] = Counter()
 fences: list[int] = []
 marks: set[str] = set()
-gate = Gate()
 
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     """Nothing has run."""
-    ran.clear()
     fences.clear()
     marks.clear()
-    gate.__init__()
 
 
 @stage

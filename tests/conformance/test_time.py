@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,23 +14,18 @@ from flowq import FlowHandle, FlowProducer, Node, Unrecoverable, context, pipeli
 from flowq.errors import FlowCancelled, FlowConflict, FlowDeadlinePassed, FlowFailed, InvalidValue
 from flowq.model.event import Event
 from flowq.store.keys import DUE
-from tests.engine.work import PATIENCE, Gate, told, until, working
+from tests.conformance.scene import gate, ran
+from tests.engine.work import PATIENCE, told, until, working
 
 pytestmark = pytest.mark.anyio
 
-ran: Counter[str] = Counter()
-gate = Gate()
 deadlines: list[datetime | None] = []
 
 
 @pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
+def _fresh() -> None:
     """Nothing has run."""
-    ran.clear()
     deadlines.clear()
-    gate.__init__()
-    yield
-    gate.opened.set()
 
 
 @stage

@@ -11,18 +11,10 @@ from flowq.engine.duties import Pruner
 from flowq.errors import FlowDeadlinePassed
 from flowq.pipeline import Dedup
 from flowq.store.views import Views
+from tests.conformance.scene import broken
 from tests.engine.work import PATIENCE, outcome, working
 
 pytestmark = pytest.mark.anyio
-
-# What fails now.
-broken: set[str] = set()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """Nothing is broken."""
-    broken.clear()
 
 
 @stage

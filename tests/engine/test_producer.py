@@ -130,6 +130,13 @@ async def test_a_filter_that_means_nothing_is_refused(producer: FlowProducer, fi
         await producer.list(**filters)
 
 
+@pytest.mark.parametrize("method", ["list", "retry", "cancel", "prune", "dead"])
+async def test_a_filter_that_there_is_none_of_is_refused_and_nothing_is_done(producer: FlowProducer, method: str) -> None:
+    await producer.add(echo.flow(1))
+    with pytest.raises(TypeError, match="flows are not filtered by tags; they are by state, pipeline, tenant, tag"):
+        await getattr(producer, method)(tenant="acme", tags=["eu"])
+
+
 async def test_a_graph_of_nodes_and_a_mapping_run_like_a_pipeline(producer: FlowProducer) -> None:
     leaf = Node("echo", data={"value": 20})
     nodes = await producer.add(Node("echo", data={"value": leaf}))

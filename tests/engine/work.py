@@ -28,6 +28,10 @@ class Gate:
     """
 
     def __init__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Called by the test: as if it were new."""
         self.arrived = threading.Event()
         self.opened = threading.Event()
 

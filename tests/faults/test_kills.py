@@ -6,7 +6,6 @@ import asyncio
 import os
 import resource
 import signal
-import sys
 import time
 
 import pytest
@@ -15,13 +14,13 @@ from flowq.engine.supervisor import WorkerOptions
 from tests.engine.waiting import in_the_end
 from tests.faults import stages
 from tests.faults.plant import Plant, ended, kill_tree, producer_of, tree_of
-from tests.stories.processes import PROC, all_processes
+from tests.stories.processes import all_processes, needs_proc
 
 pytestmark = [
     pytest.mark.fault,
     pytest.mark.anyio,
     pytest.mark.timeout(180),
-    pytest.mark.skipif(sys.platform != "linux" or not PROC.is_dir(), reason="finds processes in /proc"),
+    needs_proc,
 ]
 
 # Promised within a second; the rest is what a loaded machine takes to notice and to note it.

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 import pytest
 
 from tests.engine.work import until
 from tests.faults import stages
 from tests.faults.plant import Plant, ended, kill_tree, producer_of
-from tests.stories.processes import PROC
+from tests.stories.processes import needs_proc
 
 pytestmark = [
     pytest.mark.fault,
     pytest.mark.anyio,
     pytest.mark.timeout(180),
-    pytest.mark.skipif(sys.platform != "linux" or not PROC.is_dir(), reason="finds processes in /proc"),
+    needs_proc,
 ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from typing import Any
 
@@ -12,13 +11,13 @@ import pytest
 from flowq import FlowSpec
 from tests.faults import stages
 from tests.faults.plant import Plant, ended, producer_of
-from tests.stories.processes import PROC, all_processes
+from tests.stories.processes import all_processes, needs_proc
 
 pytestmark = [
     pytest.mark.fault,
     pytest.mark.anyio,
     pytest.mark.timeout(180),
-    pytest.mark.skipif(sys.platform != "linux" or not PROC.is_dir(), reason="finds processes in /proc"),
+    needs_proc,
 ]
 
 # From being told to being made to.

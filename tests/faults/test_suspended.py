@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,13 +14,13 @@ from flowq import FlowHandle
 from flowq.model.snapshot import FlowSnapshot
 from tests.faults import stages
 from tests.faults.plant import PATIENCE, Plant, ended, kill_tree, producer_of
-from tests.stories.processes import PROC
+from tests.stories.processes import needs_proc
 
 pytestmark = [
     pytest.mark.fault,
     pytest.mark.anyio,
     pytest.mark.timeout(180),
-    pytest.mark.skipif(sys.platform != "linux" or not PROC.is_dir(), reason="finds processes in /proc"),
+    needs_proc,
 ]
 
 

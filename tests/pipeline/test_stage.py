@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from flowq.errors import DefinitionError, InvalidValue, WrongArguments
 from flowq.model.artifact import Artifact
 from flowq.model.retry import Backoff
-from flowq.pipeline import stage
+from flowq.pipeline import declare, stage
 from tests.pipeline.short_video import download, encode, finalize, note
 
 
@@ -62,6 +62,13 @@ def test_an_option_out_of_range_is_refused_by_name(option: str, value: object) -
     options: dict[str, Any] = {option: value}
     with pytest.raises(InvalidValue, match=option):
         stage(**options)(lambda_like)
+
+
+def test_an_option_that_there_is_none_of_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="a stage has no option retries; it has queue, attempts"):
+        cast("Any", stage)(retries=3)
+    with pytest.raises(TypeError, match="a stage has no option retry_on; it has queue, attempts"):
+        cast("Any", declare)("optionless", lambda: None, retry_on=OSError)
 
 
 def test_a_lambda_needs_a_name() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 PROC = Path("/proc")
+needs_proc = pytest.mark.skipif(sys.platform != "linux" or not PROC.is_dir(), reason="finds processes in /proc")
 
 
 class Process(NamedTuple):

@@ -6,12 +6,11 @@ Each time the flow completes and every other stage has run once.
 from __future__ import annotations
 
 import subprocess
-import sys
 from typing import Any
 
 import pytest
 
-from tests.stories.processes import PROC, Process, all_processes, encoders_under
+from tests.stories.processes import Process, all_processes, encoders_under, needs_proc
 from tests.stories.project import NOTES, SHORT_VIDEO, Project, kill, moment
 
 pytest.importorskip("faster_whisper", reason="needs the extra `media`")
@@ -19,7 +18,7 @@ pytestmark = [
     pytest.mark.story,
     pytest.mark.fault,
     pytest.mark.timeout(240),
-    pytest.mark.skipif(sys.platform != "linux" or not PROC.is_dir(), reason="finds processes in /proc"),
+    needs_proc,
 ]
 
 _CHILD_TAKEOVER_SECONDS_MAX = 1.0

@@ -11,7 +11,7 @@ from flowq.cli.render import palette
 from flowq.cli.render.clean import clean, clean_lines
 from flowq.cli.render.hooks import hook_lines
 from flowq.cli.render.ink import Line, Span, cells, crop, flowing, line, span, width_of, wrap
-from flowq.cli.render.items import items_of, map_of
+from flowq.cli.render.items import and_items, map_of
 from flowq.cli.render.logs import shown_usage
 from flowq.cli.render.notes import Notes
 from flowq.cli.render.resuming import resumes
@@ -172,7 +172,7 @@ def _trace(traceback: str) -> list[str]:
 
 def _root_cause(snapshot: FlowSnapshot) -> StageSnapshot | None:
     failed = _failed(snapshot)
-    named = [stage for stage in (*failed, *items_of(failed)) if stage.name == snapshot.root_cause]
+    named = [stage for stage in and_items(failed) if stage.name == snapshot.root_cause]
     by_time = sorted(failed, key=lambda stage: stage.ended_at or 0)
     return (named or by_time or [None])[0]
 
@@ -247,8 +247,7 @@ def _folded_command(words: Sequence[str], room: int) -> list[str]:
 
 def _signals(snapshot: FlowSnapshot) -> list[list[str]]:
     """The commands that send what stages and items wait for."""
-    stages = (*snapshot.graph, *items_of(snapshot.graph))
-    reasons = [stage.reason for stage in stages if stage.reason is not None and stage.reason.code == "signal"]
+    reasons = [stage.reason for stage in and_items(snapshot.graph) if stage.reason is not None and stage.reason.code == "signal"]
     names = dict.fromkeys(name for reason in reasons for name in reason.on)
     return [["signal", snapshot.id, name, "VALUE"] for name in list(names)[:_SIGNALS_MAX]]
 

@@ -11,9 +11,9 @@ from flowq.model.items import item_named
 from flowq.model.snapshot import ItemsSnapshot, StageSnapshot
 
 
-def items_of(stages: Sequence[StageSnapshot]) -> list[StageSnapshot]:
-    """The listed items of all these stages, in order."""
-    return [item for stage in stages if stage.items is not None for item in stage.items.listed]
+def and_items(stages: Sequence[StageSnapshot]) -> list[StageSnapshot]:
+    """These stages, and behind them the listed items of those that are maps, in order."""
+    return [*stages, *(item for stage in stages if stage.items is not None for item in stage.items.listed)]
 
 
 def map_of(name: str) -> str:
@@ -23,7 +23,7 @@ def map_of(name: str) -> str:
 
 
 def with_items(rows: Sequence[tree.Row], graph: Sequence[StageSnapshot], screen: Screen) -> list[tree.Row]:
-    """The rows, with those of listed items below their maps'. An item counts as a member beyond the graph, see `items_of`."""
+    """The rows, with those of listed items below their maps'. Members count in `and_items(graph)`."""
     lines = tree.UNICODE if screen.unicode else tree.ASCII
     first: dict[int, int] = {}
     beyond = len(graph)
@@ -51,9 +51,9 @@ def _unlisted(items: ItemsSnapshot, screen: Screen) -> str:
     return f"{screen.ellipsis} and {' and '.join(more)}: `flowq inspect --all` has them" if more else ""
 
 
-def times(stage: StageSnapshot, screen: Screen) -> str:
-    """` ×240` behind the name of a map."""
-    return "" if stage.items is None else f" {'×' if screen.unicode else 'x'}{stage.items.count:,}"
+def times(count: int, screen: Screen) -> str:
+    """` ×240`: behind the name of a map, and of stages that are folded into one row."""
+    return f" {'×' if screen.unicode else 'x'}{count:,}"
 
 
 def counts(stage: StageSnapshot, screen: Screen) -> str:
@@ -66,3 +66,11 @@ def counts(stage: StageSnapshot, screen: Screen) -> str:
         ("failed", items.failed),
     )  # fmt: skip
     return " ".join(f"{count:,} {palette.glyph(state, screen.unicode)}" for state, count in shown if count)
+
+
+def counts_say_it_all(stage: StageSnapshot) -> bool:
+    """Whether it is a map whose items run, or are kept from it by nothing but what suspended ones wait for."""
+    items = stage.items
+    if stage.state != "suspended" or items is None:
+        return False
+    return items.running > 0 or (items.suspended > 0 and stage.reason is not None and stage.reason.code == "items")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
 from flowq.cli.documents import json_text
 from flowq.cli.render.clean import clean
 from flowq.cli.render.ink import crop
-from flowq.cli.render.items import counts
+from flowq.cli.render.items import counts, counts_say_it_all
 from flowq.cli.render.screen import Screen
 from flowq.cli.render.sizes import shown_bytes, shown_seconds
 from flowq.model.artifact import Artifact
@@ -63,8 +64,8 @@ class Notes:
                 return "skipped: its condition does not hold"
             case "cancelled":
                 return stage.reason.sentence if stage.reason else stage.state
-            case "suspended" if stage.items is not None and (stage.items.running or _only_away(stage)):
-                return ""  # the counts say it all
+            case "suspended" if counts_say_it_all(stage):
+                return ""
             case _:
                 return self._why(stage)
 
@@ -72,14 +73,14 @@ class Notes:
         """A join is drawn apart from what it waits for, so it says what that is; while it waits, `_why` does."""
         if len(stage.children) < 2 or stage.state == "blocked":
             return ""
-        return "after " + _names(stage.children, self._screen)
+        return "after " + _names(stage.children)
 
     def _why(self, stage: StageSnapshot) -> str:
         waiting = [child for child in stage.children if self._state_of.get(child) not in ("completed", "skipped")]
         if stage.reason is not None and stage.reason.code == "children" and stage.reason.on:
             waiting = list(stage.reason.on)  # without failed children that it tolerates
         if stage.state == "blocked" and waiting and (stage.reason is None or stage.reason.code == "children"):
-            return "waits for " + _names(waiting, self._screen)
+            return "waits for " + _names(waiting)
         sentence = stage.reason.sentence if stage.reason else stage.state
         if stage.state == "scheduled" and stage.failure is not None:
             due_in = max(0, (stage.ready_at or 0) - self._snapshot.at) / 1000
@@ -108,11 +109,6 @@ class Notes:
         if self.folder and key.startswith(self.folder):
             key = key[len(self.folder) :]
         return clean(key) + (f" ({shown_bytes(artifact.size)})" if artifact.size >= 0 else "")
-
-
-def _only_away(stage: StageSnapshot) -> bool:
-    """Whether nothing keeps the items of a map from running but what suspended ones wait for."""
-    return stage.items is not None and stage.items.suspended > 0 and stage.reason is not None and stage.reason.code == "items"
 
 
 def shown_reused(stage: StageSnapshot, flow_id: str) -> str:
@@ -146,6 +142,6 @@ def _style(stage: StageSnapshot) -> str:
     return {"failed": "bad", "running": "", "scheduled": "retry", "ready": "wait", "completed": ""}.get(stage.state, "dim")
 
 
-def _names(names: tuple[str, ...] | list[str], screen: Screen) -> str:
+def _names(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_NAMES_MAX])
     return shown if len(names) <= _NAMES_MAX else f"{shown} and {len(names) - _NAMES_MAX:,} more"

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from flowq.cli.render import palette, tree, waterfall
 from flowq.cli.render.axis import Axis
 from flowq.cli.render.ink import Line, Span, cells, crop_middle, pad, span, wrap
-from flowq.cli.render.items import items_of, times, with_items
+from flowq.cli.render.items import and_items, times, with_items
 from flowq.cli.render.notes import Note, Notes
 from flowq.cli.render.screen import Screen
 from flowq.cli.render.sizes import shown_counts, shown_percent, shown_seconds
@@ -63,7 +63,7 @@ def stage_table(snapshot: FlowSnapshot, screen: Screen, notes: Notes, rows_max: 
     limit = ROWS_MAX if rows_max is None else rows_max
     rows = with_items(_rows(snapshot, screen, limit), snapshot.graph, screen)
     shown, hidden = rows[: max(limit, 1)], rows[max(limit, 1) :]
-    graph = (*snapshot.graph, *items_of(snapshot.graph))
+    graph = and_items(snapshot.graph)
     filled = [_cells(snapshot, graph, row, screen, notes) for row in shown]
     columns = _columns(filled, screen)
     end = snapshot.ended_at if snapshot.ended_at is not None else snapshot.at
@@ -118,7 +118,7 @@ def _cells(snapshot: FlowSnapshot, graph: Sequence[StageSnapshot], row: tree.Row
     return _Cells(
         state="retrying" if retries else "reused" if stage.reused is not None else stage.state,
         is_critical=stage.is_critical,
-        name=row.prefix + stage.name + times(stage, screen),
+        name=row.prefix + stage.name + (times(stage.items.count, screen) if stage.items is not None else ""),
         below=row.below,
         bar=stages,
         done=_done(stage),
@@ -137,11 +137,10 @@ def _group_cells(stages: Sequence[StageSnapshot], row: tree.Row, screen: Screen)
     waits = sorted(stage.wait_seconds for stage in stages if stage.wait_seconds is not None)
     share = sum(1.0 if stage.is_done else stage.progress or 0.0 for stage in stages) / len(stages)
     most = max((stage.attempt for stage in stages), default=0)
-    times = "×" if screen.unicode else "x"
     return _Cells(
         state=state,
         is_critical=any(stage.is_critical for stage in stages),
-        name=f"{row.prefix}{stages[0].stage} {times}{len(stages):,}",
+        name=row.prefix + stages[0].stage + times(len(stages), screen),
         below=row.below,
         bar=stages,
         done=shown_percent(share) if share else "",
