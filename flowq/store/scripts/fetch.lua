@@ -22,7 +22,7 @@ local function field(kind, index)
   local name = names[index]
   if not name then
     name = kind .. index
-    if index < REMEMBERED_MAX then names[index] = name end
+    if type(index) == 'number' and index < REMEMBERED_MAX then names[index] = name end
   end
   return name
 end
