@@ -266,8 +266,7 @@ class Holder:
             self._room.ended(run.claim)
 
     def _done(self, task: asyncio.Task[None], key: _RunKey) -> None:
-        # A task that is cancelled before its first step never runs, not even its `finally`.
-        self._leave(key)
+        self._leave(key)  # a task that is cancelled before its first step never runs, not even its `finally`
         self._tasks.discard(task)
         if not self._tasks:
             self._ended.set()

@@ -29,19 +29,21 @@ _pack = msgspec.msgpack.Encoder().encode
 Part = tuple[Sequence[Any], Sequence[Any], Sequence[Any]]
 
 
-async def retry(connection: Connection, tag: str, flow_id: str, seq: int, again: Again, hooks_seq: int) -> bool:
-    """Makes stages of an ended flow ready again; False: somebody else has changed the flow, or its hooks, since.
+async def retry(connection: Connection, tag: str, flow_id: str, seq: int, again: Again, hooks_seq: int, spawner: object = None) -> bool:
+    """Makes stages of an ended flow ready again; False: somebody else has changed the flow, or its hooks, since, or the spawner's
+    run is over.
 
     Raises:
         RetryOutOfTurn: its hooks have not ended, or it is hooks, and their flow was retried.
     """
+    whose = b"" if spawner is None else _pack(spawner)
     while True:
         parts = list(_parts_of(again))
         first = again
         if len(parts) > 1:
             staging = await _noted(connection, tag, flow_id, parts)
             first = structs.replace(again, stages=[], literals=[], maps=[], staging=staging, parts=len(parts))
-        answer = await connection.run("retry", tag, flow_id, seq, secrets.token_hex(8), _pack(first), hooks_seq)
+        answer = await connection.run("retry", tag, flow_id, seq, secrets.token_hex(8), _pack(first), hooks_seq, whose)
         if answer[0] == b"hooked":
             raise RetryOutOfTurn(flow_id, answer[1].decode())
         if answer[0] == b"retrying":

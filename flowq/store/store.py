@@ -253,7 +253,7 @@ class Store:
                 return (answer[1] if answer[0] == b"ended" else answer[0]).decode()
             nonce = ""  # what it began is to be finished, not begun again should somebody else be faster
 
-    async def retry(self, flow_id: str, seq: int, again: Again, hooks_seq: int = 0) -> bool:
+    async def retry(self, flow_id: str, seq: int, again: Again, hooks_seq: int = 0, spawner: object = None) -> bool:
         """Makes stages of an ended flow ready again; False: somebody else changed it since `seq`. Raises RetryOutOfTurn.
 
         Args:
@@ -261,8 +261,9 @@ class Store:
             seq: the number of its last event when the caller looked.
             again: which stages, and what else changes.
             hooks_seq: the same of its hooks; 0: it has none.
+            spawner: the run of a stage that waits for it (see scripts/spawn.lua), under its token; False also if that is over.
         """
-        return await retry(self.connection, self.keys.tag_of(flow_id), flow_id, seq, again, hooks_seq)
+        return await retry(self.connection, self.keys.tag_of(flow_id), flow_id, seq, again, hooks_seq, spawner)
 
     async def finish_retry(self, flow_id: str) -> None:
         """Finishes a retry of many stages that was begun; nothing if it is finished."""

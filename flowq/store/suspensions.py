@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from flowq.errors import CorruptState, FlowConflict, FlowNotFound
-from flowq.model.names import root_id
+from flowq.model.names import depth_of, root_id
 from flowq.model.spec import FlowSpec
 from flowq.store.keys import TREE
 from flowq.store.remembered import Remembered, link_decoder, remembered_decoder, waits_of
@@ -138,16 +138,17 @@ class Suspensions:
         is_of_this_attempt = (known.run, known.attempt) == (spawner.run, spawner.attempt)
         return Spawned(_head.decode(head).status, digest.decode(), is_of_this_attempt)
 
-    async def adopt(self, child_id: str, spawner: Spawner) -> None:
-        """Notes that this run and attempt of the parent has retried the flow: what becomes of it now is news."""
-        key = self._store.keys.flow(child_id)
-        link = await self._connection.command("HGET", key, "^")
-        if link is not None:
-            known = msgspec.structs.replace(link_decoder.decode(link), run=spawner.run, attempt=spawner.attempt)
-            await self._connection.command("HSET", key, "^", _pack(known))
-
     async def beneath(self, flow_id: str, head: Head, link: bytes | None) -> list[str]:
         """The ids of the flows that stages of this one spawned, at most 200."""
+        found: list[str] = []
+        async for page in self.all_beneath(flow_id, head, link):
+            found += [one for one in page if depth_of(one) == depth_of(flow_id) + 1]
+            if len(found) >= _BENEATH_SHOWN_MAX:
+                break
+        return found[:_BENEATH_SHOWN_MAX]
+
+    async def all_beneath(self, flow_id: str, head: Head, link: bytes | None) -> AsyncIterator[list[str]]:
+        """The ids, in pages, of the flows that stages of this one spawned, and their stages, and so on; also beneath hooks of these."""
         root = root_id(flow_id)
         if link:
             root_created_at = link_decoder.decode(link).root_created_at
@@ -157,15 +158,12 @@ class Suspensions:
             above = await self._connection.command("HGET", self._store.keys.flow(root), "m")
             root_created_at = _head.decode(above).created_at if above else 0
         key, own = f"{self._store.keys.tag_of(flow_id)}{TREE}{root}@{root_created_at}", flow_id[len(root) :] + "^"
-        found: list[str] = []
         after = f"[{own}".encode()
-        while len(found) < _BENEATH_SHOWN_MAX:
-            page = await self._connection.command("ZRANGEBYLEX", key, after, f"({own}".encode() + b"\xff", "LIMIT", 0, _PAGE)
-            found += [root + name.decode() for name in page if b"^" not in name[len(own) :]]
+        while page := await self._connection.command("ZRANGEBYLEX", key, after, f"({own}".encode() + b"\xff", "LIMIT", 0, _PAGE):
+            yield [root + name.decode() for name in page]
             if len(page) < _PAGE:
-                break
+                return
             after = b"(" + page[-1]
-        return found[:_BENEATH_SHOWN_MAX]
 
     async def fell(self, tag: str, *, all_now: bool = False) -> bool:
         """Deletes flows beneath roots that are gone, 500 at most; returns whether more is to be looked at.
