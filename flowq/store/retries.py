@@ -29,9 +29,11 @@ _pack = msgspec.msgpack.Encoder().encode
 Part = tuple[Sequence[Any], Sequence[Any], Sequence[Any]]
 
 
-async def retry(connection: Connection, tag: str, flow_id: str, seq: int, again: Again, hooks_seq: int, spawner: object = None) -> bool:
-    """Makes stages of an ended flow ready again; False: somebody else has changed the flow, or its hooks, since, or the spawner's
-    run is over.
+async def retry(
+    connection: Connection, tag: str, flow_id: str, seq: int, again: Again, hooks_seq: int, spawner: object = None
+) -> bool:
+    """Makes stages of an ended flow ready again; False: somebody else has changed the flow, or its hooks, since; or the
+    spawner's run is over.
 
     Raises:
         RetryOutOfTurn: its hooks have not ended, or it is hooks, and their flow was retried.

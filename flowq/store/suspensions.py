@@ -148,7 +148,7 @@ class Suspensions:
         return found[:_BENEATH_SHOWN_MAX]
 
     async def all_beneath(self, flow_id: str, head: Head, link: bytes | None) -> AsyncIterator[list[str]]:
-        """The ids, in pages, of the flows that stages of this one spawned, and their stages, and so on; also beneath hooks of these."""
+        """The ids, in pages, of the flows that stages of this one spawned, and stages of these, and so on; beneath hooks, too."""
         root = root_id(flow_id)
         if link:
             root_created_at = link_decoder.decode(link).root_created_at

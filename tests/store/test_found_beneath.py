@@ -51,12 +51,14 @@ async def test_only_the_run_that_waits_may_run_again_what_it_found_and_has_it_th
     assert second.attempt == 2
     assert await retry_flow(store, child, spawner(first)) == "changed", "its run is over"
     left = await suspensions.spawn(child, chain(1), spawner(second))
-    assert left and (left.status, left.is_of_this_attempt) == ("k", False)
+    assert left is not None
+    assert (left.status, left.is_of_this_attempt) == ("k", False)
     assert await retry_flow(store, child, spawner(second)) == "retried"
     assert await retry_flow(store, child, spawner(second)) == "changed", "it has not ended"
     await store.cancel(child, "", 1)
     found = await suspensions.spawn(child, chain(1), spawner(second))
-    assert found and (found.status, found.is_of_this_attempt) == ("k", True), "what becomes of it is news, however soon"
+    assert found is not None
+    assert (found.status, found.is_of_this_attempt) == ("k", True), "what becomes of it is news, however soon"
 
 
 async def test_what_is_being_cancelled_since_before_a_retry_by_hand_is_not_its_own(store: Store, actor: Actor) -> None:
