@@ -10,6 +10,7 @@ import msgspec
 from flowq.errors import CorruptState, FlowConflict, FlowNotFound
 from flowq.model.names import depth_of, root_id
 from flowq.model.spec import FlowSpec
+from flowq.store.damage import text_of
 from flowq.store.keys import TREE
 from flowq.store.remembered import Remembered, link_decoder, remembered_decoder, waits_of
 from flowq.store.store import Store
@@ -72,6 +73,21 @@ class Spawned(msgspec.Struct, frozen=True):
     status: str
     plan: str
     is_of_this_attempt: bool
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A flow that had ended when it was deleted: its id, its plan's digest, and when it ended, milliseconds since 1970."""
+
+    flow_id: str
+    plan: str
+    ended_at: int
+
+
+class Felled(msgspec.Struct, frozen=True):
+    """What was deleted beneath roots that are gone; `is_more`: there is more to be looked at."""
+
+    is_more: bool
+    flows: list[Ended]
 
 
 class Suspensions:
@@ -165,14 +181,17 @@ class Suspensions:
                 return
             after = b"(" + page[-1]
 
-    async def fell(self, tag: str, *, all_now: bool = False) -> bool:
-        """Deletes flows beneath roots that are gone, 500 at most; returns whether more is to be looked at.
+    async def fell(self, tag: str, *, all_now: bool = False) -> Felled:
+        """Deletes flows beneath roots that are gone, 500 at most, with their hooks.
 
         Args:
             tag: the partition.
             all_now: look also at trees that were looked at in the last ten minutes.
         """
-        return bool(await self._connection.run("fell", tag, "all" if all_now else ""))
+        is_more, flat = await self._connection.run("fell", tag, "all" if all_now else "")
+        entries = zip(flat[::2], flat[1::2], strict=True)
+        flows = [Ended(text_of(entry[16:]), text_of(entry[:16]), ended_at) for entry, ended_at in entries]
+        return Felled(bool(is_more), flows)
 
 
 async def close_orphans(store: Store, flow_id: str) -> AsyncIterator[str]:
