@@ -41,8 +41,8 @@ class LimitState(msgspec.Struct, frozen=True, kw_only=True):
         name: its name.
         rule: what it allows.
         held: how many permits are held, of those that its concurrency bounds, under all keys.
-        waiting: how many wait for one, under all keys: for a place, or for the moment that the rate has given them. Of the limit of
-            a queue or a tenant, in `producer.limits()`: how many of its stages are ready while it is used up.
+        waiting: how many wait for one, under all keys: for a place, or for the moment that the rate has given them. Of the
+            limit of a queue or tenant, in `producer.limits()`: how many of its stages are ready while it is used up.
         next_at: when it next allows one request more without a key, milliseconds since 1970; 0: now.
     """
 
