@@ -23,7 +23,7 @@ from flowq.store.keys import HOLDERS, RUNNING, Keys
 from flowq.store.retentions import OwnRetentions, Retention
 from flowq.store.retries import finish_retry, retry
 from flowq.store.stored_plan import StoredPlan
-from flowq.store.submissions import Added, Submissions, added_as
+from flowq.store.submissions import Added, Submissions, added_as, calls_of
 from flowq.store.wire import Again, HolderInfo, history_decoder
 
 SCHEMA = 1
@@ -94,17 +94,14 @@ class Store:
     # ── submitting ───────────────────────────────────────────────────────────────────────────────────────────────
 
     async def submit(self, flows: Sequence[tuple[str, FlowSpec[Any]]]) -> list[Added]:
-        """Adds flows, given as (id, spec), each all or nothing, in one call per partition.
+        """Adds flows, given as (id, spec), each all or nothing, in one call per partition, or several if they are large.
 
         Raises:
             FlowConflict: ids are taken by flows with other inputs; the others of the batch are added.
         """
         added: dict[str, Added] = {}
-        by_tag: dict[str, list[tuple[str, FlowSpec[Any]]]] = {}
-        for flow_id, spec in flows:
-            by_tag.setdefault(self.keys.tag_of(flow_id), []).append((flow_id, spec))
         conflicts: set[str] = set()
-        for tag, group in by_tag.items():
+        for tag, group in calls_of(flows, self.keys.tag_of):
             words: list[bytes | tuple[bytes, bytes]] = await self._submissions.submit(tag, group)
             for (flow_id, _), word in zip(group, words, strict=True):
                 added[flow_id] = added_as(flow_id, word)

@@ -3,7 +3,7 @@
 -- Needs      records shared fetch view emit tenants lanes hooked hooking tree resumed spawn due history groups aside reopen restart successor retain ended flush
 -- Called by  retry in retries.py   KEYS 1 the partition's tag    ARGV 1 flow  2 seq that must still stand  3 nonce of this call
 --                             4 packed {stages, unfinished, failures, literals, maps, deadline_ms, deadline_at, staging or false, how many parts}
---                             5 seq of its hooks that must still stand, 0: none  6 the packed spawner (spawn.lua), or '': somebody by hand
+--                             5 seq of its hooks that must still stand, 0: none  6 the packed spawner (spawn.lua), if a stage does it
 --            stages, literals, maps: a part, see restart.lua; unfinished, failures: how many stages then keep the flow from completing, and have failed
 --            deadline_ms, deadline_at: a new deadline, 0 for none; staging: the key that holds the parts, where one call would not do
 -- Replies    {"retried", how many} | {"retrying"}: go on with retry_more | {"lost"}: the parts are gone | {"changed", status}
@@ -21,7 +21,7 @@ if view.fields.n == nonce then return {staging and 'retrying' or 'retried', #sta
 local head = view.head
 local hooks = ARGV[5] ~= '0' and open_flow(hooks_of(id, head[RUN]))
 if head[SEQ] ~= seq or not has_ended(view) or (hooks and hooks.head[SEQ] ~= tonumber(ARGV[5])) then return {'changed', head[STATUS]} end
-local spawner = ARGV[6] ~= '' and cmsgpack.unpack(ARGV[6])
+local spawner = ARGV[6] and cmsgpack.unpack(ARGV[6])
 local root = spawner and root_above(spawner)
 local link = root and link_beneath(id, root)
 if spawner and not link then return {root and 'changed' or 'stale', head[STATUS]} end
