@@ -5,12 +5,21 @@ The public names. Exceptions live in `flowq.errors`, except the two that stages 
 
 from typing import TYPE_CHECKING, Any
 
-from flowq.errors import FlowqError, RetryAfter, Unrecoverable
-from flowq.model.artifact import Artifact
-from flowq.model.failure import StageFailure
-from flowq.model.retry import Backoff
-from flowq.model.spec import FlowSpec
-from flowq.pipeline import Node, declare, limit, pipeline, resource, signal, stage, succeeded, tolerate
+try:
+    from flowq.errors import FlowqError, RetryAfter, Unrecoverable
+    from flowq.model.artifact import Artifact
+    from flowq.model.failure import StageFailure
+    from flowq.model.retry import Backoff
+    from flowq.model.spec import FlowSpec
+    from flowq.pipeline import Node, declare, limit, pipeline, resource, signal, stage, succeeded, tolerate
+except KeyboardInterrupt:
+    # The `flowq` command spends much of its start here, before its own code can deal with Ctrl-C (`__main__.py`).
+    import os
+    import sys
+
+    if os.path.basename(sys.argv[0]).partition(".")[0] == "flowq" or (sys.argv[0], *sys.orig_argv[1:3]) == ("-m", "-m", "flowq"):
+        os._exit(130)
+    raise
 
 if TYPE_CHECKING:
     from flowq.engine.context import context

@@ -20,7 +20,6 @@ from flowq.errors import CorruptState
 from flowq.model.keep import Keep
 from flowq.store.outlived import Doomed, Outlived
 from flowq.store.store import Store
-from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views
 
 log = logging.getLogger("flowq.engine")
@@ -128,7 +127,6 @@ class Pruner:
         self._views = views
         self._outlived = Outlived(store, views, most)
         self._remover = remover or Remover(store)
-        self._suspensions = Suspensions(store)
         self._hours = 48
         self._passes = 0
 
@@ -144,8 +142,7 @@ class Pruner:
         self._passes += 1
         await self._remover.remove_spared()
         for tag in self._store.partitions:
-            while await self._suspensions.fell(tag):
-                pass
+            await self._remover.fell(tag)
         await self._views.trim_events()
         return removed
 

@@ -99,6 +99,7 @@ class Holder:
         capture(log_of_this_run)
         # By token, because a stage may be claimed again here while its earlier run still winds down.
         self._running: dict[_RunKey, _Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # also of runs that are over, but not their last words
         self._closing: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
         self._ended.set()
@@ -160,7 +161,7 @@ class Holder:
             self._executor.close()
 
     async def drain(self, seconds: float) -> None:
-        """Claims no more, lets what runs end for `seconds`, gives the rest back, and ends."""
+        """Claims no more, lets what runs end for `seconds`, gives the rest back, and ends when the last outcome is reported."""
         for conversation in self._conversations.values():
             conversation.stop_claiming()
         until = self._loop.time() + seconds
@@ -197,8 +198,8 @@ class Holder:
         self._ended.clear()
         task = asyncio.create_task(self._run(key, claim))
         self._running[key] = _Run(task, claim)
-        # A task that is cancelled before its first step never runs, not even its `finally`.
-        task.add_done_callback(lambda _: self._leave(key))
+        self._tasks.add(task)
+        task.add_done_callback(lambda _: self._done(task, key))
 
     def cancel(self, flow_id: str, index: int, fence: int) -> None:
         """Ends a running stage whose flow was cancelled."""
@@ -263,7 +264,11 @@ class Holder:
             if self._gates.are_there:
                 self._gates.ended(run.claim)
             self._room.ended(run.claim)
-        if not self._running:
+
+    def _done(self, task: asyncio.Task[None], key: _RunKey) -> None:
+        self._leave(key)  # a task that is cancelled before its first step never runs, not even its `finally`
+        self._tasks.discard(task)
+        if not self._tasks:
             self._ended.set()
 
     def _progress_from_any_thread(self, progress: Progress) -> None:
@@ -286,7 +291,7 @@ class Holder:
             async with asyncio.timeout(seconds):
                 await self._ended.wait()
         except TimeoutError:
-            log.warning("%d stages did not stop; what they still do is refused", len(self._running))
+            log.warning("%d stages did not stop; what they still do is refused", len(self._tasks))
 
     def _abandon(self) -> None:
         for run in list(self._running.values()):

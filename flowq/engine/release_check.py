@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,13 +11,18 @@ import msgspec
 from flowq.model.filter import FlowFilter
 from flowq.model.plan import Plan
 from flowq.model.release import ReleaseCheck, ReleaseReport, Served
+from flowq.model.snapshot import FlowSummary
 from flowq.model.states import FINAL, STATE_LETTER
 from flowq.pipeline.stage import AnyStage
 from flowq.store.finder import Finder
 from flowq.store.store import Store
+from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views, record_decoder
+from flowq.store.wire import Head
 
 _PAGE_STAGES = 500
+# What flows of hooks have behind the id of their flow.
+_HOOKS = re.compile(r"end\d*")
 
 _arguments = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 
@@ -32,12 +38,30 @@ async def check_release(store: Store, stages: Iterable[AnyStage], queues: Sequen
     views = Views(store)
     check = ReleaseCheck(_served(stages, queues))
     async for page in Finder(store, views).each(FlowFilter(is_live=True, with_hooks=True)):
-        heads = await views.heads([flow.id for flow in page])
-        for flow, known in zip(page, heads, strict=True):
-            if known is not None:
-                plan = await (await store.plan(flow.id, known[0])).whole()
-                check.take(flow.id, flow.pipeline, await _pending(store, flow.id, plan), plan.hooks())
+        for flow, (digest, head) in await _known(views, page):
+            await _take(store, check, flow, digest)
+            # Hooks stand among those that live, and what is beneath them is looked at with them.
+            async for ids in Suspensions(store).all_beneath(flow.id, head, None):
+                below = [one for one in await views.summaries(ids) if one.state not in FINAL and _is_nearest(flow.id, one.id)]
+                for spawned, (plan, _) in await _known(views, below):
+                    await _take(store, check, spawned, plan)
     return check.report
+
+
+async def _known(views: Views, flows: Sequence[FlowSummary]) -> list[tuple[FlowSummary, tuple[str, Head]]]:
+    """The flows that are still there, with their plans' digests and their heads."""
+    heads = await views.heads([flow.id for flow in flows])
+    return [(flow, known) for flow, known in zip(flows, heads, strict=True) if known is not None]
+
+
+async def _take(store: Store, check: ReleaseCheck, flow: FlowSummary, digest: str) -> None:
+    plan = await (await store.plan(flow.id, digest)).whole()
+    check.take(flow.id, flow.pipeline, await _pending(store, flow.id, plan), plan.hooks())
+
+
+def _is_nearest(flow_id: str, below: str) -> bool:
+    """Whether no hooks stand between the two."""
+    return not any(_HOOKS.fullmatch(name) for name in below[len(flow_id) + 1 :].split("^"))
 
 
 def _served(stages: Iterable[AnyStage], queues: Sequence[str]) -> Mapping[str, Served]:

@@ -1,4 +1,5 @@
-"""Removes ended flows: archives them first where that was asked for, and their artifacts with them where that was.
+"""Removes ended flows: archives them first where that was asked for, and their artifacts with them where that was. What ran after
+their end, and what their stages spawned, goes with them.
 
 Who removes is a duty, `flowq prune`, or somebody who discards dead letters; all come through here.
 """
@@ -7,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 
 from flowq.artifacts.storage import Storage
 from flowq.errors import CorruptState, FlowNotFound, StorageNotConfigured
+from flowq.model.hooks import hooks_id, may_have_hooks
 from flowq.model.plain import plain
 from flowq.settings import KeepSettings
 from flowq.store.damage import text_of
@@ -26,6 +29,7 @@ from flowq.store.memos import forget_spared, spare, spared_until
 from flowq.store.outlived import Doomed
 from flowq.store.snapshots import Snapshots
 from flowq.store.store import Store
+from flowq.store.suspensions import Ended, Suspensions
 from flowq.store.views import Views
 from flowq.store.wire import Group
 
@@ -38,6 +42,8 @@ _ARCHIVE_BYTES = 4_000_000
 # Of each map; the counts are of all.
 _ARCHIVED_ITEMS_MAX = 10_000
 _SPARED_PAGE = 200
+# What flows of hooks have behind the id of their flow.
+_HOOKS = re.compile(r"\^end\d*")
 
 
 async def abandonable(function: Callable[[], T]) -> T:
@@ -69,6 +75,8 @@ class Remover:
         self, store: Store, storage: Callable[[], Storage | None] = lambda: None, keep: KeepSettings = KeepSettings()
     ) -> None:
         self._store = store
+        self._views = Views(store)
+        self._suspensions = Suspensions(store)
         self._storage = storage
         self._keep = keep
 
@@ -82,52 +90,78 @@ class Remover:
         if self._keep.archive:
             await self._archive(flow_ids)
         storage = None if self._keep.artifacts else self._storage()
-        spared = await self._spared(flow_ids) if storage is not None else frozenset[str]()
+        spared = await self._spared(await self._ended(flow_ids)) if storage is not None else frozenset[str]()
         removed = await self._store.prune(doomed.tag, doomed.before_ms, doomed.entries)
         if storage is not None:
-            await self._delete_artifacts(storage, [flow_id for flow_id in flow_ids if flow_id not in spared])
+            await self._delete_artifacts(storage, flow_ids, spared, with_hooks=True)
+        await self.fell(doomed.tag)
         return removed
+
+    async def fell(self, tag: str) -> None:
+        """Removes what was spawned beneath flows of a partition that are gone; what still runs is removed when it has ended."""
+        storage, is_more = None if self._keep.artifacts else self._storage(), True
+        while is_more:
+            felled = await self._suspensions.fell(tag)
+            is_more = felled.is_more
+            if storage is not None and felled.flows:
+                spared = await self._spared(felled.flows)
+                await self._delete_artifacts(storage, [flow.flow_id for flow in felled.flows], spared)
 
     async def remove_spared(self) -> None:
         """Removes artifacts that outlived their flow because of a cache, when no memo names them any more."""
         if self._keep.artifacts or (storage := self._storage()) is None:
             return
-        now = await Views(self._store).now()
+        now = await self._views.now()
         for tag in self._store.partitions:
             while flow_ids := await spared_until(self._store, tag, now, _SPARED_PAGE):
                 await self._delete_artifacts(storage, flow_ids)
                 await forget_spared(self._store, tag, flow_ids)
 
-    async def _spared(self, flow_ids: Sequence[str]) -> frozenset[str]:
+    async def _ended(self, flow_ids: Sequence[str]) -> list[Ended]:
+        """These flows and their hooks, of those that are there."""
+        heads = await self._views.heads(list(flow_ids))
+        known = [Ended(flow_id, one[0], one[1].ended_at) for flow_id, one in zip(flow_ids, heads, strict=True) if one]
+        hooks = await self._hooks_of(flow_ids)
+        return known + (await self._ended(hooks) if hooks else [])
+
+    async def _hooks_of(self, flow_ids: Sequence[str]) -> list[str]:
+        """The ids of what ran after the ends of these flows."""
+        heads = await self._views.heads(list(flow_ids))
+        return [
+            hooks_id(flow_id, run)
+            for flow_id, known in zip(flow_ids, heads, strict=True)
+            if known is not None and may_have_hooks(known[0])
+            for run in range(1, known[1].run + 1)
+        ]
+
+    async def _spared(self, flows: Iterable[Ended]) -> frozenset[str]:
         """Flows whose artifacts memos may name, and then flows that took them from there; it is noted until when."""
-        views, spared, kept_ms = Views(self._store), set[str](), self._store.retention
-        now = await views.now()
-        for flow_id, known in zip(flow_ids, await views.heads(list(flow_ids)), strict=True):
-            if known is None:
-                continue
+        spared, kept_ms = set[str](), self._store.retention
+        longest, now = max(kept_ms.completed_ms, kept_ms.failed_ms, kept_ms.cancelled_ms), await self._views.now()
+        for flow in flows:
             try:
-                cache_ms = (await self._store.plan(flow_id, known[0])).head.cache_ms
+                cache_ms = (await self._store.plan(flow.flow_id, flow.plan)).head.cache_ms
             except CorruptState:  # what it had is not known, nor what memos name
                 cache_ms = 0
-            longest = max(kept_ms.completed_ms, kept_ms.failed_ms, kept_ms.cancelled_ms)
-            until = known[1].ended_at + cache_ms + longest
+            until = flow.ended_at + cache_ms + longest
             if cache_ms and until > now:
-                await spare(self._store, flow_id, until)
-                spared.add(flow_id)
+                await spare(self._store, flow.flow_id, until)
+                spared.add(flow.flow_id)
         return frozenset(spared)
 
-    async def _delete_artifacts(self, storage: Storage, flow_ids: Sequence[str]) -> None:
-        views = Views(self._store)
-        gone = [flow_id for flow_id in flow_ids if not await views.exists(flow_id)]
-        await abandonable(lambda: _delete_artifacts(storage, gone))
+    async def _delete_artifacts(
+        self, storage: Storage, flow_ids: Sequence[str], spared: Collection[str] = (), *, with_hooks: bool = False
+    ) -> None:
+        gone = [flow_id for flow_id in flow_ids if not await self._views.exists(flow_id)]
+        await abandonable(lambda: _delete_artifacts(storage, gone, spared, with_hooks=with_hooks))
 
     async def _archive(self, flow_ids: Sequence[str]) -> None:
         storage = self._storage()
         if storage is None:
             raise StorageNotConfigured("finished flows are to be archived before they are removed")
-        snapshots = Snapshots(self._store, Views(self._store))
+        snapshots = Snapshots(self._store, self._views)
         lines: list[bytes] = []
-        for flow_id in flow_ids:
+        async for flow_id in self._families(flow_ids):
             try:
                 lines.append(msgspec.json.encode(plain(await snapshots.snapshot(flow_id, _archived_items)), enc_hook=repr))
             except FlowNotFound:
@@ -141,6 +175,18 @@ class Remover:
         if lines:
             await _write(storage, lines)
 
+    async def _families(self, flow_ids: Sequence[str]) -> AsyncIterator[str]:
+        """Each of these flows, what ran after its ends, and all that stands beneath the two."""
+        heads = await self._views.heads(list(flow_ids))
+        for flow_id, known in zip(flow_ids, heads, strict=True):
+            for member in (flow_id, *await self._hooks_of([flow_id])):
+                yield member
+            if known is None:
+                continue
+            async for page in self._suspensions.all_beneath(flow_id, known[1], None):
+                for member in (*page, *await self._hooks_of(page)):
+                    yield member
+
 
 def _archived_items(_: str, group: Group) -> Iterable[int]:
     return range(min(group.count, _ARCHIVED_ITEMS_MAX))
@@ -152,8 +198,16 @@ async def _write(storage: Storage, lines: list[bytes]) -> None:
     await abandonable(lambda: storage.put_bytes(folder, name, b"\n".join([*lines, b""]), "application/jsonl"))
 
 
-def _delete_artifacts(storage: Storage, flow_ids: Sequence[str]) -> None:
+def _delete_artifacts(storage: Storage, flow_ids: Iterable[str], spared: Collection[str], *, with_hooks: bool) -> None:
     for flow_id in flow_ids:
-        # What ran after its end goes with it.
-        for folder in ("/", quote("^end", safe="")):
-            storage.delete(found.key for found in storage.objects(quote(flow_id, safe="") + folder))
+        if flow_id not in spared:
+            storage.delete(found.key for found in storage.objects(quote(flow_id, safe="") + "/"))
+        if with_hooks:
+            # How often it was retried is not known of one that had expired.
+            found = [(each.key, _owner(each.key)) for each in storage.objects(quote(f"{flow_id}^end", safe=""))]
+            storage.delete(key for key, owner in found if owner not in spared and _HOOKS.fullmatch(owner[len(flow_id) :]))
+
+
+def _owner(key: str) -> str:
+    """The id of the flow that an object belongs to: its key ends in `<flow>/<stage>/<token>/<name>`."""
+    return unquote(key.split("/")[-4]) if key.count("/") > 2 else ""

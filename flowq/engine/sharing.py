@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from flowq.engine.client import Client
 from flowq.errors import InvalidValue
-from flowq.model.limit import OF_TENANT, LimitRule, check_limit_name
+from flowq.model.limit import OF_QUEUE, OF_TENANT, LimitRule, check_limit_name
 from flowq.model.names import check_name
+from flowq.store.fleet import Fleet
 from flowq.store.limits import Limits, LimitState
 from flowq.store.tenants import Tenants
+from flowq.store.views import Views
 
 WEIGHT_MIN, WEIGHT_MAX = 0.01, 1_000
 
@@ -67,4 +71,10 @@ class Sharing(Client):
 
     async def limits(self) -> list[LimitState]:
         """All limits as they stand."""
-        return await Limits(self._open.store).states()
+        store = self._open.store
+        states = await Limits(store).states()
+        full = {state.name for state in states if state.name.startswith((OF_QUEUE, OF_TENANT)) and state.is_full}
+        if not full:
+            return states
+        held_back = await Fleet(store, Views(store)).held_back(full)
+        return [msgspec.structs.replace(state, waiting=state.waiting + held_back.get(state.name, 0)) for state in states]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from flowq.artifacts.storage import Storage
 from flowq.engine.again import chosen_again
@@ -16,6 +16,7 @@ from flowq.model.restart import restart
 from flowq.model.timing import OUT_OF_TIME
 from flowq.store.snapshots import Snapshots
 from flowq.store.store import Store
+from flowq.store.suspensions import Spawner
 from flowq.store.views import Views
 from flowq.store.wire import again_of
 
@@ -53,25 +54,27 @@ def root_cause(error: FlowqError) -> FlowqError:
     return error
 
 
-async def retry_flow(store: Store, flow_id: str) -> bool:
-    """Runs what failed or was cancelled in an ended flow again; False: there is nothing of that kind.
+async def retry_flow(store: Store, flow_id: str, spawner: Spawner) -> Literal["retried", "changed", "nothing"]:
+    """Runs what failed or was cancelled in an ended flow again, for the run of a stage that waits for it.
+
+    Returns:
+        `changed`: it is not as it was found any more, or the run is over; `nothing`: nothing in it failed or was cancelled.
 
     Raises:
         RetryOutOfTurn: its hooks have not ended.
     """
-    while True:
-        snapshot = await Snapshots(store, Views(store)).snapshot(flow_id)
-        if not snapshot.is_final:
-            return True  # somebody else has retried it
-        digest = await store.connection.command("HGET", store.keys.flow(flow_id), "p")
-        plan = await (await store.plan(flow_id, digest.decode())).whole()
-        again = chosen_again(snapshot, plan, None, {})
-        if not again.stages and not again.maps:
-            return False
-        restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps)
-        hooks_seq = snapshot.hooks.seq if snapshot.hooks else 0
-        if await store.retry(flow_id, snapshot.seq, again_of(plan, restarted), hooks_seq):
-            return True
+    snapshot = await Snapshots(store, Views(store)).snapshot(flow_id)
+    if not snapshot.is_final:
+        return "changed"
+    digest = await store.connection.command("HGET", store.keys.flow(flow_id), "p")
+    plan = await (await store.plan(flow_id, digest.decode())).whole()
+    again = chosen_again(snapshot, plan, None, {})
+    if not again.stages and not again.maps:
+        return "nothing"
+    restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps)
+    hooks_seq = snapshot.hooks.seq if snapshot.hooks else 0
+    is_retried = await store.retry(flow_id, snapshot.seq, again_of(plan, restarted), hooks_seq, spawner)
+    return "retried" if is_retried else "changed"
 
 
 async def cancel_beneath(store: Store, flow_id: str) -> None:

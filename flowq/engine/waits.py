@@ -29,7 +29,7 @@ from flowq.model.spec import FlowSpec
 from flowq.pipeline import Pipeline, Stage
 from flowq.pipeline.stage import AnyStage
 from flowq.store.store import Store
-from flowq.store.suspensions import Memory, Spawner, Suspensions
+from flowq.store.suspensions import Memory, Spawned, Spawner, Suspensions
 
 # A pipeline that spawns itself without end is found here, not when the server is full.
 DEPTH_MAX = 16
@@ -146,24 +146,16 @@ class Waits:
         with self._asking():
             memory = await self._remembered()
             spawner = Spawner(*self._claim.run, memory.run, self._claim.attempt)
-            found = await self._suspensions.spawn(child, self._spawnable(spec, child, memory), spawner)
-            if found is None:
-                self._on_over()
-                raise asyncio.CancelledError
-            if found.status == "c":
-                return await result_of_flow(self._store, self._storage, child, found.plan, spec.result_type)
-            is_left_over = found.status == "z" and not found.is_of_this_attempt
-            if is_left_over:  # the flow was retried before what stood beneath it was cancelled
-                await finish_closing(self._store, child)
-            if found.status in ("f", "k") or is_left_over:
-                try:
-                    if found.is_of_this_attempt or not await retry_flow(self._store, child):
-                        raise root_cause(await failure_of_flow(self._store, child))
-                    await self._suspensions.adopt(child, spawner)
-                except RetryOutOfTurn as early:  # what undoes it has not ended: it is run again after that
-                    await add_hooks_of(self._store, child)
-                    child = early.other
-        return await self._until_resumed(Wait("flow", child))
+            spawnable, awaited = self._spawnable(spec, child, memory), ""
+            while not awaited:
+                found = await self._suspensions.spawn(child, spawnable, spawner)
+                if found is None:
+                    self._on_over()
+                    raise asyncio.CancelledError
+                if found.status == "c":
+                    return await result_of_flow(self._store, self._storage, child, found.plan, spec.result_type)
+                awaited = await self._awaited(child, found, spawner)
+        return await self._until_resumed(Wait("flow", awaited))
 
     def number(self, kind: str) -> int:
         """How many of this kind this run has begun before."""
@@ -186,6 +178,22 @@ class Waits:
             future.cancel()
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _awaited(self, child: str, found: Spawned, spawner: Spawner) -> str:
+        """The flow to wait for, after one that had ended was made to run again; '': it has changed, or this run is over."""
+        is_left_over = found.status == "z" and not found.is_of_this_attempt
+        if is_left_over:  # the flow was retried before what stood beneath it was cancelled
+            await finish_closing(self._store, child)
+        if found.status not in ("f", "k") and not is_left_over:
+            return child
+        try:
+            word = "nothing" if found.is_of_this_attempt else await retry_flow(self._store, child, spawner)
+        except RetryOutOfTurn as early:  # what undoes it has not ended: it is run again after that
+            await add_hooks_of(self._store, child)
+            return early.other
+        if word == "nothing":
+            raise root_cause(await failure_of_flow(self._store, child))
+        return child if word == "retried" else ""
 
     def _spawnable(self, spec: FlowSpec[Any], child: str, memory: Memory) -> FlowSpec[Any]:
         given = spec.options

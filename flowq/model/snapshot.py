@@ -78,7 +78,8 @@ class ItemsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         at_once: how many may run at once; 0: as many as workers have room for.
         first_failed: the name of the one that failed first; empty: none has.
         listed: some of them: those that failed first and suspended ones, at most 10 of each, or those that were asked for.
-        suspended: how many of the first 1,000, and of those listed, are suspended.
+        suspended: how many of the first 10,000, and of those listed, are suspended.
+        beyond: how many of the others, which were not looked at, may be suspended, too; they count as waiting.
     """
 
     count: int
@@ -91,6 +92,7 @@ class ItemsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     first_failed: str = ""
     listed: tuple[StageSnapshot, ...] = ()
     suspended: int = 0
+    beyond: int = 0
 
 
 class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):

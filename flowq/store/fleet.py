@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +18,7 @@ import msgspec
 from flowq.errors import CorruptState
 from flowq.model.builtin import BUILTIN_QUEUE
 from flowq.model.fleet import QueueSnapshot, WorkerSnapshot
+from flowq.model.limit import OF_QUEUE, OF_TENANT
 from flowq.store.keys import BY, DUE, FLOW, LANE, LIVE, PIPELINES, RUNNING, TREE, TREES
 from flowq.store.lane_names import lanes_of
 from flowq.store.pauses import Pauses
@@ -36,6 +37,7 @@ _PAGE = 500
 # `index:flow`, `first-last:flow`; of a flow's first stages `…@since:flow` or `…@since+ms:flow`, of resumed ones `…+:flow`: see
 # scripts/lanes.lua.
 _ENTRY = re.compile(r"(\d+)(?:-(\d+))?(?:@(\d+)(?:\+(\d+))?|\+)?:(.+)")
+_Parts = tuple[str | None, ...]
 # `index:flow`, or `b3:flow`: see scripts/due.lua.
 _DUE = re.compile(r"(b?\d+):(.+)")
 _part = msgspec.msgpack.Decoder(tuple[int, list[tuple[str, int | float, int, int]]])
@@ -52,9 +54,7 @@ class Fleet:
     async def queues(self) -> list[QueueSnapshot]:
         """All queues, by name."""
         workers, now = await self._views.workers(), await self._views.now()
-        routes = await self._routes() | {
-            f"{queue}:{stage}" for worker in workers for queue in worker.queues for stage in worker.stages
-        }
+        routes = await self._routes(workers)
         count = _Count(now)
         for tag in self._store.partitions:
             await self._ready(tag, sorted(routes), count)
@@ -83,7 +83,25 @@ class Fleet:
             )
         return found
 
-    async def _routes(self) -> set[str]:
+    async def held_back(self, limits: Collection[str]) -> Mapping[str, int]:
+        """Limit → how many stages are ready, of these limits on queues and tenants."""
+        routes = sorted(await self._routes(await self._views.workers()))
+        found: Counter[str] = Counter()
+        for tag in self._store.partitions:
+            lanes: dict[str, list[str]] = {}
+            for route, name in await lanes_of(
+                self._store.connection, tag, [route + suspect for route in routes for suspect in ("", "!")]
+            ):
+                for limit in {OF_QUEUE + _queue_of(route), OF_TENANT + name.partition(":")[2]}.intersection(limits):
+                    lanes.setdefault(limit, []).append(f"{tag}{LANE}{route}:{name}")
+            for limit, keys in lanes.items():
+                total = sum(await self._paged([("LLEN", lane) for lane in keys]))
+                read = [await self._entries(lane) for lane in keys[:_LANES_MAX]]
+                counted, stages = sum(number for number, _ in read), sum(_stages_in(parsed) for _, parsed in read)
+                found[limit] += round(stages * total / max(1, counted))
+        return found
+
+    async def _routes(self, workers: Sequence[WorkerSnapshot]) -> set[str]:
         plans: dict[bytes, str] = {}
         for tag in self._store.partitions:
             names: list[bytes] = await self._store.connection.command("HKEYS", tag + PIPELINES)
@@ -92,7 +110,7 @@ class Fleet:
             flows |= await self._spawned(tag)
             digests = await self._paged([("HGET", tag + FLOW + flow, "p") for flow in flows])
             plans |= {digest: flow for digest, flow in zip(digests, flows, strict=True) if digest is not None}
-        routes: set[str] = set()
+        routes = {f"{queue}:{stage}" for worker in workers for queue in worker.queues for stage in worker.stages}
         for digest, flow in plans.items():
             with suppress(CorruptState):  # one damaged flow must not hide the queues of others
                 routes |= await (await self._store.plan(flow, digest.decode("utf-8", "backslashreplace"))).routes()
@@ -114,14 +132,19 @@ class Fleet:
             queue, stages, counted = _queue_of(route), 0, 0
             total = sum(await self._paged([("LLEN", lane) for lane in keys]))
             for lane in keys[:_LANES_MAX]:
-                entries: list[bytes] = await self._store.connection.command("LRANGE", lane, 0, _COUNTED_MAX - 1)
-                parsed = [found.groups() for entry in entries if (found := _ENTRY.fullmatch(entry.decode("utf-8", "replace")))]
-                counted += len(entries)
-                stages += sum(int(last or first) - int(first) + 1 for first, last, *_ in parsed)
+                entries, parsed = await self._entries(lane)
+                counted += entries
+                stages += _stages_in(parsed)
                 await self._age(tag, queue, parsed[:_AGED_MAX], count)
             count.add(count.ready, queue, stages, counted, total)
 
-    async def _age(self, tag: str, queue: str, entries: Sequence[tuple[str | None, ...]], count: _Count) -> None:
+    async def _entries(self, lane: str) -> tuple[int, list[_Parts]]:
+        """How many of a lane's entries were read, and the parts of those that are in form."""
+        entries: list[bytes] = await self._store.connection.command("LRANGE", lane, 0, _COUNTED_MAX - 1)
+        found = [match.groups() for entry in entries if (match := _ENTRY.fullmatch(entry.decode("utf-8", "replace")))]
+        return len(entries), found
+
+    async def _age(self, tag: str, queue: str, entries: Sequence[_Parts], count: _Count) -> None:
         values = await self._paged([("HMGET", f"{tag}{FLOW}{entry[4]}", "m", entry[0]) for entry in entries])
         for (_, _, since, later_ms, _), (head, record) in zip(entries, values, strict=True):
             with suppress(msgspec.DecodeError, msgspec.ValidationError):
@@ -184,6 +207,10 @@ class _Count:
     def note_waiting(self, queue: str, since: int) -> None:
         """One of its stages has waited since then."""
         self.oldest[queue] = min(since, self.oldest.get(queue, since))
+
+
+def _stages_in(entries: Iterable[_Parts]) -> int:
+    return sum(int(last or first or 0) - int(first or 0) + 1 for first, last, *_ in entries)
 
 
 def _queue_of(route: str) -> str:

@@ -25,19 +25,22 @@ _OF_FLOW = ("m", "out", "b", "w", "D", "q")
 
 # Which items of a map to list: asked with its name and its group.
 Listed = Callable[[str, Group], Iterable[int]]
-# Among so many first items those are looked for that are suspended, and so many of them are listed.
-_LOOKED_AT_MAX = 1_000
+# Among so many first items those are looked for that are suspended, a page at a time, and so many of them are listed.
+LOOKED_AT_MAX = 10_000
+_LOOKED_AT_ONCE = 1_000
 _SUSPENDED_LISTED_MAX = 10
 # A result with more elements of maps is not read.
 _RESULT_ITEMS_MAX = 100
 
 
 class Known(NamedTuple):
-    """A map that knows its list: its group, the indexes of the items to list, and how many were found suspended."""
+    """A map that knows its list: its group, the indexes of the items to list, how many were found suspended, and how many behind
+    those that were looked at may be, too."""
 
     group: Group
     listed: tuple[int, ...]
     suspended: int = 0
+    beyond: int = 0
 
 
 # By the map's index.
@@ -64,12 +67,12 @@ async def items_of(store: Store, key: str, plan: Plan, fields: dict[str, bytes],
     for index, stage in enumerate(plan.stages):
         if stage.mapping is not None and (data := fields.get(f"G{index}")) is not None:
             group = group_decoder.decode(data)
-            suspended = await _suspended(store, key, index, group) if _is_open(fields, index) else []
+            suspended, beyond = await _suspended(store, key, index, group) if _is_open(fields, index) else ([], 0)
             shown = group.first_failed if listed is None else listed(stage.name, group)
             indexes = [item_index(index, number) for number in shown if number < group.count]
             if listed is None:
                 indexes += await _worth_listing(store, key, suspended)
-            found[index] = Known(group, tuple(indexes), len(suspended))
+            found[index] = Known(group, tuple(indexes), len(suspended), beyond)
             fields |= await _of_stages(store, key, indexes)
     await _add_results(store, key, plan, fields, found)
     return found
@@ -93,14 +96,30 @@ def _is_open(fields: dict[str, bytes], index: int) -> bool:
     return record is not None and record.state == "u"
 
 
-async def _suspended(store: Store, key: str, stage: int, group: Group) -> list[int]:
-    """The indexes of suspended items, looked for where there may be some."""
-    if not group.handed_out or group.count <= group.done + group.failed + group.running:
-        return []
-    indexes = range(item_index(stage, 0), item_index(stage, min(group.handed_out, _LOOKED_AT_MAX)))
-    found = await _read(store, key, [str(index) for index in indexes])
-    records = {index: _record(found.get(str(index))) for index in indexes}
-    return [index for index, record in records.items() if record and item_state(record, group, is_open=True) == "suspended"]
+async def _suspended(store: Store, key: str, stage: int, group: Group) -> tuple[list[int], int]:
+    """The indexes of suspended items, looked for where there may be some, and how many may be behind those."""
+    busy, idle, suspended = group.done + group.failed + group.running, 0, list[int]()
+    for start in range(0, min(group.handed_out, LOOKED_AT_MAX), _LOOKED_AT_ONCE):
+        if busy + idle >= group.handed_out:
+            return suspended, 0
+        indexes = range(item_index(stage, start), item_index(stage, min(group.handed_out, start + _LOOKED_AT_ONCE)))
+        found = await _read(store, key, [str(index) for index in indexes])
+        if not found:
+            return suspended, 0
+        states = {index: item_state(_record(found.get(str(index))), group, is_open=True) for index in indexes}
+        suspended += [index for index, state in states.items() if state == "suspended"]
+        idle += sum(state in ("suspended", "scheduled", "ready") for state in states.values())
+    return suspended, max(0, await _begun(store, key, stage, group) - busy - idle)
+
+
+async def _begun(store: Store, key: str, stage: int, group: Group) -> int:
+    """How many items have begun, which they do in their order; at least those that were looked at."""
+    low, high = min(group.handed_out, LOOKED_AT_MAX), group.handed_out
+    while low < high:
+        middle = (low + high) // 2
+        has_begun = await store.connection.command("HEXISTS", key, item_index(stage, middle))
+        low, high = (middle + 1, high) if has_begun else (low, middle)
+    return low
 
 
 def _record(data: bytes | None) -> Record | None:
@@ -111,8 +130,13 @@ def _record(data: bytes | None) -> Record | None:
 
 
 async def _worth_listing(store: Store, key: str, suspended: Sequence[int]) -> list[int]:
-    waits = await _read(store, key, [f"z{index}" for index in suspended])
-    for_signals = {index for index in suspended if any(wait.kind == "signal" for wait, _ in waits_of(waits.get(f"z{index}")))}
+    for_signals: set[int] = set()
+    for start in range(0, len(suspended), _LOOKED_AT_ONCE):
+        page = suspended[start : start + _LOOKED_AT_ONCE]
+        waits = await _read(store, key, [f"z{index}" for index in page])
+        for_signals |= {index for index in page if any(wait.kind == "signal" for wait, _ in waits_of(waits.get(f"z{index}")))}
+        if len(for_signals) >= _SUSPENDED_LISTED_MAX:
+            break
     return sorted(sorted(suspended, key=lambda index: index not in for_signals)[:_SUSPENDED_LISTED_MAX])
 
 

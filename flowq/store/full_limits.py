@@ -16,6 +16,6 @@ async def full_limits(store: Store, queues: Iterable[str], tenant: str) -> dict[
     found: dict[str, str] = {}
     for name in sorted({*(OF_QUEUE + queue for queue in queues), OF_TENANT + tenant} & names):
         state = await limits.state(name)
-        if state is not None and state.held >= state.rule.concurrency:
+        if state is not None and state.is_full:
             found[name] = str(state.rule)
     return found

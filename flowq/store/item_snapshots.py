@@ -18,15 +18,17 @@ def item_state(record: Record | None, group: Group, *, is_open: bool) -> StageSt
     return "ready" if is_open else "cancelled"
 
 
-def with_items(stage: StageSnapshot, group: Group, listed: tuple[StageSnapshot, ...], suspended: int) -> StageSnapshot:
-    """A map with its items, so many of them suspended; its failure names the item that failed first."""
+def with_items(
+    stage: StageSnapshot, group: Group, listed: tuple[StageSnapshot, ...], suspended: int, beyond: int = 0
+) -> StageSnapshot:
+    """A map with its items, so many of them suspended, and so many that may be; its failure names the item that failed first."""
     idle = group.count - group.done - group.failed - group.running
     suspended = min(idle, max(suspended, sum(item.state == "suspended" for item in listed)))
     first_failed = item_name(stage.name, group.first_failed[0]) if group.first_failed else ""
     items = ItemsSnapshot(
         count=group.count, completed=group.done, running=group.running, failed=group.failed,
         waiting=idle - suspended if stage.state == "suspended" else 0, need=group.need, at_once=group.at_once,
-        first_failed=first_failed, listed=listed, suspended=suspended if stage.state == "suspended" else 0,
+        first_failed=first_failed, listed=listed, suspended=suspended if stage.state == "suspended" else 0, beyond=beyond,
     )  # fmt: skip
     failure = stage.failure
     if stage.state == "failed" and failure is not None and first_failed:

@@ -41,7 +41,8 @@ class LimitState(msgspec.Struct, frozen=True, kw_only=True):
         name: its name.
         rule: what it allows.
         held: how many permits are held, of those that its concurrency bounds, under all keys.
-        waiting: how many wait for one, under all keys: for a place, or for the moment that the rate has given them.
+        waiting: how many wait for one, under all keys: for a place, or for the moment that the rate has given them. Of the
+            limit of a queue or tenant, in `producer.limits()`: how many of its stages are ready while it is used up.
         next_at: when it next allows one request more without a key, milliseconds since 1970; 0: now.
     """
 
@@ -50,6 +51,11 @@ class LimitState(msgspec.Struct, frozen=True, kw_only=True):
     held: int = 0
     waiting: int = 0
     next_at: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all permits are held that its concurrency allows at once, without keys."""
+        return 0 < self.rule.concurrency <= self.held
 
 
 class Limits:

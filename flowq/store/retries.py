@@ -14,13 +14,14 @@ from msgspec import structs
 
 from flowq.errors import RetryOutOfTurn
 from flowq.store.keys import STAGING
+from flowq.store.portions import portions
 from flowq.store.wire import Again
 
 if TYPE_CHECKING:
     from flowq.store.connection import Connection
 
-# Stages, maps, or arguments of one part: what a script does in some 10 ms.
-PART_MAX = 250
+# Stages, maps, or arguments of one part: what a script does in some 10 ms, also if each has run twenty times.
+PART_MAX = 150
 # So many parts are written in one command, at most.
 _PARTS_AT_ONCE = 20
 _STAGED_SECONDS = 600
@@ -29,19 +30,23 @@ _pack = msgspec.msgpack.Encoder().encode
 Part = tuple[Sequence[Any], Sequence[Any], Sequence[Any]]
 
 
-async def retry(connection: Connection, tag: str, flow_id: str, seq: int, again: Again, hooks_seq: int) -> bool:
-    """Makes stages of an ended flow ready again; False: somebody else has changed the flow, or its hooks, since.
+async def retry(
+    connection: Connection, tag: str, flow_id: str, seq: int, again: Again, hooks_seq: int, spawner: object = None
+) -> bool:
+    """Makes stages of an ended flow ready again; False: somebody else has changed the flow, or its hooks, since; or the
+    spawner's run is over.
 
     Raises:
         RetryOutOfTurn: its hooks have not ended, or it is hooks, and their flow was retried.
     """
+    whose = () if spawner is None else (_pack(spawner),)
     while True:
         parts = list(_parts_of(again))
         first = again
         if len(parts) > 1:
             staging = await _noted(connection, tag, flow_id, parts)
             first = structs.replace(again, stages=[], literals=[], maps=[], staging=staging, parts=len(parts))
-        answer = await connection.run("retry", tag, flow_id, seq, secrets.token_hex(8), _pack(first), hooks_seq)
+        answer = await connection.run("retry", tag, flow_id, seq, secrets.token_hex(8), _pack(first), hooks_seq, *whose)
         if answer[0] == b"hooked":
             raise RetryOutOfTurn(flow_id, answer[1].decode())
         if answer[0] == b"retrying":
@@ -60,21 +65,21 @@ async def _noted(connection: Connection, tag: str, flow_id: str, parts: Sequence
     """Writes the parts beside the flow; the key."""
     await connection.refuse_without_rights(tag)
     staging = f"{tag}{STAGING}{flow_id}:{secrets.token_hex(8)}"
-    for start in range(0, len(parts), _PARTS_AT_ONCE):
-        fields: list[Any] = []
-        for number, part in enumerate(parts[start : start + _PARTS_AT_ONCE], start):
-            fields += (number, _pack(part))
+    packed = enumerate(map(_pack, parts))
+    for portion in portions(packed, lambda one: len(one[1]), _PARTS_AT_ONCE):
+        fields = [word for one in portion for word in one]
         await connection.commands(("HSET", staging, *fields), ("EXPIRE", staging, _STAGED_SECONDS))
     return staging
 
 
 def _parts_of(again: Again) -> Iterator[Part]:
     """All of it as one part, if it is small; else arguments first, and maps last, because these hand their items out."""
-    if len(again.stages) + len(again.literals) + len(again.maps) <= PART_MAX:
+    of_literals = list(portions(again.literals, lambda one: memoryview(one[1]).nbytes, PART_MAX))
+    if len(again.stages) + len(again.literals) + len(again.maps) <= PART_MAX and len(of_literals) <= 1:
         yield again.stages, again.literals, again.maps
         return
-    for start in range(0, len(again.literals), PART_MAX):
-        yield (), again.literals[start : start + PART_MAX], ()
+    for literals in of_literals:
+        yield (), literals, ()
     for start in range(0, len(again.stages), PART_MAX):
         yield again.stages[start : start + PART_MAX], (), ()
     for start in range(0, len(again.maps), PART_MAX):

@@ -23,7 +23,7 @@ from flowq.store.keys import HOLDERS, RUNNING, Keys
 from flowq.store.retentions import OwnRetentions, Retention
 from flowq.store.retries import finish_retry, retry
 from flowq.store.stored_plan import StoredPlan
-from flowq.store.submissions import Added, Submissions, added_as
+from flowq.store.submissions import Added, Submissions, added_as, calls_of
 from flowq.store.wire import Again, HolderInfo, history_decoder
 
 SCHEMA = 1
@@ -94,17 +94,14 @@ class Store:
     # ── submitting ───────────────────────────────────────────────────────────────────────────────────────────────
 
     async def submit(self, flows: Sequence[tuple[str, FlowSpec[Any]]]) -> list[Added]:
-        """Adds flows, given as (id, spec), each all or nothing, in one call per partition.
+        """Adds flows, given as (id, spec), each all or nothing, in one call per partition, or several if they are large.
 
         Raises:
             FlowConflict: ids are taken by flows with other inputs; the others of the batch are added.
         """
         added: dict[str, Added] = {}
-        by_tag: dict[str, list[tuple[str, FlowSpec[Any]]]] = {}
-        for flow_id, spec in flows:
-            by_tag.setdefault(self.keys.tag_of(flow_id), []).append((flow_id, spec))
         conflicts: set[str] = set()
-        for tag, group in by_tag.items():
+        for tag, group in calls_of(flows, self.keys.tag_of):
             words: list[bytes | tuple[bytes, bytes]] = await self._submissions.submit(tag, group)
             for (flow_id, _), word in zip(group, words, strict=True):
                 added[flow_id] = added_as(flow_id, word)
@@ -253,7 +250,7 @@ class Store:
                 return (answer[1] if answer[0] == b"ended" else answer[0]).decode()
             nonce = ""  # what it began is to be finished, not begun again should somebody else be faster
 
-    async def retry(self, flow_id: str, seq: int, again: Again, hooks_seq: int = 0) -> bool:
+    async def retry(self, flow_id: str, seq: int, again: Again, hooks_seq: int = 0, spawner: object = None) -> bool:
         """Makes stages of an ended flow ready again; False: somebody else changed it since `seq`. Raises RetryOutOfTurn.
 
         Args:
@@ -261,8 +258,9 @@ class Store:
             seq: the number of its last event when the caller looked.
             again: which stages, and what else changes.
             hooks_seq: the same of its hooks; 0: it has none.
+            spawner: the run of a stage that waits for it (see scripts/spawn.lua), under its token; False also if that is over.
         """
-        return await retry(self.connection, self.keys.tag_of(flow_id), flow_id, seq, again, hooks_seq)
+        return await retry(self.connection, self.keys.tag_of(flow_id), flow_id, seq, again, hooks_seq, spawner)
 
     async def finish_retry(self, flow_id: str) -> None:
         """Finishes a retry of many stages that was begun; nothing if it is finished."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -16,9 +16,10 @@ from flowq.model.plan import BLOCK_STAGES, Plan
 from flowq.model.spec import FlowSpec
 from flowq.store.connection import Connection
 from flowq.store.keys import STAGING
+from flowq.store.portions import BYTES_MAX, portions
 from flowq.store.wire import Header, PlanHead, Ranges, Submission, later_ranges_of, ranges_of
 
-# A flow with more fields than this is written in pieces first, so that no script call is long.
+# A flow with more fields than this, or a megabyte of them, is written in pieces first, so that no script call is long.
 _FIELDS_INLINE_MAX = 500
 _STAGED_SECONDS = 600
 _PLAN_UNUSED_MS = 3_600_000
@@ -46,6 +47,23 @@ def added_as(flow_id: str, word: bytes | tuple[bytes, bytes]) -> Added:
     """What the script's word for a submission means."""
     what, standing = (word, flow_id) if isinstance(word, bytes) else (word[0], word[1].decode())
     return Added(standing, _ADDITIONS.get(what, "found"))
+
+
+def bytes_of(spec: FlowSpec[Any]) -> int:
+    """How large the arguments of a flow's stages are."""
+    return sum(map(len, spec.literals.values())) + len(spec.output_literal or b"")
+
+
+def calls_of(
+    flows: Iterable[tuple[str, FlowSpec[Any]]], tag_of: Callable[[str], str]
+) -> Iterator[tuple[str, list[tuple[str, FlowSpec[Any]]]]]:
+    """The flows by partition, and in calls that are not large."""
+    by_tag: dict[str, list[tuple[str, FlowSpec[Any]]]] = {}
+    for flow_id, spec in flows:
+        by_tag.setdefault(tag_of(flow_id), []).append((flow_id, spec))
+    for tag, group in by_tag.items():
+        for portion in portions(group, lambda flow: bytes_of(flow[1]), len(group)):
+            yield tag, portion
 
 
 class Submissions:
@@ -84,7 +102,7 @@ class Submissions:
 
     async def _submission(self, tag: str, flow_id: str, spec: FlowSpec[Any]) -> Submission:
         plan, options = spec.plan, spec.options
-        is_large = len(spec.literals) >= _FIELDS_INLINE_MAX
+        is_large = len(spec.literals) >= _FIELDS_INLINE_MAX or bytes_of(spec) > BYTES_MAX
         fields: list[Any] = []
         for index, literals in spec.literals.items():
             fields += (f"i{index}", literals if is_large else opaque(literals))
@@ -102,10 +120,10 @@ class Submissions:
         if is_large:
             await self._connection.refuse_without_rights(tag)
             staging = f"{tag}{STAGING}{flow_id}:{secrets.token_hex(8)}"
-            for start in range(0, len(fields), 2 * _FIELDS_INLINE_MAX):
-                await self._connection.commands(
-                    ("HSET", staging, *fields[start : start + 2 * _FIELDS_INLINE_MAX]), ("EXPIRE", staging, _STAGED_SECONDS)
-                )
+            pairs = zip(fields[::2], fields[1::2], strict=True)
+            for portion in portions(pairs, lambda pair: len(pair[1]), _FIELDS_INLINE_MAX):
+                words = [word for pair in portion for word in pair]
+                await self._connection.commands(("HSET", staging, *words), ("EXPIRE", staging, _STAGED_SECONDS))
             fields = []
         ranges, later = self._roots_of(plan)
         named = (dedup.key, dedup.mode) if dedup else None

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from flowq.errors import CorruptState, FlowConflict, FlowNotFound
-from flowq.model.names import root_id
+from flowq.model.names import depth_of, root_id
 from flowq.model.spec import FlowSpec
+from flowq.store.damage import text_of
 from flowq.store.keys import TREE
 from flowq.store.remembered import Remembered, link_decoder, remembered_decoder, waits_of
 from flowq.store.store import Store
@@ -72,6 +73,21 @@ class Spawned(msgspec.Struct, frozen=True):
     status: str
     plan: str
     is_of_this_attempt: bool
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A flow that had ended when it was deleted: its id, its plan's digest, and when it ended, milliseconds since 1970."""
+
+    flow_id: str
+    plan: str
+    ended_at: int
+
+
+class Felled(msgspec.Struct, frozen=True):
+    """What was deleted beneath roots that are gone; `is_more`: there is more to be looked at."""
+
+    is_more: bool
+    flows: list[Ended]
 
 
 class Suspensions:
@@ -138,16 +154,17 @@ class Suspensions:
         is_of_this_attempt = (known.run, known.attempt) == (spawner.run, spawner.attempt)
         return Spawned(_head.decode(head).status, digest.decode(), is_of_this_attempt)
 
-    async def adopt(self, child_id: str, spawner: Spawner) -> None:
-        """Notes that this run and attempt of the parent has retried the flow: what becomes of it now is news."""
-        key = self._store.keys.flow(child_id)
-        link = await self._connection.command("HGET", key, "^")
-        if link is not None:
-            known = msgspec.structs.replace(link_decoder.decode(link), run=spawner.run, attempt=spawner.attempt)
-            await self._connection.command("HSET", key, "^", _pack(known))
-
     async def beneath(self, flow_id: str, head: Head, link: bytes | None) -> list[str]:
         """The ids of the flows that stages of this one spawned, at most 200."""
+        found: list[str] = []
+        async for page in self.all_beneath(flow_id, head, link):
+            found += [one for one in page if depth_of(one) == depth_of(flow_id) + 1]
+            if len(found) >= _BENEATH_SHOWN_MAX:
+                break
+        return found[:_BENEATH_SHOWN_MAX]
+
+    async def all_beneath(self, flow_id: str, head: Head, link: bytes | None) -> AsyncIterator[list[str]]:
+        """The ids, in pages, of the flows that stages of this one spawned, and stages of these, and so on; beneath hooks, too."""
         root = root_id(flow_id)
         if link:
             root_created_at = link_decoder.decode(link).root_created_at
@@ -157,24 +174,24 @@ class Suspensions:
             above = await self._connection.command("HGET", self._store.keys.flow(root), "m")
             root_created_at = _head.decode(above).created_at if above else 0
         key, own = f"{self._store.keys.tag_of(flow_id)}{TREE}{root}@{root_created_at}", flow_id[len(root) :] + "^"
-        found: list[str] = []
         after = f"[{own}".encode()
-        while len(found) < _BENEATH_SHOWN_MAX:
-            page = await self._connection.command("ZRANGEBYLEX", key, after, f"({own}".encode() + b"\xff", "LIMIT", 0, _PAGE)
-            found += [root + name.decode() for name in page if b"^" not in name[len(own) :]]
+        while page := await self._connection.command("ZRANGEBYLEX", key, after, f"({own}".encode() + b"\xff", "LIMIT", 0, _PAGE):
+            yield [root + name.decode() for name in page]
             if len(page) < _PAGE:
-                break
+                return
             after = b"(" + page[-1]
-        return found[:_BENEATH_SHOWN_MAX]
 
-    async def fell(self, tag: str, *, all_now: bool = False) -> bool:
-        """Deletes flows beneath roots that are gone, 500 at most; returns whether more is to be looked at.
+    async def fell(self, tag: str, *, all_now: bool = False) -> Felled:
+        """Deletes flows beneath roots that are gone, 500 at most, with their hooks.
 
         Args:
             tag: the partition.
             all_now: look also at trees that were looked at in the last ten minutes.
         """
-        return bool(await self._connection.run("fell", tag, "all" if all_now else ""))
+        is_more, flat = await self._connection.run("fell", tag, "all" if all_now else "")
+        entries = zip(flat[::2], flat[1::2], strict=True)
+        flows = [Ended(text_of(entry[16:]), text_of(entry[:16]), ended_at) for entry, ended_at in entries]
+        return Felled(bool(is_more), flows)
 
 
 async def close_orphans(store: Store, flow_id: str) -> AsyncIterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("module", ["flowq.cli", "flowq.cli.commands.list"])
+@pytest.mark.parametrize("module", ["msgspec", "flowq.pipeline", "flowq.cli", "flowq.cli.commands.list"])
 def test_an_interrupt_while_it_loads_ends_it_without_a_traceback(module: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _INTERRUPTED.format(module)],
@@ -48,6 +49,25 @@ def test_an_interrupt_while_it_loads_ends_it_without_a_traceback(module: str) ->
     )
     assert done.returncode == 130
     assert done.stderr in ("", "flowq: interrupted\n")
+
+
+def test_an_interrupt_while_python_m_flowq_loads_ends_it_as_silently(tmp_path: Path) -> None:
+    done = interrupted_at_start(tmp_path, "-m", "flowq", "list", "--help")
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_an_interrupt_while_another_program_loads_flowq_is_that_programs(tmp_path: Path) -> None:
+    done = interrupted_at_start(tmp_path, "-c", "import flowq")
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
+
+
+def interrupted_at_start(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Python with these arguments, which gets a Ctrl-C when it loads the first of what flowq needs."""
+    (folder / "sitecustomize.py").write_text(_INTERRUPTED.format("flowq.pipeline").partition("sys.argv")[0])
+    env = environment({})
+    env["PYTHONPATH"] = f"{folder}:{env.get('PYTHONPATH', '')}"
+    return subprocess.run([sys.executable, *words], env=env, cwd=ROOT, capture_output=True, text=True, timeout=40)
 
 
 def test_an_interrupt_that_is_ignored_stays_ignored() -> None:

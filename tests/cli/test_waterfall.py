@@ -72,6 +72,20 @@ def test_an_earlier_run_that_did_not_fail_does_not_look_as_if(outcome: str) -> N
     assert bar(again, 12) == " ███   ░██"
 
 
+@pytest.mark.parametrize(("attempt", "outcome"), [(1, "failed"), (2, "retried")])
+def test_what_lay_idle_until_it_was_retried_by_hand_was_no_back_off(attempt: int, outcome: str) -> None:
+    earlier = AttemptSnapshot(attempt, outcome, "w", T0 + 1000, 3.0, "x")
+    again = stage("a", "completed", start=8, run=2, wait_seconds=1.0, attempt=1, history=(earlier,))
+    assert bar(again, 12) == " ▓▓▓   ░██"
+    waiting = stage("a", "ready", ready_at=T0 + 8000, history=(earlier,))
+    assert bar(waiting, 10) == " ▓▓▓    ░░"
+
+
+def test_a_try_that_used_up_no_attempt_is_followed_by_a_back_off() -> None:
+    earlier = AttemptSnapshot(1, "retried", "w", T0, 3.0, "x")
+    assert bar(stage("a", "scheduled", ready_at=T0 + 60_000, history=(earlier,)), 10) == "▓▓▓╌╌╌╌╌╌╌"
+
+
 def test_a_run_of_a_millisecond_is_still_seen() -> None:
     assert bar(stage("a", "completed", start=5, run=0.001, wait_seconds=0.0), 10) == "     █"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowq import FlowProducer
+from flowq import FlowProducer, stage
 from flowq.model.limit import LimitUse
 from flowq.store.limits import Granted, Limits, Waits
 
@@ -56,6 +56,40 @@ async def test_who_waits_for_a_place_without_a_key_is_counted_once(producer: Flo
     assert await seen(producer) == (1, 2)
     await limits.give_back(LimitUse("single"), "h", ["p2"])
     assert await seen(producer) == (1, 1)
+
+
+@stage(queue="seen")
+async def ls_held(number: int) -> int:
+    return number
+
+
+async def test_stages_that_the_limit_of_their_queue_or_tenant_holds_back_are_counted_while_it_is_used_up(
+    producer: FlowProducer,
+) -> None:
+    limits = Limits(producer._open.store)
+    await producer.set_limit("queue:seen", concurrency=2)
+    await producer.set_limit("tenant:acme", concurrency=1)
+    await producer.set_limit("queue:other", concurrency=1)
+    for number in range(7):
+        await producer.add(ls_held.flow(number), tenant="acme" if number < 4 else "other")
+    assert {limit.name: limit.waiting for limit in await producer.limits()} == {
+        "queue:other": 0,
+        "queue:seen": 0,
+        "tenant:acme": 0,
+    }
+    for name, permits in (("queue:seen", ["p1", "p2"]), ("tenant:acme", ["p3"]), ("queue:other", ["p4"])):
+        assert await limits.take(name, "h", LEASE_MS, permits) == len(permits)
+    assert {limit.name: limit.waiting for limit in await producer.limits()} == {
+        "queue:other": 0,
+        "queue:seen": 7,
+        "tenant:acme": 4,
+    }
+    await limits.give_back(LimitUse("queue:seen"), "h", ["p1"])
+    assert {limit.name: limit.waiting for limit in await producer.limits()} == {
+        "queue:other": 0,
+        "queue:seen": 0,
+        "tenant:acme": 4,
+    }
 
 
 @pytest.mark.parametrize(

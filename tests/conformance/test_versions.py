@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from flowq import FlowProducer, Node, Unrecoverable, pipeline, stage
+from flowq import FlowProducer, Node, Unrecoverable, context, pipeline, stage
 from flowq.errors import InvalidValue
+from flowq.hooks import FlowEnd
 from flowq.pipeline import Stage
 from flowq.pipeline.options import StageOptions
 from tests.engine.work import outcome, until, working
@@ -136,6 +137,50 @@ async def test_what_has_ended_is_not_stranded(producer: FlowProducer) -> None:
         flow = await producer.add(ve_old("c"))
         await until(flow, lambda snapshot: snapshot.stage("ve_encode").state == "completed")
     assert (await producer.check(stages=[ve_publish])).strandings == []
+
+
+@stage
+async def ve_parent(source: str) -> str:
+    return await context().spawn(ONE, source)
+
+
+@stage
+async def ve_grandparent(source: str) -> str:
+    return await context().spawn(ve_parent, source)
+
+
+async def ve_after(end: FlowEnd) -> None:
+    await context().spawn(ve_parent, end.flow_id)
+
+
+AFTER = stage(name="ve_after")(ve_after)
+
+
+@pipeline(finally_=AFTER)
+def ve_with_end(source: str) -> str:
+    return ve_publish(source)
+
+
+async def test_what_stages_have_spawned_would_strand_too_at_any_depth(producer: FlowProducer) -> None:
+    async with working(producer, ve_parent, ve_grandparent):
+        flow = await producer.add(ve_grandparent.flow("a"), id="top")
+        below = await until(flow, lambda seen: any(child.state == "suspended" for child in seen.spawned))
+    report = await producer.check(stages=[TWO, ve_parent, ve_grandparent])
+    assert (report.flows, report.stages) == (3, 3)
+    (one,) = report.strandings
+    assert (one.stage, one.code, one.flows) == ("ve_encode@1", "version", 1)
+    assert one.examples[0].startswith(f"{below.spawned[0].id}^ve_parent.")
+    assert (await producer.check(stages=[ONE, ve_parent, ve_grandparent])).strandings == []
+
+
+async def test_what_hooks_have_spawned_is_counted_once(producer: FlowProducer) -> None:
+    async with working(producer, AFTER, ve_parent, ve_publish):
+        flow = await producer.add(ve_with_end("a"), id="ended")
+        assert await flow.result(30) == "published a"
+        hooks = await until(producer.flow("ended^end"), lambda seen: any(child.state == "suspended" for child in seen.spawned))
+    (one,) = (await producer.check(stages=[AFTER, ve_parent])).strandings
+    assert (one.stage, one.flows, len(one.examples)) == ("ve_encode@1", 1, 1)
+    assert one.examples[0].startswith(f"{hooks.spawned[0].id}^")
 
 
 @pytest.mark.parametrize("wrong", ["", "a b", "1!", "v@2", 2, "x" * 33])

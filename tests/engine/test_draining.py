@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from flowq import FlowProducer, limit, stage
+from flowq import FlowProducer, context, limit, stage
+from flowq.engine.conversation import Conversation
 from flowq.engine.limiter import Limiter
 from flowq.store.limits import Limits
+from flowq.store.views import Views
+from flowq.store.wire import Header
 from tests.engine.work import working
 
 pytestmark = pytest.mark.anyio
@@ -59,3 +62,37 @@ async def test_a_stage_that_has_completed_is_not_run_again_because_its_permits_a
     over.set()
     done = (await flow.inspect()).stage("draining_limited")
     assert (done.state, done.attempt, await flow.result(1)) == ("completed", 1, 1)
+
+
+@stage(name="draining_metered")
+async def metered(number: int) -> int:
+    context().usage(tokens=number)
+    return number
+
+
+async def test_a_stop_waits_until_what_a_run_used_is_reported_with_its_outcome(
+    producer: FlowProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, draining, header, give_claims_back = asyncio.Event(), asyncio.Event(), Views.header, Conversation.give_claims_back
+
+    async def slow_header(views: Views, flow_id: str) -> Header:
+        """Whose the flow is, is known only when the drain has long looked whether anything runs."""
+        looking.set()
+        await draining.wait()
+        for _ in range(5):
+            await header(views, flow_id)
+        return await header(views, flow_id)
+
+    def drained(conversation: Conversation) -> None:
+        give_claims_back(conversation)
+        draining.set()
+
+    monkeypatch.setattr(Views, "header", slow_header)
+    monkeypatch.setattr(Conversation, "give_claims_back", drained)
+    async with working(producer, metered):
+        flow = await producer.add(metered.flow(7))
+        await looking.wait()
+    monkeypatch.undo()
+    snapshot = await flow.inspect()
+    done = snapshot.stage("draining_metered")
+    assert (done.state, done.attempt, done.usage) == ("completed", 1, {"tokens": 7})

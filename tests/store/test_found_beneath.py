@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from flowq.engine.spawned import retry_flow
 from flowq.model.names import spawned_id
 from flowq.model.outcome import Claim
 from flowq.store.store import Store
@@ -37,6 +38,27 @@ async def test_what_the_next_attempt_finds_running_is_its_own_and_what_has_ended
     late = await suspensions.spawn(running, chain(1), spawner(second))
     assert late is not None
     assert (late.status, late.is_of_this_attempt) == ("k", True)
+
+
+async def test_only_the_run_that_waits_may_run_again_what_it_found_and_has_it_then(store: Store, actor: Actor) -> None:
+    await store.submit([("f1", chain(1, attempts=3))])
+    first = await actor.claim_one_of("f1")
+    child, suspensions = spawned_id("f1", "s-0", "a"), Suspensions(store)
+    await suspensions.spawn(child, chain(1), spawner(first))
+    await store.cancel(child, "", 1)
+    await actor.report(retried(first))
+    second = await actor.claim_one_of("f1")
+    assert second.attempt == 2
+    assert await retry_flow(store, child, spawner(first)) == "changed", "its run is over"
+    left = await suspensions.spawn(child, chain(1), spawner(second))
+    assert left is not None
+    assert (left.status, left.is_of_this_attempt) == ("k", False)
+    assert await retry_flow(store, child, spawner(second)) == "retried"
+    assert await retry_flow(store, child, spawner(second)) == "changed", "it has not ended"
+    await store.cancel(child, "", 1)
+    found = await suspensions.spawn(child, chain(1), spawner(second))
+    assert found is not None
+    assert (found.status, found.is_of_this_attempt) == ("k", True), "what becomes of it is news, however soon"
 
 
 async def test_what_is_being_cancelled_since_before_a_retry_by_hand_is_not_its_own(store: Store, actor: Actor) -> None:

@@ -182,7 +182,7 @@ async def test_a_rescue_that_has_begun_can_not_be_undone_by_a_renewal(store: Sto
     await store.overdue(tag, LONGEST_MS)
     await suspected_for_long(store, tag, actor.id)
     ((holder, deadline),) = await store.overdue(tag, LONGEST_MS)
-    assert await store.rescue(tag, holder, "gone", deadline, is_crash=True) == 100
+    assert await store.rescue(tag, holder, "gone", deadline, is_crash=True) == 400
 
 
 async def test_rescuing_twice_takes_nothing_twice(store: Store, actor: Actor) -> None:

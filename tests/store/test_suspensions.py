@@ -202,10 +202,14 @@ async def test_a_tree_is_felled_piece_by_piece_and_what_runs_goes_on(store: Stor
         if child != running:
             await store.cancel(child, "", 1)
     await store.connection.command("DEL", store.keys.flow("f1"))
-    while await suspensions.fell(tag, all_now=True):
+    felled = await suspensions.fell(tag, all_now=True)
+    assert 499 <= len(felled.flows) <= 500
+    assert felled.is_more
+    while (await suspensions.fell(tag, all_now=True)).is_more:
         pass
     left = [child for child in children if await Views(store).exists(child)]
     assert left == [running]
+    assert not (await suspensions.fell(tag)).is_more, "what runs is looked at again later"
     await store.cancel(running, "", 1)
     await suspensions.fell(tag, all_now=True)
     assert not await Views(store).exists(running)

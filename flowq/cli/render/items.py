@@ -48,6 +48,7 @@ def _unlisted(items: ItemsSnapshot, screen: Screen) -> str:
     counts = (("failed", items.failed), ("suspended", items.suspended))
     listed = Counter(item.state for item in items.listed)
     more = [f"{count - listed[state]:,} more {state}" for state, count in counts if 0 < listed[state] < count]
+    more += [f"{items.beyond:,} that may wait"] if items.beyond else []
     return f"{screen.ellipsis} and {' and '.join(more)}: `flowq inspect --all` has them" if more else ""
 
 

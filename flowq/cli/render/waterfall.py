@@ -9,7 +9,7 @@ from typing import Final, Literal, NamedTuple
 from flowq.cli.render import palette
 from flowq.cli.render.axis import Axis, Busy
 from flowq.cli.render.ink import Line, Span
-from flowq.model.snapshot import StageSnapshot
+from flowq.model.snapshot import AttemptSnapshot, StageSnapshot
 
 Shade = Literal["back_off", "wait", "spent", "run"]
 
@@ -20,6 +20,8 @@ _STYLE: Final[dict[Shade, str]] = {"back_off": "dim", "wait": "wait", "spent": "
 
 # How a run ends that has not failed: it waits, its worker was stopped, or the flow was retried by hand after it.
 _NO_FAILURES: Final = ("suspended", "released", "completed", "skipped")
+# How a run ends that no other follows unless somebody retries the flow: until then nothing is waited for.
+_LAST: Final = (*_NO_FAILURES, "failed")
 
 
 class Stretch(NamedTuple):
@@ -32,33 +34,37 @@ class Stretch(NamedTuple):
 
 def stretches(stage: StageSnapshot, now: int) -> Iterator[Stretch]:
     """What the stage did, in order of time; moments are milliseconds since 1970."""
-    previous_end: int | None = None
-    is_away = False  # it did not fail: what follows was no back-off
+    before: AttemptSnapshot | None = None
     for run in stage.history:
         end = run.started_at + round(run.seconds * 1000)
-        if previous_end is not None and run.started_at > previous_end and not is_away:
-            yield Stretch("back_off", previous_end, run.started_at)
+        yield from _back_off(before, run.attempt, run.started_at)
         if stage.started_at != run.started_at or stage.state == "scheduled":
             yield Stretch("run" if run.outcome in _NO_FAILURES else "spent", run.started_at, end)
-        previous_end, is_away = end, run.outcome in _NO_FAILURES
+        before = run
     if stage.state in ("ready", "scheduled"):
         ready_at = now if stage.ready_at is None else min(stage.ready_at, now)
-        if previous_end is not None and not is_away:
-            yield Stretch("back_off", previous_end, ready_at)
+        yield from _back_off(before, stage.attempt + 1, ready_at)
         if stage.state == "ready":
             yield Stretch("wait", ready_at, now)
         return
     if stage.started_at is None:
         return
     queued_at = stage.started_at - round((stage.wait_seconds or 0) * 1000)
-    if previous_end is not None and queued_at > previous_end and not is_away:
-        yield Stretch("back_off", previous_end, queued_at)
+    yield from _back_off(before, stage.attempt, queued_at)
     yield Stretch("wait", queued_at, stage.started_at)
     if stage.state == "skipped" or (
         stage.reused is not None and not stage.runs
     ):  # a worker only looked at its condition, or at what is known
         return
     yield Stretch("spent" if stage.state == "failed" else "run", stage.started_at, _run_end(stage, now))
+
+
+def _back_off(before: AttemptSnapshot | None, attempt: int, until: int) -> Iterator[Stretch]:
+    """The time between a failed try and the next attempt; not that before a retry by hand, with which attempts begin anew."""
+    if before is not None and before.outcome not in _LAST and attempt >= before.attempt:
+        end = before.started_at + round(before.seconds * 1000)
+        if until > end:
+            yield Stretch("back_off", end, until)
 
 
 def busy(stages: Iterable[StageSnapshot], now: int) -> list[Busy]:

@@ -3,21 +3,26 @@
 -- it has ended.
 -- Needs      records checked shared fetch view emit tenants lanes hooked hooking tree spawn
 -- Called by  Suspensions.fell     KEYS 1 the partition's tag    ARGV 1 look at all trees now, or ''
--- Replies    1: there is more to look at | 0
+-- Replies    {1: there is more to look at | 0, {plan digest (16 bytes) and id of a flow that is gone now, when it had ended, …}}
 local FELLED_MAX, TREES_MAX = 500, 100
 local trees = shared('ZRANGEBYSCORE', tag .. TREES_KEY, '-inf', ARGV[1] ~= '' and '+inf' or now, 'LIMIT', 0, TREES_MAX)
-local felled = 0
+local felled, dropped, gone = 0, 0, {}
+
+local function forget(view)
+  gone[#gone + 1], gone[#gone + 2] = (view.plan or string.rep('?', 16)) .. view.id, view.head[ENDED_AT]
+  emit(view, 'pruned', -1)
+  forget_flow(view.id)
+end
 
 local function forget_hooks(view)
   for run = 1, has_hooks(view) and view.head[RUN] or 0 do
     local hooks = open_flow(hooks_of(view.id, run))
-    if hooks then emit(hooks, 'pruned', -1) end
     shared('ZREM', tag .. FAILED_KEY, hooks_of(view.id, run))
-    forget_flow(hooks_of(view.id, run))
+    if hooks then forget(hooks) else forget_flow(hooks_of(view.id, run)) end
   end
 end
 
--- Whether nothing of the tree is left.
+-- Whether nothing of the tree is left. Where 500 flows still run, those behind them are come by when these have ended.
 local function fell(tree, id, created_at)
   local key = tag .. TREE_KEY .. tree
   local names = shared('ZRANGE', key, 0, FELLED_MAX - felled - 1)
@@ -29,10 +34,10 @@ local function fell(tree, id, created_at)
     if not (is_ours and (flow.head[ENDED_AT] == 0 or not has_done_all(flow))) then
       if is_ours then
         forget_hooks(flow)
-        emit(flow, 'pruned', -1)
-        forget_flow(flow.id)
+        forget(flow)
       end
       redis.call('ZREM', key, name)
+      dropped = dropped + 1
     end
   end
   return redis.call('ZCARD', key) == 0
@@ -46,8 +51,8 @@ for _, tree in ipairs(trees) do
   if not is_alive and fell(tree, id, tonumber(created_at)) then
     shared('ZREM', tag .. TREES_KEY, tree)
   else
-    shared('ZADD', tag .. TREES_KEY, now + (felled < FELLED_MAX and TREE_LOOKED_AT_MS or 0), tree)
+    shared('ZADD', tag .. TREES_KEY, now + ((felled < FELLED_MAX or dropped == 0) and TREE_LOOKED_AT_MS or 0), tree)
   end
 end
 flush_events()
-return (felled >= FELLED_MAX or #trees == TREES_MAX) and 1 or 0
+return {((felled >= FELLED_MAX and dropped > 0) or #trees == TREES_MAX) and 1 or 0, gone}

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- prune: removes ended flows whose retention is over, and plans that no flow uses any more.
--- Needs      records checked shared fetch view emit hooked hooking successor labels
+-- Needs      records checked shared fetch view emit hooked hooking tree successor labels
 -- Called by  Store.prune      KEYS 1 the partition's tag    ARGV 1 ended before, ms  2… plan digest (16 bytes) and flow id
 -- Replies    how many flows were removed
 -- Who follows a removed flow is told by its last event, `pruned`. A flow that was retried since, or ended later, stays: retention never
@@ -21,7 +21,11 @@ local function remove(id, plan, view)
   if is_removed and is_counted and redis.call('HINCRBY', plan_key, 'flows', -1) <= 0 then
     redis.call('UNLINK', plan_key)
   end
-  if is_removed and view then emit(view, 'pruned', -1) end
+  if is_removed and view then
+    emit(view, 'pruned', -1)
+    -- What stands beneath it goes as soon as somebody looks (fell.lua).
+    shared('ZADD', tag .. TREES_KEY, 'XX', 0, tree_of(view))
+  end
   return is_removed
 end
 

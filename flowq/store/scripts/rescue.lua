@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- rescue: takes the stages of a dead holder back; at most 500 a call.
+-- rescue: takes the stages of a dead holder back; at most 200 a call: each may have a history of twenty runs.
 -- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed history groups successor retain ended flush
 -- Called by  Store.rescue     KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 deadline_ms that must still stand, or ''  3 cause
@@ -10,7 +10,7 @@
 -- names its culprit. A process whose lease ran out may also have lost its host: that counts from the second time on. No attempt is
 -- used up: crashes are counted apart, and who claims a stage that has crashed too often fails it instead of running it.
 -- A holder is forgotten with its last stage, also where it waited for work: else it would be woken in place of one that lives.
-local RESCUED_MAX = 500
+local RESCUED_MAX = 200
 -- Where `HolderInfo` (flowq/store/wire.py) has the routes.
 local ROUTES_OF_INFO = 4
 local holder, deadline, cause, blame = ARGV[1], ARGV[2], ARGV[3], ARGV[4]

@@ -16,6 +16,11 @@ local function link_beneath(id, root)
   return link and link[2] == root.head[CREATED_AT] and link or nil
 end
 
+-- What becomes of a flow from now on is news to this attempt.
+local function begin_again(view, link, spawner)
+  write(view, '^', cmsgpack.pack({link[1], link[2], spawner[5], spawner[6]}))
+end
+
 -- A flow that is found and has not ended is of the attempt that found it: if it fails, or somebody cancels it, that is news to it.
 -- One that is being cancelled since before the retry by hand is not: it was cancelled with what stood above it, and is run again.
 local function adopt(id, link, spawner)
@@ -23,7 +28,7 @@ local function adopt(id, link, spawner)
   if link[3] == run and link[4] == attempt then return end
   local view = open_flow(id)
   if not view or has_ended(view) or (view.head[STATUS] == CLOSING and link[3] ~= run) then return end
-  write(view, '^', cmsgpack.pack({link[1], link[2], run, attempt}))
+  begin_again(view, link, spawner)
 end
 
 -- Deletes a flow and counts it off its plan, which then lives a while for those who are about to use it.

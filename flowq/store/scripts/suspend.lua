@@ -1,10 +1,8 @@
 -- suspend: a running stage gives its slot back and waits: for times, signals, or flows that it spawned.
 -- Field `z<index>`: {waits, {timer, end, timer, end, …}, how often it was suspended}: what it waits for now, and when each timer that it ever started ends;
--- 0: that end was seen, and what is seen once stays so in every later run. Field `s:<name>` is a signal's value, `w:<name>` the
--- stages that wait for it.
+-- 0: that end was seen, and what is seen once stays so in every later run. Field `s:<name>` is a signal's value.
 -- A wait: {kind: "sleep" | "signal" | "flow", name, timer or '', how long the timer runs in ms, why the signal that came was refused
 -- or ''}. What came between the stage's look and this script counts: it is looked for again here.
-local WAITING_MAX, LOOK_AGAIN_MS = 500, 10000
 
 local function fields_of_suspend(outcome)
   local names = {field('', outcome[3]), field('g', outcome[3]), field('z', outcome[3]), field('h', outcome[3])}
@@ -29,16 +27,6 @@ local function timers_of(view, index, waits, seen)
   return ends, earlier and tonumber(earlier[3]) or 0
 end
 
--- Notes who waits for a signal; too many to note look again from time to time. Gives when, or 0.
-local function wait_for_signal(view, index, name)
-  local waiting = unpacked(read(view, 'w:' .. name) or '') or {}
-  for _, known in ipairs(waiting) do if known == index then return 0 end end
-  if #waiting >= WAITING_MAX then return now + LOOK_AGAIN_MS end
-  waiting[#waiting + 1] = index
-  write(view, 'w:' .. name, cmsgpack.pack(waiting))
-  return 0
-end
-
 -- {…, waits, timers whose end was seen}
 function apply.suspend(view, index, record, outcome)
   local waits, flat, shown = outcome[6], {}, {}
@@ -51,7 +39,7 @@ function apply.suspend(view, index, record, outcome)
     shown[position] = kind == 'sleep' and kind or kind .. ' ' .. name
     if kind == 'signal' then
       if refused ~= '' then drop(view, 's:' .. name) end
-      if read(view, 's:' .. name) then is_there = true else wake_by(wait_for_signal(view, index, name)) end
+      if read(view, 's:' .. name) then is_there = true else wake_by(awaited.note(view, index, name)) end
     elseif kind == 'flow' then
       local child = open_flow(name)
       if not child or child.head[ENDED_AT] > 0 then is_there = true end
