@@ -1,7 +1,9 @@
 -- awaited: who of a flow waits for a signal. Field `w:<name>`: the indexes of at most 500 stages and items. Who went on for another
 -- reason, or ended, stays noted; when the list is full these are forgotten, so that they do not stand in the way of who waits now.
 local WAITING_MAX, LOOK_AGAIN_MS, READ_BYTES_MAX, AWAITING_MAX = 500, 10000, 2000, 1500
-local awaited = {looked_at = 0, full = {}}
+local awaited = {}
+-- Lists that were looked through, and how many stages stand in them.
+local looked_through = {count = 0}
 
 function awaited.is_by(view, index, name)
   local record = record_of(view, index)
@@ -16,8 +18,8 @@ end
 -- Those of a full list that still wait. A list is looked through once in a script, and only so many are in all.
 function awaited.still(view, name, waiting)
   local list = view.id .. ' ' .. name
-  if awaited.full[list] or awaited.looked_at >= AWAITING_MAX then return waiting end
-  awaited.full[list], awaited.looked_at = true, awaited.looked_at + #waiting
+  if looked_through[list] or looked_through.count >= AWAITING_MAX then return waiting end
+  looked_through[list], looked_through.count = true, looked_through.count + #waiting
   local names, left = {}, {}
   for _, index in ipairs(waiting) do names[#names + 1], names[#names + 2] = field('', index), field('z', index) end
   open_flow(view.id, names)
