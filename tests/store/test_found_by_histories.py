@@ -54,3 +54,17 @@ async def test_a_paused_flow_that_ends_leaves_nothing_that_waits_for_a_time(stor
     tag = store.keys.tag_of("f1")
     assert await states(store, "f1") == "completed: completed"
     assert await store.connection.command("ZRANGE", tag + DUE, 0, -1) == []
+
+
+async def test_a_flow_that_was_retried_before_its_beginning_begins_with_its_first_claim(store: Store, actor: Actor) -> None:
+    """It was said to have begun never, and to be ready when it was paused and resumed."""
+    spec = one_stage()
+    await store.submit([("f1", spec)])
+    await store.cancel("f1", "", 1)
+    snapshot = await snapshots(store).snapshot("f1")
+    assert await store.retry("f1", snapshot.seq, again(snapshot, spec.plan))
+    await actor.claim_one()
+    assert (await snapshots(store).snapshot("f1")).started_at is not None
+    await Pauses(store).pause("flow", "f1", "")
+    await Pauses(store).resume("flow", "f1")
+    assert await states(store, "f1") == "running: running"
