@@ -39,6 +39,8 @@ class Families(Beginnings):
         if known is None or known.link is None or known.link.root is not root:
             child.link = Link(index, root, run, attempt)
             self.add(child)
+            # What is put aside comes back in another order.
+            child.has_ghosts |= any(one.state == "paused" for one in self.above(child))
             return "added"
         if (known.plan.pipeline, known.inputs) != (child.plan.pipeline, child.inputs):
             return "conflict"
@@ -78,12 +80,13 @@ class Families(Beginnings):
             return []
         closed: list[Flow] = []
         why = "was cancelled" if flow.state not in ("completed", "failed") else flow.state
-        for child in self.beneath(flow):
+        # What is further beneath is closed with what is between.
+        for child in [one for one in self.beneath(flow) if parent_id(one.id) == flow.id]:
             assert child.link is not None
             stage = flow.at(child.link.stage)
             is_orphan = flow.state in ENDED or (stage is not None and stage.state == "cancelled")
             reason = f"the {'flow' if flow.state in ENDED else 'stage'} above {why}"
-            if parent_id(child.id) == flow.id and is_orphan and self.begin_closing(child, reason):
+            if is_orphan and self.begin_closing(child, reason):
                 closed.append(child)
         return closed
 

@@ -97,7 +97,7 @@ class Steering(Outcomes):
         if flow.state != "paused":
             flow.state = "paused"
             self.emit(flow, "paused", FLOW)
-            # What is put aside comes back in another order.
+            # As what is put aside of it when it goes on, that of those beneath it comes back in another order.
             for child in self.beneath(flow):
                 child.has_ghosts = True
 
