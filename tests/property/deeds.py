@@ -11,7 +11,6 @@ from flowq.engine.closing import finish_closing
 from flowq.engine.duties import Rescuer, rescue
 from flowq.errors import FlowConflict
 from flowq.model.items import ITEMS, item_name, stage_of
-from flowq.model.names import root_id
 from flowq.model.plan import Plan
 from flowq.model.restart import restart
 from flowq.model.spec import FlowOptions, FlowSpec
@@ -129,9 +128,6 @@ class Deeds(Exchanges):
     async def steer(self, steer: Steer) -> None:
         """Somebody cancels, pauses, resumes or prunes a flow."""
         flow_id = self.ids[steer.flow % len(self.ids)]
-        if steer.verb == "prune":
-            # What stands beneath others is nowhere found to be pruned.
-            flow_id = root_id(flow_id)
         flow = self.model.flows.get(flow_id)
         match steer.verb:
             case "cancel":
@@ -145,14 +141,9 @@ class Deeds(Exchanges):
                     self.model.close(flow, "why")
                 assert word == expected
             case "prune":
-                entry = (flow.plan.digest if flow is not None else "?" * 16).encode() + flow_id.encode()
-                before_ms = await self.views.now() + HOUR_MS
-                removed = await self.store.prune(self.store.keys.tag_of(flow_id), before_ms, [entry])
-                assert removed == (flow is not None and flow.state in ENDED), "what was pruned"
-                if flow is not None:
-                    self.model.prune(flow)
+                await self.prune(one_of(steer.flow, self._ended(FLOWS), FLOWS))
             case "fell":
-                await self._fell()
+                await self.fell()
             case "pause" | "resume":
                 pauses = Pauses(self.store)
                 may = flow is not None and flow.state in (*OPEN, "scheduled")
@@ -161,7 +152,21 @@ class Deeds(Exchanges):
                 if flow is not None and may:
                     (self.model.pause if steer.verb == "pause" else self.model.resume)(flow)
 
-    async def _fell(self) -> None:
+    def _ended(self, ids: Sequence[str]) -> list[str]:
+        return [flow.id for flow in self.model.flows.values() if flow.id in ids and flow.state in ENDED]
+
+    async def prune(self, flow_id: str) -> None:
+        """Its retention is over. What stands beneath others is nowhere found to be pruned."""
+        flow = self.model.flows.get(flow_id)
+        entry = (flow.plan.digest if flow is not None else "?" * 16).encode() + flow_id.encode()
+        before_ms = await self.views.now() + HOUR_MS
+        removed = await self.store.prune(self.store.keys.tag_of(flow_id), before_ms, [entry])
+        assert removed == (flow is not None and flow.state in ENDED), "what was pruned"
+        if flow is not None:
+            self.model.prune(flow)
+
+    async def fell(self) -> None:
+        """What outlived its root is removed."""
         for tag in self.store.partitions:
             while await self.suspensions.fell(tag, all_now=True):
                 pass
@@ -183,7 +188,7 @@ class Deeds(Exchanges):
 
     async def retry(self, retry: Retry) -> None:
         """Somebody runs an ended flow again."""
-        flow_id = self.ids[retry.flow % len(self.ids)]
+        flow_id = one_of(retry.flow, self._ended(self.ids), self.ids)
         flow = self.model.flows.get(flow_id)
         if flow is None or flow.state not in ENDED:
             return
@@ -198,13 +203,15 @@ class Deeds(Exchanges):
         if named is not None:
             stage_name = flow.plan.stages[stage_of(named.index)].name
             name = item_name(stage_name, named.index) if named.is_item else stage_name
-        snapshot = await Snapshots(self.store, self.views).snapshot(flow_id)
-        chosen = chosen_again(snapshot, flow.plan, name, {})
-        if not chosen.stages and not chosen.maps:
-            assert {*stages, *maps} == set(), "a retry finds nothing to do"
-            return
-        restarted = restart(flow.plan, [stage.state for stage in snapshot.graph], chosen.stages, chosen.maps)
-        assert await self.store.retry(flow_id, snapshot.seq, again_of(flow.plan, restarted))
+        is_retried = False
+        while not is_retried:  # what was left of maps that run again is stopped first
+            snapshot = await Snapshots(self.store, self.views).snapshot(flow_id)
+            chosen = chosen_again(snapshot, flow.plan, name, {})
+            if not chosen.stages and not chosen.maps:
+                assert {*stages, *maps} == set(), "a retry finds nothing to do"
+                return
+            restarted = restart(flow.plan, [stage.state for stage in snapshot.graph], chosen.stages, chosen.maps)
+            is_retried = await self.store.retry(flow_id, snapshot.seq, again_of(flow.plan, restarted))
         self.model.retry_by_hand(flow, stages, maps)
         self.model.settle()
 
@@ -222,6 +229,12 @@ class Deeds(Exchanges):
         for flow_id, what in closing:
             await finish_closing(self.store, member_of(flow_id, what))
             self.model.finish_closing(flow_id, what)
+
+
+def one_of(number: int, wanted: Sequence[str], ids: Sequence[str]) -> str:
+    """One of those that something can be done to, mostly; or any other."""
+    some = wanted if wanted and number % 4 else ids
+    return some[number % len(some)]
 
 
 def lost_of(flow: Flow) -> tuple[list[int], dict[int, list[int]]]:

@@ -30,7 +30,7 @@ STAGES_MAX, OPERATIONS_MAX = 6, 60
 _ENDINGS: st.SearchStrategy[Ending] = st.sampled_from(
     ("complete",) * 8
     + ("error",) * 3
-    + ("skip", "fatal", "later", "release", "await", "sleep", "ask", "ask briefly", "ask again")  # type: ignore[arg-type]
+    + ("skip", "fatal", "later", "release", "await", "sleep", "sleep", "ask", "ask briefly", "ask again")  # type: ignore[arg-type]
 )
 _small = st.integers(0, 11)
 _seldom = st.sampled_from((False,) * 5 + (True,))
@@ -108,7 +108,12 @@ _spawns = st.builds(
     key=st.sampled_from((0, 0, 0, 1)),
     plan=st.sampled_from((2, 2, 2, 0)),
     inputs=st.sampled_from((0,) * 7 + (1,)),
-    is_awaited=st.sampled_from((True, True, False)),
+    then=st.sampled_from(("await", "await", "sleep", "ask briefly", None, None)),
+)
+_steers = st.builds(
+    Steer,
+    verb=st.sampled_from(("cancel", "cancel", "pause", "resume", "resume", "prune", "prune", "fell")),
+    flow=_small,
 )
 # How often each is drawn; `one_of` would draw all of them equally often.
 _WEIGHED: tuple[tuple[int, st.SearchStrategy[Operation]], ...] = (
@@ -119,7 +124,7 @@ _WEIGHED: tuple[tuple[int, st.SearchStrategy[Operation]], ...] = (
     (5, st.builds(Due, what=_small)),
     (7, _spawns),
     (3, st.builds(Signal, flow=_small, value=st.sampled_from((0, 0, 1)))),
-    (6, st.builds(Steer, verb=st.sampled_from(("cancel", "cancel", "pause", "resume", "resume", "prune", "fell")), flow=_small)),
+    (7, _steers),
     (2, st.builds(Hold, what=st.integers(0, 3), is_resumed=st.booleans())),
     (6, st.builds(Retry, flow=_small, above=st.sampled_from((0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)))),
     (4, st.builds(Close, what=st.sampled_from((0, 0, 1, 2)))),

@@ -71,7 +71,7 @@ class Spawn(msgspec.Struct, frozen=True):
         actor, run: who, in which of its runs.
         key: which of the flows that this stage may spawn.
         plan, inputs: of the flow.
-        is_awaited: whether the run waits for it at once; else it may end without it.
+        then: what it waits for, at least for that flow; None: it goes on, and may end without it.
     """
 
     actor: int
@@ -79,7 +79,7 @@ class Spawn(msgspec.Struct, frozen=True):
     key: int = 0
     plan: int = 2
     inputs: int = 0
-    is_awaited: bool = True
+    then: Literal["await", "sleep", "ask", "ask briefly"] | None = "await"
 
 
 class Signal(msgspec.Struct, frozen=True):

@@ -150,9 +150,9 @@ class Player(Spawning):
             for tag in self.store.partitions:
                 await self.exchange(hand, tag, (), 10, ROUTES)
         await self._reality.check_ended(self.model)
-        for number in range(len(FLOWS)):
-            await self.steer(Steer("prune", number))
-        await self.steer(Steer("fell", 0))
+        for flow_id in FLOWS:
+            await self.prune(flow_id)
+        await self.fell()
         for hand in self.hands:
             await rescue(self.store, hand.id, "stopped", is_crash=False)
         await self._reality.check_removed()

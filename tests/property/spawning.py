@@ -12,8 +12,8 @@ from flowq.model.names import depth_of, spawned_id
 from flowq.model.outcome import Claim
 from flowq.model.spec import FlowOptions, FlowSpec
 from flowq.store.suspensions import Spawned, Spawner
-from tests.property.deeds import LETTER, Deeds, lost_of
-from tests.property.flows import Flow
+from tests.property.deeds import LETTER, Deeds, lost_of, one_of
+from tests.property.flows import ENDED, Flow
 from tests.property.hands import SIGNAL, Hand, may_wait
 from tests.property.operations import Ending, Signal, Spawn
 from tests.property.world import ITSELF
@@ -36,12 +36,14 @@ class Spawning(Deeds):
         if (child_id := self._child_of(claim, spawn.key)) is None:
             return
         ending = await self._spawned(hand, claim, child_id, spawn)
-        if ending is not None and spawn.is_awaited:
+        if ending is not None and spawn.then is not None:
+            ending = spawn.then if ending == "await" else ending
             await self.exchange(hand, self.store.keys.tag_of(child_id), [(claim, ending)], 0, ())
 
     async def signal(self, signal: Signal) -> None:
         """Somebody hands over a value."""
-        await self.hand_over(self.ids[signal.flow % len(self.ids)], _pack(signal.value))
+        going_on = [flow.id for flow in self.model.flows.values() if flow.state not in ENDED]
+        await self.hand_over(one_of(signal.flow, going_on, self.ids), _pack(signal.value))
 
     async def hand_over(self, flow_id: str, value: bytes) -> None:
         """The same, of the flow with this id."""

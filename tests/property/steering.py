@@ -57,6 +57,9 @@ class Steering(Outcomes):
             if any(child in again or child in maps for child in stage.plan.children):
                 again.add(stage.index)
         maps = {index: numbers for index, numbers in maps.items() if index not in again}
+        for index in sorted({*again, *maps}):
+            if (flow.id, index) in self.closing:
+                self.disband(flow.id, index)
         before = {index: flow.stages[index].state for index in again}
         flow.state, flow.reason, flow.has_deadline, flow.has_ghosts = "running", "", False, True
         flow.is_early = False
