@@ -158,11 +158,9 @@ BUGS = (
     # Waiting.
     Bug("a sleep uses up an attempt", "resumed.lua", "  record[ATTEMPT] = record[ATTEMPT] - 1\n", ""),
     Bug("who has waited waits for its turn again", "resumed.lua", "  push_first(view,", "  push(view,"),
-    Bug("a sleep begins anew in each attempt", "suspend.lua", "and not ends[wait[3]] then", "then"),
     Bug(
         "a stage that waits for a time is not woken", "promote.lua", "    resume(view, index, record, 'its time has come')\n", ""
     ),
-    Bug("who waited for a time is woken again later", "flush.lua", "if #awake > 0 then", "if false then"),
     Bug(
         "a signal that came first is forgotten",
         "suspend.lua",
@@ -172,27 +170,8 @@ BUGS = (
     Bug("a signal wakes nobody", "signal.lua", "record[STATE] == SUSPENDED then", "false then"),
     Bug("the second signal takes the place of the first", "signal.lua", "if known then return {'differs'} end\n", ""),
     Bug("a signal that was refused is taken after all", "suspend.lua", "if refused ~= '' then drop", "if false then drop"),
-    Bug(
-        "a signal is taken after the time for it was over",
-        "suspend.lua",
-        "  for _, timer in ipairs(seen) do ends[timer] = 0 end\n",
-        "",
-    ),
     # Spawned flows.
     Bug("a spawned flow is made twice", "spawn.lua", "link[2] == root.head[CREATED_AT] and link or nil", "nil"),
-    Bug(
-        "what an earlier flow of the same id left is taken for a spawned flow",
-        "spawn.lua",
-        "link and link[2] == root.head[CREATED_AT] and link or nil",
-        "link",
-    ),
-    Bug(
-        "who was cancelled goes on spawning",
-        "spawn.lua",
-        "if not record or record[STATE] ~= RUNNING or",
-        "if not record or",
-    ),
-    Bug("a flow that is found again stays with who began it", "submit.lua", "then adopt(id, link, spawner) end", "then end"),
     Bug(
         "a spawned flow lives beside those that were added",
         "submit.lua",
@@ -200,12 +179,6 @@ BUGS = (
         "if root then list_flow(id, plan, labels, keep) put_beneath",
     ),
     Bug("a spawned flow's end does not wake its parent", "flow_ends.lua", "      wake_parent(view)\n", ""),
-    Bug(
-        "a spawned flow that has ended is waited for",
-        "suspend.lua",
-        "if not child or child.head[ENDED_AT] > 0 then",
-        "if not child then",
-    ),
     Bug(
         "cancelling a flow does not reach what it spawned",
         "cancel.lua",
@@ -219,21 +192,7 @@ BUGS = (
         "if has_ended(view) then return true end",
         "if has_ended(view) then return false end",
     ),
-    Bug(
-        "what cancelled items spawned goes on",
-        "orphans.lua",
-        "return record and record[STATE] == CANCELLED",
-        "return false",
-    ),
-    Bug("what a paused flow spawned is claimed", "paused.lua", "above_of(flow.id) or parent_of(flow.id)", "above_of(flow.id)"),
-    Bug(
-        "what was put aside stays there when the paused flow above has ended",
-        "ended.lua",
-        "  if view.lets_go then\n",
-        "  if false then\n",
-    ),
     Bug("a spawned flow expires before its parent", "ended.lua", "  if parent_of(view.id) then return end\n", ""),
-    Bug("what still runs is deleted with the root", "fell.lua", "(flow.head[ENDED_AT] == 0 or not has_done_all(flow))", "false"),
     # The end.
     Bug("an ended flow stays among those that live", "flush.lua", "if #ended > 0 then", "if false then"),
     Bug(

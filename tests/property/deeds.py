@@ -188,7 +188,10 @@ class Deeds(Exchanges):
 
     async def retry(self, retry: Retry) -> None:
         """Somebody runs an ended flow again."""
-        flow_id = one_of(retry.flow, self._ended(self.ids), self.ids)
+        ended = self._ended(self.ids)
+        # What is named of maps is seldom theirs by chance.
+        mapped = [flow_id for flow_id in ended if any(stage.has_items for stage in self.model.flows[flow_id].stages)]
+        flow_id = one_of(retry.flow, mapped if mapped and retry.above % 2 else ended, self.ids)
         flow = self.model.flows.get(flow_id)
         if flow is None or flow.state not in ENDED:
             return
