@@ -30,7 +30,7 @@ class Work(msgspec.Struct, frozen=True):
 
     Attributes:
         actor, partition: who, with which.
-        reports: which of its stages, and how they ended.
+        reports: which of its stages, and how they ended; none: all have completed.
         capacity: how many it has room for.
         without: which route it does not serve; 0: it serves all.
         is_repeated: whether the answer is lost, so that it asks again.

@@ -100,6 +100,8 @@ class Player(Spawning):
             claim = mine[number % len(mine)]
             if claim not in [reported for reported, _ in reports]:
                 reports.append((claim, ending))
+        if not work.reports:
+            reports = [(claim, "complete") for claim in mine]
         routes = tuple(route for number, route in enumerate(ROUTES, 1) if number != work.without)
         await self.exchange(hand, tag, reports, work.capacity, routes, is_repeated=work.is_repeated)
 
