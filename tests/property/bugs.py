@@ -154,7 +154,6 @@ BUGS = (
         "if group[DONE] + group[LOST] < group[COUNT] then",
         "if false then",
     ),
-    Bug("an item that runs again is counted twice", "reopen.lua", "group[DONE] = group[DONE] - 1", "group[DONE] = group[DONE]"),
     # Waiting.
     Bug("a sleep uses up an attempt", "resumed.lua", "  record[ATTEMPT] = record[ATTEMPT] - 1\n", ""),
     Bug("who has waited waits for its turn again", "resumed.lua", "  push_first(view,", "  push(view,"),
