@@ -13,7 +13,7 @@ import msgspec
 from msgspec import structs
 
 from flowq.errors import RetryOutOfTurn
-from flowq.store.keys import STAGING
+from flowq.store.keys import CLOSING, STAGING
 from flowq.store.portions import portions
 from flowq.store.wire import Again
 
@@ -25,6 +25,7 @@ PART_MAX = 150
 # So many parts are written in one command, at most.
 _PARTS_AT_ONCE = 20
 _STAGED_SECONDS = 600
+_ASKED_AT_ONCE = 1_000
 
 _pack = msgspec.msgpack.Encoder().encode
 Part = tuple[Sequence[Any], Sequence[Any], Sequence[Any]]
@@ -33,13 +34,13 @@ Part = tuple[Sequence[Any], Sequence[Any], Sequence[Any]]
 async def retry(
     connection: Connection, tag: str, flow_id: str, seq: int, again: Again, hooks_seq: int, spawner: object = None
 ) -> bool:
-    """Makes stages of an ended flow ready again; False: somebody else has changed the flow, or its hooks, since; or the
-    spawner's run is over.
+    """Makes stages of an ended flow ready again; False: it or its hooks changed since it was read, or the spawner's run is over.
 
     Raises:
         RetryOutOfTurn: its hooks have not ended, or it is hooks, and their flow was retried.
     """
     whose = () if spawner is None else (_pack(spawner),)
+    await _stop_stragglers(connection, tag, flow_id, again)
     while True:
         parts = list(_parts_of(again))
         first = again
@@ -59,6 +60,21 @@ async def finish_retry(connection: Connection, tag: str, flow_id: str) -> None:
     """Goes on with a retry that was begun; nothing if it is finished. May be done by several at once."""
     while (await connection.run("retry_more", tag, flow_id))[0] == b"retrying":
         pass
+
+
+async def _stop_stragglers(connection: Connection, tag: str, flow_id: str, again: Again) -> None:
+    """Stops what is left of maps that ended early, before they run again: what is suspended may wait for what came meanwhile.
+
+    The flow has changed then, and has to be read again.
+    """
+    indexes = [stage.index for stage in (*again.stages, *again.maps)]
+    for start in range(0, len(indexes), _ASKED_AT_ONCE):
+        page = indexes[start : start + _ASKED_AT_ONCE]
+        noted = await connection.command("ZMSCORE", f"{tag}{CLOSING}", *(f"*{index}:{flow_id}" for index in page))
+        for index, cursor in zip(page, noted, strict=True):
+            if cursor is not None:
+                while (await connection.run("disband", tag, flow_id, index))[0] == b"closing":
+                    pass
 
 
 async def _noted(connection: Connection, tag: str, flow_id: str, parts: Sequence[Part]) -> str:

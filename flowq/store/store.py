@@ -251,7 +251,7 @@ class Store:
             nonce = ""  # what it began is to be finished, not begun again should somebody else be faster
 
     async def retry(self, flow_id: str, seq: int, again: Again, hooks_seq: int = 0, spawner: object = None) -> bool:
-        """Makes stages of an ended flow ready again; False: somebody else changed it since `seq`. Raises RetryOutOfTurn.
+        """Makes stages of an ended flow ready again; False: it has changed since `seq`. Raises RetryOutOfTurn.
 
         Args:
             flow_id: the flow.

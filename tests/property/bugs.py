@@ -154,7 +154,44 @@ BUGS = (
         "if group[DONE] + group[LOST] < group[COUNT] then",
         "if false then",
     ),
-    Bug("an item that runs again is counted twice", "reopen.lua", "group[DONE] = group[DONE] - 1", "group[DONE] = group[DONE]"),
+    # Waiting.
+    Bug("a sleep uses up an attempt", "resumed.lua", "  record[ATTEMPT] = record[ATTEMPT] - 1\n", ""),
+    Bug("who has waited waits for its turn again", "resumed.lua", "  push_first(view,", "  push(view,"),
+    Bug(
+        "a stage that waits for a time is not woken", "promote.lua", "    resume(view, index, record, 'its time has come')\n", ""
+    ),
+    Bug(
+        "a signal that came first is forgotten",
+        "suspend.lua",
+        "if read(view, 's:' .. name) then is_there = true else",
+        "if true then",
+    ),
+    Bug("a signal wakes nobody", "signal.lua", "record[STATE] == SUSPENDED then", "false then"),
+    Bug("the second signal takes the place of the first", "signal.lua", "if known then return {'differs'} end\n", ""),
+    Bug("a signal that was refused is taken after all", "suspend.lua", "if refused ~= '' then drop", "if false then drop"),
+    # Spawned flows.
+    Bug("a spawned flow is made twice", "spawn.lua", "link[2] == root.head[CREATED_AT] and link or nil", "nil"),
+    Bug(
+        "a spawned flow lives beside those that were added",
+        "submit.lua",
+        "if root then put_beneath",
+        "if root then list_flow(id, plan, labels, keep) put_beneath",
+    ),
+    Bug("a spawned flow's end does not wake its parent", "flow_ends.lua", "      wake_parent(view)\n", ""),
+    Bug(
+        "cancelling a flow does not reach what it spawned",
+        "cancel.lua",
+        "close_beneath(view, from, string.sub(above, 1, 200))",
+        "0",
+    ),
+    Bug("what a flow spawned outlives it", "ended.lua", "      if is_noted then", "      if false then"),
+    Bug(
+        "nobody closes what was spawned",
+        "orphans.lua",
+        "if has_ended(view) then return true end",
+        "if has_ended(view) then return false end",
+    ),
+    Bug("a spawned flow expires before its parent", "ended.lua", "  if parent_of(view.id) then return end\n", ""),
     # The end.
     Bug("an ended flow stays among those that live", "flush.lua", "if #ended > 0 then", "if false then"),
     Bug(

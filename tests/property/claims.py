@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from flowq.model.outcome import Claim
-from tests.property.model import OPEN, Flow, Model, Stage
+from tests.property.flows import OPEN, Flow, Stage
+from tests.property.model import Model
 
 _FINISH_FIRST = 0.5
 
@@ -24,8 +25,10 @@ def claimable(model: Model, is_here: Callable[[str], bool], routes: Sequence[str
     """What may be claimed now of these routes, in the order in which it became ready."""
     found: list[tuple[Flow, Stage]] = []
     for flow in model.flows.values():
-        is_held = flow.state not in OPEN or flow.state == "paused" or f"pipeline:{flow.plan.pipeline}" in model.paused
-        if is_held or not is_here(flow.id):
+        is_paused = (
+            any(one.state == "paused" for one in (flow, *model.above(flow))) or f"pipeline:{flow.plan.pipeline}" in model.paused
+        )
+        if flow.state not in OPEN or is_paused or not is_here(flow.id):
             continue
         found += [
             (flow, stage)

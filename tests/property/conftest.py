@@ -1,4 +1,4 @@
-"""A playground for each test, and a line at the end of the run that says how much was played."""
+"""A playground for each test."""
 
 from __future__ import annotations
 
@@ -21,13 +21,3 @@ def playground(valkey_url: str) -> Iterator[Playground]:
     yield opened
     opened.close()
     logger.setLevel(level)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says how much was played, and after how much each planted bug was caught."""
-    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
-    said = [value for report in reports for name, value in report.user_properties if name == "played"]
-    if said:
-        terminalreporter.section("histories")
-        for line in said:
-            terminalreporter.write_line(line)

@@ -8,12 +8,29 @@ from msgspec.structs import replace
 from flowq.model.items import Mapped
 from flowq.model.plan import Binding, Plan, StagePlan
 from flowq.model.retry import Backoff
-from tests.property.operations import Add, Close, Crash, Due, Ending, History, Hold, Late, Operation, Retry, Steer, Work
+from tests.property.operations import (
+    Add,
+    Close,
+    Crash,
+    Due,
+    Ending,
+    History,
+    Hold,
+    Late,
+    Operation,
+    Retry,
+    Signal,
+    Spawn,
+    Steer,
+    Work,
+)
 
 STAGES_MAX, OPERATIONS_MAX = 6, 60
 # Weights are repetitions.
 _ENDINGS: st.SearchStrategy[Ending] = st.sampled_from(
-    ("complete",) * 6 + ("error",) * 2 + ("skip", "fatal", "later", "release")  # type: ignore[arg-type]
+    ("complete",) * 8
+    + ("error",) * 3
+    + ("skip", "fatal", "later", "release", "await", "sleep", "sleep", "ask", "ask briefly", "ask again")  # type: ignore[arg-type]
 )
 _small = st.integers(0, 11)
 _seldom = st.sampled_from((False,) * 5 + (True,))
@@ -21,9 +38,9 @@ HOUR_MS = 3_600_000
 
 
 @st.composite
-def plans(draw: st.DrawFn, pipeline: str) -> Plan:
+def plans(draw: st.DrawFn, pipeline: str, most: int = STAGES_MAX) -> Plan:
     """A graph of a few stages: any earlier ones are children, bound or only waited for, borne or not."""
-    count = draw(st.integers(1, STAGES_MAX))
+    count = draw(st.integers(1, most))
     # All in one lane, or in several.
     names = draw(st.sampled_from(("a", "ab", "ab")))
     queues = draw(st.sampled_from((("default",), ("default", "default", "slow"))))
@@ -84,6 +101,20 @@ _adds = st.builds(
     begins_later=_seldom,
     has_deadline=_seldom,
 )
+_spawns = st.builds(
+    Spawn,
+    actor=st.integers(0, 1),
+    run=_small,
+    key=st.sampled_from((0, 0, 0, 1)),
+    plan=st.sampled_from((2, 2, 2, 0)),
+    inputs=st.sampled_from((0,) * 7 + (1,)),
+    then=st.sampled_from(("await", "await", "sleep", "ask briefly", None, None)),
+)
+_steers = st.builds(
+    Steer,
+    verb=st.sampled_from(("cancel", "cancel", "pause", "resume", "resume", "prune", "prune", "fell")),
+    flow=_small,
+)
 # How often each is drawn; `one_of` would draw all of them equally often.
 _WEIGHED: tuple[tuple[int, st.SearchStrategy[Operation]], ...] = (
     (22, _works),
@@ -91,10 +122,12 @@ _WEIGHED: tuple[tuple[int, st.SearchStrategy[Operation]], ...] = (
     (4, st.builds(Late, run=st.integers(0, 40), ending=_ENDINGS)),
     (3, st.builds(Crash, actor=st.integers(0, 1), how=st.sampled_from(("killed", "killed", "lost", "stopped")))),
     (5, st.builds(Due, what=_small)),
-    (5, st.builds(Steer, verb=st.sampled_from(("cancel", "cancel", "pause", "resume", "resume", "prune")), flow=_small)),
+    (7, _spawns),
+    (3, st.builds(Signal, flow=_small, value=st.sampled_from((0, 0, 1)))),
+    (7, _steers),
     (2, st.builds(Hold, what=st.integers(0, 3), is_resumed=st.booleans())),
     (6, st.builds(Retry, flow=_small, above=st.sampled_from((0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)))),
-    (3, st.just(Close())),
+    (4, st.builds(Close, what=st.sampled_from((0, 0, 1, 2)))),
 )
 _KINDS = st.sampled_from([strategy for weight, strategy in _WEIGHED for _ in range(weight)])
 
@@ -103,7 +136,7 @@ _KINDS = st.sampled_from([strategy for weight, strategy in _WEIGHED for _ in ran
 def histories(draw: st.DrawFn, least: int = 1) -> History:
     """A whole history of at least so many operations; it begins with flows, or nothing could happen."""
     partitions = draw(st.sampled_from((1, 1, 1, 4)))
-    two = (draw(plans("one")), draw(plans("other")))
+    some = (draw(plans("one")), draw(plans("other")), draw(plans("beneath", 2)))
     count = draw(st.integers(least, OPERATIONS_MAX))
     first = [replace(draw(_adds), flow=flow) for flow in range(draw(st.sampled_from((1, 2, 4, 4))))]
-    return History(partitions, two, (*first, *(draw(draw(_KINDS)) for _ in range(count))))
+    return History(partitions, some, (*first, *(draw(draw(_KINDS)) for _ in range(count))))

@@ -8,8 +8,10 @@ import msgspec
 
 from flowq.model.plan import Plan
 
-# It returns; its condition does not hold; it raises; for good; "come back later", at no attempt; it is given back.
-Ending = Literal["complete", "skip", "error", "fatal", "later", "release"]
+# It returns; its condition does not hold; it raises; for good; "come back later", at no attempt; it is given back. Or it waits:
+# for the flows that it spawned; for a time; for a signal; for one, but not for ever; for another one than that which came.
+Ending = Literal["complete", "skip", "error", "fatal", "later", "release", "await", "sleep", "ask", "ask briefly", "ask again"]
+WAITING: tuple[Ending, ...] = ("await", "sleep", "ask", "ask briefly", "ask again")
 
 
 class Add(msgspec.Struct, frozen=True):
@@ -28,7 +30,7 @@ class Work(msgspec.Struct, frozen=True):
 
     Attributes:
         actor, partition: who, with which.
-        reports: which of its stages, and how they ended.
+        reports: which of its stages, and how they ended; none: all have completed.
         capacity: how many it has room for.
         without: which route it does not serve; 0: it serves all.
         is_repeated: whether the answer is lost, so that it asks again.
@@ -62,10 +64,35 @@ class Due(msgspec.Struct, frozen=True):
     what: int
 
 
-class Steer(msgspec.Struct, frozen=True):
-    """Somebody cancels, pauses, resumes or prunes a flow."""
+class Spawn(msgspec.Struct, frozen=True):
+    """A run spawns a flow, or finds it again, as `context().spawn` does.
 
-    verb: Literal["cancel", "pause", "resume", "prune"]
+    Attributes:
+        actor, run: who, in which of its runs.
+        key: which of the flows that this stage may spawn.
+        plan, inputs: of the flow.
+        then: what it waits for, at least for that flow; None: it goes on, and may end without it.
+    """
+
+    actor: int
+    run: int
+    key: int = 0
+    plan: int = 2
+    inputs: int = 0
+    then: Literal["await", "sleep", "ask", "ask briefly"] | None = "await"
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """Somebody hands a value to whoever of a flow waits for it."""
+
+    flow: int
+    value: int = 0
+
+
+class Steer(msgspec.Struct, frozen=True):
+    """Somebody cancels, pauses, resumes or prunes a flow; or what outlived its root is removed (`fell`)."""
+
+    verb: Literal["cancel", "pause", "resume", "prune", "fell"]
     flow: int
 
 
@@ -84,10 +111,12 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 class Close(msgspec.Struct, frozen=True):
-    """The duty that finishes what is being closed has a look."""
+    """The duty that finishes what is being closed has a look: at one thing, or (`what` 0) at all."""
+
+    what: int = 0
 
 
-Operation = Add | Work | Late | Crash | Due | Steer | Hold | Retry | Close
+Operation = Add | Work | Late | Crash | Due | Spawn | Signal | Steer | Hold | Retry | Close
 
 
 class History(msgspec.Struct, frozen=True):
@@ -95,7 +124,7 @@ class History(msgspec.Struct, frozen=True):
 
     Attributes:
         partitions: how many it has.
-        plans: of the flows.
+        plans: of the flows; the last is that of most flows beneath others.
         operations: one after the other.
     """
 

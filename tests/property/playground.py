@@ -31,10 +31,12 @@ class Playground:
 
     Attributes:
         histories, operations: how many were played.
+        latest: the history that was played last.
     """
 
     def __init__(self, url: str) -> None:
         self.histories = self.operations = 0
+        self.latest: History | None = None
         self._runner = asyncio.Runner()
         self._connection = Connection(url, name="property")
 
@@ -93,6 +95,7 @@ class Playground:
         namespace = f"t{secrets.token_hex(6)}"
         player = Player(self._connection, namespace, history)
         self.histories += 1
+        self.latest = history
         try:
             await player.play()
         finally:

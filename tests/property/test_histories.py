@@ -21,5 +21,5 @@ def test_whatever_happens_to_flows_the_scripts_and_the_model_agree(
 ) -> None:
     difference = playground.search(HISTORIES, played=playground.judge)
     record_property("played", f"{playground.histories:,} histories with {playground.operations:,} operations")
-    assert difference is None, difference
+    assert difference is None, str(difference)
     assert playground.operations > 5 * HISTORIES, "too little happens in a history"

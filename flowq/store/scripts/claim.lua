@@ -38,7 +38,8 @@ local function claim_one(view, index, lane, holder, nonce, late, map)
   record[WAITED], record[HOLDER] = math.max(0, now - record[READY_AT]), holder
   keep(view, index, record)
   if map then count_at_work(view, map, 1) end
-  if view.head[STATUS] == READY then view.head[STATUS], view.head[STARTED_AT] = RUNNING, now end
+  if view.head[STATUS] == READY then view.head[STATUS] = RUNNING end
+  if view.head[STARTED_AT] == 0 then view.head[STARTED_AT] = now end
   emit(view, 'claimed', index, record[ATTEMPT], holder)
   return claim_of(view, index, record)
 end
