@@ -25,6 +25,7 @@ from flowq.model.duration import Duration, to_ms
 from flowq.model.event import Event, Gap
 from flowq.model.plan import Plan
 from flowq.model.snapshot import FlowSnapshot, StageSnapshot
+from flowq.model.told import as_text
 from flowq.store.feed import Feed, named
 from flowq.store.snapshots import Snapshots
 from flowq.store.views import FLOW_STATES, Views
@@ -174,7 +175,7 @@ class FlowHandle(PausableFlow, RetriableFlow, SignalledFlow, FlowLogs, Generic[R
         Raises:
             FlowNotFound: it does not exist (any more).
         """
-        word = await cancel(self._backend.store, self.id, str(reason or "")[:200])
+        word = await cancel(self._backend.store, self.id, as_text(reason, 200))
         await cancel_beneath(self._backend.store, self.id)
         return FLOW_STATES.get(word, word) == "cancelled"
 

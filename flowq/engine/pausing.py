@@ -9,6 +9,7 @@ from flowq.engine.backend import Backend
 from flowq.errors import FlowNotFound
 from flowq.model.names import check_name
 from flowq.model.pause import Pause
+from flowq.model.told import as_text
 from flowq.pipeline import Pipeline
 from flowq.store.pauses import Pauses
 
@@ -101,4 +102,4 @@ def _name_of(pipeline: object) -> str:
 
 
 def _clipped(by: object) -> str:
-    return str(by or "")[:_BY_CHARS_MAX]
+    return as_text(by, _BY_CHARS_MAX)
