@@ -41,13 +41,17 @@ def pairs_of(pairs: Sequence[str], option: str) -> dict[str, str]:
     """`key=value` as typed, taken apart.
 
     Raises:
-        UsageError: one has no '='.
+        UsageError: one has no '=', or bytes that are no UTF-8.
     """
     values: dict[str, str] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
             raise UsageError(f"{option} {shown(pair)} has no '='", f"write {option} key=value")
+        try:
+            pair.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{option} {shown(pair)} is no UTF-8", "rename the file, if it names one") from None
         values[name] = text
     return values
 

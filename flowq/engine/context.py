@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from flowq.artifacts.sink import NewArtifact
 from flowq.artifacts.storage import Storage
@@ -18,12 +18,13 @@ from flowq.errors import InvalidValue, NoStageContext, StorageNotConfigured
 from flowq.model.artifact import Artifact
 from flowq.model.duration import Duration, to_ms
 from flowq.model.outcome import Suspend
+from flowq.model.told import as_number, as_text
+from flowq.model.usage import metered
 
 if TYPE_CHECKING:
     from flowq.engine.waits import Waits
 
 _MESSAGE_CHARS_MAX = 200
-_AMOUNTS_MAX = 20
 
 _current: ContextVar[StageContext | None] = ContextVar("flowq_stage_context", default=None)
 
@@ -90,19 +91,21 @@ class StageContext(Waiting):
         """Whether this run is over for flowq: cancelled, timed out, or taken over. What it still writes is refused."""
         return self._cancelled
 
-    def progress(self, fraction: float, message: str = "") -> None:
+    def progress(self, fraction: SupportsFloat, message: str | None = "") -> None:
         """Tells how far the stage is. Cheap: at most ten reports a second leave the process.
 
         Args:
-            fraction: from 0 to 1; what lies outside is moved to the nearer end.
+            fraction: from 0 to 1, also numpy's; what lies outside is moved to the nearer end, NaN leaves it where it was.
             message: one line for people, at most 200 characters are kept.
 
         Raises:
             InvalidValue: the fraction is no number.
         """
-        if type(fraction) not in (int, float) or math.isnan(fraction):
+        told = as_number(fraction)
+        if told is None:
             raise InvalidValue("progress", fraction, "a number from 0 to 1")
-        self._told = min(1.0, max(0.0, float(fraction))), message[:_MESSAGE_CHARS_MAX]
+        known = self._told[0] if isinstance(told, float) and math.isnan(told) else float(min(1, max(0, told)))
+        self._told = known, as_text(message, _MESSAGE_CHARS_MAX)
         self.show_wait("")
 
     def show_wait(self, what: str) -> None:
@@ -110,7 +113,7 @@ class StageContext(Waiting):
         if self._on_progress is not None:
             self._on_progress(self._told[0], what or self._told[1])
 
-    def usage(self, **amounts: float) -> None:
+    def usage(self, **amounts: SupportsFloat) -> None:
         """Meters what this run uses up: `context().usage(tokens=1_200, seconds=3.5)`; what is told again is added.
 
         The sums are shown by `flowq inspect`, and summed per pipeline, tenant and day by `flowq usage`. They are committed with
@@ -118,18 +121,12 @@ class StageContext(Waiting):
         was lost with its process does not.
 
         Args:
-            **amounts: name → number of at least 0; at most 20 names.
+            **amounts: name → number of at least 0, also numpy's; at most 20 names, and 10^15 of each in one run.
 
         Raises:
             InvalidValue: an amount is no such number, or there are too many names.
         """
-        for name, amount in amounts.items():
-            if type(amount) not in (int, float) or not 0 <= amount < math.inf or len(name) > 64:
-                raise InvalidValue(f"usage {name[:64]}", amount, "a number of at least 0, under a name of at most 64 characters")
-        if len(self._amounts.keys() | amounts.keys()) > _AMOUNTS_MAX:
-            raise InvalidValue("usage", len(self._amounts.keys() | amounts.keys()), f"at most {_AMOUNTS_MAX} names in one run")
-        for name, amount in amounts.items():
-            self._amounts[name] = self._amounts.get(name, 0) + amount
+        self._amounts.update(metered(self._amounts, amounts))
 
     def new_artifact(self, name: str, *, content_type: str | None = None) -> NewArtifact:
         """A new artifact: `with context().new_artifact("video.mp4") as sink`, or `async with`.

@@ -23,7 +23,7 @@ from flowq.engine.latest_progress import LatestProgress
 from flowq.engine.listener import Listener, Room
 from flowq.engine.notes import Notes
 from flowq.engine.policy import failed_for_good
-from flowq.errors import CorruptState
+from flowq.errors import CorruptState, FlowqError, ValueNotStorable
 from flowq.model.outcome import Claim, Exchanged, Fail, Note, Outcome, Progress, Release
 from flowq.store.store import Store, Wants
 
@@ -201,7 +201,7 @@ class Conversation:
             self._doubtful = max(0, self._doubtful - len(outcomes))
             answer = await self._exchange(line, outcomes, progress, wants, capacity)
             self._notes.sent(outcomes)
-        except CorruptState as damage:
+        except (CorruptState, ValueNotStorable) as damage:
             self._set_apart(outcomes, capacity, damage)
             return True
         finally:
@@ -241,8 +241,9 @@ class Conversation:
         answer, self._is_denied = await self._gates.through(self._tag, capacity, wants, call)
         return answer
 
-    def _set_apart(self, outcomes: list[Outcome], capacity: int, damage: CorruptState) -> None:
-        """A call met damaged data. Nothing of it was written: scripts write at their end only. So each part is tried alone."""
+    def _set_apart(self, outcomes: list[Outcome], capacity: int, damage: CorruptState | ValueNotStorable) -> None:
+        """A call met damaged data, where nothing is written: scripts write at their end only. Or it could not be packed. So each
+        part is tried alone."""
         if len(outcomes) > 1 or (outcomes and capacity):
             self._try_alone(outcomes)
         elif outcomes:
@@ -257,16 +258,19 @@ class Conversation:
         self._doubtful += len(outcomes)
         self._stirred.set()
 
-    def _refused(self, outcome: Outcome, damage: CorruptState) -> None:
+    def _refused(self, outcome: Outcome, damage: CorruptState | ValueNotStorable) -> None:
         """What can't be stored becomes a failure that says why. What ends a run without a result is tried again until somebody
         has mended the data, or this process ends and its stages are rescued: else it would count as running for ever."""
         run = outcome.flow_id, outcome.index, outcome.fence, outcome.nonce
-        what = f"what stage {outcome.index} did can't be stored"
-        error = CorruptState(outcome.flow_id, what, str(damage.__cause__ or damage.problem))
+        reason = str(damage.__cause__ or damage.problem)
+        error: FlowqError = CorruptState(outcome.flow_id, f"what stage {outcome.index} did can't be stored", reason)
+        if isinstance(damage, ValueNotStorable):
+            error = ValueNotStorable(f"stage {outcome.index} of flow {outcome.flow_id}", "what it told", reason)
+            self._notes.spare_log(outcome)
         if run not in self._unstorable:
             self._unstorable.add(run)
             log.error("%s", error.problem)
-        if isinstance(outcome, Fail | Release):
+        if isinstance(outcome, Fail | Release) and isinstance(damage, CorruptState):
             asyncio.get_running_loop().call_later(_POLL_SECONDS, self._try_alone, [outcome])
         else:
             self._try_alone([failed_for_good(error, run)])

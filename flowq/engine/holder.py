@@ -236,12 +236,16 @@ class Holder:
             if clock.is_limited and self._on_deadline is not None:
                 self._on_deadline()
 
+        outcome, note = None, None
         try:
             outcome = await self._executor.run(claim, running)
+            run.clock = None
+            # Before its room is free: else the next suspect begins beside one that has not reported, and neither is found guilty.
+            note = await last_note(self._store, claim, run.context)
         except asyncio.CancelledError:
-            if not run.is_given_back:
+            if outcome is None and not run.is_given_back:
                 raise
-            outcome = Release(*claim.run)
+            outcome = outcome or Release(*claim.run)
         finally:
             self._leave(key)
         conversation = self._conversations[self._store.keys.tag_of(claim.flow_id)]
@@ -251,8 +255,7 @@ class Holder:
             if then is not None:
                 then()
         else:
-            has_notes = run.context is not None and run.context.has_notes
-            conversation.report(outcome, await last_note(self._store, claim, run.context) if has_notes else None, then)
+            conversation.report(outcome, note, then)
 
     async def _close(self, member: str) -> None:
         with contextlib.suppress(FlowqError):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
+from flowq.errors import ValueNotStorable
 from flowq.model.outcome import Outcome, Progress
+from flowq.model.values import sendable
+
+log = logging.getLogger("flowq.engine")
 
 _PROGRESS_SECONDS = 0.1
 
@@ -35,5 +40,15 @@ class LatestProgress:
         if not self._latest or (now < self._due_at and not is_last):
             return []
         self._due_at = now + _PROGRESS_SECONDS
-        progress, self._latest = list(self._latest.values()), {}
+        progress, self._latest = [one for one in self._latest.values() if _is_sendable(one)], {}
         return progress
+
+
+def _is_sendable(progress: Progress) -> bool:
+    # One that is not would cost the whole call, and all that the others have done.
+    try:
+        sendable(progress)
+    except ValueNotStorable as error:
+        log.error("the progress of stage %d of flow %s is not told: %s", progress.index, progress.flow_id, error.problem)
+        return False
+    return True

@@ -11,7 +11,7 @@ from typing import Any
 from flowq.engine.context import context
 from flowq.errors import FlowqError
 from flowq.model.limit import LimitUse, LimitWait
-from flowq.pipeline.limit import Permit
+from flowq.pipeline.limit import Permit, hold, is_within
 from flowq.store.limits import Granted, Limits, Waits
 from flowq.store.store import Store
 
@@ -25,13 +25,15 @@ class HeldPermit:
 
     def __init__(self, limits: Limits, use: LimitUse, holder: str, permit: str) -> None:
         self._limits = limits
-        self._use = use
+        self.use = use
+        self.is_held = True
         self._holder = holder
         self._permit = permit
 
     async def give_back(self) -> None:
         """Returns it; if that fails it expires with the holder's lease."""
-        await _returned(self._limits, self._use, self._holder, self._permit)
+        self.is_held = False
+        await _returned(self._limits, self.use, self._holder, self._permit)
 
     def give_back_soon(self) -> asyncio.Task[None]:
         """The same for who can't wait."""
@@ -65,6 +67,7 @@ class Limiter:
         try:
             for use in uses:
                 permits.append(await self.acquire(use, on_wait))
+                hold(permits[-1])  # the run has a task of its own: what it enters within this one is seen
         except BaseException:
             for permit in permits:
                 permit.give_back_soon()
@@ -88,14 +91,15 @@ class Limiter:
         A rate says at once from when on it may be used; only for a place among concurrent uses it is asked again.
 
         Raises:
-            LimitNotSet, InvalidValue: it is never allowed.
+            LimitNotSet, InvalidValue, DefinitionError: it is never allowed.
         """
         permit, shown = self.name(), _ShownByStage()
         asking: asyncio.Task[Granted | Waits] | None = None
         try:
             while True:
                 lease_ms = await self.lease_ms()
-                asking = self._loop.create_task(self._limits.acquire(use, permit, self._holder, lease_ms))
+                asked = self._limits.acquire(use, permit, self._holder, lease_ms, is_within=is_within(use))
+                asking = self._loop.create_task(asked)
                 answer = await asyncio.shield(asking)
                 is_granted = isinstance(answer, Granted)
                 await until(answer.now, answer.at, LimitWait(use.name, answer.at if is_granted else 0), on_wait or shown)

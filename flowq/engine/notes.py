@@ -66,6 +66,11 @@ class Notes:
             for outcome in outcomes:
                 self._last.pop(_key(outcome), None)
 
+    def spare_log(self, outcome: Outcome) -> None:
+        """What this run used may be what can't be sent: only its log is kept."""
+        if (note := self._last.get(_key(outcome))) is not None:
+            self._last[_key(outcome)] = msgspec.structs.replace(note, amounts=False)
+
 
 async def last_note(store: Store, claim: Claim, context: StageContext | None) -> Note | None:
     """What is to be told of a run beside its outcome; None: nothing."""

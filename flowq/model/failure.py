@@ -39,12 +39,15 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
 
     @classmethod
     def of(cls, error: BaseException, kind: FailureKind = "error") -> Failure:
-        """The failure for an exception, whatever its `__str__` does."""
+        """The failure for an exception, whatever its `__str__` and its other fields are."""
         try:
             message = str(error)
         except Exception:  # a user's __str__ may raise; the stage's failure must still be recorded
             message = f"<{type(error).__name__} whose text can't be shown>"
-        trace = "".join(_traced(error).format())
+        try:
+            trace = "".join(_traced(error).format())
+        except Exception:  # a SyntaxError with odd arguments, or a property of the user's: the same
+            trace = ""
         return cls(type(error).__name__, _clean(message)[:_MESSAGE_CHARS_MAX], _clean(trace)[-_TRACEBACK_CHARS_MAX:], kind)
 
     @property

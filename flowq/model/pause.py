@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from flowq.model.told import as_text
+
 PauseKind = Literal["queue", "pipeline", "flow"]
 _CHARS_MAX = 200
 
@@ -35,4 +37,4 @@ class Pause(msgspec.Struct, frozen=True):
 
 def as_kept(said: object) -> str:
     """What people say of who did it, or why, as it is kept: its first 200 characters."""
-    return str(said or "")[:_CHARS_MAX]
+    return as_text(said, _CHARS_MAX)

@@ -26,6 +26,7 @@ _DEPTH_MAX = 64
 _PATH_CHARS_MAX = 40
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
+_plain_encoder = msgspec.msgpack.Encoder()
 # What msgspec raises for what it can't encode.
 _REFUSALS = (TypeError, ValueError, OverflowError, RecursionError)
 
@@ -55,6 +56,18 @@ def packed(value: Any, where: str, name: str, hook: Callable[[Any], Any] | None 
     except _REFUSALS as error:
         path, reason = _culprit(value, name, 0, encoder) or (name, str(error))
         raise ValueNotStorable(where, path, reason) from None
+
+
+def sendable(what: Any) -> bytes:
+    """What a worker says, packed: structs and numbers of our own, and between them what users' code told of itself.
+
+    Raises:
+        ValueNotStorable: something of it can't be packed, although it was checked when it was told.
+    """
+    try:
+        return _plain_encoder.encode(what)
+    except _REFUSALS as error:
+        raise ValueNotStorable("a run", "what it told", str(error)) from error
 
 
 def readable(data: bytes) -> bytes:

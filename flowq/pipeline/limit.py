@@ -6,7 +6,7 @@ Knows no server: permits come from the `Limiter` that the engine binds for the t
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Protocol, cast
@@ -16,7 +16,15 @@ from flowq.model.limit import LimitUse, check_limit_name, checked_key
 
 
 class Permit(Protocol):
-    """The right to do something, until it is returned."""
+    """The right to do something, until it is returned.
+
+    Attributes:
+        use: for what.
+        is_held: whether it has not been returned.
+    """
+
+    use: LimitUse
+    is_held: bool
 
     async def give_back(self) -> None: ...
 
@@ -30,6 +38,19 @@ class Limiter(Protocol):
 
 
 bound_limiter: ContextVar[Limiter | None] = ContextVar("flowq_limiter", default=None)
+
+# The permits in whose blocks the code stands that looks: blocks side by side, in tasks of their own, don't see each other.
+_held: ContextVar[tuple[Permit, ...]] = ContextVar("flowq_permits", default=())
+
+
+def hold(permit: Permit) -> None:
+    """From now on this code stands within that permit, until it is returned."""
+    _held.set((*(one for one in _held.get() if one.is_held), permit))
+
+
+def is_within(use: LimitUse) -> bool:
+    """Whether this code holds a permit of the same limit and key."""
+    return any(one.is_held and (one.use.name, one.use.key) == (use.name, use.key) for one in _held.get())
 
 
 class limit:
@@ -49,6 +70,7 @@ class limit:
     Raises:
         InvalidValue: a name, key or amount is out of range; on entering: more than the limit ever allows.
         LimitNotSet: on entering: nobody has set this limit.
+        DefinitionError: on entering: this code holds a place of the limit already, so it would wait for itself.
         NoStageContext: on entering: no stage is running here.
     """
 
@@ -61,25 +83,36 @@ class limit:
 
     async def __aenter__(self) -> None:
         """Waits."""
-        self._permits.append(await self._limiter().acquire(self._whole_use()))
+        self._entered(await self._limiter().acquire(self._whole_use()))
 
     async def __aexit__(
         self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Returns the permit."""
-        await self._permits.pop().give_back()
+        await self._left().give_back()
 
     def __enter__(self) -> None:
         """Waits, in a stage that runs in a thread."""
-        self._permits.append(self._limiter().acquire_in_thread(self._whole_use()))
+        self._entered(self._limiter().acquire_in_thread(self._whole_use()))
 
     def __exit__(self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Returns the permit."""
-        self._limiter().give_back_in_thread(self._permits.pop())
+        self._limiter().give_back_in_thread(self._left())
 
     def __repr__(self) -> str:
         amounts = "".join(f", {what}={amount}" for what, amount in self.use.amounts)
         return f"limit({self.use.name!r}{f', key={self.use.key!r}' if self.use.key else ''}{amounts})"
+
+    def _entered(self, permit: Permit) -> None:
+        self._permits.append(permit)
+        hold(permit)
+
+    def _left(self) -> Permit:
+        # One object may be entered by several tasks at once: each leaves with the permit that it came with.
+        own = [permit for permit in self._permits if permit in _held.get()] or self._permits
+        permit = own[-1]
+        self._permits.remove(permit)
+        return permit
 
     def _limiter(self) -> Limiter:
         limiter = bound_limiter.get()
@@ -108,15 +141,29 @@ def use_for(use: LimitUse, arguments: Mapping[str, Any]) -> LimitUse:
     return LimitUse(use.name, use.amounts, checked_key(key))
 
 
+def refuse_unknown_names(uses: Sequence[LimitUse], stage: str, arguments: Sequence[str]) -> None:
+    """Refuses a key that names what is no argument of the stage, where the stage is defined: it could never run.
+
+    Raises:
+        InvalidValue: it does.
+    """
+    for use in uses:
+        if unknown := [name for name in _names_in(use.key) if name not in arguments]:
+            expected = f"names of arguments of {stage}, which takes {', '.join(arguments) or 'none'}: there is no {unknown[0]!r}"
+            raise InvalidValue("key of a limit", use.key, expected)
+
+
 def _names_in(key: object) -> list[str]:
     if not isinstance(key, str) or "{" not in key:
         return []
     try:
-        names = [name for _, name, _, _ in string.Formatter().parse(key) if name is not None]
+        parts = list(string.Formatter().parse(key))
     except ValueError:
-        names = [""]
+        parts = [("", "", "", None)]
+    names = [name for _, name, _, _ in parts if name is not None]
     if not all(name.isidentifier() for name in names):
         raise InvalidValue("key of a limit", key, "plain names in braces, such as 'user:{user_id}'")
+    checked_key("".join(text + ("x" if name is not None else "") for text, name, _, _ in parts))
     return names
 
 
@@ -128,5 +175,7 @@ def checked_limits(value: object) -> tuple[LimitUse, ...]:
     uses = tuple(one.use for one in given if isinstance(one, limit))
     for use in uses:
         check_limit_name(use.name)
+    if len({(use.name, use.key) for use in uses}) < len(uses):
+        raise InvalidValue("limits", value, "each limit once, with all that the stage takes of it")
     # In one order everywhere, so that no two stages wait for each other's permits.
     return tuple(sorted(uses, key=lambda use: (use.name, use.key)))

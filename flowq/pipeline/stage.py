@@ -17,7 +17,7 @@ from flowq.pipeline.code import code_digest
 from flowq.pipeline.compile import CompiledPlans
 from flowq.pipeline.failures import union
 from flowq.pipeline.fit import refuse_unfit_hook
-from flowq.pipeline.limit import limit
+from flowq.pipeline.limit import limit, refuse_unknown_names
 from flowq.pipeline.mapping import Bounds, TakesElement, mapped, refuse_bounds
 from flowq.pipeline.options import StageOptions
 from flowq.pipeline.promise import Promise
@@ -73,6 +73,7 @@ class Stage(Generic[P, R]):
         self.signature = Signature(fn, self.name, local_names, is_declared=is_declared)
         if options.cache_ms and not is_declared:
             code_digest(fn, self.name, options.version)
+        refuse_unknown_names(options.limits, self.name, self.signature.names)
         self._template = options.template(self.name, self.name)
         self._after: tuple[Any, ...] = ()
         self._condition: Any = True
@@ -193,6 +194,7 @@ class Stage(Generic[P, R]):
             queue=queue, attempts=attempts, backoff=backoff, timeout=timeout, priority=priority, delay=delay, stall=stall,
             limits=limits, cache=cache,
         )  # fmt: skip
+        refuse_unknown_names(variant.options.limits, self.name, self.signature.names)
         variant._template = variant.options.template(
             self._template.name if name is None else check_name(name, "stage name"), self.name
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from flowq.errors import InvalidValue, LimitNotSet
+from flowq.errors import DefinitionError, InvalidValue, LimitNotSet
 from flowq.model.limit import LimitRule, LimitUse, Rate
 from flowq.store.keys import HOLDER, LINE, PERMITS, RULES, WINDOWS
 from flowq.store.store import Store
@@ -109,15 +109,21 @@ class Limits:
         found = await self._connection.command("HGET", self._store.partitions[0] + HOLDER + holder, "lease")
         return int(found) if found else _LEASE_MS
 
-    async def acquire(self, use: LimitUse, permit: str, holder: str, lease_ms: int) -> Granted | Waits:
+    async def acquire(
+        self, use: LimitUse, permit: str, holder: str, lease_ms: int, *, is_within: bool = False
+    ) -> Granted | Waits:
         """A permit, or how long to wait before asking for it again; see scripts/acquire.lua.
+
+        `is_within`: whoever asks has such a permit already, and gives it back only afterwards.
 
         Raises:
             LimitNotSet: there is no such limit.
             InvalidValue: it never allows so much, or does not count this.
+            DefinitionError: it is asked for a place within a place.
         """
         tag = self._store.keys.limit(use.name)
-        answer = await self._connection.run("acquire", tag, use.key, permit, holder, lease_ms, _pack(use.amounts))
+        within = "within" if is_within else ""
+        answer = await self._connection.run("acquire", tag, use.key, permit, holder, lease_ms, _pack(use.amounts), within)
         words: list[Any] = [part.decode() if isinstance(part, bytes) else part for part in answer]
         match words:
             case ["granted", now, at]:
@@ -127,6 +133,12 @@ class Limits:
             case ["never", what, amount, period_ms]:
                 asked = dict(use.amounts).get(what, 1)
                 raise InvalidValue(f"{what} of limit {use.name!r}", asked, f"at most {Rate(what, amount, period_ms)}")
+            case ["within"]:
+                of_key = f" of key {use.key!r}" if use.key else ""
+                raise DefinitionError(
+                    f"this run holds a place of limit {use.name!r}{of_key} already: it would wait for itself",
+                    "take it once: as the option of the stage, or around a block",
+                )
             case ["uncounted", what]:
                 raise InvalidValue(f"limit {use.name!r}", f"{what}=…", "what the limit counts; `flowq limits` shows it")
             case _:

@@ -16,6 +16,7 @@ import msgspec
 from flowq.errors import CorruptState, FlowConflict, SchemaNewer
 from flowq.model.outcome import Exchanged, Note, Outcome, Progress
 from flowq.model.spec import FlowSpec
+from flowq.model.values import sendable
 from flowq.store.connection import Connection
 from flowq.store.damage import text_of
 from flowq.store.exchanged import exchanged_of
@@ -190,9 +191,12 @@ class Store:
         """The worker's one conversation, see scripts/exchange.lua; None: the holder is expired.
 
         The same `seq` on a line again gets the same answer.
+
+        Raises:
+            ValueNotStorable: something in it can't be packed; nothing was sent.
         """
         said = (outcomes, progress, wants, capacity, parks, self._own_retentions.beside(self.retention))
-        payload = _pack((*said, notes, permits) if notes or permits else said)
+        payload = sendable((*said, notes, permits) if notes or permits else said)
         answer = await self.connection.run("exchange", tag, holder, line, seq, nonce, payload)
         return exchanged_of(answer, nonce) if answer[0] == b"ok" else None
 

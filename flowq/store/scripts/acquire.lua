@@ -2,10 +2,11 @@
 -- acquire: one permit of a limit, now or for a later time.
 -- Needs      records shared limits windows
 -- Called by  Limits.acquire   KEYS 1 the limit's tag
---                             ARGV 1 key  2 permit  3 holder  4 lease_ms  5 packed {{what, amount}, …}
+--                             ARGV 1 key  2 permit  3 holder  4 lease_ms  5 packed {{what, amount}, …}  6 'within' or ''
 -- Replies    {"granted", now, from when on} | {"waits", now, when to ask again, how many wait in front} | {"unknown"}
---            | {"never", what, amount, period_ms} | {"uncounted", what}
+--            | {"never", what, amount, period_ms} | {"uncounted", what} | {"within"}
 -- The same permit again gets the same answer. Who waits for a permit is served in the order of asking.
+-- Who asks within a use of the same place would wait for itself, now or once the others hold the rest.
 local key, permit, holder, lease_ms, asked = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), cmsgpack.unpack(ARGV[5])
 local rule = rules()
 if not rule then return {'unknown'} end
@@ -14,6 +15,7 @@ local grant_key = tag .. GRANT_KEY .. permit
 local earlier = redis.call('GET', grant_key)
 if earlier then return {'granted', now, unpacked(earlier)[1]} end
 
+if concurrency > 0 and ARGV[6] == 'within' then return {'within'} end
 local amounts = {}
 for position, rate in ipairs(rates) do
   amounts[position] = rate[1] == 'requests' and 1 or 0
