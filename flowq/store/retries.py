@@ -33,7 +33,7 @@ async def retry(connection: Connection, tag: str, flow_id: str, seq: int, again:
     """Makes stages of an ended flow ready again; False: somebody else has changed the flow, or its hooks, since.
 
     Raises:
-        RetryOutOfTurn: its hooks have not ended, or it is hooks, and their flow was retried.
+        RetryOutOfTurn: its hooks have not ended; it is hooks, and their flow was retried; or another one of its key has not ended.
     """
     while True:
         parts = list(_parts_of(again))
@@ -42,8 +42,8 @@ async def retry(connection: Connection, tag: str, flow_id: str, seq: int, again:
             staging = await _noted(connection, tag, flow_id, parts)
             first = structs.replace(again, stages=[], literals=[], maps=[], staging=staging, parts=len(parts))
         answer = await connection.run("retry", tag, flow_id, seq, secrets.token_hex(8), _pack(first), hooks_seq)
-        if answer[0] == b"hooked":
-            raise RetryOutOfTurn(flow_id, answer[1].decode())
+        if answer[0] in (b"hooked", b"taken"):
+            raise RetryOutOfTurn(flow_id, answer[1].decode(), is_of_its_key=answer[0] == b"taken")
         if answer[0] == b"retrying":
             await finish_retry(connection, tag, flow_id)
         if answer[0] != b"lost":
