@@ -31,8 +31,8 @@ class FlowConflict(FlowqError):
 
 
 class RetryOutOfTurn(FlowqError):
-    """The flow can't be retried now: what runs after its end has not ended; it is that, and its flow was retried since; or another
-    flow of its `Dedup` key has not ended.
+    """The flow can't be retried now: what runs after its end has not ended; it is that, and its flow was retried since; or
+    another flow of its `Dedup` key has not ended.
 
     Attributes:
         flow_id: the flow.

@@ -33,7 +33,7 @@ async def retry(connection: Connection, tag: str, flow_id: str, seq: int, again:
     """Makes stages of an ended flow ready again; False: somebody else has changed the flow, or its hooks, since.
 
     Raises:
-        RetryOutOfTurn: its hooks have not ended; it is hooks, and their flow was retried; or another one of its key has not ended.
+        RetryOutOfTurn: its hooks have not ended; it is hooks, and their flow was retried; or another of its key has not ended.
     """
     while True:
         parts = list(_parts_of(again))
