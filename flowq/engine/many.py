@@ -107,7 +107,8 @@ class ManyFlows(Client):
     ) -> BulkReport:
         """Removes ended flows that fit, before their retention is over; archives them first where the settings say so.
 
-        Hooks go with their flow: of themselves they are only taken off the failed flows (`BulkReport.kept`).
+        Hooks go with their flow: of themselves they are only taken off the failed flows (`BulkReport.kept`). A flow stays until
+        they have ended (`BulkReport.held`).
 
         Args:
             older_than: only those that ended so long ago.
@@ -129,6 +130,7 @@ class ManyFlows(Client):
         before = await views.now() - (0 if older_than is None else to_ms(older_than, "older_than"))
         remover = Remover(backend.store, lambda: backend.storage, backend.settings.keep)
         kept: list[str] = []
+        held: list[str] = []
 
         async def deed(flow: FlowSummary) -> int | None:
             (known,) = await views.heads([flow.id])
@@ -138,11 +140,15 @@ class ManyFlows(Client):
             removed = await remover.remove(Doomed(backend.store.keys.tag_of(flow.id), before + 1, [entry]))
             if removed and parent_id(flow.id) and await views.exists(flow.id):
                 kept.append(flow.id)
+            if not removed and not parent_id(flow.id):
+                (left,) = await views.heads([flow.id])
+                if left is not None and 0 < left[1].ended_at <= before:  # only its hooks can have kept it
+                    held.append(flow.id)
             return removed or None
 
         wanted = structs.replace(wanted, is_live=False, ended_before_ms=before + 1)
         report = await self._act("prune", wanted, deed, dead=dead, dry_run=dry_run)
-        report.kept = kept
+        report.kept, report.held = kept, held
         return report
 
     async def dead(self, **options: Unpack[FilterOptions]) -> Sequence[DeadGroup]:

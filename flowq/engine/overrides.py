@@ -39,7 +39,7 @@ def refuse_unused(overrides: Mapping[str, Any]) -> None:
         raise InvalidValue(
             "overrides",
             ", ".join(sorted(overrides)),
-            "stages to give them to: nothing here has failed; name one with from_stage (--from)",
+            "stages to give them to: of a flow that has ended those that failed, or that from_stage (--from) names",
         )
 
 

@@ -41,7 +41,8 @@ class RetriableFlow(OneFlow):
             InvalidValue: no such stage has this argument, or it is a child's result; the value does not fit; or nothing
                 runs again that `overrides` could be for; or the deadline is none.
             ValueNotStorable, ValueTooLarge: the value can't be stored.
-            RetryOutOfTurn: its hooks have not ended, or it is hooks, and their flow was retried.
+            RetryOutOfTurn: its hooks have not ended; it is hooks, and their flow was retried; or another flow that was added
+                under the same `Dedup` key has not ended, where one is to run at a time.
         """
         changes = checked_overrides(overrides)
         deadline_ms, deadline_at = deadline_of(deadline)

@@ -61,27 +61,31 @@ class Scheduler:
     async def _fire(self, due: Due, now: int) -> None:
         schedule = due.schedule
         if due.is_by_hand:
-            await self._schedules.fired(due, 0, await self._made(due, due.at))
+            await self._schedules.fired(due, 0, await self._made(due, due.at, due.flow_id))
             return
         at = due.at if schedule.catch_up == "all" else max(due.at, schedule.timetable.latest(now))
-        if at <= due.latest.at:  # somebody else has dealt with it in this moment
+        if at <= due.latest.at:
+            # Somebody else has dealt with it in this moment, and then this does nothing; or the server's clock was put back.
+            await self._schedules.fired(due, schedule.timetable.after(due.latest.at), due.latest)
             return
+        was_missed = now - at > MISSED_MS
         running = await self._is_running(due.latest.flow_id)
-        if running and schedule.overlap == "queue":
+        # What is made up for with `all` is neither left out nor cancelled by the next of these.
+        if running and (schedule.overlap == "queue" or (schedule.catch_up == "all" and was_missed)):
             return
-        if schedule.catch_up == "none" and now - at > MISSED_MS:
+        if schedule.catch_up == "none" and was_missed:
             outcome = _left_out(due, at, "it was missed: no worker that knows the pipeline was there")
         elif running and schedule.overlap == "skip":
             outcome = _left_out(due, at, f"flow {due.latest.flow_id} still ran")
         else:
             if running:
                 await self._cancel(due.latest.flow_id, f"schedule {schedule.id} has fired again")
-            outcome = await self._made(due, at)
+            outcome = await self._made(due, at, schedule.flow_id(at))
         await self._schedules.fired(due, schedule.timetable.after(at), outcome)
 
-    async def _made(self, due: Due, at: int) -> Firing:
+    async def _made(self, due: Due, at: int, flow_id: str) -> Firing:
         """Adds the flow; where that can't be, the note says why, and the timetable goes on."""
-        schedule, flow_id = due.schedule, due.schedule.flow_id(at)
+        schedule = due.schedule
         try:
             spec = self._makers[schedule.pipeline](**msgspec.msgpack.decode(schedule.inputs))
             options = FlowOptions(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -56,7 +57,8 @@ class Scheduling(Client):
             overlap: while the flow of the firing before still runs, a firing is left out (`skip`), waits for its end
                 (`queue`), or has that flow cancelled (`replace`).
             catch_up: of the firings that were missed, because no worker was there, or that had to wait, the last is made up
-                for (`one`), none (`none`), or all, one after the other (`all`).
+                for (`one`), none (`none`), or all, one after the other (`all`): each that is more than a minute late then
+                waits for the end of the one before, whatever `overlap` says.
             tenant, tags, priority, deadline: of its flows, as `add` has them.
 
         Raises:
@@ -85,7 +87,8 @@ class Scheduling(Client):
         await self._change(id, lambda known: msgspec.structs.replace(known, is_paused=False))
 
     async def run_schedule(self, id: str) -> FlowHandle[Any]:
-        """Makes it fire once, now, beside its timetable, even if it is paused or the flow before still runs.
+        """Makes it fire once, now, beside its timetable, even if it is paused or the flow before still runs. The timetable goes
+        on as if nothing had happened: `overlap` and `catch_up` are about its own firings. Done again, it is another flow.
 
         Returns:
             The flow; it is there as soon as a worker that knows the pipeline has made it, within a second or so.
@@ -94,8 +97,10 @@ class Scheduling(Client):
             ScheduleNotFound: there is none of this id.
         """
         schedule, now = await self._known(id), await Views(self._open.store).now()
-        await Schedules(self._open.store).ask_for(schedule, now)
-        return self.flow(schedule.flow_id(now))
+        # A timetable fires at whole milliseconds: what is made by hand is neither its flow nor another's of the same moment.
+        flow_id = schedule.flow_id(now, secrets.randbelow(999) + 1)
+        await Schedules(self._open.store).ask_for(schedule, flow_id, now)
+        return self.flow(flow_id)
 
     async def schedules(self) -> Sequence[ScheduleSnapshot]:
         """All schedules, by id."""

@@ -19,7 +19,7 @@
     ├── ValueTooLarge             an input or a result above the limit
     ├── FlowConflict              the id is taken by a flow of another pipeline or with other inputs
     ├── FlowNotFound · StageNotFound · ScheduleNotFound · AmbiguousFlowId
-    ├── RetryOutOfTurn            what runs after the flow's end has not ended, or was superseded
+    ├── RetryOutOfTurn            what runs after the flow's end, or another of its key, has not ended; or it was superseded
     ├── FlowFailed                what `result()` raises
     │   └── FlowDeadlinePassed    it had not completed at its deadline
     ├── FlowCancelled · FlowTimedOut

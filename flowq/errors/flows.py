@@ -31,15 +31,19 @@ class FlowConflict(FlowqError):
 
 
 class RetryOutOfTurn(FlowqError):
-    """The flow can't be retried now: what runs after its end has not ended; or it is that, and its flow was retried since.
+    """The flow can't be retried now: what runs after its end has not ended; it is that, and its flow was retried since; or
+    another flow of its `Dedup` key has not ended.
 
     Attributes:
         flow_id: the flow.
         other: the flow in its way.
     """
 
-    def __init__(self, flow_id: str, other: str) -> None:
-        if other.startswith(flow_id):
+    def __init__(self, flow_id: str, other: str, *, is_of_its_key: bool = False) -> None:
+        if is_of_its_key:
+            why = f"flow {other!r}, which was added under the same key, has not ended"
+            remedy = f"wait for it, or end it: `flowq cancel '{other}'`"
+        elif other.startswith(flow_id):
             why = f"what runs after its end has not ended: flow {other!r}"
             remedy = f"wait for it, or end it: `flowq cancel '{other}'`"
         else:

@@ -46,6 +46,7 @@ class BulkReport(msgspec.Struct, kw_only=True):
         matched: how many flows fitted.
         done: to how many of them it was done; in a dry run 0.
         kept: of these, ids of flows of hooks that a `prune` only took off the failed flows: they go with their flow.
+        held: ids of flows that a `prune` left, because what runs after their end has not ended; counted in `unchanged`.
         unchanged: for how many there was nothing to do any more: somebody else was faster.
         stages: how many stages run again (`retry`), or have not ended (`cancel`).
         errors: where it failed; the others went on.
@@ -59,6 +60,7 @@ class BulkReport(msgspec.Struct, kw_only=True):
     matched: int = 0
     done: int = 0
     kept: list[str] = []
+    held: list[str] = []
     unchanged: int = 0
     stages: int = 0
     errors: list[BulkError] = []

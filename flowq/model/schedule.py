@@ -102,10 +102,11 @@ class Schedule(msgspec.Struct, frozen=True, array_like=True):
     deadline_ms: int = 0
     is_paused: bool = False
 
-    def flow_id(self, ms: int) -> str:
+    def flow_id(self, ms: int, microseconds: int = 0) -> str:
         """The id of the flow of one firing: the same whoever makes it, so that it is made once."""
         moment = datetime.fromtimestamp(ms // 1000, UTC)
-        return f"{self.id}@{moment:%Y-%m-%dT%H:%M:%S}{f'.{ms % 1000:03d}' if ms % 1000 else ''}Z"
+        fraction = f".{ms % 1000:03d}" if ms % 1000 or microseconds else ""
+        return f"{self.id}@{moment:%Y-%m-%dT%H:%M:%S}{fraction}{f'{microseconds:03d}' if microseconds else ''}Z"
 
 
 class Firing(msgspec.Struct, frozen=True, array_like=True):

@@ -37,7 +37,7 @@ async def retry(
     """Makes stages of an ended flow ready again; False: it or its hooks changed since it was read, or the spawner's run is over.
 
     Raises:
-        RetryOutOfTurn: its hooks have not ended, or it is hooks, and their flow was retried.
+        RetryOutOfTurn: its hooks have not ended; it is hooks, and their flow was retried; or another of its key has not ended.
     """
     whose = () if spawner is None else (_pack(spawner),)
     await _stop_stragglers(connection, tag, flow_id, again)
@@ -48,8 +48,8 @@ async def retry(
             staging = await _noted(connection, tag, flow_id, parts)
             first = structs.replace(again, stages=[], literals=[], maps=[], staging=staging, parts=len(parts))
         answer = await connection.run("retry", tag, flow_id, seq, secrets.token_hex(8), _pack(first), hooks_seq, *whose)
-        if answer[0] == b"hooked":
-            raise RetryOutOfTurn(flow_id, answer[1].decode())
+        if answer[0] in (b"hooked", b"taken"):
+            raise RetryOutOfTurn(flow_id, answer[1].decode(), is_of_its_key=answer[0] == b"taken")
         if answer[0] == b"retrying":
             await finish_retry(connection, tag, flow_id)
         if answer[0] != b"lost":

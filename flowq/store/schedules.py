@@ -1,4 +1,8 @@
-"""Schedules in the store: each in the partition of its id, with what became of its latest firing, and when the next is due."""
+"""Schedules in the store: each in the partition of its id, with what became of its latest firing, and when the next is due.
+
+Who runs one by hand asks for a firing of its own beside the timetable, `>id@moment`, however many there are. What became of the
+latest of these stands apart, under `>id`: the timetable goes by its own.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from flowq.store.keys import FIRED, FIRINGS, SCHEDULES
 from flowq.store.store import Store
 
 _PAGE = 100
-# Before the id of a schedule that is to fire once, by hand: no id begins so.
+# Before the id of a schedule, where it is about firings by hand: no id begins so.
 _BY_HAND = ">"
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -25,15 +29,25 @@ class Due(msgspec.Struct, frozen=True):
 
     Attributes:
         schedule: what fires.
-        latest: what became of the firing before.
+        latest: what became of the timetable's firing before.
         at: when it was due, milliseconds since 1970.
-        is_by_hand: whether somebody asked for it beside the timetable.
+        member: its name among those that are due.
     """
 
     schedule: Schedule
     latest: Firing
     at: int
-    is_by_hand: bool
+    member: str
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether somebody asked for it beside the timetable."""
+        return self.member.startswith(_BY_HAND)
+
+    @property
+    def flow_id(self) -> str:
+        """The id of its flow, where somebody asked for it."""
+        return self.member.removeprefix(_BY_HAND)
 
 
 class Schedules:
@@ -63,9 +77,9 @@ class Schedules:
         """Removes a schedule; False: there is another one of this id by now."""
         return await self._store.connection.run("schedule", self._tag(known.id), known.id, _pack(known), b"", 0) == b"written"
 
-    async def ask_for(self, schedule: Schedule, at: int) -> None:
-        """Makes it fire once, beside its timetable."""
-        await self._store.connection.command("ZADD", self._tag(schedule.id) + FIRINGS, at, _BY_HAND + schedule.id)
+    async def ask_for(self, schedule: Schedule, flow_id: str, at: int) -> None:
+        """Makes it fire once, beside its timetable, a flow of this id: asked for again under it, it is the same firing."""
+        await self._store.connection.command("ZADD", self._tag(schedule.id) + FIRINGS, at, _BY_HAND + flow_id)
 
     async def due(self, tag: str, now: int) -> AsyncIterator[Due]:
         """The firings of a partition whose time has come, by whoever can make them."""
@@ -82,12 +96,12 @@ class Schedules:
     async def fired(self, due: Due, next_at: int, outcome: Firing) -> bool:
         """Notes that a firing was dealt with; False: somebody else did. `next_at`: 0 for none."""
         schedule_id = due.schedule.id
-        member = _BY_HAND + schedule_id if due.is_by_hand else schedule_id
-        tag = self._tag(schedule_id)
-        return await self._store.connection.run("fire", tag, member, due.at, next_at, schedule_id, _pack(outcome)) == b"fired"
+        tag, noted = self._tag(schedule_id), _BY_HAND + schedule_id if due.is_by_hand else schedule_id
+        answer = await self._store.connection.run("fire", tag, due.member, due.at, next_at, schedule_id, noted, _pack(outcome))
+        return answer == b"fired"
 
     async def every(self) -> list[tuple[Schedule, Firing, int | None]]:
-        """All schedules by id, with what became of the latest firing and when the next is due; None: it is paused."""
+        """All schedules by id, with what became of the latest firing, by hand or not, and when the next is due; None: paused."""
         found: list[tuple[Schedule, Firing, int | None]] = []
         for tag in self._store.partitions:
             definitions, fired, firings = await self._store.connection.commands(
@@ -95,19 +109,20 @@ class Schedules:
             )
             next_at = {member: int(at) for member, at in _pairs(firings)}
             for schedule_id, data in definitions.items():
-                latest = _firing.decode(fired[schedule_id]) if schedule_id in fired else Firing()
+                outcomes = [fired[noted] for noted in (schedule_id, _BY_HAND.encode() + schedule_id) if noted in fired]
+                latest = max(map(_firing.decode, outcomes), key=lambda firing: firing.at, default=Firing())
                 found.append((_schedule.decode(data), latest, next_at.get(schedule_id)))
         return sorted(found, key=lambda one: one[0].id)
 
     async def _one_due(self, tag: str, member: str, at: int) -> Due | None:
-        schedule_id = member.removeprefix(_BY_HAND)
+        schedule_id = member.removeprefix(_BY_HAND).rpartition("@")[0] if member.startswith(_BY_HAND) else member
         data, fired = await self._store.connection.commands(
             ("HGET", tag + SCHEDULES, schedule_id), ("HGET", tag + FIRED, schedule_id)
         )
         if data is None:  # it was removed since
             await self._store.connection.command("ZREM", tag + FIRINGS, member)
             return None
-        return Due(_schedule.decode(data), Firing() if fired is None else _firing.decode(fired), at, member != schedule_id)
+        return Due(_schedule.decode(data), Firing() if fired is None else _firing.decode(fired), at, member)
 
     def _tag(self, schedule_id: str) -> str:
         return self._store.keys.tag_of(schedule_id)

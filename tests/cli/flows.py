@@ -170,6 +170,17 @@ def tidied(path: str) -> int:
     return refuse.with_options(after=[lay_out(path)])("x")
 
 
+@stage(queue="nobody-serves-this")
+async def sweep_never(end: FlowEnd) -> None:
+    """Would run after the end."""
+
+
+@pipeline(finally_=sweep_never)
+def unswept(text: str) -> int:
+    """Its hooks don't end."""
+    return measure(text)
+
+
 @stage
 async def publish_approved(approval: dict[str, str]) -> str:
     return f"published by {approval['by']}"

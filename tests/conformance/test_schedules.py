@@ -185,11 +185,30 @@ async def test_a_firing_replaces_the_flow_before(producer: FlowProducer) -> None
 
 @pytest.mark.parametrize(("catch_up", "flows"), [("one", 1), ("all", 4)])
 async def test_missed_firings_are_made_up_for_as_is_wished(producer: FlowProducer, catch_up: Any, flows: int) -> None:
-    await producer.schedule("often", ck_report, 7, every="1m", catch_up=catch_up, overlap="replace")
+    await producer.schedule("often", ck_report, 7, every="1m", catch_up=catch_up)
     await comes_due(producer, "often", minutes_ago=3)
-    for _ in range(6):
-        await scheduler_of(producer).run_once()
+    async with working(producer, ck_step):
+        for _ in range(6):
+            await scheduler_of(producer).run_once()
+            for flow_id in await flow_ids(producer):
+                await producer.flow(flow_id).result(PATIENCE)
     assert len(await flow_ids(producer)) == flows
+
+
+@pytest.mark.parametrize("overlap", ["skip", "replace"])
+async def test_what_is_made_up_for_waits_for_the_one_before_whatever_the_overlap(producer: FlowProducer, overlap: Any) -> None:
+    await producer.schedule("often", ck_long, 7, every="1m", catch_up="all", overlap=overlap)
+    await comes_due(producer, "often", minutes_ago=3)
+    scheduler = scheduler_of(producer)
+    for made in (1, 2):
+        await scheduler.run_once()
+        await scheduler.run_once()
+        assert len(await flow_ids(producer)) == made, "the first of them runs, and the others wait for its end"
+        async with working(producer, ck_wait):
+            gate.opened.set()
+            assert await producer.flow((await only(producer)).last_flow).result(PATIENCE) == 7
+    assert [flow.state for flow in await producer.list()] == ["completed", "completed"]
+    assert (await only(producer)).note == ""
 
 
 async def test_a_missed_firing_is_not_made_up_for_where_that_is_not_wished(producer: FlowProducer) -> None:

@@ -75,3 +75,4 @@ def test_a_firing_has_one_id_whoever_makes_it() -> None:
     schedule = Schedule("nightly", "report", b"", Timetable())
     assert schedule.flow_id(ms("2026-05-05T02:00:00Z")) == "nightly@2026-05-05T02:00:00Z"
     assert schedule.flow_id(ms("2026-05-05T02:00:00.050Z")) == "nightly@2026-05-05T02:00:00.050Z"
+    assert schedule.flow_id(ms("2026-05-05T02:00:00Z"), 7) == "nightly@2026-05-05T02:00:00.000007Z"

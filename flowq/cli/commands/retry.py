@@ -10,6 +10,7 @@ from flowq.cli.inputs import pairs_of
 from flowq.cli.report import note
 from flowq.cli.session import add_flow_id, add_yes, found, output_of, producer_of, run_async, say_json
 from flowq.cli.usage import UsageError
+from flowq.model.states import FINAL
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -63,11 +64,14 @@ async def _retry(arguments: argparse.Namespace) -> int:
     async with producer_of(arguments) as producer:
         flow_id = await found(producer, arguments, changes=True)
         overrides = {name: AsTyped(text) for name, text in pairs_of(arguments.overrides, "--set").items()}
-        stages = await producer.flow(flow_id).retry(from_stage=arguments.from_stage, overrides=overrides, deadline=deadline)
+        flow = producer.flow(flow_id)
+        stages = await flow.retry(from_stage=arguments.from_stage, overrides=overrides, deadline=deadline)
+        state = (await flow.inspect()).state
     if output_of(arguments) == "text":
         from flowq.cli.render.sizes import shown_stages
 
-        note(f"{flow_id}: {shown_stages(stages)} to run again" if stages else f"{flow_id}: nothing to retry")
+        nothing = "nothing to retry" if state in FINAL else f"it is {state}: what failed can be retried once it has ended"
+        note(f"{flow_id}: {shown_stages(stages)} to run again" if stages else f"{flow_id}: {nothing}")
     else:
-        say_json(arguments, "retried", {"id": flow_id, "stages": stages})
+        say_json(arguments, "retried", {"id": flow_id, "stages": stages, "state": state})
     return exits.OK

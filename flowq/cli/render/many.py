@@ -37,7 +37,9 @@ def bulk_line(report: BulkReport) -> str:
     if report.is_dry_run:
         hooks = "; hooks only leave the dead list: they go with their flow" if _has_hooks(report) else ""
         return f"{_flows(report.matched)} would be {done}{stages}{hooks}" if report.matched else f"no flow would be {done}"
-    more = f"; {report.unchanged:,} had changed meanwhile" if report.unchanged else ""
+    held, changed = len(report.held), report.unchanged - len(report.held)
+    more = f"; {held:,} {'stays until its' if held == 1 else 'stay until their'} hooks have ended" if held else ""
+    more += f"; {changed:,} had changed meanwhile" if changed else ""
     wrong = f"; {len(report.errors):,} could not be" if report.errors else ""
     removed = report.done - len(report.kept)
     parts = [f"{_flows(removed)} {done}{stages}"] if removed or not report.kept else []

@@ -7,7 +7,7 @@ local onces, of_batch = {}, {}
 -- The view of a flow that has not ended, or the deed of this batch that adds it.
 local function living(id)
   if id == '' or of_batch[id] then return of_batch[id] end
-  local view = open_flow(id, {'b', 'D', 'l', 'w'})
+  local view = open_flow(id, {'b', 'D', 'l', 'w', 'S'})
   return view and not has_ended(view) and view or nil
 end
 

@@ -1,5 +1,5 @@
--- replace: a flow that has not begun makes room for another under its id. Nothing of it is left, nor signals that it was sent, but how
--- many events it had, and that it is paused. Entries that it has in lanes carry the moment when it was added, so they mean nothing to the next.
+-- replace: a flow that has not begun makes room for another under its id. Nothing of it is left but how many events
+-- it had, that it is paused, and the signals that it was sent: who sent them knows only the id. Field 'S': their names. Entries that it has in lanes carry the moment when it was added, so they mean nothing to the next.
 local plans_left = {}
 
 -- Since when flows were added in this place.
@@ -12,6 +12,19 @@ end
 local function quiet_ms(once, since)
   local wait_ms, longest_ms = once[3], once[4]
   return longest_ms > 0 and math.max(0, math.min(wait_ms, since + longest_ms - now)) or wait_ms
+end
+
+-- Read before its place is cleared, written after that is taken.
+local function signals_sent(view)
+  local names, fields = view.fields.S and unpacked(view.fields.S) or {}, {'S'}
+  for _, name in ipairs(names) do fields[#fields + 1] = 's:' .. tostring(name) end
+  return #names > 0 and {fields, fetch(view.key, fields)} or nil
+end
+
+local function hand_over(sent, key)
+  for position, name in ipairs(sent[1]) do
+    if sent[2][position] then redis.call('HSET', key, name, sent[2][position]) end
+  end
 end
 
 local function clear_place(view)

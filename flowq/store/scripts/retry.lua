@@ -7,7 +7,8 @@
 --            stages, literals, maps: a part, see restart.lua; unfinished, failures: how many stages then keep the flow from completing, and have failed
 --            deadline_ms, deadline_at: a new deadline, 0 for none; staging: the key that holds the parts, where one call would not do
 -- Replies    {"retried", how many} | {"retrying"}: go on with retry_more | {"lost"}: the parts are gone | {"changed", status}
---            | {"hooked", id of the flow in its way} | {"unknown"} | {"stale"}: the spawner's run is over
+--            | {"hooked", id of the flow in its way} | {"taken", id of the flow that stands for its key} | {"unknown"}
+--            | {"stale"}: the spawner's run is over
 -- The caller read the flow to know what to retry; if its events went on since (somebody else retried), nothing is done.
 -- Replay-safe: the flow keeps the nonce of its latest retry, so that a call whose reply was lost hears again that it took place,
 -- even if the flow has ended since; and the time, from which readers know what stayed. Results that were committed stay, under the
@@ -27,11 +28,14 @@ local link = root and link_beneath(id, root)
 if spawner and not link then return {root and 'changed' or 'stale', head[STATUS]} end
 local other = in_the_way(view)
 if other then return {'hooked', other} end
+local beside, once = dedup.beside(view)
+if beside then return {'taken', beside} end
 if staging and redis.call('HLEN', staging) ~= parts then return {'lost'} end
 
 if head[STATUS] == COMPLETED then write(view, 'R' .. head[RUN], '1') else shared('ZREM', tag .. (head[STATUS] == FAILED and FAILED_KEY or CANCELLED_KEY), id) end
 if not parent_of(id) then shared('ZADD', tag .. LIVE_KEY, head[CREATED_AT], id) end
 redis.call('PERSIST', view.key)
+if once then dedup.take(view, once) end
 head[STATUS], head[ENDED_AT], head[REASON] = REOPENING, 0, ''
 head[ACTIVE], head[UNFINISHED], head[FAILURES], head[DEADLINE_AT] = 0, unfinished, failures, 0
 write(view, 'n', nonce)

@@ -8,7 +8,7 @@ local id, known, definition, next_at = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[
 if (shared('HGET', tag .. SCHEDULES_KEY, id) or '') ~= known then return 'changed' end
 if definition == '' then
   shared('HDEL', tag .. SCHEDULES_KEY, id)
-  shared('HDEL', tag .. FIRED_KEY, id)
+  shared('HDEL', tag .. FIRED_KEY, id, '>' .. id)
   shared('ZREM', tag .. FIRINGS_KEY, id)
   return 'written'
 end

@@ -13,6 +13,12 @@ if not is_open(view) and view.head[STATUS] ~= SCHEDULED then return {'ended', vi
 if known then return {'differs'} end
 
 write(view, 's:' .. name, value)
+-- Another flow may take its place (replace.lua), and then gets what this one was sent.
+if view.head[DEDUP] ~= '' and view.head[STARTED_AT] == 0 then
+  local sent = unpacked(read(view, 'S') or '') or {}
+  sent[#sent + 1] = name
+  write(view, 'S', cmsgpack.pack(sent))
+end
 emit(view, 'signalled', -1, 0, name)
 local waiting = unpacked(read(view, 'w:' .. name) or '') or {}
 local names = {}

@@ -44,6 +44,7 @@ local function add(submission, deed)
   local id, earlier = deed.id, deed.earlier
   local key = tag .. FLOW_KEY .. id
   if root then forget_flow(id) end
+  local sent = earlier and signals_sent(earlier)
   if earlier then clear_place(earlier) end
   if staging then
     redis.call('RENAME', staging, key)
@@ -55,6 +56,7 @@ local function add(submission, deed)
   local begins_at = timing and begin_added(view, ranges, timing, deed)
   emit(view, deed.is_new == false and 'replaced' or 'added', -1, 0, waits_for(deed), begins_at)
   redis.call('HSET', key, 'm', cmsgpack.pack(view.head), 'p', plan, 'f', fingerprint, 'o', header, unpack(fields))
+  if sent then hand_over(sent, key) end
   new_flows_of[plan] = (new_flows_of[plan] or 0) + 1
   if root then put_beneath(id, root, spawner) else list_flow(id, plan, labels, keep) end
   if begins_at then

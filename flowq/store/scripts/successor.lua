@@ -29,6 +29,23 @@ function dedup.let_begin(id)
   return true
 end
 
+-- A flow is to be retried that was added under a key under which one is to run at a time: the one that has not ended and stands for the
+-- key, or waits under it; or, there being none, what is known of the key, for this flow to stand for it.
+function dedup.beside(view)
+  local once = view.head[DEDUP] ~= '' and dedup.read(view.head[DEDUP])
+  if not once or once[ONCE_MODE] == 'w' or once[ONCE_MODE] == 'd' then return end
+  for _, id in ipairs({once[ONCE_ID], once[ONCE_NEXT]}) do
+    local other = id ~= '' and id ~= view.id and open_flow(id)
+    if other and not has_ended(other) then return id end
+  end
+  return nil, once
+end
+
+function dedup.take(view, once)
+  once[ONCE_ID], once[ONCE_NEXT] = view.id, ''
+  dedup.write(view.head[DEDUP], once)
+end
+
 -- A flow has ended that stands for a key, or waits under it.
 function dedup.succeed(view)
   local once = dedup.read(view.head[DEDUP])

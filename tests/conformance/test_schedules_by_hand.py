@@ -1,0 +1,128 @@
+"""Schedules that somebody runs by hand: beside their timetable, which goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flowq import FlowProducer, pipeline, stage
+from flowq.engine.scheduler import Scheduler, makers_of
+from flowq.model.schedule import ScheduleSnapshot
+from flowq.store.keys import FIRED, FIRINGS
+from flowq.store.schedules import Schedules
+from flowq.store.views import Views
+from tests.engine.work import PATIENCE, working
+
+pytestmark = pytest.mark.anyio
+
+MINUTE = 60_000
+
+
+@stage
+async def sh_step(number: int) -> int:
+    return number
+
+
+@pipeline
+def sh_report(number: int) -> int:
+    return sh_step(number)
+
+
+async def look(producer: FlowProducer, minutes_on: int = 0) -> None:
+    """At what is due, so many minutes from now."""
+    store = producer._open.store
+    now = await Views(store).now() + minutes_on * MINUTE
+    async for due in Schedules(store).due(store.keys.tag_of("often"), now):
+        await Scheduler(store, makers_of([sh_report], []))._fire(due, now)
+
+
+async def comes_due(producer: FlowProducer, minutes_ago: int = 0) -> None:
+    store = producer._open.store
+    at = (await Views(store).now() // MINUTE - minutes_ago) * MINUTE
+    await store.connection.command("ZADD", store.keys.tag_of("often") + FIRINGS, at, "often")
+
+
+async def only(producer: FlowProducer) -> ScheduleSnapshot:
+    (schedule,) = await producer.schedules()
+    return schedule
+
+
+async def flow_ids(producer: FlowProducer) -> set[str]:
+    return {flow.id for flow in await producer.list()}
+
+
+async def test_each_run_by_hand_is_a_flow_however_many_are_asked_for_before_a_worker_looks(producer: FlowProducer) -> None:
+    await producer.schedule("often", sh_report, 7, every="1d")
+    flows = [await producer.run_schedule("often") for _ in range(3)]
+    await look(producer)
+    await look(producer)
+    assert await flow_ids(producer) == {flow.id for flow in flows}
+    assert len({flow.id for flow in flows}) == 3
+    async with working(producer, sh_step):
+        assert [await flow.result(PATIENCE) for flow in flows] == [7, 7, 7]
+
+
+async def test_what_was_missed_is_made_up_for_though_somebody_ran_it_by_hand_meanwhile(producer: FlowProducer) -> None:
+    await producer.schedule("often", sh_report, 7, every="1m", catch_up="all", overlap="queue")
+    await comes_due(producer, minutes_ago=2)
+    by_hand = await producer.run_schedule("often")
+    async with working(producer, sh_step):
+        for _ in range(5):
+            await look(producer)
+            for flow_id in await flow_ids(producer):
+                await producer.flow(flow_id).result(PATIENCE)
+    assert len(await flow_ids(producer) - {by_hand.id}) >= 3, "two that were missed, that of this minute, and perhaps of the next"
+    assert ((await only(producer)).next_at or 0) > await Views(producer._open.store).now()
+
+
+@pytest.mark.parametrize(("overlap", "flows"), [("skip", 2), ("queue", 2), ("replace", 3)])
+async def test_overlap_is_about_the_flow_of_the_timetable(producer: FlowProducer, overlap: Any, flows: int) -> None:
+    await producer.schedule("often", sh_report, 7, every="1m", overlap=overlap)
+    await comes_due(producer)
+    await look(producer)
+    (timed,) = await flow_ids(producer)
+    await comes_due(producer, minutes_ago=-60)
+    by_hand = await producer.run_schedule("often")
+    await look(producer)
+    await by_hand.cancel()
+    # The next firing is that of the next minute, as if it had come.
+    await comes_due(producer, minutes_ago=-1)
+    await look(producer, minutes_on=1)
+    assert len(await flow_ids(producer)) == flows
+    if overlap == "replace":
+        assert (await producer.flow(timed).inspect()).state == "cancelled"
+
+
+async def test_a_run_by_hand_is_not_cancelled_by_the_next_firing(producer: FlowProducer) -> None:
+    await producer.schedule("often", sh_report, 7, every="1m", overlap="replace")
+    by_hand = await producer.run_schedule("often")
+    await look(producer)
+    await comes_due(producer)
+    await look(producer)
+    assert len(await flow_ids(producer)) == 2
+    assert (await by_hand.inspect()).state == "ready"
+
+
+async def test_the_latest_flow_is_told_also_if_it_was_made_by_hand(producer: FlowProducer) -> None:
+    await producer.schedule("often", sh_report, 7, every="1m")
+    await comes_due(producer)
+    await look(producer)
+    due = (await only(producer)).next_at
+    by_hand = await producer.run_schedule("often")
+    await look(producer)
+    schedule = await only(producer)
+    assert (schedule.last_flow, schedule.next_at) == (by_hand.id, due)
+    await producer.unschedule("often")
+    store = producer._open.store
+    assert await store.connection.command("EXISTS", store.keys.tag_of("often") + FIRED) == 0
+
+
+async def test_a_timetable_goes_on_after_the_clock_of_the_server_was_put_back(producer: FlowProducer) -> None:
+    await producer.schedule("often", sh_report, 7, every="1m")
+    await comes_due(producer)
+    await look(producer)
+    before = await only(producer)
+    await comes_due(producer, minutes_ago=3)
+    await look(producer, minutes_on=-2)
+    assert await only(producer) == before
