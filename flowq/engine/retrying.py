@@ -55,7 +55,7 @@ class RetriableFlow(ABC):
         while await self._state() in ("failed", "cancelled", "completed"):
             snapshot = await self.inspect()
             again = chosen_again(snapshot, plan, from_stage, changes)
-            if not again.stages and not again.maps:
+            if not again.stages and not again.maps and snapshot.state == "completed":
                 break
             literals = await overridden(self._backend.store, self.id, plan, again.overridable, changes)
             restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps)

@@ -146,16 +146,18 @@ class Waits:
         with self._asking():
             memory = await self._remembered()
             spawner = Spawner(*self._claim.run, memory.run, self._claim.attempt)
-            found = await self._suspensions.spawn(child, self._spawnable(spec, child, memory), spawner)
+            beneath = self._spawnable(spec, child, memory)
+            found = await self._suspensions.spawn(child, beneath, spawner)
+            if found is not None and found.status == "z" and not found.is_of_this_attempt:
+                # The flow was retried before what stood beneath it was cancelled.
+                await finish_closing(self._store, child)
+                found = await self._suspensions.spawn(child, beneath, spawner)
             if found is None:
                 self._on_over()
                 raise asyncio.CancelledError
             if found.status == "c":
                 return await result_of_flow(self._store, self._storage, child, found.plan, spec.result_type)
-            is_left_over = found.status == "z" and not found.is_of_this_attempt
-            if is_left_over:  # the flow was retried before what stood beneath it was cancelled
-                await finish_closing(self._store, child)
-            if found.status in ("f", "k") or is_left_over:
+            if found.status in ("f", "k"):
                 try:
                     if found.is_of_this_attempt or not await retry_flow(self._store, child):
                         raise root_cause(await failure_of_flow(self._store, child))

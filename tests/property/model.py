@@ -379,7 +379,9 @@ class Model:
             if stage.state not in OVER:
                 self._stop(flow, stage)
             self._stop_items(flow, stage)
-        flow.state = "failed" if is_failing else "cancelled"
+        if is_complete := not flow.unfinished:
+            flow.reason = ""
+        flow.state = "completed" if is_complete else "failed" if is_failing else "cancelled"
         self.emit(flow, flow.state, FLOW)
         self._over(flow)
 

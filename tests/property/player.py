@@ -199,8 +199,8 @@ class Player:
                 elif flow.state in ENDED:
                     expected = _LETTER[flow.state]
                 else:
-                    expected = "failed" if flow.state == "failing" else "cancelled"
                     self.model.close(flow, "why")
+                    expected = flow.state
                 assert word == expected
             case "prune":
                 entry = (flow.plan.digest if flow is not None else "?" * 16).encode() + flow_id.encode()
