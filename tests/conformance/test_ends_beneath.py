@@ -69,7 +69,32 @@ async def eb_top(number: int) -> int:
     return await context().spawn(eb_at_once, number)
 
 
-EVERY = (eb_held, eb_deep, eb_deeper, eb_fails, eb_sum, eb_top)
+@stage
+async def eb_undo(made: int) -> None:
+    ran[f"undo {made}"] += 1
+
+
+@stage(compensate=eb_undo)
+async def eb_make(number: int) -> int:
+    return number
+
+
+@stage
+async def eb_undo_beneath(made: int) -> None:
+    ran[f"undo beneath {made}"] += 1
+
+
+@stage(compensate=eb_undo_beneath)
+async def eb_spawns(number: int) -> int:
+    return await context().spawn(eb_make, number)
+
+
+@pipeline
+def eb_above(number: int) -> int:
+    return eb_fails(eb_spawns(number))
+
+
+EVERY = (eb_held, eb_deep, eb_deeper, eb_fails, eb_sum, eb_top, eb_make, eb_spawns, eb_undo, eb_undo_beneath)
 
 
 async def beneath(producer: FlowProducer, flow: FlowHandle[Any]) -> FlowHandle[Any]:
@@ -137,3 +162,16 @@ async def test_a_flow_that_was_cancelled_before_anything_of_it_ran_again_can_be_
         await cancelled_as_it_is_retried(child)
         assert await child.retry() == 0, "nothing of it has to run"
         assert (await child.inspect()).state == "completed"
+
+
+async def test_what_a_spawned_flow_did_that_has_completed_is_undone_by_the_stage_that_spawned_it(producer: FlowProducer) -> None:
+    broken.add("fails")
+    gate.arrived.set()
+    async with working(producer, *EVERY):
+        flow = await producer.add(eb_above(7))
+        with pytest.raises(FlowFailed):
+            await flow.result(30)
+        await until(flow, lambda snapshot: snapshot.hooks is not None and snapshot.hooks.state == "completed")
+        child = await (await beneath(producer, flow)).inspect()
+    assert (child.state, child.hooks) == ("completed", None)
+    assert ran == {"undo beneath 7": 1}
