@@ -38,8 +38,8 @@ class RetriableFlow(ABC):
             deadline: how long from now the flow has, or until when, a datetime with a time zone; None: no deadline any more.
 
         Returns:
-            How many stages run again that had begun, and items that had not completed; 0: none, or the flow has not ended. One that
-            was cancelled though all of it had completed then has completed.
+            How many stages run again that had begun, and items that had not completed; 0: none, or the flow has not ended. One
+            that was cancelled though all of it had completed then has completed.
 
         Raises:
             FlowNotFound: it does not exist (any more).
