@@ -4,9 +4,10 @@ many stages, and adding what runs after the end of a flow."""
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 
 from flowq.engine.hooks import add_hooks, add_hooks_of
-from flowq.errors import FlowNotFound, FlowqError
+from flowq.errors import CorruptState, FlowNotFound, FlowqError
 from flowq.store.maps import disband
 from flowq.store.store import Store
 from flowq.store.suspensions import close_orphans
@@ -14,15 +15,17 @@ from flowq.store.views import Views
 
 
 async def cancel(store: Store, flow_id: str, reason: str) -> str:
-    """Cancels a flow, and adds what runs after its end; the word of `Store.cancel`.
+    """Cancels a flow and all beneath it, and adds what runs after its end; the word of `Store.cancel`.
 
     Raises:
         FlowNotFound: it does not exist (any more).
     """
     header = await Views(store).header(flow_id)
-    word = await store.cancel(flow_id, reason, header.stages)
+    beneath: list[str] = []
+    word = await store.cancel(flow_id, reason, header.stages, beneath)
     if word == "unknown":
         raise FlowNotFound(flow_id)
+    await _finish_each(store, beneath)
     with contextlib.suppress(FlowqError):  # a duty of workers adds it then
         await add_hooks_of(store, flow_id)
     return word
@@ -53,10 +56,18 @@ async def finish_closing(store: Store, member: str) -> None:
     if member.startswith("^"):
         await add_hooks(store, member)
         return
-    await store.finish_closing(member, await Views(store).stages_of(member))
+    beneath: list[str] = []
+    await store.finish_closing(member, await Views(store).stages_of(member), beneath)
+    await _finish_each(store, beneath)
     await add_hooks_of(store, member)
 
 
 async def _close_orphans(store: Store, flow_id: str) -> None:
-    async for child in close_orphans(store, flow_id):
-        await finish_closing(store, child)
+    await _finish_each(store, [child async for child in close_orphans(store, flow_id)])
+
+
+async def _finish_each(store: Store, flow_ids: Iterable[str]) -> None:
+    """At once, not when the duty comes by: what runs there is to stop. Should this process die here, the duty does it."""
+    for flow_id in flow_ids:
+        with contextlib.suppress(CorruptState):  # one that is damaged must not hold up the others; the duty tells of it
+            await finish_closing(store, flow_id)

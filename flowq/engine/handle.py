@@ -16,7 +16,7 @@ from flowq.engine.one_flow import Opened
 from flowq.engine.results import read_result
 from flowq.engine.retrying import RetriableFlow
 from flowq.engine.signals import SignalledFlow
-from flowq.engine.spawned import cancel_beneath, failure_of_flow
+from flowq.engine.spawned import failure_of_flow
 from flowq.errors import FlowCancelled, FlowNotFound, FlowTimedOut, InvalidValue
 from flowq.model.artifact import Artifact
 from flowq.model.dedup import Addition
@@ -154,7 +154,6 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
             FlowNotFound: it does not exist (any more).
         """
         word = await cancel(self._backend.store, self.id, as_kept(reason))
-        await cancel_beneath(self._backend.store, self.id)
         return FLOW_STATES.get(word, word) == "cancelled"
 
     async def pause(self, *, by: str = "") -> bool:

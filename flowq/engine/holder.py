@@ -26,6 +26,7 @@ from flowq.engine.executor import Executor
 from flowq.engine.gates import REFRESH_SECONDS, Gates
 from flowq.engine.limiter import Limiter
 from flowq.engine.notes import last_note
+from flowq.engine.reuse import LOOK_SECONDS
 from flowq.engine.room import WorkerRoom
 from flowq.engine.stage_clock import StageClock
 from flowq.engine.stage_log import capture
@@ -144,6 +145,8 @@ class Holder:
         wakeups.on_wake(self.id, self._wake)
         await self._gates.refresh()
         looking = asyncio.create_task(run_every(REFRESH_SECONDS, self._gates, stop=asyncio.Event(), name="looking for limits"))
+        reusing = run_every(LOOK_SECONDS, self._executor.reuser, stop=asyncio.Event(), name="looking for what is computed")
+        asking = asyncio.create_task(reusing)
         talks = asyncio.gather(*(conversation.hold() for conversation in self._conversations.values()))
         over = asyncio.create_task(self._over.wait())
         try:
@@ -151,9 +154,9 @@ class Holder:
             if talks.done():
                 talks.result()
         finally:
-            for task in (talks, over, looking):
+            for task in (talks, over, looking, asking):
                 task.cancel()
-            await asyncio.gather(talks, over, looking, return_exceptions=True)
+            await asyncio.gather(talks, over, looking, asking, return_exceptions=True)
             self._abandon()
             await self._executor.reuser.settle()
             with contextlib.suppress(FlowqError):

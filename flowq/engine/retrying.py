@@ -33,7 +33,8 @@ class RetriableFlow(OneFlow):
             deadline: how long from now the flow has, or until when, a datetime with a time zone; None: no deadline any more.
 
         Returns:
-            How many stages run again that had begun, and items that had not completed; 0: none, or the flow has not ended.
+            How many stages run again that had begun, and items that had not completed; 0: none, or the flow has not ended. One
+            that was cancelled though all of it had completed then has completed.
 
         Raises:
             FlowNotFound: it does not exist (any more).
@@ -51,7 +52,7 @@ class RetriableFlow(OneFlow):
         while await self._state() in ("failed", "cancelled", "completed"):
             snapshot = await self.inspect()
             again = chosen_again(snapshot, plan, from_stage, changes)
-            if not again.stages and not again.maps:
+            if not again.stages and not again.maps and snapshot.state == "completed":
                 break
             literals = await overridden(self._backend.store, self.id, plan, again.overridable, changes)
             restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps)

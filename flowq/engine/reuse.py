@@ -25,13 +25,15 @@ from flowq.model.outcome import Claim, Complete, Delay, Fail, Outcome, Release, 
 from flowq.model.plan import StagePlan
 from flowq.pipeline.code import code_digest
 from flowq.pipeline.stage import AnyStage
-from flowq.store.memos import Asking, hasten_if_over, look_at, memorize, recall, standing_of
+from flowq.store.memos import Asking, hasten, hasten_if_over, look_at, memorize, recall, standing_of
 from flowq.store.store import Store
 
 log = logging.getLogger("flowq.engine")
 
 # How soon a stage that waits looks again by itself, should nobody hasten it: as long as a lease.
 _LOOK_AGAIN_MS = 15_000
+# How often it is looked whether those whose results stages wait for still compute, and at how many of them.
+LOOK_SECONDS, _LOOKED_AT_MAX = 1.0, 50
 # What is known may turn out void again and again only while others write the same memo.
 _QUESTIONS_MAX = 5
 # How long the end of a process waits for memos that are being written.
@@ -64,6 +66,8 @@ class Reuser:
         self._store = store
         self._storage = storage
         self._asking: dict[_RunKey, tuple[Asking, Mark | None]] = {}
+        # Who computes → who was put back here for it, the latest last.
+        self._waited_for: dict[Mark, Asking] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def outcome(
@@ -106,7 +110,7 @@ class Reuser:
             return None
         match outcome:
             case Delay() if mark is not None:
-                work = hasten_if_over, mark
+                return lambda: self._wait_for(mark, asking)
             case Skip():
                 work = memorize, None
             case Complete():
@@ -119,10 +123,23 @@ class Reuser:
         step, what = work
         return lambda: self._begin(step(self._store, asking, what))  # type: ignore[arg-type]
 
+    async def run_once(self) -> None:
+        """One look at those that others wait for: one that was cancelled while it was suspended, say, tells nobody."""
+        for mark in list(self._waited_for):
+            if await look_at(self._store, mark) is not True and (asking := self._waited_for.pop(mark, None)):
+                await hasten(self._store, [asking.member])
+
     async def settle(self) -> None:
         """Waits for what is being written, for a moment: what is lost now costs a run later."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_LAST_SECONDS)
+
+    def _wait_for(self, mark: Mark, asking: Asking) -> None:
+        self._waited_for.pop(mark, None)
+        self._waited_for[mark] = asking
+        if len(self._waited_for) > _LOOKED_AT_MAX:  # who is left out looks by itself, later
+            del self._waited_for[next(iter(self._waited_for))]
+        self._begin(hasten_if_over(self._store, asking, mark))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(_quietly(work))

@@ -1,4 +1,4 @@
-"""Flows that stages spawn, as their parents see them: their result, why they failed, running them again, ending them."""
+"""Flows that stages spawn, as their parents see them: their result, why they failed, running them again."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import Any, Literal
 
 from flowq.artifacts.storage import Storage
 from flowq.engine.again import chosen_again
-from flowq.engine.closing import finish_closing
 from flowq.engine.results import value_of
 from flowq.errors import FlowCancelled, FlowDeadlinePassed, FlowFailed, FlowqError
 from flowq.model.failure import Failure
-from flowq.model.names import is_beneath
 from flowq.model.restart import restart
 from flowq.model.timing import OUT_OF_TIME
 from flowq.store.snapshots import Snapshots
@@ -58,7 +56,7 @@ async def retry_flow(store: Store, flow_id: str, spawner: Spawner) -> Literal["r
     """Runs what failed or was cancelled in an ended flow again, for the run of a stage that waits for it.
 
     Returns:
-        `changed`: it is not as it was found any more, or the run is over; `nothing`: nothing in it failed or was cancelled.
+        `changed`: it is not as it was found any more, or the run is over; `nothing`: it has completed.
 
     Raises:
         RetryOutOfTurn: its hooks have not ended.
@@ -69,18 +67,9 @@ async def retry_flow(store: Store, flow_id: str, spawner: Spawner) -> Literal["r
     digest = await store.connection.command("HGET", store.keys.flow(flow_id), "p")
     plan = await (await store.plan(flow_id, digest.decode())).whole()
     again = chosen_again(snapshot, plan, None, {})
-    if not again.stages and not again.maps:
+    if not again.stages and not again.maps and snapshot.state == "completed":
         return "nothing"
     restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps)
     hooks_seq = snapshot.hooks.seq if snapshot.hooks else 0
     is_retried = await store.retry(flow_id, snapshot.seq, again_of(plan, restarted), hooks_seq, spawner)
     return "retried" if is_retried else "changed"
-
-
-async def cancel_beneath(store: Store, flow_id: str) -> None:
-    """Cancels the flows beneath one that was cancelled, at once; should this process die here, a duty of workers does it."""
-    views, handled = Views(store), set[str]()
-    while found := [one for one in await views.closing() if is_beneath(one, flow_id) and one not in handled]:
-        for child in found:
-            handled.add(child)
-            await finish_closing(store, child)

@@ -181,10 +181,11 @@ class Waits:
 
     async def _awaited(self, child: str, found: Spawned, spawner: Spawner) -> str:
         """The flow to wait for, after one that had ended was made to run again; '': it has changed, or this run is over."""
-        is_left_over = found.status == "z" and not found.is_of_this_attempt
-        if is_left_over:  # the flow was retried before what stood beneath it was cancelled
+        if found.status == "z" and not found.is_of_this_attempt:
+            # The flow was retried before what stood beneath it was cancelled; which may have completed meanwhile.
             await finish_closing(self._store, child)
-        if found.status not in ("f", "k") and not is_left_over:
+            return ""
+        if found.status not in ("f", "k"):
             return child
         try:
             word = "nothing" if found.is_of_this_attempt else await retry_flow(self._store, child, spawner)

@@ -47,11 +47,6 @@ def root_id(flow_id: str) -> str:
     return flow_id.partition(_BENEATH)[0]
 
 
-def is_beneath(flow_id: str, above: str) -> bool:
-    """Whether a flow was spawned by another, or by one beneath that."""
-    return flow_id.startswith(above + _BENEATH)
-
-
 def depth_of(flow_id: str) -> int:
     """How many flows stand above this one."""
     return flow_id.count(_BENEATH)

@@ -28,6 +28,7 @@ from flowq.store.forecasts import forecast_of
 from flowq.store.full_limits import full_limits
 from flowq.store.hook_snapshots import hooks_after
 from flowq.store.item_snapshots import culprit_of, item_state, with_items
+from flowq.store.paused_others import telling_of_pauses
 from flowq.store.pauses import Pauses, pause_of
 from flowq.store.remembered import waits_of
 from flowq.store.reused import with_earlier, with_other
@@ -87,10 +88,11 @@ class Snapshots:
             snapshot = assembled.snapshot(header.pipeline, header.inputs, header.tenant, header.tags)
             beneath = await Suspensions(self._store).beneath(flow_id, head, link)
             spawned = tuple(await self._views.summaries(beneath))
+            graph = await telling_of_pauses(self._views, snapshot.graph)
         except (msgspec.DecodeError, LookupError, TypeError) as error:  # bytes that are no msgpack, or are no record of ours
             raise CorruptState(flow_id, key, f"{type(error).__name__}: {error}") from None
         hooks = await hooks_after(self._store, flow_id, digest.decode(), head, self.snapshot)
-        snapshot = msgspec.structs.replace(snapshot, parent=parent_id(flow_id), spawned=spawned, hooks=hooks)
+        snapshot = msgspec.structs.replace(snapshot, parent=parent_id(flow_id), spawned=spawned, hooks=hooks, graph=graph)
         if snapshot.is_final:
             return snapshot
         forecast = await forecast_of(self._store, self._views, header.pipeline)

@@ -235,23 +235,28 @@ class Store:
 
     # ── steering ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def cancel(self, flow_id: str, reason: str, stages: int) -> str:
-        """Cancels a flow; returns `cancelled`, `unknown`, or the status letter of a flow that had ended."""
-        return await self._close(flow_id, reason, secrets.token_hex(8), stages)
+    async def cancel(self, flow_id: str, reason: str, stages: int, beneath: list[str] | None = None) -> str:
+        """Cancels a flow; returns how it ended, `unknown`, or the status letter of one that had. `beneath` gets the ids of flows
+        beneath it that close with it: they are to be finished, too."""
+        return await self._close(flow_id, reason, secrets.token_hex(8), stages, beneath)
 
-    async def finish_closing(self, flow_id: str, stages: int) -> str:
+    async def finish_closing(self, flow_id: str, stages: int, beneath: list[str] | None = None) -> str:
         """Finishes what `cancel`, or a failure or a deadline that ends its flow at once, began; nothing if it is finished."""
-        return await self._close(flow_id, "", "", stages)
+        return await self._close(flow_id, "", "", stages, beneath)
 
-    async def _close(self, flow_id: str, reason: str, nonce: str, stages: int) -> str:
+    async def _close(self, flow_id: str, reason: str, nonce: str, stages: int, beneath: list[str] | None) -> str:
         if digest := await self.connection.command("HGET", self.keys.flow(flow_id), "p"):  # its plan may say how long it is kept
             with contextlib.suppress(CorruptState):
                 await self.plan(flow_id, digest.decode("utf-8", "backslashreplace"))
         tag, retention = self.keys.tag_of(flow_id), _pack(self._own_retentions.beside(self.retention))
         while True:
-            answer = await self.connection.run("cancel", tag, flow_id, reason, nonce, stages, retention)
-            if answer[0] != b"closing":
-                return (answer[1] if answer[0] == b"ended" else answer[0]).decode()
+            word, *more = await self.connection.run("cancel", tag, flow_id, reason, nonce, stages, retention)
+            if word == b"ended":
+                return more[0].decode()
+            if more and beneath is not None:
+                beneath += map(bytes.decode, more[0])
+            if word != b"closing":
+                return word.decode()
             nonce = ""  # what it began is to be finished, not begun again should somebody else be faster
 
     async def retry(self, flow_id: str, seq: int, again: Again, hooks_seq: int = 0, spawner: object = None) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flowq import FlowHandle, FlowProducer, RetryAfter, context, limit, pipeline, stage
-from flowq.engine import policy, reuse
+from flowq.engine import policy
 from flowq.errors import FlowFailed
 from flowq.model.memo import Mark
 from flowq.model.snapshot import FlowSnapshot, Reused
@@ -95,11 +95,8 @@ async def test_while_one_that_computes_is_suspended_the_others_wait(producer: Fl
         assert (await flow.inspect()).stage("rm_asks").reused == Reused(first.id, "rm_asks")
 
 
-async def test_when_the_suspended_one_is_cancelled_the_next_one_computes(
-    producer: FlowProducer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # No worker has it, so none tells the others: they look by themselves.
-    monkeypatch.setattr(reuse, "_LOOK_AGAIN_MS", 200)
+async def test_when_the_suspended_one_is_cancelled_the_next_one_computes(producer: FlowProducer) -> None:
+    # No worker has it, so none tells the others: who put them back looks after it.
     async with working(producer, rm_asks):
         first = await producer.add(rm_asks.flow(1))
         await suspends(first)

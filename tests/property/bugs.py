@@ -76,6 +76,7 @@ BUGS = (
     ),
     Bug("`come back later` uses up an attempt", "outcomes.lua", "if keeps_attempt then", "if false then"),
     Bug("giving a stage back uses up an attempt", "outcomes.lua", "  record[ATTEMPT] = record[ATTEMPT] - 1\n", ""),
+    Bug("what completed while it closed counts for nothing", "cancel.lua", "head[UNFINISHED] == 0 and", "false and"),
     Bug("a failure ends no flow at once", "ends.lua", "if closes > 0 and is_open(view) then", "if false then"),
     Bug("a failure that is tolerated fails the flow", "ends.lua", "if is_tolerated then", "if false then"),
     Bug("who tolerates a failure is not released by it", "ends.lua", "  release(view, tolerant)\n", ""),

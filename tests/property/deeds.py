@@ -137,8 +137,8 @@ class Deeds(Exchanges):
                 elif flow.state in ENDED:
                     expected = LETTER[flow.state]
                 else:
-                    expected = "failed" if flow.state == "failing" else "cancelled"
                     self.model.close(flow, "why")
+                    expected = flow.state
                 assert word == expected
             case "prune":
                 await self.prune(one_of(steer.flow, self._ended(FLOWS), FLOWS))
@@ -168,7 +168,7 @@ class Deeds(Exchanges):
     async def fell(self) -> None:
         """What outlived its root is removed."""
         for tag in self.store.partitions:
-            while await self.suspensions.fell(tag, all_now=True):
+            while (await self.suspensions.fell(tag, all_now=True)).is_more:
                 pass
         self.model.fell()
 

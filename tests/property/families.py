@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flowq.model.names import is_beneath, parent_id, root_id
+from flowq.model.names import parent_id, root_id
 from flowq.model.outcome import Token
 from tests.property.beginnings import Beginnings
 from tests.property.flows import ENDED, FLOW, OPEN, Flow, Link
@@ -28,7 +28,7 @@ class Families(Beginnings):
         """The flows beneath one, at any depth, by id; those that an earlier flow of the root's id left do not count."""
         root = self.flows.get(root_id(flow.id))
         found = [one for one in self.flows.values() if one.link is not None and one.link.root is root]
-        return sorted((one for one in found if is_beneath(one.id, flow.id)), key=lambda one: one.id)
+        return sorted((one for one in found if one.id.startswith(f"{flow.id}^")), key=lambda one: one.id)
 
     def spawn(self, above: str, index: int, token: Token, run: int, attempt: int, child: Flow) -> str:
         """A run adds a flow beneath its own, or finds it again; only who holds the token of a flow that goes on may."""

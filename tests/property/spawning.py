@@ -87,26 +87,25 @@ class Spawning(Deeds):
         assert child.link is not None
         is_own = (child.link.run, child.link.attempt) == (spawner.run, spawner.attempt)
         assert (found.status, found.is_of_this_attempt) == (LETTER[child.state], is_own), f"{child.id}: what was found"
-        if child.state == "completed":
-            return None
         if child.state == "closing" and not is_own:
             await finish_closing(self.store, child.id)
             self.model.finish_closing(child.id, ITSELF)
+        if child.state == "completed":
+            return None
         if child.state in ("failed", "cancelled"):
             # Of this attempt it is an error; one of an earlier attempt is run again.
-            if is_own or not await self._retried(child, spawner):
+            if is_own:
                 return "error"
+            await self._retried(child, spawner)
             self.model.adopt(child, spawner.run, spawner.attempt)
         hand.spawned.setdefault(claim.run, []).append(child.id)
         return "await"
 
-    async def _retried(self, child: Flow, spawner: Spawner) -> bool:
+    async def _retried(self, child: Flow, spawner: Spawner) -> None:
         stages, maps = lost_of(child)
         # It has changed when stragglers of its maps were stopped first.
         while (word := await retry_flow(self.store, child.id, spawner)) == "changed":
             pass
-        assert (word == "retried") == bool(stages or maps), f"{child.id}: whether it is run again"
-        if word == "retried":
-            self.model.retry_by_hand(child, stages, maps)
-            self.model.settle()
-        return word == "retried"
+        assert word == "retried", f"{child.id}: whether it is run again"
+        self.model.retry_by_hand(child, stages, maps)
+        self.model.settle()

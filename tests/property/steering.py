@@ -10,8 +10,11 @@ from tests.property.world import BENEATH, ITSELF
 class Steering(Outcomes):
     """One method for each verb."""
 
-    def close(self, flow: Flow, reason: str) -> None:
-        """Cancels a flow, or finishes one that fails at once, or closes: nothing of it goes on, nor of what stands beneath."""
+    def close(self, flow: Flow, reason: str) -> list[Flow]:
+        """Cancels a flow, or finishes one that fails at once, or closes: nothing of it goes on, nor of what stands beneath.
+
+        One of which all has completed by then has completed. Gives the flows beneath it that close with it.
+        """
         is_failing = flow.state == "failing"
         if flow.state not in ("failing", "closing"):
             flow.reason = reason
@@ -21,24 +24,27 @@ class Steering(Outcomes):
             if stage.state not in OVER:
                 self.stop(flow, stage)
             self.stop_items(flow, stage)
-        flow.state = "failed" if is_failing else "cancelled"
+        flow.state = "completed" if not flow.unfinished else "failed" if is_failing else "cancelled"
         self.emit(flow, flow.state, FLOW)
         because = f" ({flow.reason})" if flow.reason else ""
-        for child in self.beneath(flow):
-            self.begin_closing(child, "the flow above failed" if is_failing else f"the flow above was cancelled{because}")
+        why = f"the flow above was cancelled{because}" if flow.state == "cancelled" else f"the flow above {flow.state}"
+        closed = [child for child in self.beneath(flow) if self.begin_closing(child, why)]
+        if flow.state == "completed":
+            flow.reason = ""
         self.over(flow)
+        return closed
 
     def finish_closing(self, flow_id: str, what: int) -> None:
         """Finishes what is being closed: a flow, what runs of a map that has ended without it, or what stands beneath a flow."""
         flow = self.flows.get(flow_id)
         if what == ITSELF:
             self.closing.discard((flow_id, what))
-            if flow is not None and flow.state in ("failing", "closing"):
-                self.close(flow, "")
-            return
-        if what != BENEATH:
-            self.disband(flow_id, what)
-        for child in self.orphans(flow_id):
+            closed = self.close(flow, "") if flow is not None and flow.state in ("failing", "closing") else []
+        else:
+            if what != BENEATH:
+                self.disband(flow_id, what)
+            closed = self.orphans(flow_id)
+        for child in closed:
             self.finish_closing(child.id, ITSELF)
 
     def disband(self, flow_id: str, index: int) -> None:

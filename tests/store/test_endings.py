@@ -71,7 +71,7 @@ async def test_a_large_flow_is_cancelled_in_pieces(store: Store, actor: Actor) -
     await store.submit([("f1", wide(1_200))])
     tag = store.keys.tag_of("f1")
     retention = b"\x93\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00"
-    assert await store.connection.run("cancel", tag, "f1", "why", "n", 1_201, retention) == [b"closing"]
+    assert await store.connection.run("cancel", tag, "f1", "why", "n", 1_201, retention) == [b"closing", []]
     assert await actor.claim(5) == [], "from the first call on nothing of it is claimed"
     # Whoever finds it finishes it.
     await Closer(store, Views(store)).run_once()

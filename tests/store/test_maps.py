@@ -196,7 +196,7 @@ async def test_a_cancellation_walks_the_items_in_pieces(store: Store, actor: Act
     held = await claims_of(actor, 900)
     tag = store.keys.tag_of("f1")
     retention = pack(store.retention)
-    assert await store.connection.run("cancel", tag, "f1", "why", "n", 2, retention) == [b"closing"]
+    assert await store.connection.run("cancel", tag, "f1", "why", "n", 2, retention) == [b"closing", []]
     assert int(await store.connection.command("ZSCORE", f"{tag}:closing", "f1")) == ITEMS + 499
     assert await store.finish_closing("f1", 2) == "cancelled"
     told = await actor.exchange(tag=tag)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from flowq.engine.closing import finish_closing
+from flowq.engine.closing import cancel, finish_closing
 from flowq.model.items import item_index
 from flowq.model.names import spawned_id
 from flowq.model.outcome import Claim, Wait
@@ -204,10 +204,35 @@ async def test_a_deadline_above_ends_what_was_spawned(store: Store, actor: Actor
     answer = await actor.exchange(tag=tag)
     assert answer is not None
     assert answer.closing == ["f1"]
-    for member in ("f1", child):
-        await finish_closing(store, member)
+    await finish_closing(store, "f1")
     assert await states(store, "f1") == "failed: cancelled"
+    assert await states(store, child) == "cancelled: cancelled", "at once: no duty has to come by"
+
+
+async def test_whoever_cancels_a_flow_cancels_what_stands_beneath_it(store: Store, actor: Actor) -> None:
+    await store.submit([("f1", chain(1))])
+    claim = await actor.claim_one()
+    child = spawned_id("f1", "s-0", "a")
+    await Suspensions(store).spawn(child, chain(1), spawner_of(claim))
+    assert await cancel(store, "f1", "a schedule has fired again") == "cancelled"
     assert await states(store, child) == "cancelled: cancelled"
+    assert await Views(store).closing() == []
+
+
+async def test_a_flow_whose_last_stage_completes_in_the_moment_of_its_deadline_has_completed(store: Store, actor: Actor) -> None:
+    await store.submit([("f1", of_tenant(chain(1), "", timing=Timing(deadline_ms=60_000)))])
+    claim, tag = await actor.claim_one_of("f1"), store.keys.tag_of("f1")
+    head = await Views(store).head("f1")
+    await store.connection.command("ZADD", f"{tag}:due", 1, "e:f1")
+    head.deadline_at = 1
+    await store.connection.command("HSET", store.keys.flow("f1"), "m", msgspec.msgpack.encode(head))
+    await actor.exchange(tag=tag)
+    assert await states(store, "f1") == "failed: running"
+    await actor.complete(claim)
+    await finish_closing(store, "f1")
+    assert await states(store, "f1") == "completed: completed"
+    assert (await snapshots(store).snapshot("f1")).fail_reason == ""
+    assert (await Views(store).closing(), await store.finish_closing("f1", 1)) == ([], "c")
 
 
 async def test_a_flow_that_waits_for_its_time_takes_signals(store: Store) -> None:

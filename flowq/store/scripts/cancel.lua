@@ -2,12 +2,14 @@
 -- cancel: ends a flow, or finishes one that fails at once or ran out of time; at most 500 stages a call: 100,000 can't stall the server.
 -- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed due groups stop closing beneath successor retain ended flush flow_ends
 -- Called by  Store.cancel     KEYS 1 the partition's tag    ARGV 1 flow  2 reason  3 nonce, or '' to finish only  4 how many stages it has  5 packed retention
--- Replies    {"cancelled"} | {"failed"} | {"closing"}: call again | {"ended", status} | {"unknown"}
+-- Replies    {"cancelled" | "failed" | "completed" | "closing": call again, {ids of the flows beneath that are to be finished now}}
+--            | {"ended", status} | {"unknown"}
 -- The first call closes the flow: from then on nothing of it is claimed. Who runs one of its stages is told at its next exchange.
 -- How far it has come stands with the flows that close: the index of a stage or of an item (those of a map come after it), then,
 -- below 0, how many flows beneath it were closed. The flow keeps the nonces of the last who closed it or joined in: no call that is
--- repeated, or late, cancels one retried since.
+-- repeated, or late, cancels one retried since. One of which all has completed by the time when it is finished has completed.
 local CANCELLED_MAX, NONCES_BYTES_MAX = 500, 68
+local ENDS = {[COMPLETED] = 'completed', [FAILED] = 'failed', [CANCELLED] = 'cancelled'}
 local id, reason, nonce, stages = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 retain(cmsgpack.unpack(ARGV[5]))
 
@@ -48,19 +50,21 @@ while remaining > 0 and cursor ~= stages do
   remaining = remaining - count
 end
 tell_holders()
-local is_failing, is_whole = head[STATUS] == FAILING, false
+local ends_as = head[UNFINISHED] == 0 and COMPLETED or head[STATUS] == FAILING and FAILED or CANCELLED
+local word, is_whole, closed = ENDS[ends_as], false, {}
 if cursor < 0 or cursor == stages then
-  local above = 'the flow above ' .. (is_failing and 'failed' or 'was cancelled' .. (head[REASON] == '' and '' or ' (' .. head[REASON] .. ')'))
-  local from = math.max(0, -cursor)
-  local looked_at = close_beneath(view, from, string.sub(above, 1, 200))
+  local why = ends_as == CANCELLED and 'was cancelled' .. (head[REASON] == '' and '' or ' (' .. head[REASON] .. ')') or word
+  local from, looked_at = math.max(0, -cursor), 0
+  looked_at, closed = close_beneath(view, from, string.sub('the flow above ' .. why, 1, 200))
   cursor, is_whole = -from - looked_at, looked_at < BENEATH_MAX
 end
 if is_whole then
   view.was_paused = view.fields.w or view.fields.y
   -- Put aside is also what is not cancelled with it: the hooks of what it spawned.
   view.lets_go = view.was_paused and cursor < 0
-  head[STATUS], head[ENDED_AT], head[ACTIVE], head[AWAY] = is_failing and FAILED or CANCELLED, now, 0, 0
-  emit(view, is_failing and 'failed' or 'cancelled', -1, 0, reason)
+  head[STATUS], head[ENDED_AT], head[ACTIVE], head[AWAY] = ends_as, now, 0, 0
+  if ends_as == COMPLETED then head[REASON], reason = '', '' end
+  emit(view, word, -1, 0, reason)
   view.is_ended, view.has_closed = true, true
   shared('ZREM', tag .. CLOSING_KEY, id)
 else
@@ -68,4 +72,4 @@ else
 end
 end_flows()
 flush()
-return {is_whole and (is_failing and 'failed' or 'cancelled') or 'closing'}
+return {is_whole and word or 'closing', closed}
