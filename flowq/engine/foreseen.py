@@ -39,5 +39,5 @@ class Foreseen:
         if not self._has_maps[known[0]]:
             return flow.failed
         snapshot = await Snapshots(self._store, self._views).snapshot(flow.id)
-        again = chosen_again(snapshot, plan, None, {})
-        return runs_again(snapshot, restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps))
+        again, states = chosen_again(snapshot, plan, None, {}), [stage.state for stage in snapshot.graph]
+        return runs_again(snapshot, restart(plan, states, again.stages, again.maps, again.alone))

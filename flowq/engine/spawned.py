@@ -68,7 +68,7 @@ async def retry_flow(store: Store, flow_id: str) -> bool:
         again = chosen_again(snapshot, plan, None, {})
         if not again.stages and not again.maps:
             return False
-        restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps)
+        restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps, again.alone)
         hooks_seq = snapshot.hooks.seq if snapshot.hooks else 0
         if await store.retry(flow_id, snapshot.seq, again_of(plan, restarted), hooks_seq):
             return True

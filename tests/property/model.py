@@ -9,7 +9,7 @@ was chosen.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 
 from flowq.model.items import LIST, item_index, stage_of
@@ -45,6 +45,7 @@ class Stage:
         gives_way: it became ready with others of its flow that were claimed since: those of other flows may go before it.
         items: of a map that knows its list.
         has_items: whether these are still those of its latest run.
+        spared: items that stay as they ended, because another one runs again alone.
     """
 
     index: int
@@ -65,6 +66,7 @@ class Stage:
     has_items: bool = False
     need: int = 0
     first_failed: Stage | None = None
+    spared: list[Stage] = field(default_factory=list)
 
     @property
     def route(self) -> str:
@@ -75,6 +77,11 @@ class Stage:
     def is_item(self) -> bool:
         """Whether it belongs to a map."""
         return self.index != stage_of(self.index)
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether as many of its items have completed as it needs."""
+        return sum(item.state == "completed" for item in self.items) >= self.need
 
     def again(self) -> None:
         """Forgets its runs."""
@@ -267,6 +274,7 @@ class Model:
         stage.state, stage.is_suspect, stage.has_items = "suspended", False, True
         stage.is_ahead = flow.plan.finish_first
         stage.need = stage.plan.mapping.need or count
+        stage.spared = []
         stage.items = [Stage(item_index(stage.index, number), stage.plan) for number in range(count)]
         self.emit(flow, "suspended", stage.index, stage.attempt)
         self._hand_out(flow, stage)
@@ -287,17 +295,18 @@ class Model:
             self.closing.add((flow.id, FLOW))
 
     def _item_ended(self, flow: Flow, stage: Stage, item: Stage) -> None:
-        states = [one.state for one in stage.items]
+        states = [one.state for one in stage.items if one not in stage.spared]
         done, lost = states.count("completed"), states.count("failed")
         if item.state == "failed" and stage.first_failed is None:
             stage.first_failed = item
         is_hopeless = flow.plan.fail_fast and not flow.is_tolerated(stage.index) and len(states) - lost < stage.need
-        if done < stage.need and done + lost < len(states) and not (is_hopeless and item.state == "failed"):
+        goes_on = not is_hopeless if item.state == "failed" else done < stage.need
+        if goes_on and done + lost < len(states):
             self._hand_out(flow, stage)
             return
         if done + lost < len(states):
             self.closing.add((flow.id, stage.index))
-        if done >= stage.need:
+        if item.state == "completed" and done >= stage.need:
             self.complete(flow, stage, LIST)
         else:
             first = stage.first_failed
@@ -390,8 +399,8 @@ class Model:
         if flow is not None and flow.stages[index].state != "suspended":
             self._stop_items(flow, flow.stages[index])
 
-    def retry_by_hand(self, flow: Flow, chosen: list[int], maps: dict[int, list[int]]) -> None:
-        """Runs stages again, and all that was made of their results; of `maps` the items that have not completed, and these."""
+    def retry_by_hand(self, flow: Flow, chosen: list[int], maps: dict[int, list[int]], alone: Set[int]) -> None:
+        """Runs stages again, and what was made of them; of `maps` these items and, if not `alone`, what has not completed."""
         again = set(chosen)
         for stage in flow.stages:
             if any(child in again or child in maps for child in stage.plan.children):
@@ -415,17 +424,19 @@ class Model:
                 stage.is_ahead = flow.plan.finish_first
                 self.make_ready(stage)
         for index in sorted(maps):
-            self._reopen(flow, flow.stages[index], maps[index])
+            self._reopen(flow, flow.stages[index], maps[index], is_alone=index in alone)
         flow.run += 1
 
-    def _reopen(self, flow: Flow, stage: Stage, numbers: list[int]) -> None:
+    def _reopen(self, flow: Flow, stage: Stage, numbers: list[int], *, is_alone: bool) -> None:
         self.emit(flow, "retried", stage.index, stage.attempt)
         stage.result, stage.first_failed, stage.is_ahead = None, None, flow.plan.finish_first
+        others = [item for number, item in enumerate(stage.items) if number not in numbers]
+        stage.spared = [item for item in others if is_alone and item.state != "completed"]
         for number, item in enumerate(stage.items):
             is_named = number in numbers
-            if is_named and item.index in flow.recorded:
+            if is_named and (item.index in flow.recorded or is_alone):
                 self.emit(flow, "retried", item.index, item.attempt)
-            if is_named or item.state not in ("completed", "running"):
+            if is_named or (item.state not in ("completed", "running") and item not in stage.spared):
                 # What its last run was is only forgotten when it is claimed, or named.
                 attempt = 0 if is_named else item.attempt
                 item.again()

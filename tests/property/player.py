@@ -239,9 +239,14 @@ class Player:
         maps: dict[int, list[int]] = {
             stage.index: [] for stage in flow.stages if stage.state in ("failed", "cancelled") and stage.has_items
         }
+        # Of a map of which enough items have completed, one that is named runs again alone, and again if it failed then.
+        enough = {stage.index: stage for stage in flow.stages if stage.has_items and stage.has_enough}
+        alone = {index for index in maps if index in enough and enough[index].first_failed}
+        maps |= {index: [first.index % 1_000_000] for index in alone if (first := enough[index].first_failed)}
         named = self._named(flow, retry.above)
         if named is not None and named.is_item:
             maps[stage_of(named.index)] = [named.index % 1_000_000]
+            alone |= {stage_of(named.index)} & enough.keys()
         elif named is not None:
             stages.append(named.index)
             maps.pop(named.index, None)
@@ -254,9 +259,9 @@ class Player:
         if not chosen.stages and not chosen.maps:
             assert {*stages, *maps} == set(), "a retry finds nothing to do"
             return
-        restarted = restart(flow.plan, [stage.state for stage in snapshot.graph], chosen.stages, chosen.maps)
+        restarted = restart(flow.plan, [stage.state for stage in snapshot.graph], chosen.stages, chosen.maps, chosen.alone)
         assert await self.store.retry(flow_id, snapshot.seq, again_of(flow.plan, restarted))
-        self.model.retry_by_hand(flow, stages, maps)
+        self.model.retry_by_hand(flow, stages, maps, alone)
         self.model.settle()
 
     def _named(self, flow: Flow, number: int) -> Stage | None:
