@@ -22,7 +22,7 @@ from flowq.model import setting_values
 from flowq.model.duration import shown_duration
 from flowq.model.keep import Keep
 from flowq.model.names import check_location, check_namespace
-from flowq.model.setting_values import CONCURRENCY_MAX, PROCESSES_MAX
+from flowq.model.setting_values import CONCURRENCY_MAX, EVENTS_MOST_MAX, PROCESSES_MAX
 
 _PREFIX = "FLOWQ_"
 # Variables that other parts of the project read: no typing mistakes, so no warning. FLOWQ_DEMO* belong to the example.
@@ -75,7 +75,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeepSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of flows that have ended: `[keep]` in flowq.toml, `FLOWQ_KEEP_*` in the environment.
+    """What is kept of flows that have ended, and of events: `[keep]` in flowq.toml, `FLOWQ_KEEP_*` in the environment.
 
     A pipeline may say otherwise for its flows.
 
@@ -88,6 +88,9 @@ class KeepSettings(msgspec.Struct, frozen=True, kw_only=True):
         cancelled_most: how many cancelled ones are.
         archive: whether a flow is written to the artifact storage, under `archive/`, before it is removed.
         artifacts: whether artifacts stay when their flow is removed.
+        logs_ms: how long what stages logged is kept after their flow has ended, to the hour; None: as long as the flow.
+        events_ms: how long events are kept, for those who look back.
+        events_most: how many entries of events are kept in each partition, each with some events; at most 200,000.
     """
 
     completed_ms: int = 3 * 86_400_000
@@ -98,6 +101,9 @@ class KeepSettings(msgspec.Struct, frozen=True, kw_only=True):
     cancelled_most: int | None = None
     archive: bool = False
     artifacts: bool = True
+    logs_ms: int | None = None
+    events_ms: int = 3_600_000
+    events_most: int = 50_000
 
     @property
     def counts(self) -> Keep:
@@ -273,13 +279,16 @@ _READ: dict[str, Callable[[Any], Any]] = {
     **{f"keep.{outcome}_most": setting_values.most(f"keep.{outcome}_most") for outcome in _OUTCOMES},
     "keep.archive": setting_values.switch("keep.archive"),
     "keep.artifacts": setting_values.switch("keep.artifacts"),
+    "keep.logs": setting_values.duration("keep.logs"),
+    "keep.events": setting_values.duration("keep.events"),
+    "keep.events_most": setting_values.count("keep.events_most", EVENTS_MOST_MAX),
 }
 _NAMES = ("url", "namespace", "artifacts", *_READ)
 _VARIABLES = {_PREFIX + name.replace(".", "_").upper(): name for name in _NAMES}
 
 
 def _field_name(name: str) -> str:
-    return f"{name}_ms" if name.endswith("_timeout") or name in _OUTCOMES else name
+    return f"{name}_ms" if name.endswith("_timeout") or name in (*_OUTCOMES, "logs", "events") else name
 
 
 def _dotted(name: str) -> str:
