@@ -18,9 +18,9 @@ from urllib.parse import quote
 import msgspec
 
 from flowq.artifacts.storage import Storage
-from flowq.errors import CorruptState, FlowNotFound, StorageNotConfigured
+from flowq.errors import CorruptState, FlowNotFound, StorageNotConfigured, masked
 from flowq.model.plain import plain
-from flowq.settings import KeepSettings
+from flowq.settings import KeepSettings, Settings
 from flowq.store.damage import text_of
 from flowq.store.memos import forget_spared, spare, spared_until
 from flowq.store.outlived import Doomed
@@ -38,6 +38,14 @@ _ARCHIVE_BYTES = 4_000_000
 # Of each map; the counts are of all.
 _ARCHIVED_ITEMS_MAX = 10_000
 _SPARED_PAGE = 200
+_ARCHIVE = "archive"
+
+
+def archive_of(settings: Settings) -> str:
+    """Where flows are written before they are removed, for people; empty: they are not."""
+    if not settings.keep.archive:
+        return ""
+    return "/".join((masked(settings.artifacts).rstrip("/") or "the embedded storage", settings.namespace, _ARCHIVE))
 
 
 async def abandonable(function: Callable[[], T]) -> T:
@@ -147,7 +155,7 @@ def _archived_items(_: str, group: Group) -> Iterable[int]:
 
 
 async def _write(storage: Storage, lines: list[bytes]) -> None:
-    folder = time.strftime("archive/%Y-%m-%d", time.gmtime())
+    folder = f"{_ARCHIVE}/{time.strftime('%Y-%m-%d', time.gmtime())}"
     name = f"{time.time_ns() // 1_000_000}-{secrets.token_hex(4)}.jsonl"
     await abandonable(lambda: storage.put_bytes(folder, name, b"\n".join([*lines, b""]), "application/jsonl"))
 

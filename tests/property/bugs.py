@@ -148,12 +148,7 @@ BUGS = (
     ),
     Bug("a map needs all its items", "map_ends.lua", "if group[DONE] < group[NEED] then", "if group[DONE] < group[COUNT] then"),
     Bug("a bounded map stops after its first items", "map_ends.lua", "    hand_out_next(view, map)\n", ""),
-    Bug(
-        "items of a map that has ended run on",
-        "map_ends.lua",
-        "if group[DONE] + group[LOST] < group[COUNT] then",
-        "if false then",
-    ),
+    Bug("items of a map that has ended run on", "map_ends.lua", "if has_left(group) then", "if false then"),
     Bug("an item that runs again is counted twice", "reopen.lua", "group[DONE] = group[DONE] - 1", "group[DONE] = group[DONE]"),
     # The end.
     Bug("an ended flow stays among those that live", "flush.lua", "if #ended > 0 then", "if false then"),
