@@ -20,7 +20,7 @@ from msgspec import structs
 from flowq.errors import InvalidValue, masked
 from flowq.model import setting_values
 from flowq.model.duration import shown_duration
-from flowq.model.keep import Keep
+from flowq.model.keep import KeepSettings
 from flowq.model.names import check_location, check_namespace
 from flowq.model.setting_values import CONCURRENCY_MAX, EVENTS_MOST_MAX, PROCESSES_MAX
 
@@ -72,43 +72,6 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout_ms: int = 30_000
     idle_timeout_ms: int | None = None
     health_port: int | None = None
-
-
-class KeepSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of flows that have ended, and of events: `[keep]` in flowq.toml, `FLOWQ_KEEP_*` in the environment.
-
-    A pipeline may say otherwise for its flows.
-
-    Attributes:
-        completed_ms: how long completed flows are kept.
-        failed_ms: how long failed ones are.
-        cancelled_ms: how long cancelled ones are.
-        completed_most: how many completed flows are kept of each pipeline; None: no limit.
-        failed_most: how many failed ones are.
-        cancelled_most: how many cancelled ones are.
-        archive: whether a flow is written to the artifact storage, under `archive/`, before it is removed.
-        artifacts: whether artifacts stay when their flow is removed.
-        logs_ms: how long what stages logged is kept after their flow has ended, to the hour; None: as long as the flow.
-        events_ms: how long events are kept, for those who look back.
-        events_most: how many entries of events are kept in each partition, each with some events; at most 200,000.
-    """
-
-    completed_ms: int = 3 * 86_400_000
-    failed_ms: int = 14 * 86_400_000
-    cancelled_ms: int = 14 * 86_400_000
-    completed_most: int | None = None
-    failed_most: int | None = None
-    cancelled_most: int | None = None
-    archive: bool = False
-    artifacts: bool = True
-    logs_ms: int | None = None
-    events_ms: int = 3_600_000
-    events_most: int = 50_000
-
-    @property
-    def counts(self) -> Keep:
-        """How many are kept."""
-        return Keep(None, None, None, self.completed_most, self.failed_most, self.cancelled_most)
 
 
 class Origin(NamedTuple):

@@ -39,5 +39,6 @@ class Foreseen:
         if not self._has_maps[known[0]]:
             return flow.failed
         snapshot = await Snapshots(self._store, self._views).snapshot(flow.id)
-        again, states = chosen_again(snapshot, plan, None, {}), [stage.state for stage in snapshot.graph]
-        return runs_again(snapshot, restart(plan, states, again.stages, again.maps, again.alone))
+        again = chosen_again(snapshot, plan, None, {})
+        restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps, again.alone)
+        return runs_again(snapshot, restarted)

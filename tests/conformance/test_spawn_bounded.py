@@ -1,4 +1,4 @@
-"""How long a stage waits for what it spawned is bounded by the deadline of that flow: no timeout in the stage outlives a suspension."""
+"""How long a stage waits for what it spawned is bounded by the deadline of that flow, not by a timeout in the stage."""
 
 from __future__ import annotations
 
