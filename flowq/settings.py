@@ -20,9 +20,9 @@ from msgspec import structs
 from flowq.errors import InvalidValue, masked
 from flowq.model import setting_values
 from flowq.model.duration import shown_duration
-from flowq.model.keep import Keep
+from flowq.model.keep import KeepSettings
 from flowq.model.names import check_location, check_namespace
-from flowq.model.setting_values import CONCURRENCY_MAX, PROCESSES_MAX
+from flowq.model.setting_values import CONCURRENCY_MAX, EVENTS_MOST_MAX, PROCESSES_MAX
 
 _PREFIX = "FLOWQ_"
 # Variables that other parts of the project read: no typing mistakes, so no warning. FLOWQ_DEMO* belong to the example.
@@ -72,37 +72,6 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout_ms: int = 30_000
     idle_timeout_ms: int | None = None
     health_port: int | None = None
-
-
-class KeepSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of flows that have ended: `[keep]` in flowq.toml, `FLOWQ_KEEP_*` in the environment.
-
-    A pipeline may say otherwise for its flows.
-
-    Attributes:
-        completed_ms: how long completed flows are kept.
-        failed_ms: how long failed ones are.
-        cancelled_ms: how long cancelled ones are.
-        completed_most: how many completed flows are kept of each pipeline; None: no limit.
-        failed_most: how many failed ones are.
-        cancelled_most: how many cancelled ones are.
-        archive: whether a flow is written to the artifact storage, under `archive/`, before it is removed.
-        artifacts: whether artifacts stay when their flow is removed.
-    """
-
-    completed_ms: int = 3 * 86_400_000
-    failed_ms: int = 14 * 86_400_000
-    cancelled_ms: int = 14 * 86_400_000
-    completed_most: int | None = None
-    failed_most: int | None = None
-    cancelled_most: int | None = None
-    archive: bool = False
-    artifacts: bool = True
-
-    @property
-    def counts(self) -> Keep:
-        """How many are kept."""
-        return Keep(None, None, None, self.completed_most, self.failed_most, self.cancelled_most)
 
 
 class Origin(NamedTuple):
@@ -273,13 +242,16 @@ _READ: dict[str, Callable[[Any], Any]] = {
     **{f"keep.{outcome}_most": setting_values.most(f"keep.{outcome}_most") for outcome in _OUTCOMES},
     "keep.archive": setting_values.switch("keep.archive"),
     "keep.artifacts": setting_values.switch("keep.artifacts"),
+    "keep.logs": setting_values.duration("keep.logs"),
+    "keep.events": setting_values.duration("keep.events"),
+    "keep.events_most": setting_values.count("keep.events_most", EVENTS_MOST_MAX),
 }
 _NAMES = ("url", "namespace", "artifacts", *_READ)
 _VARIABLES = {_PREFIX + name.replace(".", "_").upper(): name for name in _NAMES}
 
 
 def _field_name(name: str) -> str:
-    return f"{name}_ms" if name.endswith("_timeout") or name in _OUTCOMES else name
+    return f"{name}_ms" if name.endswith("_timeout") or name in (*_OUTCOMES, "logs", "events") else name
 
 
 def _dotted(name: str) -> str:

@@ -123,3 +123,11 @@ def test_a_pyproject_without_the_table_is_refused_by_its_name(tmp_path: Path, co
     (tmp_path / "pyproject.toml").write_text(content)
     with pytest.raises(InvalidValue, match=r"\[tool\.flowq\]"):
         load(tmp_path)
+
+
+def test_how_long_logs_and_events_are_kept_is_set_beside_flows(tmp_path: Path) -> None:
+    (tmp_path / "flowq.toml").write_text('[keep]\nlogs = "2d"\nevents = "1d"\n')
+    keep = load(tmp_path, {"FLOWQ_KEEP_EVENTS_MOST": "90000"}).keep
+    assert (keep.logs_ms, keep.events_ms, keep.events_most) == (2 * 86_400_000, 86_400_000, 90_000)
+    with pytest.raises(InvalidValue, match="events_most"):
+        load(tmp_path, {"FLOWQ_KEEP_EVENTS_MOST": "200001"})

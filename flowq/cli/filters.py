@@ -30,9 +30,9 @@ def add_filters(
     parser.add_argument("--pipeline", metavar="NAME", help="only flows of this pipeline")
     parser.add_argument("--tenant", metavar="NAME", help="only flows of this tenant")
     parser.add_argument("--tag", metavar="WORD", help="only flows with this tag")
-    parser.add_argument("--since", metavar="DURATION", help="only flows added in the last 90s, 5m, 2h, 7d")
+    parser.add_argument("--since", metavar="TIME", help="only flows added in the last 90s, 5m, 2h, 7d, or since 2030-01-31T02:00")
     if until:
-        parser.add_argument("--until", metavar="DURATION", help="only flows added before that")
+        parser.add_argument("--until", metavar="TIME", help="only flows added before that: so long ago, or a moment")
     parser.add_argument("--search", metavar="TEXT", help="only flows whose id contains this")
     if cause:
         parser.add_argument("--cause", metavar="PATTERN", help="only flows that failed for this, such as 'NoSuchBucket*'")
@@ -122,8 +122,19 @@ def _show_text(arguments: argparse.Namespace, report: BulkReport) -> None:
     note(bulk_line(report))
 
 
-def ago(duration: str | None, option: str) -> float | None:
-    """The moment so long ago, milliseconds since 1970; None for None. Raises InvalidValue."""
+def ago(text: str | None, option: str) -> float | None:
+    """The moment so long ago, or the one that is given, milliseconds since 1970; None for None.
+
+    Raises:
+        InvalidValue, UsageError: it is no duration, or no moment.
+    """
+    from flowq.cli.moments import duration_or_moment
     from flowq.model.duration import to_ms
 
-    return None if duration is None else time.time() * 1000 - to_ms(duration, option, least_ms=1)
+    match duration_or_moment(text, option):
+        case None:
+            return None
+        case str(duration):
+            return time.time() * 1000 - to_ms(duration, option, least_ms=1)
+        case moment:
+            return moment.timestamp() * 1000

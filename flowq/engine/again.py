@@ -23,11 +23,13 @@ class ChosenAgain(msgspec.Struct, frozen=True):
         stages: indexes of stages that run again, maps with all their items.
         maps: index → numbers of completed items that run again, of maps whose items that have not completed do.
         overridable: indexes of stages and items that other arguments are for.
+        alone: maps of which enough items have completed, so that only those of `maps` run again.
     """
 
     stages: list[int]
     maps: dict[int, list[int]]
     overridable: list[int]
+    alone: frozenset[int] = frozenset()
 
 
 def chosen_again(snapshot: FlowSnapshot, plan: Plan, from_stage: str | None, overrides: Mapping[str, Any]) -> ChosenAgain:
@@ -39,10 +41,12 @@ def chosen_again(snapshot: FlowSnapshot, plan: Plan, from_stage: str | None, ove
     wanted: list[int] = []
     maps: dict[int, list[int]] = {}
     overridable: list[int] = []
+    alone: set[int] = set()
     if from_stage is not None:
         if (item := _item(snapshot, plan, from_stage)) is not None:
             maps[item[0]] = [item[1]]
             overridable = [item_index(*item)]
+            alone = {item[0]} if _has_enough(snapshot.graph[item[0]]) else set()
         else:
             overridable = wanted = [plan.index_of[stage.name] for stage in stages_named(snapshot, from_stage)]
     stages = list(wanted)
@@ -58,9 +62,14 @@ def chosen_again(snapshot: FlowSnapshot, plan: Plan, from_stage: str | None, ove
             if stage.items is None or (mapping is not None and mapping.argument in overrides and not overridable):
                 stages.append(index)
                 maps.pop(index, None)
-            else:
-                maps.setdefault(index, [])
-    return ChosenAgain(stages, maps, overridable or [*stages, *maps])
+                alone.discard(index)
+            elif index not in maps:
+                # Enough had completed, and one that was named alone failed.
+                first_failed = item_named(stage.items.first_failed) if _has_enough(stage) else None
+                maps[index] = [first_failed[1]] if first_failed else []
+                alone |= {index} if first_failed else set()
+    alone = {index for index in alone if len(maps[index]) == 1}
+    return ChosenAgain(stages, maps, overridable or [*stages, *maps], frozenset(alone))
 
 
 def runs_again(snapshot: FlowSnapshot, restarted: Restart) -> int:
@@ -68,7 +77,8 @@ def runs_again(snapshot: FlowSnapshot, restarted: Restart) -> int:
     stages = sum(snapshot.graph[stage.index].state != "blocked" for stage in restarted.stages)
     for index, numbers in restarted.maps:
         items = snapshot.graph[index].items
-        stages += items.count - items.completed + len(numbers) if items is not None else 0
+        others = 0 if items is None or index in restarted.alone else items.count - items.completed
+        stages += others + len(numbers)
     return stages
 
 
@@ -82,6 +92,10 @@ def stages_named(snapshot: FlowSnapshot, pattern: str) -> list[StageSnapshot]:
     if not found:
         raise StageNotFound(snapshot.id, pattern, [stage.name for stage in snapshot.graph])
     return found
+
+
+def _has_enough(stage: StageSnapshot) -> bool:
+    return stage.items is not None and stage.items.completed >= stage.items.need
 
 
 def _item(snapshot: FlowSnapshot, plan: Plan, name: str) -> tuple[int, int] | None:

@@ -18,6 +18,8 @@ from flowq.engine.removal import Remover, abandonable
 from flowq.engine.room import WorkerRoom
 from flowq.errors import CorruptState
 from flowq.model.keep import Keep
+from flowq.settings import KeepSettings
+from flowq.store.old_logs import OldLogs
 from flowq.store.outlived import Doomed, Outlived
 from flowq.store.store import Store
 from flowq.store.views import Views
@@ -113,18 +115,23 @@ class Closer:
 
 
 class Pruner:
-    """Removes ended flows whose retention is over, and bounds the event streams.
+    """Removes ended flows whose retention is over, and their logs if that is over before, and bounds the event streams.
 
     Args:
         store: where they are, and how long they are kept.
         views: of the same.
         remover: how flows are removed.
         most: how many are kept of each pipeline.
+        keep: for how long logs and events are kept.
     """
 
-    def __init__(self, store: Store, views: Views, remover: Remover | None = None, most: Keep = Keep()) -> None:
+    def __init__(
+        self, store: Store, views: Views, remover: Remover | None = None, most: Keep = Keep(), keep: KeepSettings = KeepSettings()
+    ) -> None:
         self._store = store
         self._views = views
+        self._keep = keep
+        self._old_logs = None if keep.logs_ms is None else OldLogs(store, views, keep.logs_ms)
         self._outlived = Outlived(store, views, most)
         self._remover = remover or Remover(store)
         self._hours = 48
@@ -143,7 +150,9 @@ class Pruner:
         await self._remover.remove_spared()
         for tag in self._store.partitions:
             await self._remover.fell(tag)
-        await self._views.trim_events()
+        if self._old_logs is not None:
+            await self._old_logs.remove()
+        await self._views.trim_events(self._keep.events_ms, self._keep.events_most)
         return removed
 
     async def _removed(self, doomed: Doomed) -> int:

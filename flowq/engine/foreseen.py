@@ -40,4 +40,5 @@ class Foreseen:
             return flow.failed
         snapshot = await Snapshots(self._store, self._views).snapshot(flow.id)
         again = chosen_again(snapshot, plan, None, {})
-        return runs_again(snapshot, restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps))
+        restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps, again.alone)
+        return runs_again(snapshot, restarted)

@@ -16,6 +16,8 @@ from flowq.store.limits import Granted, Limits, Waits
 from flowq.store.store import Store
 
 _LOOKS_SECONDS = 0.5
+# How soon who waits for a rate sees that it was changed, or removed.
+_LOOK_AGAIN_MS = 2_000
 # Told what is waited for, and until when.
 OnWait = Callable[[LimitWait], None]
 
@@ -88,12 +90,13 @@ class Limiter:
     async def acquire(self, use: LimitUse, on_wait: OnWait | None = None) -> HeldPermit:
         """Waits until the limit allows this use.
 
-        A rate says at once from when on it may be used; only for a place among concurrent uses it is asked again.
+        A rate says at once from when on it may be used. It is asked again meanwhile, because it may be changed; and for a place
+        among concurrent uses.
 
         Raises:
             LimitNotSet, InvalidValue, DefinitionError: it is never allowed.
         """
-        permit, shown = self.name(), _ShownByStage()
+        permit, shown, told = self.name(), _ShownByStage(), None
         asking: asyncio.Task[Granted | Waits] | None = None
         try:
             while True:
@@ -102,10 +105,14 @@ class Limiter:
                 asking = self._loop.create_task(asked)
                 answer = await asyncio.shield(asking)
                 is_granted = isinstance(answer, Granted)
-                await until(answer.now, answer.at, LimitWait(use.name, answer.at if is_granted else 0), on_wait or shown)
-                if is_granted:
+                if is_granted and answer.at <= answer.now:
                     shown.over()
                     return HeldPermit(self._limits, use, self._holder, permit)
+                wait = LimitWait(use.name, answer.at if is_granted else 0)
+                if not is_granted or wait != told:
+                    (on_wait or shown)(wait)
+                told = wait
+                await asyncio.sleep((min(answer.at, answer.now + _LOOK_AGAIN_MS) - answer.now) / 1000)
         except BaseException:
             # Not awaited: who is cancelled goes at once. Should this process die first, the permit expires.
             _soon(_returned(self._limits, use, self._holder, permit, after=asking))
@@ -130,13 +137,6 @@ class Limiter:
     def give_back_in_thread(self, permit: Permit) -> None:
         """Returns a permit from a thread."""
         asyncio.run_coroutine_threadsafe(permit.give_back(), self._loop).result()
-
-
-async def until(now: int, at: int, wait: LimitWait, on_wait: OnWait) -> None:
-    """The one place where stages wait for limits: until the server's time is `at`; it answered at `now`."""
-    if at > now:
-        on_wait(wait)
-        await asyncio.sleep((at - now) / 1000)
 
 
 class _ShownByStage:

@@ -20,10 +20,10 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from flowq.artifacts.storage import Storage
-from flowq.errors import CorruptState, FlowNotFound, StorageNotConfigured
+from flowq.errors import CorruptState, FlowNotFound, StorageNotConfigured, masked
 from flowq.model.hooks import hooks_id, may_have_hooks
 from flowq.model.plain import plain
-from flowq.settings import KeepSettings
+from flowq.settings import KeepSettings, Settings
 from flowq.store.damage import text_of
 from flowq.store.memos import forget_spared, spare, spared_until
 from flowq.store.outlived import Doomed
@@ -44,6 +44,14 @@ _ARCHIVED_ITEMS_MAX = 10_000
 _SPARED_PAGE = 200
 # What flows of hooks have behind the id of their flow.
 _HOOKS = re.compile(r"\^end\d*")
+_ARCHIVE = "archive"
+
+
+def archive_of(settings: Settings) -> str:
+    """Where flows are written before they are removed, for people; empty: they are not."""
+    if not settings.keep.archive:
+        return ""
+    return "/".join((masked(settings.artifacts).rstrip("/") or "the embedded storage", settings.namespace, _ARCHIVE))
 
 
 async def abandonable(function: Callable[[], T]) -> T:
@@ -193,7 +201,7 @@ def _archived_items(_: str, group: Group) -> Iterable[int]:
 
 
 async def _write(storage: Storage, lines: list[bytes]) -> None:
-    folder = time.strftime("archive/%Y-%m-%d", time.gmtime())
+    folder = f"{_ARCHIVE}/{time.strftime('%Y-%m-%d', time.gmtime())}"
     name = f"{time.time_ns() // 1_000_000}-{secrets.token_hex(4)}.jsonl"
     await abandonable(lambda: storage.put_bytes(folder, name, b"\n".join([*lines, b""]), "application/jsonl"))
 

@@ -55,7 +55,7 @@ class RetriableFlow(OneFlow):
             if not again.stages and not again.maps and snapshot.state == "completed":
                 break
             literals = await overridden(self._backend.store, self.id, plan, again.overridable, changes)
-            restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps)
+            restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps, again.alone)
             wanted = structs.replace(again_of(plan, restarted, literals), deadline_ms=deadline_ms, deadline_at=deadline_at)
             hooks_seq = snapshot.hooks.seq if snapshot.hooks else 0
             if await self._backend.store.retry(self.id, snapshot.seq, wanted, hooks_seq):

@@ -47,6 +47,8 @@ class Sharing(Client):
         `queue:gpu` and `tenant:acme` are limits that workers keep to by themselves: so many stages of the queue, or of the
         tenant, run at once.
 
+        Who waits for it sees a change within two seconds, and waits as long as the new rule says.
+
         Args:
             name: the limit's.
             rate: how much in which time: `"100/m"` requests, or `{"requests": "100/m", "tokens": "2000/m"}`. It holds for
@@ -63,7 +65,7 @@ class Sharing(Client):
             await Tenants(store).gate(name.removeprefix(OF_TENANT), is_on=True)
 
     async def remove_limit(self, name: str) -> bool:
-        """Removes a limit; False: there was none. Stages that use it fail from then on, so stop using it first."""
+        """Removes a limit; False: there was none. Stages that use it, or wait for it, fail from then on: stop using it first."""
         store = self._open.store
         if name.startswith(OF_TENANT):
             await Tenants(store).gate(name.removeprefix(OF_TENANT), is_on=False)

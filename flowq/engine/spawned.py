@@ -69,7 +69,7 @@ async def retry_flow(store: Store, flow_id: str, spawner: Spawner) -> Literal["r
     again = chosen_again(snapshot, plan, None, {})
     if not again.stages and not again.maps and snapshot.state == "completed":
         return "nothing"
-    restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps)
+    restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps, again.alone)
     hooks_seq = snapshot.hooks.seq if snapshot.hooks else 0
     is_retried = await store.retry(flow_id, snapshot.seq, again_of(plan, restarted), hooks_seq, spawner)
     return "retried" if is_retried else "changed"

@@ -234,7 +234,7 @@ def default_name() -> str:
 def background_duties(backend: Backend, over: asyncio.Event, makers: Makers | None = None) -> list[Coroutine[Any, Any, None]]:
     """The duties of a process that keeps the house in order, as coroutines."""
     store, views, keep = backend.store, Views(backend.store), backend.settings.keep
-    pruner = Pruner(store, views, Remover(store, lambda: backend.storage, keep), keep.counts)
+    pruner = Pruner(store, views, Remover(store, lambda: backend.storage, keep), keep.counts, keep)
     duties: list[Coroutine[Any, Any, None]] = [
         run_every(_RESCUE_SECONDS, Rescuer(store), stop=over, name="rescue"),
         run_every(_CLOSE_SECONDS, Closer(store, views), stop=over, name="finishing cancellations"),

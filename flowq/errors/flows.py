@@ -55,12 +55,17 @@ class RetryOutOfTurn(FlowqError):
 
 
 class FlowNotFound(FlowqError):
-    """No flow has this id."""
+    """No flow has this id.
 
-    def __init__(self, flow_id: str) -> None:
+    Args:
+        flow_id: the id.
+        archive: where flows are written before they are removed, if they are.
+    """
+
+    def __init__(self, flow_id: str, archive: str = "") -> None:
+        pruned = f"been pruned, and then stands in a file below {archive}" if archive else "been pruned"
         super().__init__(
-            f"no flow {flow_id!r} here",
-            "it may have been pruned, or live in another namespace or server: see `flowq list`",
+            f"no flow {flow_id!r} here", f"it may have {pruned}, or live in another namespace or server: see `flowq list`"
         )
 
 

@@ -1,4 +1,4 @@
-"""`Keep`: for how long, and how many, flows are kept when they have ended. Pure."""
+"""`Keep`: for how long, and how many, flows are kept when they have ended; `KeepSettings`: where they do not say so. Pure."""
 
 from __future__ import annotations
 
@@ -85,6 +85,43 @@ class Keep(msgspec.Struct, frozen=True, array_like=True):
         kept_ms: int | None = getattr(self, f"{state}_ms")
         most: int | None = getattr(self, f"{state}_most")
         return (kept_ms is not None and age_ms > kept_ms) or (most is not None and newer >= -(-most // partitions))
+
+
+class KeepSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of flows that have ended, and of events: `[keep]` in flowq.toml, `FLOWQ_KEEP_*` in the environment.
+
+    A pipeline may say otherwise for its flows.
+
+    Attributes:
+        completed_ms: how long completed flows are kept.
+        failed_ms: how long failed ones are.
+        cancelled_ms: how long cancelled ones are.
+        completed_most: how many completed flows are kept of each pipeline; None: no limit.
+        failed_most: how many failed ones are.
+        cancelled_most: how many cancelled ones are.
+        archive: whether a flow is written to the artifact storage, under `archive/`, before it is removed.
+        artifacts: whether artifacts stay when their flow is removed.
+        logs_ms: how long what stages logged is kept after their flow has ended, to the hour; None: as long as the flow.
+        events_ms: how long events are kept, for those who look back.
+        events_most: how many entries of events are kept in each partition, each with some events; at most 200,000.
+    """
+
+    completed_ms: int = 3 * 86_400_000
+    failed_ms: int = 14 * 86_400_000
+    cancelled_ms: int = 14 * 86_400_000
+    completed_most: int | None = None
+    failed_most: int | None = None
+    cancelled_most: int | None = None
+    archive: bool = False
+    artifacts: bool = True
+    logs_ms: int | None = None
+    events_ms: int = 3_600_000
+    events_most: int = 50_000
+
+    @property
+    def counts(self) -> Keep:
+        """How many are kept."""
+        return Keep(None, None, None, self.completed_most, self.failed_most, self.cancelled_most)
 
 
 def check_most(field: str, value: object) -> int:

@@ -32,17 +32,20 @@ class Restart(msgspec.Struct, frozen=True):
         unfinished: how many stages then keep the flow from completing.
         failures: how many of these have failed.
         maps: (index, numbers of items that have completed and run again) of maps of which only items run again.
+        alone: maps of which those items alone run again, not all that have not completed.
     """
 
     stages: list[RestartedStage]
     unfinished: int
     failures: int
     maps: list[tuple[int, list[int]]]
+    alone: frozenset[int] = frozenset()
 
 
 def restart(
-    plan: Plan, states: Sequence[StageState], chosen: Iterable[int], maps: Mapping[int, list[int]] | None = None
-) -> Restart:
+    plan: Plan, states: Sequence[StageState], chosen: Iterable[int], maps: Mapping[int, list[int]] | None = None,
+    alone: frozenset[int] = frozenset(),
+) -> Restart:  # fmt: skip
     """What to do so that the chosen stages run again, and after them all stages that use their results.
 
     Args:
@@ -50,6 +53,7 @@ def restart(
         states: the state of each stage.
         chosen: indexes.
         maps: index → numbers of completed items, of maps whose items that have not completed run again, and these.
+        alone: those of `maps` of which only the numbers run again.
     """
     opened = dict(maps or {})
     again: set[int] = set()
@@ -77,4 +81,4 @@ def restart(
         state in ("completed", "skipped") or (state == "failed" and plan.is_tolerated(index)) for index, state in stand.items()
     )
     failures = sum(state == "failed" and not plan.is_tolerated(index) for index, state in stand.items())
-    return Restart(stages, len(states) - finished, failures, sorted(opened.items()))
+    return Restart(stages, len(states) - finished, failures, sorted(opened.items()), alone & opened.keys())

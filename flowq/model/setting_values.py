@@ -12,6 +12,8 @@ from flowq.model.names import check_name
 
 CONCURRENCY_MAX = 10_000
 PROCESSES_MAX = 256
+# scripts/emit.lua has the same.
+EVENTS_MOST_MAX = 200_000
 
 _SWITCH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 

@@ -13,6 +13,8 @@ from flowq.store.wire import Group, Record
 def item_state(record: Record | None, group: Group, *, is_open: bool) -> StageState:
     """The state of an item: what its record says, unless that is of a run before its map was opened again."""
     is_of_this_run = record is not None and (record.ready_at >= group.opened_at or record.state == "c")
+    if group.spared and (record is None or record.ready_at):  # one that runs again has none
+        is_open = False
     if record is not None and (is_of_this_run or not is_open):
         return STATE_LETTER[record.state]
     return "ready" if is_open else "cancelled"
@@ -22,7 +24,7 @@ def with_items(
     stage: StageSnapshot, group: Group, listed: tuple[StageSnapshot, ...], suspended: int, beyond: int = 0
 ) -> StageSnapshot:
     """A map with its items, so many of them suspended, and so many that may be; its failure names the item that failed first."""
-    idle = group.count - group.done - group.failed - group.running
+    idle = group.count - group.done - group.failed - group.running - group.spared
     suspended = min(idle, max(suspended, sum(item.state == "suspended" for item in listed)))
     first_failed = item_name(stage.name, group.first_failed[0]) if group.first_failed else ""
     items = ItemsSnapshot(
@@ -33,7 +35,7 @@ def with_items(
     failure = stage.failure
     if stage.state == "failed" and failure is not None and first_failed:
         failure = msgspec.structs.replace(failure, message=f"{first_failed}: {failure.message}")
-    progress = (group.done + group.failed) / group.count if stage.state == "suspended" else stage.progress
+    progress = (group.done + group.failed + group.spared) / group.count if stage.state == "suspended" else stage.progress
     return msgspec.structs.replace(stage, items=items, failure=failure, progress=progress)
 
 

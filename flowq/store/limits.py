@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -20,7 +21,10 @@ ALL = "^"
 
 
 class Granted(msgspec.Struct, frozen=True):
-    """A permit. `at` is the server's time from when on it may be used; `now` its time when it answered: milliseconds."""
+    """A permit. `at` is the server's time from when on it may be used; `now` its time when it answered: milliseconds.
+
+    Until then the limit may be changed: whoever waits asks again meanwhile, and once more when the time has come.
+    """
 
     now: int
     at: int
@@ -66,9 +70,13 @@ class Limits:
         self._connection = store.connection
 
     async def set(self, name: str, rule: LimitRule) -> None:
-        """Sets a limit, or changes it: from the next permit on. What is granted stays."""
+        """Sets a limit, or changes it: who was granted a later time asks again, see `Granted`. What is in use stays."""
+        tag = self._store.keys.limit(name)
+        if _is(rule, await self._connection.command("GET", tag + RULES)):  # nobody need ask again
+            return
         await self._connection.command("SADD", self._store.keys.limits, name)
-        await self._connection.command("SET", self._store.keys.limit(name) + RULES, _pack(rule))
+        await self._connection.command("HDEL", tag + WINDOWS, "last")
+        await self._connection.command("SET", tag + RULES, _pack((rule.rates, rule.concurrency, secrets.token_hex(8))))
 
     async def remove(self, name: str) -> bool:
         """Removes a limit; False: there was none."""
@@ -162,3 +170,10 @@ class Limits:
             return
         for name in await self.names():
             await self._connection.run("extend", self._store.keys.limit(name), lease_ms, *holders, patience=patience)
+
+
+def _is(rule: LimitRule, packed: bytes | None) -> bool:
+    try:
+        return packed is not None and _rules.decode(packed) == rule
+    except msgspec.DecodeError:  # damaged: it is written anew
+        return False

@@ -35,8 +35,6 @@ FLOW_STATES: dict[str, FlowState] = {
 _LIVE_STATES = ("scheduled", "ready", "running", "suspended", "paused")
 _PAGE = 200
 _HOUR_MS = 3_600_000
-# About 20 MB of events at most, beside their trimming by age.
-_EVENT_ENTRIES_MAX = 50_000
 
 head_decoder = msgspec.msgpack.Decoder(Head)
 header_decoder = msgspec.msgpack.Decoder(Header)
@@ -179,10 +177,11 @@ class Views:
         found = await self._connection.readable(*(("ZRANGE", tag + CLOSING, 0, _PAGE - 1) for tag in self._store.partitions))
         return [text_of(member) for members in found for member in members or ()]
 
-    async def trim_events(self) -> None:
-        """Bounds the event streams by length; their age is bounded at each write."""
-        streams = (tag + EVENTS for tag in self._store.partitions)
-        await self._connection.readable(*(("XTRIM", stream, "MAXLEN", "~", _EVENT_ENTRIES_MAX) for stream in streams))
+    async def trim_events(self, kept_ms: int, most: int) -> None:
+        """Bounds the event streams by age and by length. Each write keeps them below the greatest length there may be."""
+        oldest, streams = max(0, await self.now() - kept_ms), [tag + EVENTS for tag in self._store.partitions]
+        await self._connection.readable(*(("XTRIM", stream, "MINID", "~", oldest) for stream in streams))
+        await self._connection.readable(*(("XTRIM", stream, "MAXLEN", "~", most) for stream in streams))
 
     async def committed(self, folders: Iterable[Any]) -> set[Any]:
         """Of (flow, stage, token): those whose objects are needed, because that run committed or still runs.

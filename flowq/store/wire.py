@@ -70,6 +70,7 @@ class Group(msgspec.Struct, array_like=True):
     at_once: int
     opened_at: int
     first_failed: list[int]
+    spared: int = 0
 
 
 group_decoder = msgspec.msgpack.Decoder(Group)
@@ -142,12 +143,13 @@ class AgainStage(msgspec.Struct, array_like=True, frozen=True):
 
 
 class AgainMap(msgspec.Struct, array_like=True, frozen=True):
-    """A map whose items that have not completed run again, and those of these numbers; see scripts/reopen.lua."""
+    """A map: items of these numbers run again, and unless it `is_alone` all that have not completed; see scripts/reopen.lua."""
 
     index: int
     route: str
     priority: int | float
     numbers: list[int]
+    is_alone: bool = False
 
 
 class Again(msgspec.Struct, array_like=True, frozen=True):
@@ -266,7 +268,7 @@ def again_of(plan: Plan, restart: Restart, literals: Mapping[int, bytes] = {}) -
     maps: list[AgainMap] = []
     for index, numbers in restart.maps:
         stage = plan.stages[index]
-        maps.append(AgainMap(index, stage.route, stage.priority + ahead, numbers))
+        maps.append(AgainMap(index, stage.route, stage.priority + ahead, numbers, index in restart.alone))
     return Again(stages, restart.unfinished, restart.failures, [(index, opaque(data)) for index, data in literals.items()], maps)
 
 

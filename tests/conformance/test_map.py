@@ -441,9 +441,10 @@ async def test_items_may_fail_as_long_as_enough_complete(producer: FlowProducer)
         assert await flow.result(30) == [2, 3, 4]
 
 
-async def test_a_list_shorter_than_what_is_needed_fails_the_map(producer: FlowProducer) -> None:
+@pytest.mark.parametrize("elements", [[1, 2], []])
+async def test_a_list_shorter_than_what_is_needed_fails_the_map(producer: FlowProducer, elements: list[int]) -> None:
     async with working(producer, *EVERY):
-        flow = await producer.add(cm_three([1, 2]))
+        flow = await producer.add(cm_three(elements))
         with pytest.raises(FlowFailed, match="need of cm_encode") as failure:
             await flow.result(30)
     assert failure.value.stage == "cm_encode"

@@ -149,12 +149,7 @@ BUGS = (
     ),
     Bug("a map needs all its items", "map_ends.lua", "if group[DONE] < group[NEED] then", "if group[DONE] < group[COUNT] then"),
     Bug("a bounded map stops after its first items", "map_ends.lua", "    hand_out_next(view, map)\n", ""),
-    Bug(
-        "items of a map that has ended run on",
-        "map_ends.lua",
-        "if group[DONE] + group[LOST] < group[COUNT] then",
-        "if false then",
-    ),
+    Bug("items of a map that has ended run on", "map_ends.lua", "if has_left(group) then", "if false then"),
     # Waiting.
     Bug("a sleep uses up an attempt", "resumed.lua", "  record[ATTEMPT] = record[ATTEMPT] - 1\n", ""),
     Bug("who has waited waits for its turn again", "resumed.lua", "  push_first(view,", "  push(view,"),

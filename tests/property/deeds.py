@@ -195,10 +195,12 @@ class Deeds(Exchanges):
         flow = self.model.flows.get(flow_id)
         if flow is None or flow.state not in ENDED:
             return
-        stages, maps = lost_of(flow)
+        stages, maps, alone = lost_of(flow)
         named = self._named(flow, retry.above)
         if named is not None and named.is_item:
-            maps[stage_of(named.index)] = [named.index % ITEMS]
+            of_map = flow.stages[stage_of(named.index)]
+            maps[of_map.index] = [named.index % ITEMS]
+            alone |= {of_map.index} if of_map.has_enough else set()
         elif named is not None:
             stages.append(named.index)
             maps.pop(named.index, None)
@@ -213,9 +215,9 @@ class Deeds(Exchanges):
             if not chosen.stages and not chosen.maps:
                 assert {*stages, *maps} == set(), "a retry finds nothing to do"
                 return
-            restarted = restart(flow.plan, [stage.state for stage in snapshot.graph], chosen.stages, chosen.maps)
+            restarted = restart(flow.plan, [stage.state for stage in snapshot.graph], chosen.stages, chosen.maps, chosen.alone)
             is_retried = await self.store.retry(flow_id, snapshot.seq, again_of(flow.plan, restarted))
-        self.model.retry_by_hand(flow, stages, maps)
+        self.model.retry_by_hand(flow, stages, maps, alone)
         self.model.settle()
 
     def _named(self, flow: Flow, number: int) -> Stage | None:
@@ -240,7 +242,13 @@ def one_of(number: int, wanted: Sequence[str], ids: Sequence[str]) -> str:
     return some[number % len(some)]
 
 
-def lost_of(flow: Flow) -> tuple[list[int], dict[int, list[int]]]:
-    """What a retry runs again without being told: stages, and maps of which it is the items that have not completed."""
+def lost_of(flow: Flow) -> tuple[list[int], dict[int, list[int]], set[int]]:
+    """What a retry runs again without being told: stages, and items of maps.
+
+    Of a map all that have not completed; or, third, one alone: enough had completed when it was named, and it failed then.
+    """
     lost = [stage for stage in flow.stages if stage.state in ("failed", "cancelled")]
-    return [stage.index for stage in lost if not stage.has_items], {stage.index: [] for stage in lost if stage.has_items}
+    maps: dict[int, list[int]] = {stage.index: [] for stage in lost if stage.has_items}
+    again = {index: first for index in maps if flow.stages[index].has_enough and (first := flow.stages[index].first_failed)}
+    maps |= {index: [first.index % ITEMS] for index, first in again.items()}
+    return [stage.index for stage in lost if not stage.has_items], maps, set(again)

@@ -28,6 +28,7 @@ class Stage:
         gives_way: it became ready with others of its flow that were claimed since: those of other flows may go before it.
         items: of a map that knows its list.
         has_items: whether these are still those of its latest run.
+        spared: items that stay as they ended, because another one runs again alone.
         waits: what it waited for when it was suspended last.
         timers: each that it ever started: it `runs`, is `over`, or its end was `seen`.
         suspensions: how often it was suspended.
@@ -51,6 +52,7 @@ class Stage:
     has_items: bool = False
     need: int = 0
     first_failed: Stage | None = None
+    spared: list[Stage] = field(default_factory=list)
     waits: tuple[Wait, ...] = ()
     timers: dict[str, str] = field(default_factory=dict)
     suspensions: int = 0
@@ -64,6 +66,11 @@ class Stage:
     def is_item(self) -> bool:
         """Whether it belongs to a map."""
         return self.index != stage_of(self.index)
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether as many of its items have completed as it needs."""
+        return sum(item.state == "completed" for item in self.items) >= self.need
 
     def again(self) -> None:
         """Forgets its runs."""

@@ -48,6 +48,7 @@ class Outcomes(Families):
         stage.state, stage.is_suspect, stage.has_items = "suspended", False, True
         stage.is_ahead = flow.plan.finish_first
         stage.need = stage.plan.mapping.need or count
+        stage.spared = []
         stage.items = [Stage(item_index(stage.index, number), stage.plan) for number in range(count)]
         self.emit(flow, "suspended", stage.index, stage.attempt)
         self._hand_out(flow, stage)
@@ -95,17 +96,18 @@ class Outcomes(Families):
             self.closing.add((flow.id, ITSELF))
 
     def _item_ended(self, flow: Flow, stage: Stage, item: Stage) -> None:
-        states = [one.state for one in stage.items]
+        states = [one.state for one in stage.items if one not in stage.spared]
         done, lost = states.count("completed"), states.count("failed")
         if item.state == "failed" and stage.first_failed is None:
             stage.first_failed = item
         is_hopeless = flow.plan.fail_fast and not flow.is_tolerated(stage.index) and len(states) - lost < stage.need
-        if done < stage.need and done + lost < len(states) and not (is_hopeless and item.state == "failed"):
+        goes_on = not is_hopeless if item.state == "failed" else done < stage.need
+        if goes_on and done + lost < len(states):
             self._hand_out(flow, stage)
             return
         if done + lost < len(states):
             self.closing.add((flow.id, stage.index))
-        if done >= stage.need:
+        if item.state == "completed" and done >= stage.need:
             self.complete(flow, stage, LIST)
         else:
             first = stage.first_failed

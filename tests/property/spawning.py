@@ -102,10 +102,10 @@ class Spawning(Deeds):
         return "await"
 
     async def _retried(self, child: Flow, spawner: Spawner) -> None:
-        stages, maps = lost_of(child)
+        stages, maps, alone = lost_of(child)
         # It has changed when stragglers of its maps were stopped first.
         while (word := await retry_flow(self.store, child.id, spawner)) == "changed":
             pass
         assert word == "retried", f"{child.id}: whether it is run again"
-        self.model.retry_by_hand(child, stages, maps)
+        self.model.retry_by_hand(child, stages, maps, alone)
         self.model.settle()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from tests.property.flows import ENDED, FLOW, OVER, Flow, Stage
 from tests.property.outcomes import Outcomes
 from tests.property.world import BENEATH, ITSELF
@@ -56,8 +58,8 @@ class Steering(Outcomes):
         if flow is not None:
             self.note_beneath(flow)
 
-    def retry_by_hand(self, flow: Flow, chosen: list[int], maps: dict[int, list[int]]) -> None:
-        """Runs stages again, and all that was made of their results; of `maps` the items that have not completed, and these."""
+    def retry_by_hand(self, flow: Flow, chosen: list[int], maps: dict[int, list[int]], alone: Set[int]) -> None:
+        """Runs stages again, and what was made of them; of `maps` these items and, if not `alone`, what has not completed."""
         again = set(chosen)
         for stage in flow.stages:
             if any(child in again or child in maps for child in stage.plan.children):
@@ -84,17 +86,19 @@ class Steering(Outcomes):
                 stage.is_ahead = flow.plan.finish_first
                 self.make_ready(stage)
         for index in sorted(maps):
-            self._reopen(flow, flow.stages[index], maps[index])
+            self._reopen(flow, flow.stages[index], maps[index], is_alone=index in alone)
         flow.run += 1
 
-    def _reopen(self, flow: Flow, stage: Stage, numbers: list[int]) -> None:
+    def _reopen(self, flow: Flow, stage: Stage, numbers: list[int], *, is_alone: bool) -> None:
         self.emit(flow, "retried", stage.index, stage.attempt)
         stage.result, stage.first_failed, stage.is_ahead = None, None, flow.plan.finish_first
+        others = [item for number, item in enumerate(stage.items) if number not in numbers]
+        stage.spared = [item for item in others if is_alone and item.state != "completed"]
         for number, item in enumerate(stage.items):
             is_named = number in numbers
-            if is_named and item.index in flow.recorded:
+            if is_named and (item.index in flow.recorded or is_alone):
                 self.emit(flow, "retried", item.index, item.attempt)
-            if is_named or item.state not in ("completed", "running"):
+            if is_named or (item.state not in ("completed", "running") and item not in stage.spared):
                 # What its last run was is only forgotten when it is claimed, or named.
                 attempt = 0 if is_named else item.attempt
                 item.again()

@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pipeline", metavar="NAME", help="only flows of this pipeline")
     parser.add_argument("--tenant", metavar="NAME", help="only flows of this tenant")
     parser.add_argument("--tag", metavar="WORD", help="only flows with this tag")
-    parser.add_argument("--since", metavar="DURATION", help="only flows added in the last 90s, 5m, 2h, 7d")
+    parser.add_argument("--since", metavar="TIME", help="only flows added in the last 90s, 5m, 2h, 7d, or since 2030-01-31T02:00")
     add_dry_run(parser)
     add_yes(parser)
 

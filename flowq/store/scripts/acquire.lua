@@ -5,15 +5,16 @@
 --                             ARGV 1 key  2 permit  3 holder  4 lease_ms  5 packed {{what, amount}, …}  6 'within' or ''
 -- Replies    {"granted", now, from when on} | {"waits", now, when to ask again, how many wait in front} | {"unknown"}
 --            | {"never", what, amount, period_ms} | {"uncounted", what} | {"within"}
--- The same permit again gets the same answer. Who waits for a permit is served in the order of asking.
--- Who asks within a use of the same place would wait for itself, now or once the others hold the rest.
+-- The same permit again gets the same answer, unless the rule has changed before its time has come. Who waits for a permit is served
+-- in the order of asking. Who asks within a use of the same place would wait for itself, now or once the others hold the rest.
 local key, permit, holder, lease_ms, asked = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), cmsgpack.unpack(ARGV[5])
 local rule = rules()
 if not rule then return {'unknown'} end
-local rates, concurrency = rule[RATES], rule[CONCURRENCY]
+local rates, concurrency, version = rule[RATES], rule[CONCURRENCY], rule[VERSION]
 local grant_key = tag .. GRANT_KEY .. permit
-local earlier = redis.call('GET', grant_key)
-if earlier then return {'granted', now, unpacked(earlier)[1]} end
+local packed = redis.call('GET', grant_key)
+local earlier = packed and unpacked(packed)
+if earlier and (earlier[1] <= now or (earlier[3] or '') == version) then return {'granted', now, earlier[1]} end
 
 if concurrency > 0 and ARGV[6] == 'within' then return {'within'} end
 local amounts = {}
@@ -30,14 +31,14 @@ for _, one in ipairs(asked) do
   if not is_counted and one[1] ~= 'requests' then return {'uncounted', one[1]} end
 end
 
-if concurrency > 0 then
+if concurrency > 0 and not shared('ZSCORE', tag .. PERMITS_KEY .. key, permit) then
   local ahead = ahead_of(key, permit)
   if held(key) + ahead >= concurrency then
     wait_in_line(key, permit)
     return {'waits', now, now + ASK_MS, ahead}
   end
 end
-local pieces, last = windows_of(key, rates)
+local pieces, last = windows_of(key, rates, version)
 local at = math.max(now, last)
 for position, rate in ipairs(rates) do
   -- What takes nothing waits for nothing.
@@ -50,11 +51,9 @@ end
 for position, rate in ipairs(rates) do
   if amounts[position] > 0 then pieces[position] = noted(pieces[position], amounts[position], rate[3], at) end
 end
-if #rates > 0 then keep_windows(key, rates, pieces, at) end
-if concurrency > 0 then
-  leave_line(key, permit)
-  lend(key, permit, holder, lease_ms)
-end
+if #rates > 0 then keep_windows(key, rates, pieces, at, version) end
+if concurrency > 0 or earlier then leave_line(key, permit) end
+if concurrency > 0 then lend(key, permit, holder, lease_ms) end
 if at > now then note_in(LINE_KEY, permit, at) end
-redis.call('SET', grant_key, cmsgpack.pack({at, amounts}), 'PX', at - now + 2 * lease_ms)
+redis.call('SET', grant_key, cmsgpack.pack({at, amounts, version}), 'PX', at - now + 2 * lease_ms)
 return {'granted', now, at}

@@ -2,7 +2,8 @@
 -- Every event but progress takes the flow's next number: a reader that sees a hole knows that it lost something.
 -- An event is nine values: flow, seq, verb, stage index or -1 for the flow, time, attempt, note, due_at, progress; they follow
 -- one another in one flat array, because a table for each would cost as much as all else here.
-local EVENTS_KEPT_MS = 3600000
+-- Workers trim the stream as the settings say (Views.trim_events); this is its length where there are none, and the most that may be set.
+local EVENT_ENTRIES_MAX = 200000
 local events = {}
 
 local function tell(flow, seq, verb, index, attempt, note, due_at, progress)
@@ -21,5 +22,5 @@ end
 
 local function flush_events()
   if #events == 0 then return end
-  shared('XADD', tag .. EVENTS_KEY, 'MINID', '~', now - EVENTS_KEPT_MS, '*', 'b', cmsgpack.pack(events))
+  shared('XADD', tag .. EVENTS_KEY, 'MAXLEN', '~', EVENT_ENTRIES_MAX, '*', 'b', cmsgpack.pack(events))
 end

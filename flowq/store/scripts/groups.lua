@@ -3,8 +3,9 @@
 -- suspended while they run and keeps their group in field `G<k>`; the flow's head counts the stage alone. Items are handed to the
 -- lanes in order, all at once or CAP of them and then one for each that ends; their first entries carry the group's STAMP, when it
 -- was opened, so that those of an earlier run mean nothing. A map: {stage, record, group}.
--- NEXT: how many have been handed out; AT_WORK: how many run; FAILED_ITEMS: the numbers of the first that failed.
-local COUNT, NEXT, DONE, LOST, AT_WORK, NEED, CAP, STAMP, FAILED_ITEMS = 1, 2, 3, 4, 5, 6, 7, 8, 9
+-- NEXT: how many have been handed out; AT_WORK: how many run; FAILED_ITEMS: the numbers of the first that failed; SPARED: how many stay
+-- as they ended, though they did not complete, because one alone runs again.
+local COUNT, NEXT, DONE, LOST, AT_WORK, NEED, CAP, STAMP, FAILED_ITEMS, SPARED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
 local GROUP_NUMBERS = {COUNT, NEXT, DONE, LOST, AT_WORK, NEED, CAP, STAMP}
 
@@ -14,6 +15,8 @@ local function group_of(view, stage)
   local group = packed and unpacked(packed)
   return group and are(group, GROUP_NUMBERS, 'number') and type(group[FAILED_ITEMS]) == 'table' and group or nil
 end
+
+local function has_left(group) return group[DONE] + group[LOST] + (group[SPARED] or 0) < group[COUNT] end
 
 local function keep_group(view, map) keep(view, field('G', map.stage), map.group) end
 

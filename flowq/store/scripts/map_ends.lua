@@ -13,7 +13,7 @@ local function close_map(view, map, state)
   group[AT_WORK] = 0
   keep_group(view, map)
   -- Others that run are told to stop, in pieces: there may be many.
-  if group[DONE] + group[LOST] < group[COUNT] then
+  if has_left(group) then
     closing[#closing + 1], closing[#closing + 2] = 0, '*' .. map.stage .. ':' .. view.id
   end
 end
@@ -39,7 +39,7 @@ end
 local function item_ended(view, map, tolerant, is_tolerated, closes)
   local group = map.group
   local is_hopeless = closes > 0 and group[COUNT] - group[LOST] < group[NEED]
-  if is_hopeless or group[DONE] + group[LOST] >= group[COUNT] then
+  if is_hopeless or not has_left(group) then
     fail_map(view, map, tolerant, is_tolerated, closes)
   else
     hand_out_next(view, map)

@@ -11,11 +11,11 @@ for position = 4, #ARGV do
   local grant_key = tag .. GRANT_KEY .. permit
   local bytes = is_unused and rule and redis.call('GET', grant_key)
   local grant = bytes and unpacked(bytes)
-  if grant and grant[1] > now and #rule[RATES] == #grant[2] then
+  if grant and grant[1] > now and (grant[3] or '') == rule[VERSION] then
     local rates = rule[RATES]
-    local pieces, last = windows_of(key, rates)
+    local pieces, last = windows_of(key, rates, rule[VERSION])
     for number, rate in ipairs(rates) do pieces[number] = noted(pieces[number], -grant[2][number], rate[3], grant[1]) end
-    if #rates > 0 then keep_windows(key, rates, pieces, last) end
+    if #rates > 0 then keep_windows(key, rates, pieces, last, rule[VERSION]) end
   end
   redis.call('DEL', grant_key)
   leave_line(key, permit)

@@ -16,7 +16,7 @@ local calls = {
   {'ZADD', sorted, 1, 'a', 2, 'b'}, {'ZCARD', sorted}, {'ZCOUNT', sorted, 1, 2}, {'ZSCORE', sorted, 'a'}, {'ZMSCORE', sorted, 'a'}, {'ZRANK', sorted, 'a'}, {'ZRANGE', sorted, 0, 0}, {'ZREVRANGE', sorted, 0, 0},
   {'ZRANGEBYSCORE', sorted, '-inf', '+inf', 'LIMIT', 0, 1}, {'ZREVRANGEBYSCORE', sorted, '+inf', '-inf', 'LIMIT', 0, 1},
   {'ZRANGEBYLEX', sorted, '-', '+', 'LIMIT', 0, 1}, {'ZREMRANGEBYSCORE', sorted, 5, 6}, {'ZREM', sorted, 'a'}, {'SET', text, 'a'}, {'GET', text},
-  {'XADD', stream, 'MINID', '~', 0, '*', 'b', ''}, {'XRANGE', stream, '-', '+', 'COUNT', 1}, {'XREVRANGE', stream, '+', '-', 'COUNT', 1},
+  {'XADD', stream, 'MAXLEN', '~', 100, '*', 'b', ''}, {'XRANGE', stream, '-', '+', 'COUNT', 1}, {'XREVRANGE', stream, '+', '-', 'COUNT', 1},
   {'XREAD', 'COUNT', 1, 'STREAMS', stream, '0-0'}, {'XTRIM', stream, 'MAXLEN', '~', 1},
   {'EXISTS', hash}, {'RENAME', hash, renamed}, {'EXPIRE', renamed, 1}, {'PERSIST', renamed},
 }

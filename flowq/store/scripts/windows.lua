@@ -2,7 +2,9 @@
 -- thing that is counted. A piece counts until it has left the period as a whole, so no window of that length, wherever it
 -- begins, ever holds more than the rate allows; and a hundredth of the period is the most that is not used for that.
 -- What can't be had now is granted for a later time, and whoever asks next comes behind it: that is the whole queue.
+-- Under another version of the rule what was used still counts; what was granted for later does not: its holders ask again.
 local PIECES, PIECES_KEPT_MAX = 100, 1000
+local UNDER, PERIODS = '^version', '^periods'
 
 local function piece_ms(period_ms) return math.max(1, math.ceil(period_ms / PIECES)) end
 
@@ -32,23 +34,39 @@ local function noted(pieces, amount, period_ms, at)
   return kept
 end
 
--- Reads what was granted under a key: the pieces of each rate, and the time up to which grants were given.
-local function windows_of(key, rates)
-  local names = {'last'}
-  for position, rate in ipairs(rates) do names[position + 1] = rate[1] end
-  local values, pieces = shared('HMGET', tag .. WINDOWS_KEY .. key, unpack(names)), {}
-  for position, bytes in ipairs(values) do
-    if position > 1 then pieces[position - 1] = bytes and unpacked(bytes) or {} end
+-- What was used up to now, in the pieces of another period; none is taken for older than it is.
+local function used(pieces, earlier_ms, period_ms)
+  local kept = {}
+  for position = 1, #pieces, 2 do
+    local number, amount = pieces[position], pieces[position + 1]
+    local until_ms = math.min(now, (number + 1) * piece_ms(earlier_ms) - 1)
+    if number * piece_ms(earlier_ms) <= now then kept = noted(kept, amount, period_ms, until_ms) end
   end
-  return pieces, tonumber(values[1]) or 0
+  return kept
 end
 
-local function keep_windows(key, rates, pieces, last)
-  local flat, longest = {'last', last}, 0
+-- Reads what was granted under a key: the pieces of each rate, and the time up to which grants were given.
+local function windows_of(key, rates, version)
+  local names, pieces = {'last', UNDER, PERIODS}, {}
+  for position, rate in ipairs(rates) do names[position + 3] = rate[1] end
+  local values = shared('HMGET', tag .. WINDOWS_KEY .. key, unpack(names))
+  local last, is_changed = tonumber(values[1]) or 0, (values[2] or '') ~= version
+  local periods = is_changed and values[3] and unpacked(values[3]) or {}
   for position, rate in ipairs(rates) do
+    local known = values[position + 3] and unpacked(values[position + 3]) or {}
+    pieces[position] = is_changed and used(known, periods[rate[1]] or rate[3], rate[3]) or known
+  end
+  return pieces, is_changed and math.min(last, now) or last
+end
+
+local function keep_windows(key, rates, pieces, last, version)
+  local flat, longest, periods = {'last', last, UNDER, version}, 0, {}
+  for position, rate in ipairs(rates) do
+    periods[rate[1]] = rate[3]
     flat[#flat + 1], flat[#flat + 2] = rate[1], cmsgpack.pack(pieces[position])
     longest = math.max(longest, rate[3])
   end
+  flat[#flat + 1], flat[#flat + 2] = PERIODS, cmsgpack.pack(periods)
   shared('HSET', tag .. WINDOWS_KEY .. key, unpack(flat))
   redis.call('PEXPIRE', tag .. WINDOWS_KEY .. key, math.max(0, last - now) + 2 * longest + 1000)
 end
