@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
-import msgspec
-
 from flowq.artifacts.storage import Storage
 from flowq.engine.backend import LAST_WORDS_SECONDS
 from flowq.engine.closing import finish_closing
@@ -30,6 +28,7 @@ from flowq.engine.reuse import LOOK_SECONDS
 from flowq.engine.room import WorkerRoom
 from flowq.engine.stage_clock import StageClock
 from flowq.engine.stage_log import capture
+from flowq.engine.stage_run import StageRun
 from flowq.errors import FlowqError
 from flowq.model.outcome import Claim, Outcome, Progress, Release
 from flowq.pipeline.stage import AnyStage
@@ -45,20 +44,6 @@ def new_holder_id(name: str) -> str:
 
 
 _RunKey = tuple[str, int, int]
-
-
-class _Run(msgspec.Struct):
-    task: asyncio.Task[None]
-    claim: Claim
-    context: StageContext | None = None
-    clock: StageClock | None = None
-    cancelled_at: float = math.inf
-    # Kept here: while a run reads its plan or waits for limits it has no context, and a cancel may lose its argument on its way.
-    is_given_back: bool = False
-
-    @property
-    def ends_at(self) -> float:
-        return math.inf if self.clock is None else self.clock.ends_at
 
 
 class Holder:
@@ -99,7 +84,7 @@ class Holder:
         )
         capture(log_of_this_run)
         # By token, because a stage may be claimed again here while its earlier run still winds down.
-        self._running: dict[_RunKey, _Run] = {}
+        self._running: dict[_RunKey, StageRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()  # also of runs that are over, but not their last words
         self._closing: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
@@ -200,7 +185,7 @@ class Holder:
         key = (claim.flow_id, claim.index, claim.token.fence)
         self._ended.clear()
         task = asyncio.create_task(self._run(key, claim))
-        self._running[key] = _Run(task, claim)
+        self._running[key] = StageRun(task, claim)
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._done(task, key))
 

@@ -228,9 +228,8 @@ class _Assembled:
         if record is not None:
             stage = with_times(stage, record, self._now, is_map=index in self._items)
         if (known := self._items.get(index)) is not None:
-            stage = with_items(
-                stage, known.group, tuple(self._stage(item) for item in known.listed), known.suspended, known.beyond
-            )
+            listed = tuple(self._stage(item) for item in known.listed)
+            stage = with_items(stage, known.group, listed, known.suspended, known.beyond)
         stage = msgspec.structs.replace(stage, reason=self._reason(index, stage, record), message=own_message(message))
         stage = with_other(stage, record, self._fields.get(f"c{index}"))
         return with_earlier(stage, self._flow_id, self._again_at)

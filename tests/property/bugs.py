@@ -76,7 +76,6 @@ BUGS = (
     ),
     Bug("`come back later` uses up an attempt", "outcomes.lua", "if keeps_attempt then", "if false then"),
     Bug("giving a stage back uses up an attempt", "outcomes.lua", "  record[ATTEMPT] = record[ATTEMPT] - 1\n", ""),
-    Bug("what completed while it closed counts for nothing", "cancel.lua", "head[UNFINISHED] == 0 and", "false and"),
     Bug("a failure ends no flow at once", "ends.lua", "if closes > 0 and is_open(view) then", "if false then"),
     Bug("a failure that is tolerated fails the flow", "ends.lua", "if is_tolerated then", "if false then"),
     Bug("who tolerates a failure is not released by it", "ends.lua", "  release(view, tolerant)\n", ""),
@@ -164,7 +163,6 @@ BUGS = (
     ),
     Bug("a signal wakes nobody", "signal.lua", "record[STATE] == SUSPENDED then", "false then"),
     Bug("the second signal takes the place of the first", "signal.lua", "if known then return {'differs'} end\n", ""),
-    Bug("a signal that was refused is taken after all", "suspend.lua", "if refused ~= '' then drop", "if false then drop"),
     # Spawned flows.
     Bug("a spawned flow is made twice", "spawn.lua", "link[2] == root.head[CREATED_AT] and link or nil", "nil"),
     Bug(
@@ -177,8 +175,8 @@ BUGS = (
     Bug(
         "cancelling a flow does not reach what it spawned",
         "cancel.lua",
-        "close_beneath(view, from, string.sub(above, 1, 200))",
-        "0",
+        "looked_at, closed = close_beneath(view, from, string.sub('the flow above ' .. why, 1, 200))",
+        "looked_at = 0",
     ),
     Bug("what a flow spawned outlives it", "ended.lua", "      if is_noted then", "      if false then"),
     Bug(

@@ -8,7 +8,6 @@ end
 -- Each element must be what it is taken for, else a script would end half-way. A comparison raises if not; asking for the type of each
 -- took a fifth of all that `exchange` does in Lua. No number here is beyond EXACT_MAX, no text before ''.
 local EXACT_MAX = 9007199254740992
-local NO_NEEDS = {}
 local function checked_head(bytes)
   local h = elements(bytes, HEAD_SIZE)
   if h[SEQ] > EXACT_MAX or h[UNFINISHED] > EXACT_MAX or h[ACTIVE] > EXACT_MAX or h[FAILURES] > EXACT_MAX or h[FLOW_PRIORITY] > EXACT_MAX
@@ -21,7 +20,9 @@ local function checked_record(bytes)
   local r = elements(bytes, RECORD_SIZE)
   if r[ATTEMPT] > EXACT_MAX or r[CRASHES] > EXACT_MAX or r[FENCE] > EXACT_MAX or r[READY_AT] > EXACT_MAX or r[WAITED] > EXACT_MAX
     or r[RAN] > EXACT_MAX or r[PRIORITY] > EXACT_MAX or r[STATE] < '' or r[NONCE] < '' or r[HOLDER] < '' or r[ROUTE] < '' then return end
-  for _, child in ipairs(r[NEEDS] or NO_NEEDS) do if child > EXACT_MAX then return end end
+  if r[NEEDS] then
+    for _, child in ipairs(r[NEEDS]) do if child > EXACT_MAX then return end end
+  end
   return r
 end
 
