@@ -22,9 +22,9 @@ from flowq.engine.gates import DENIED_SECONDS, Gates
 from flowq.engine.latest_progress import LatestProgress
 from flowq.engine.listener import Listener, Room
 from flowq.engine.notes import Notes
-from flowq.engine.policy import failed_for_good
-from flowq.errors import CorruptState, FlowqError, ValueNotStorable
-from flowq.model.outcome import Claim, Exchanged, Fail, Note, Outcome, Progress, Release
+from flowq.engine.unstorable import Unstorable
+from flowq.errors import CorruptState, ValueNotStorable
+from flowq.model.outcome import Claim, Exchanged, Note, Outcome, Progress, Release
 from flowq.store.store import Store, Wants
 
 log = logging.getLogger("flowq.engine")
@@ -87,8 +87,9 @@ class Conversation:
         # How many outcomes at the front were part of a call that met damaged data; and when to claim again after one did.
         self._doubtful = 0
         self._claims_again_at = 0.0
-        # Runs of which it was said that what they did can't be stored.
-        self._unstorable: set[tuple[str, int, int, str]] = set()
+        self._unstorable = Unstorable()
+        # What was cancelled while claims were under way: it may be among them, if their reply was overtaken by one that says so.
+        self._overtaken: set[tuple[str, int, int]] = set()
 
     # ── called by the worker, in its loop ────────────────────────────────────────────────────────────────────────
 
@@ -259,40 +260,41 @@ class Conversation:
         self._stirred.set()
 
     def _refused(self, outcome: Outcome, damage: CorruptState | ValueNotStorable) -> None:
-        """What can't be stored becomes a failure that says why. What ends a run without a result is tried again until somebody
-        has mended the data, or this process ends and its stages are rescued: else it would count as running for ever."""
-        run = outcome.flow_id, outcome.index, outcome.fence, outcome.nonce
-        reason = str(damage.__cause__ or damage.problem)
-        error: FlowqError = CorruptState(outcome.flow_id, f"what stage {outcome.index} did can't be stored", reason)
         if isinstance(damage, ValueNotStorable):
-            error = ValueNotStorable(f"stage {outcome.index} of flow {outcome.flow_id}", "what it told", reason)
             self._notes.spare_log(outcome)
-        if run not in self._unstorable:
-            self._unstorable.add(run)
-            log.error("%s", error.problem)
-        if isinstance(outcome, Fail | Release) and isinstance(damage, CorruptState):
+        instead = self._unstorable.instead_of(outcome, damage)
+        if instead is outcome:
             asyncio.get_running_loop().call_later(_POLL_SECONDS, self._try_alone, [outcome])
         else:
-            self._try_alone([failed_for_good(error, run)])
+            self._try_alone([instead])
 
     def _heard(self, answer: Exchanged, outcomes: list[Outcome], *, is_idle: bool) -> None:
         for verdict in answer.verdicts:
             if verdict.word not in ("replayed", "late"):
                 self._listener.refused(outcomes[verdict.position], verdict.word, verdict.holder)
         self._afterwards.heard(outcomes, answer)
-        for flow_id, index, fence in answer.cancelled:
-            self._listener.cancel(flow_id, index, fence)
+        for run in answer.cancelled:
+            self._listener.cancel(*run)
+            if self._asking:
+                self._overtaken.add(run)
         for member in answer.closing:
             self._listener.close(member)
         for claim in answer.claims:
-            if self._gives_back:
-                self.report(Release(*claim.run))
-                self._room.ended(claim)  # it counted as used from when it was claimed
-            else:
-                self._listener.start(claim)
+            self._begin(claim)
+        if not self._asking:
+            self._overtaken.clear()
         self._idle_until = 0.0
         if is_idle:
             until_due = (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else _POLL_SECONDS
             most = DENIED_SECONDS if self._is_denied else 0.0 if answer.gated else _POLL_SECONDS
             self._idle_until = time.monotonic() + min(most, max(0.001, until_due))
             self._room.leave(self._tag)
+
+    def _begin(self, claim: Claim) -> None:
+        is_cancelled = (claim.flow_id, claim.index, claim.token.fence) in self._overtaken
+        if not is_cancelled and not self._gives_back:
+            return self._listener.start(claim)
+        if not is_cancelled:
+            self.report(Release(*claim.run))
+        self._room.ended(claim)  # it counted as used from when it was claimed
+        return self._gates.ended(claim) if self._gates is not None else None

@@ -45,7 +45,8 @@ local function take_notes(notes, verdicts)
     local view = open_flow(flow, {field('', index)})
     local record = view and record_of(view, index)
     if record and record[FENCE] == fence and record[NONCE] == nonce then
-      if log ~= '' then keep_log(view, index, fence, log) end
+      -- What comes with an outcome is the last: an earlier one may come late.
+      if log ~= '' and (record[STATE] == RUNNING or position > 0) then keep_log(view, index, fence, log) end
       if amounts and position > 0 and not refused[position] then keep_amounts(view, index, amounts, whose) end
     end
   end
