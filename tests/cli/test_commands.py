@@ -302,7 +302,7 @@ def test_inspect_draws_the_graph(run: Run, finished: str, output: str, begins: s
 
 def test_inspect_of_a_stuck_flow_says_why(run: Run) -> None:
     run("submit", f"{FLOWS}:stuck", "--id", "stuck")
-    assert "nobody-serves-this" in run("inspect", "stuck").out
+    assert "no worker serves queue nobody-serves-this" in run("inspect", "stuck").out
 
 
 def test_inspect_of_a_failed_flow_tells_the_cause_and_cleans_it(run: Run, failed: str) -> None:

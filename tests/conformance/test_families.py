@@ -231,6 +231,23 @@ async def test_what_a_stage_returned_stays_until_its_flow_has_ended(producer: Fl
         await flow.inspect()
 
 
+async def test_a_failure_is_handled_alike_though_what_has_failed_is_to_be_removed_at_once(producer: FlowProducer) -> None:
+    store = producer._open.store
+    store.retention = Retention(-1_000, -1_000, -1_000)
+    broken.add("short-lived")
+    async with working(producer, *EVERY):
+        flow = await producer.add(fa_slow_family(4), id="short-lived")
+        await gate.until_arrived()
+        await until(flow, lambda now: now.stage("fa_part").state == "failed")
+        assert await Pruner(store, Views(store)).run_once() == 0
+        gate.opened.set()
+        with pytest.raises(FlowFailed, match="failed at fa_part: Unrecoverable: broken"):
+            await flow.result(PATIENCE)
+        states = {stage.name: stage.state for stage in (await flow.inspect()).graph}
+        assert states == {"fa_part": "failed", "fa_held": "completed", "fa_sum": "blocked"}
+    assert (await producer.prune(pipeline="fa_slow_family")).done == 1
+
+
 async def test_the_id_of_a_flow_that_was_removed_may_be_used_again_and_all_of_it_runs(producer: FlowProducer) -> None:
     async with working(producer, *EVERY):
         for numbers in ([1, 2], [3, 4]):

@@ -1,7 +1,6 @@
 """The rows of docs/reference/semantics.md: what a flow does, which tests state it, and how that compares with BullMQ.
 
-They stand in tests/conformance/semantics.toml. A row that is `pending` waits for tests of work under way: it is shown from the
-moment on when all of them are there.
+They stand in tests/conformance/semantics.toml, and all of them are shown.
 """
 
 from __future__ import annotations
@@ -51,8 +50,6 @@ class Row(NamedTuple):
         result: how it compares: one of `RESULTS`.
         why: of what differs or is not there yet: why.
         out_of_scope: flowq does not do this, and there is nothing to test.
-        pending: it is not shown before all its tests are there.
-        awaits: the file in which a test of it is expected, for a row that is pending and names none.
     """
 
     id: str
@@ -61,18 +58,11 @@ class Row(NamedTuple):
     result: str = "same"
     why: str = ""
     out_of_scope: bool = False
-    pending: bool = False
-    awaits: str = ""
 
     @property
     def missing(self) -> list[str]:
         """The tests that are named and do not exist."""
         return [test for test in self.tests if test.partition("::")[2] not in _names(test.partition("::")[0])]
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether it stands in the page."""
-        return not self.pending or (bool(self.tests) and not self.missing)
 
 
 def rows() -> list[Row]:
@@ -83,7 +73,7 @@ def rows() -> list[Row]:
 
 def rendered() -> str:
     """The tables of the page, one for each group, and how many rows have which result."""
-    shown = [row for row in rows() if row.is_shown]
+    shown = rows()
     counts = Counter(row.result for row in shown)
     told = ", ".join(f"{counts[result]} `{result}`" for result in RESULTS if counts[result])
     parts = [f"{len(shown)} behaviours: {told}."]
