@@ -118,12 +118,12 @@ class Outlived:
             ids: list[bytes] = await self._command("ZRANGEBYSCORE", key, "-inf", before, "LIMIT", passed_over, _PAGE)
             plans = await self._store.connection.readable(*(("HGET", tag + FLOW + text_of(flow_id), "p") for flow_id in ids))
             entries = [(plan or b"?" * 16) + flow_id for plan, flow_id in zip(plans, ids, strict=True)]
-            doomed = await self._without(tag, await self._alone(entries), own)
-            passed_over += len(entries) - len(doomed)
-            if doomed:
+            if doomed := await self._without(tag, await self._alone(entries), own):
                 yield Doomed(tag, before + 1, doomed)
             if len(ids) < _PAGE:
                 return
+            # Also of the doomed some may stay, for their hooks.
+            passed_over += sum(score is not None for score in await self._command("ZMSCORE", key, *ids))
 
     async def _finished(self, tag: str, key: str, before: int, own: set[str]) -> AsyncIterator[Doomed]:
         """Completed flows of an hour that is over. The list goes when all that it holds were handled."""
