@@ -25,6 +25,7 @@ from flowq.model.hooks import hooks_id, may_have_hooks
 from flowq.model.plain import plain
 from flowq.settings import KeepSettings, Settings
 from flowq.store.damage import text_of
+from flowq.store.hook_snapshots import hooking
 from flowq.store.memos import forget_spared, spare, spared_until
 from flowq.store.outlived import Doomed
 from flowq.store.snapshots import Snapshots
@@ -42,6 +43,8 @@ _ARCHIVE_BYTES = 4_000_000
 # Of each map; the counts are of all.
 _ARCHIVED_ITEMS_MAX = 10_000
 _SPARED_PAGE = 200
+# A flow that is held by its hooks does not expire for so long after it was last to be removed.
+_HELD_MS = 7 * 86_400_000
 # What flows of hooks have behind the id of their flow.
 _HOOKS = re.compile(r"\^end\d*")
 _ARCHIVE = "archive"
@@ -94,6 +97,7 @@ class Remover:
         Raises:
             StorageNotConfigured, StorageError: they could not be archived; then none of them is removed.
         """
+        doomed = doomed._replace(entries=await self._without_held(doomed.entries))
         flow_ids = [text_of(entry[16:]) for entry in doomed.entries]
         if self._keep.archive:
             await self._archive(flow_ids)
@@ -104,6 +108,14 @@ class Remover:
             await self._delete_artifacts(storage, flow_ids, spared, with_hooks=True)
         await self.fell(doomed.tag)
         return removed
+
+    async def _without_held(self, entries: list[bytes]) -> list[bytes]:
+        """Those whose hooks have ended. The script keeps the others, too, but they'd be archived before; nor may they expire."""
+        held = await hooking(self._store, [text_of(entry[16:]) for entry in entries if may_have_hooks(text_of(entry[:16]))])
+        if not held:
+            return entries
+        await self._store.connection.readable(*(("PEXPIRE", self._store.keys.flow(each), _HELD_MS, "GT") for each in held))
+        return [entry for entry in entries if text_of(entry[16:]) not in held]
 
     async def fell(self, tag: str) -> None:
         """Removes what was spawned beneath flows of a partition that are gone; what still runs is removed when it has ended."""

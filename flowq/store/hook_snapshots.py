@@ -1,8 +1,8 @@
-"""Reads what runs after the end of a flow, for the flow's own snapshot."""
+"""Reads what runs after the end of a flow, for the flow's own snapshot; and of which flows that has not ended."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from flowq.errors import FlowNotFound
 from flowq.model.hooks import due_member, hooks_id, may_have_hooks
@@ -10,7 +10,7 @@ from flowq.model.snapshot import FlowSnapshot, HooksSnapshot
 from flowq.model.states import FINAL
 from flowq.store.keys import CLOSING
 from flowq.store.store import Store
-from flowq.store.views import FLOW_STATES
+from flowq.store.views import FLOW_STATES, Views
 from flowq.store.wire import Head
 
 
@@ -41,3 +41,29 @@ async def hooks_after(
         is_due = await store.connection.command("ZSCORE", store.keys.tag_of(flow_id) + CLOSING, member) is not None
         return HooksSnapshot(id=name) if is_due else None
     return HooksSnapshot(id=name, state=found.state, seq=found.seq, stages=found.graph)
+
+
+async def hooking(store: Store, flow_ids: Sequence[str]) -> set[str]:
+    """Those of these flows of which hooks are to be added, or have not ended, after whichever of their runs.
+
+    Args:
+        store: where they are.
+        flow_ids: flows that may have hooks.
+    """
+    views = Views(store)
+    heads = await views.heads(list(flow_ids))
+    runs = [
+        (flow_id, run)
+        for flow_id, known in zip(flow_ids, heads, strict=True)
+        if known is not None
+        for run in range(1, known[1].run + 1)
+    ]
+    hooks = await views.heads([hooks_id(flow_id, run) for flow_id, run in runs])
+    due = await store.connection.readable(
+        *(("ZSCORE", store.keys.tag_of(flow_id) + CLOSING, due_member(flow_id, run)) for flow_id, run in runs)
+    )
+    return {
+        flow_id
+        for (flow_id, _), known, score in zip(runs, hooks, due, strict=True)
+        if score is not None or (known is not None and not known[1].ended_at)
+    }

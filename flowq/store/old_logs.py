@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from flowq.errors import CorruptState
+from flowq.model.hooks import hooks_id, may_have_hooks
 from flowq.model.items import item_index
 from flowq.store.damage import text_of, up_to_damage
 from flowq.store.keys import CANCELLED, FAILED, FINISHED, UNLOGGED
 from flowq.store.maps import group_of
 from flowq.store.store import Store
 from flowq.store.views import Views
+from flowq.store.wire import Head
 
 _PAGE = 200
 _HOUR_MS = 3_600_000
@@ -74,11 +76,27 @@ class OldLogs:
 
     async def _remove_of(self, flow_ids: list[str], before: int) -> None:
         heads = await self._views.heads(flow_ids)
+        # One that was retried since is listed again when it ends.
+        ended = {
+            flow_id: known
+            for flow_id, known in zip(flow_ids, heads, strict=True)
+            if known is not None and 0 < known[1].ended_at < before
+        }
+        # Hooks that completed are listed nowhere; those that still run keep what they log until their flow goes.
+        hooks = [
+            hooks_id(flow_id, run)
+            for flow_id, (digest, head) in ended.items()
+            if may_have_hooks(digest)
+            for run in range(1, head.run + 1)
+        ]
+        for flow_id, known in zip(hooks, await self._views.heads(hooks), strict=True):
+            if known is not None and known[1].ended_at:
+                ended[flow_id] = known
+        await self._remove_from(ended)
+
+    async def _remove_from(self, flows: Mapping[str, tuple[str, Head]]) -> None:
         deletions: list[tuple[Any, ...]] = []
-        for flow_id, known in zip(flow_ids, heads, strict=True):
-            # One that was retried since is listed again when it ends.
-            if known is None or not 0 < known[1].ended_at < before:
-                continue
+        for flow_id, known in flows.items():
             async for indexes in self._indexes(flow_id, known[0]):
                 deletions.append(("HDEL", self._store.keys.flow(flow_id), *(f"l{index}" for index in indexes)))
                 if len(deletions) >= _DELETIONS_AT_ONCE:

@@ -12,7 +12,7 @@ from flowq.model.keep import Keep
 from flowq.model.names import parent_id
 from flowq.model.states import FINAL
 from flowq.store.damage import sound, text_of, up_to_damage
-from flowq.store.finder import walk
+from flowq.store.finder import Place, walk
 from flowq.store.keys import BY, CANCELLED, FAILED, FINISHED, FLOW, PIPELINES, PLAN
 from flowq.store.store import Store
 from flowq.store.views import FLOW_STATES, Views
@@ -21,6 +21,8 @@ _PAGE = 200
 # A pass over one index stops here and the next one goes on, so that no pass is endless.
 _PAGES_MAX = 500
 _HOUR_MS = 3_600_000
+# An hour's list is handled when the hour is over, in the next pass: what is older than this by then was not, or was held back.
+_HANDLED_MS = 2 * _HOUR_MS
 _PIPELINES_KNOWN_MAX = 10_000
 
 _keep = msgspec.msgpack.Decoder(Keep)
@@ -69,7 +71,11 @@ class Outlived:
                 yield doomed
 
     async def by_pipeline(self) -> AsyncIterator[Doomed]:
-        """Flows beyond what their pipeline says of ages, and it or the namespace of counts."""
+        """Flows beyond what their pipeline says of ages, and it or the namespace of counts; and what is left of old flows.
+
+        Completed ones are listed by the hour, and a list is handled once, which leaves those whose hooks had not ended, or that
+        were to be kept longer then.
+        """
         now = await self._views.now()
         for tag in self._store.partitions:
             async for doomed in self._by_pipeline_in(tag, now):
@@ -93,10 +99,13 @@ class Outlived:
         retention = self._store.retention
         usual = self._most.or_else(Keep(retention.completed_ms, retention.failed_ms, retention.cancelled_ms))
         for pipeline, keep in (await self._kept(tag)).items():
-            if keep is not None and (self._most.has_counts or keep != Keep()):
-                key = f"{tag}{BY}pipeline:{pipeline}"
-                async for doomed in up_to_damage(self._beyond(tag, key, keep.or_else(usual), now), key):
-                    yield doomed
+            if keep is None:
+                continue
+            is_usual = keep == Keep() and not self._most.has_counts
+            after = Place(now - retention.completed_ms - _HANDLED_MS, "") if is_usual else None
+            key = f"{tag}{BY}pipeline:{pipeline}"
+            async for doomed in up_to_damage(self._beyond(tag, key, keep.or_else(usual), now, after), key):
+                yield doomed
 
     async def _kept(self, tag: str) -> dict[str, Keep | None]:
         """All pipelines, with what they say themselves; None: that can't be read, so their flows are kept until they expire."""
@@ -109,12 +118,12 @@ class Outlived:
             ids: list[bytes] = await self._command("ZRANGEBYSCORE", key, "-inf", before, "LIMIT", passed_over, _PAGE)
             plans = await self._store.connection.readable(*(("HGET", tag + FLOW + text_of(flow_id), "p") for flow_id in ids))
             entries = [(plan or b"?" * 16) + flow_id for plan, flow_id in zip(plans, ids, strict=True)]
-            doomed = await self._without(tag, await self._alone(entries), own)
-            passed_over += len(entries) - len(doomed)
-            if doomed:
+            if doomed := await self._without(tag, await self._alone(entries), own):
                 yield Doomed(tag, before + 1, doomed)
             if len(ids) < _PAGE:
                 return
+            # Also of the doomed some may stay, for their hooks.
+            passed_over += sum(score is not None for score in await self._command("ZMSCORE", key, *ids))
 
     async def _finished(self, tag: str, key: str, before: int, own: set[str]) -> AsyncIterator[Doomed]:
         """Completed flows of an hour that is over. The list goes when all that it holds were handled."""
@@ -143,9 +152,9 @@ class Outlived:
         self._pipelines |= {digest: text_of(name) for digest, name in zip(unknown, names, strict=True) if name}
         return [entry for entry in entries if self._pipelines.get(entry[:16]) not in own]
 
-    async def _beyond(self, tag: str, key: str, keep: Keep, now: int) -> AsyncIterator[Doomed]:
+    async def _beyond(self, tag: str, key: str, keep: Keep, now: int, after: Place | None) -> AsyncIterator[Doomed]:
         newer: Counter[str] = Counter()
-        async for places in walk(self._command, key):
+        async for places in walk(self._command, key, after):
             entries: list[bytes] = []
             latest = 0
             heads = await self._views.heads([place.flow_id for place in places])
