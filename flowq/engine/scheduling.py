@@ -58,7 +58,7 @@ class Scheduling(Client):
                 (`queue`), or has that flow cancelled (`replace`).
             catch_up: of the firings that were missed, because no worker was there, or that had to wait, the last is made up
                 for (`one`), none (`none`), or all, one after the other (`all`): each that is more than a minute late then
-                waits for the end of the one before, whatever `overlap` says.
+                waits for the end of the one before, whatever `overlap` says. One is made at each look, once a second.
             tenant, tags, priority, deadline: of its flows, as `add` has them.
 
         Raises:

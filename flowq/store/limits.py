@@ -75,8 +75,7 @@ class Limits:
         if _is(rule, await self._connection.command("GET", tag + RULES)):  # nobody need ask again
             return
         await self._connection.command("SADD", self._store.keys.limits, name)
-        await self._connection.command("HDEL", tag + WINDOWS, "last")
-        await self._connection.command("SET", tag + RULES, _pack((rule.rates, rule.concurrency, secrets.token_hex(8))))
+        await self._connection.run("allow", tag, _pack((rule.rates, rule.concurrency, secrets.token_hex(8))))
 
     async def remove(self, name: str) -> bool:
         """Removes a limit; False: there was none."""

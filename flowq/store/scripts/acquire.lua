@@ -5,8 +5,8 @@
 --                             ARGV 1 key  2 permit  3 holder  4 lease_ms  5 packed {{what, amount}, …}  6 'within' or ''
 -- Replies    {"granted", now, from when on} | {"waits", now, when to ask again, how many wait in front} | {"unknown"}
 --            | {"never", what, amount, period_ms} | {"uncounted", what} | {"within"}
--- The same permit again gets the same answer, unless the rule has changed before its time has come. Who waits for a permit is served
--- in the order of asking. Who asks within a use of the same place would wait for itself, now or once the others hold the rest.
+-- The same permit again gets the same answer, unless it was for later and the rule has changed: it is asked for anew. Who waits for a
+-- permit is served in the order of asking. Who asks within a use of the same place would wait for itself, now or once the others hold the rest.
 local key, permit, holder, lease_ms, asked = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), cmsgpack.unpack(ARGV[5])
 local rule = rules()
 if not rule then return {'unknown'} end
@@ -14,7 +14,7 @@ local rates, concurrency, version = rule[RATES], rule[CONCURRENCY], rule[VERSION
 local grant_key = tag .. GRANT_KEY .. permit
 local packed = redis.call('GET', grant_key)
 local earlier = packed and unpacked(packed)
-if earlier and (earlier[1] <= now or (earlier[3] or '') == version) then return {'granted', now, earlier[1]} end
+if earlier and (earlier[1] <= (earlier[4] or 0) or (earlier[3] or '') == version) then return {'granted', now, earlier[1]} end
 
 if concurrency > 0 and ARGV[6] == 'within' then return {'within'} end
 local amounts = {}
@@ -38,7 +38,7 @@ if concurrency > 0 and not shared('ZSCORE', tag .. PERMITS_KEY .. key, permit) t
     return {'waits', now, now + ASK_MS, ahead}
   end
 end
-local pieces, last = windows_of(key, rates, version)
+local pieces, last = windows_of(key, rule)
 local at = math.max(now, last)
 for position, rate in ipairs(rates) do
   -- What takes nothing waits for nothing.
@@ -55,5 +55,5 @@ if #rates > 0 then keep_windows(key, rates, pieces, at, version) end
 if concurrency > 0 or earlier then leave_line(key, permit) end
 if concurrency > 0 then lend(key, permit, holder, lease_ms) end
 if at > now then note_in(LINE_KEY, permit, at) end
-redis.call('SET', grant_key, cmsgpack.pack({at, amounts, version}), 'PX', at - now + 2 * lease_ms)
+redis.call('SET', grant_key, cmsgpack.pack({at, amounts, version, now}), 'PX', at - now + 2 * lease_ms)
 return {'granted', now, at}

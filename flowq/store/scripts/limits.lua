@@ -3,13 +3,13 @@
 -- A permit expires unless its holder's process renews it: a crash leaves room unused for a while, never too much in use.
 local tag, now = KEYS[1], time_ms()
 local GONE_MS, ASK_MS, LINE_KEPT_MS = 5000, 250, 60000
-local RATES, CONCURRENCY, VERSION = 1, 2, 3
+local RATES, CONCURRENCY, VERSION, SINCE = 1, 2, 3, 4
 
--- {{{what, amount, period_ms}, …}, concurrency or 0, version}; nil: nobody has set this limit. A change has another version.
+-- {{{what, amount, period_ms}, …}, concurrency or 0, version, since when}; nil: nobody has set this limit. A change has another version.
 local function rules()
   local bytes = redis.call('GET', tag .. RULES_KEY)
   local rule = bytes and unpacked(bytes)
-  if rule then rule[VERSION] = rule[VERSION] or '' end
+  if rule then rule[VERSION], rule[SINCE] = rule[VERSION] or '', rule[SINCE] or now end
   return rule
 end
 

@@ -13,7 +13,7 @@ for position = 4, #ARGV do
   local grant = bytes and unpacked(bytes)
   if grant and grant[1] > now and (grant[3] or '') == rule[VERSION] then
     local rates = rule[RATES]
-    local pieces, last = windows_of(key, rates, rule[VERSION])
+    local pieces, last = windows_of(key, rule)
     for number, rate in ipairs(rates) do pieces[number] = noted(pieces[number], -grant[2][number], rate[3], grant[1]) end
     if #rates > 0 then keep_windows(key, rates, pieces, last, rule[VERSION]) end
   end

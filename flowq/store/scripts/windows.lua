@@ -2,7 +2,7 @@
 -- thing that is counted. A piece counts until it has left the period as a whole, so no window of that length, wherever it
 -- begins, ever holds more than the rate allows; and a hundredth of the period is the most that is not used for that.
 -- What can't be had now is granted for a later time, and whoever asks next comes behind it: that is the whole queue.
--- Under another version of the rule what was used still counts; what was granted for later does not: its holders ask again.
+-- Under another version of the rule what was used before it still counts; what was granted for later does not: its holders ask again.
 local PIECES, PIECES_KEPT_MAX = 100, 1000
 local UNDER, PERIODS = '^version', '^periods'
 
@@ -34,27 +34,27 @@ local function noted(pieces, amount, period_ms, at)
   return kept
 end
 
--- What was used up to now, in the pieces of another period; none is taken for older than it is.
-local function used(pieces, earlier_ms, period_ms)
+-- What was used up to the change of the rule, in the pieces of another period; none is taken for older than it is.
+local function used(pieces, earlier_ms, period_ms, since)
   local kept = {}
   for position = 1, #pieces, 2 do
     local number, amount = pieces[position], pieces[position + 1]
-    local until_ms = math.min(now, (number + 1) * piece_ms(earlier_ms) - 1)
-    if number * piece_ms(earlier_ms) <= now then kept = noted(kept, amount, period_ms, until_ms) end
+    local until_ms = math.min(since, (number + 1) * piece_ms(earlier_ms) - 1)
+    if number * piece_ms(earlier_ms) <= since then kept = noted(kept, amount, period_ms, until_ms) end
   end
   return kept
 end
 
 -- Reads what was granted under a key: the pieces of each rate, and the time up to which grants were given.
-local function windows_of(key, rates, version)
-  local names, pieces = {'last', UNDER, PERIODS}, {}
+local function windows_of(key, rule)
+  local names, pieces, rates = {'last', UNDER, PERIODS}, {}, rule[RATES]
   for position, rate in ipairs(rates) do names[position + 3] = rate[1] end
   local values = shared('HMGET', tag .. WINDOWS_KEY .. key, unpack(names))
-  local last, is_changed = tonumber(values[1]) or 0, (values[2] or '') ~= version
+  local last, is_changed = tonumber(values[1]) or 0, (values[2] or '') ~= rule[VERSION]
   local periods = is_changed and values[3] and unpacked(values[3]) or {}
   for position, rate in ipairs(rates) do
     local known = values[position + 3] and unpacked(values[position + 3]) or {}
-    pieces[position] = is_changed and used(known, periods[rate[1]] or rate[3], rate[3]) or known
+    pieces[position] = is_changed and used(known, periods[rate[1]] or rate[3], rate[3], rule[SINCE]) or known
   end
   return pieces, is_changed and math.min(last, now) or last
 end
