@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from flowq.cli.usage import UsageError
-from flowq.errors import shown
+from flowq.errors import InvalidValue, shown
+from flowq.errors.duration import AS_PYTHON_HAS_IT, DURATION_MS_MAX, to_ms
 
 
 def moment(text: str, option: str) -> datetime:
@@ -21,5 +22,20 @@ def moment(text: str, option: str) -> datetime:
 
 
 def duration_or_moment(text: str | None, option: str) -> str | datetime | None:
-    """What looks like a date is a moment; all else is left to be read as a duration."""
-    return moment(text, option) if text is not None and text[:4].isdigit() and "-" in text else text
+    """What looks like a date is a moment; all else is a duration.
+
+    Raises:
+        UsageError: it looks like a moment and is none.
+        InvalidValue: it is neither.
+    """
+    if text is None:
+        return None
+    if text[:4].isdigit() and "-" in text:
+        return moment(text, option)
+    try:
+        to_ms(text, option, least_ms=1)
+    except InvalidValue:
+        days = DURATION_MS_MAX // 86_400_000
+        either = f"{AS_PYTHON_HAS_IT}, of at most {days} days, or a moment such as 2030-01-31T02:00"
+        raise InvalidValue(option, text, either) from None
+    return text

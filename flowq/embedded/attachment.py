@@ -127,15 +127,12 @@ def attach(
 def find_project(start: Path) -> Path | None:
     """The `.flowq/` that serves this folder: its own or that of a parent, no further up than the project's root.
 
-    A project's root is the nearest folder with `pyproject.toml` or `.git`.
+    A project's root is the nearest folder with `pyproject.toml` or `.git`; where there is none, only the folder's own counts.
     """
-    for folder in (start.absolute(), *start.absolute().parents):
-        found = folder / ".flowq"
-        if found.is_dir():
-            return found
-        if any((folder / mark).exists() for mark in _PROJECT_MARKS):
-            return None
-    return None
+    start = start.absolute()
+    way = (start, *start.parents)
+    root = next((folder for folder in way if any((folder / mark).exists() for mark in _PROJECT_MARKS)), start)
+    return next((found for folder in way[: way.index(root) + 1] if (found := folder / ".flowq").is_dir()), None)
 
 
 class _Search:

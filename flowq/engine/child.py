@@ -25,7 +25,7 @@ from flowq.engine.child_options import ChildOptions, Known
 from flowq.engine.child_process import DRAIN, STOP
 from flowq.engine.every import run_every
 from flowq.engine.holder import Holder
-from flowq.engine.host_room import host_room
+from flowq.engine.host_room import host_room, needs_of
 from flowq.engine.modules import AnyPipeline, load_pipelines, load_stages
 from flowq.engine.overdue import described
 from flowq.engine.parent_link import Note, ParentLink, Ready, Retire
@@ -74,8 +74,9 @@ class Child:
         alone = any(stage.options.isolation == "process" for stage in self._stages.values())
         own = own_queues(self._stages.values())
         return Known(
-            tuple({**routes, **suspects}), labels_of(self._stages), tuple(dict.fromkeys(names)), alone, tuple(self._makers), own
-        )
+            tuple({**routes, **suspects}), labels_of(self._stages), tuple(dict.fromkeys(names)), alone, tuple(self._makers), own,
+            needs_of(self._stages.values()),
+        )  # fmt: skip
 
     async def work(self) -> None:
         """Works until told to drain or until its lease is lost."""

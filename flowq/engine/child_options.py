@@ -56,6 +56,7 @@ class Known(msgspec.Struct, frozen=True):
         has_isolated: whether some of the stages want a process of their own.
         pipelines: the pipelines whose schedules it fires.
         own_queues: the queues that the stages are on where no call moves them.
+        needs: stage → what it takes of its host.
     """
 
     queues: tuple[str, ...]
@@ -64,3 +65,4 @@ class Known(msgspec.Struct, frozen=True):
     has_isolated: bool
     pipelines: tuple[str, ...] = ()
     own_queues: tuple[str, ...] = ()
+    needs: dict[str, dict[str, int]] = {}

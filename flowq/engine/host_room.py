@@ -6,6 +6,7 @@ A stage that needs some is claimed only where it fits: what it needs is reserved
 from __future__ import annotations
 
 import os
+import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -87,10 +88,20 @@ class HostRoom:
 
 def host_room(namespace: str, has: Mapping[str, int], stages: Iterable[AnyStage]) -> HostRoom | None:
     """The room of this host; None if no stage asks for any."""
-    needs = {stage.label: stage.options.needs for stage in stages if stage.options.needs}
+    needs = {label: tuple(wanted.items()) for label, wanted in needs_of(stages).items()}
     if not needs:
         return None
     return HostRoom(QueueSlots(slots_directory(f"{namespace}-room"), has) if has else None, needs)
+
+
+def needs_of(stages: Iterable[AnyStage]) -> dict[str, dict[str, int]]:
+    """Stage, with its version → what it needs; those that need nothing are left out."""
+    return {stage.label: dict(stage.options.needs) for stage in stages if stage.options.needs}
+
+
+def this_host() -> str:
+    """The same for all processes that share this room, and for no others."""
+    return f"{socket.gethostname()}:{slots_directory('room')}"
 
 
 def slots_directory(name: str) -> Path:

@@ -14,6 +14,7 @@ from flowq.engine.child_options import GO, ChildOptions, Known
 from flowq.engine.child_process import DRAIN, STOP, ChildProcess
 from flowq.engine.duties import rescue
 from flowq.engine.holder import new_holder_id
+from flowq.engine.host_room import this_host
 from flowq.engine.overdue import time_out
 from flowq.engine.parent_link import Note, Ready, Retire
 from flowq.engine.pulse import Pulse
@@ -209,6 +210,8 @@ class Nurse:
             options.is_alone,
             known.pipelines,
             options.has,
+            this_host(),
+            known.needs,
         )
         try:
             for tag in self._store.partitions:

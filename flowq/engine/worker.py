@@ -14,7 +14,7 @@ from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
 from flowq.engine.duties import Closer, Pruner, Rescuer, Sweeper, WayMaker, rescue
 from flowq.engine.every import run_every
 from flowq.engine.holder import Holder, new_holder_id
-from flowq.engine.host_room import HostRoom, host_room, slots_directory
+from flowq.engine.host_room import HostRoom, host_room, needs_of, slots_directory, this_host
 from flowq.engine.lease import LEASE_MS, LeaseKeeper
 from flowq.engine.removal import Remover
 from flowq.engine.room import WorkerRoom
@@ -212,7 +212,7 @@ class Worker:
     async def _register(self, store: Store, holder_id: str, room: WorkerRoom, queues: tuple[str, ...]) -> None:
         info = HolderInfo(
             self._name, queues, labels_of(self._stages), room.routes, self._concurrency,
-            pipelines=tuple(self._makers), has=self._has,
+            pipelines=tuple(self._makers), has=self._has, host=this_host(), needs=needs_of(self._stages.values()),
         )  # fmt: skip
         for tag in store.partitions:
             await store.register(tag, holder_id, self._lease_ms, info)

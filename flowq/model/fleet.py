@@ -47,6 +47,7 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         is_alone: whether it is a child for single stages, beside the processes that its worker was asked for.
         pipelines: the pipelines whose schedules it fires.
         has: what its host has of what stages need.
+        in_use: how much of that stages take now that run there, under whichever process of the host.
         concurrency: how many stages it runs at once.
         since: when it announced itself, milliseconds since 1970; None: not known.
     """
@@ -62,3 +63,4 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     has: dict[str, int] = {}
     concurrency: int = 0
     since: int | None = None
+    in_use: dict[str, int] = {}

@@ -14,7 +14,18 @@ _LEAST_SECONDS = 0.001
 # Below this share done, a stage's own progress says too little about its end.
 _TELLING_PROGRESS = 0.02
 # The reasons that end by what the flow itself does, at a known time, or in a queue: who waits for anything else waits how long?
-_FORESEEN = ("children", "busy", "suspect", "queue_limit", "tenant_limit", "at_once", "items", "back_off", "scheduled")
+_FORESEEN = (
+    "children",
+    "busy",
+    "suspect",
+    "queue_limit",
+    "tenant_limit",
+    "room_used",
+    "at_once",
+    "items",
+    "back_off",
+    "scheduled",
+)
 
 
 class StageRun(msgspec.Struct, frozen=True):

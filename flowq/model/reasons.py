@@ -173,6 +173,10 @@ def _ready(
     if needs and not any(all(worker.has.get(name, 0) >= amount for name, amount in needs) for worker in serving):
         wanted = " and ".join(f"{name}={amount}" for name, amount in needs)
         return Reason("no_room", f"needs {wanted}, which no worker of queue {stage.queue} has", tuple(name for name, _ in needs))
+    if needs and not any(all(_free(worker, name) >= amount for name, amount in needs) for worker in serving):
+        wanted = " and ".join(f"{name}={amount}" for name, amount in needs)
+        sentence = f"needs {wanted}, which no worker of queue {stage.queue} has free: {_in_use(serving, needs)}"
+        return Reason("room_used", sentence, tuple(name for name, _ in needs))
     if is_suspect:
         return Reason("suspect", "its process died under it, so it waits for a process in which it can run alone", (stage.queue,))
     return Reason(
@@ -180,6 +184,18 @@ def _ready(
         f"queue {stage.queue}: waits for a free slot of {_counted(serving)}",
         (stage.queue,),
     )
+
+
+def _free(worker: WorkerSnapshot, name: str) -> int:
+    return worker.has.get(name, 0) - worker.in_use.get(name, 0)
+
+
+def _in_use(workers: Sequence[WorkerSnapshot], needs: Sequence[tuple[str, int]]) -> str:
+    """What keeps a stage from the worker that has the most of what it needs."""
+    worker = max(workers, key=lambda worker: sum(worker.has.get(name, 0) >= amount for name, amount in needs))
+    short = [name for name, amount in needs if _free(worker, name) < amount]
+    used = ", ".join(f"{worker.in_use.get(name, 0)} of {worker.has.get(name, 0)} {name}" for name in short)
+    return f"on {worker.name} {used} in use"
 
 
 def _versions(stage: str, workers: Sequence[WorkerSnapshot]) -> list[str]:
@@ -192,7 +208,7 @@ def _items(
     stage: StageSnapshot, items: ItemsSnapshot, workers: Sequence[WorkerSnapshot], needs: Sequence[tuple[str, int]]
 ) -> Reason:
     may_run = not items.running and (items.waiting > 0 or not items.suspended)
-    if may_run and (ready := _ready(stage, workers, needs, is_suspect=False)).code in ("no_worker", "no_room"):
+    if may_run and (ready := _ready(stage, workers, needs, is_suspect=False)).code in ("no_worker", "no_room", "room_used"):
         return ready
     away = f", {items.suspended:,} suspended" if items.suspended else ""
     return Reason("items", f"waits for {items.running:,} running{away} and {items.waiting:,} waiting of {items.count:,}")

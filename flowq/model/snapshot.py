@@ -23,8 +23,9 @@ class Reason(msgspec.Struct, frozen=True):
 
     Attributes:
         code: `children` · `child_failed` · `no_worker` · `busy` · `back_off` · `scheduled` · `paused` · `suspect` ·
-            `flow_ended` · `items` · `at_once` · `queue_limit` · `tenant_limit` · `no_room` · `signal` · `sleep` · `spawned` ·
-            `cache_pending` · `debounced` · `other_flow` · `rate_limited`: the only one of a stage that runs, and holds its slot.
+            `flow_ended` · `items` · `at_once` · `queue_limit` · `tenant_limit` · `no_room` · `room_used` · `signal` · `sleep` ·
+            `spawned` · `cache_pending` · `debounced` · `other_flow` · `rate_limited`: the only one of a stage that runs, and
+            holds its slot.
         sentence: the same for people.
         on: what it waits for, or can't run without: names of stages, of a queue, of a limit, of signals, of what there is no
             room for, or ids of flows.

@@ -15,6 +15,7 @@ from flowq.model.states import FlowState
 from flowq.store.damage import sound, text_of
 from flowq.store.keys import CANCELLED, CLOSING, DUE, EVENTS, FAILED, FINISHED, HOLDER, HOLDERS, LIVE, RUNNING
 from flowq.store.ready import has_ready
+from flowq.store.room_in_use import room_in_use
 from flowq.store.store import Store
 from flowq.store.wire import Head, Header, HolderInfo, Record
 
@@ -142,6 +143,7 @@ class Views:
         """All processes that hold a lease now."""
         now = await self.now()
         by_id: dict[str, WorkerSnapshot] = {}
+        infos: dict[str, HolderInfo] = {}
         for tag in self._store.partitions:
             scored = await self._connection.command("ZRANGE", tag + HOLDERS, 0, -1, "WITHSCORES")
             leases = pairs(scored)
@@ -154,14 +156,19 @@ class Views:
                 info = sound(info_decoder, info_data)
                 if info is None or deadline <= now:
                     continue
-                known = by_id.get(holder)
+                known, infos[holder] = by_id.get(holder), info
                 by_id[holder] = WorkerSnapshot(
                     id=holder, name=info.name, queues=info.queues, stages=info.stages,
                     running=running + (known.running if known else 0), lease_seconds=(deadline - now) / 1000,
                     is_alone=info.is_alone, pipelines=info.pipelines, has=info.has, concurrency=info.concurrency,
                     since=None if since is None else int(since),
                 )  # fmt: skip
-        return sorted(by_id.values(), key=lambda worker: worker.name)
+        used = await room_in_use(self._connection, self._store.partitions, infos)
+        found = [
+            msgspec.structs.replace(worker, in_use=dict(used[host])) if (host := infos[worker.id].host) in used else worker
+            for worker in by_id.values()
+        ]
+        return sorted(found, key=lambda worker: worker.name)
 
     async def waiting(self, routes: Collection[str]) -> list[str]:
         """The partitions in which a stage of these routes is ready. What a claim would drop in passing does not count."""

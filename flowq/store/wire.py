@@ -199,7 +199,7 @@ class HolderInfo(msgspec.Struct, array_like=True, frozen=True):
         concurrency: how many stages at once.
         is_alone: whether it is a child for single stages, beside the processes that its worker was asked for.
         pipelines: the pipelines whose schedules it fires.
-        has: what its host has of what stages need.
+        has, host, needs: what its host has of what stages need; which host it is; stage → what it takes of that.
     """
 
     name: str
@@ -210,6 +210,8 @@ class HolderInfo(msgspec.Struct, array_like=True, frozen=True):
     is_alone: bool = False
     pipelines: tuple[str, ...] = ()
     has: dict[str, int] = {}
+    host: str = ""
+    needs: dict[str, dict[str, int]] = {}
 
 
 class PlanHead(msgspec.Struct, array_like=True, frozen=True):

@@ -122,7 +122,8 @@ def test_a_traceback_is_shown_without_underlines_and_only_where_it_leads_to_the_
 
     assert "context().run(argv)" in shown("error")
     assert "^" not in shown("error")
-    assert "context().run(argv)" not in shown("timeout")
+    for kind in ("timeout", "stalled", "poisoned"):
+        assert "context().run(argv)" not in shown(kind)
 
 
 def test_the_root_cause_is_the_one_the_engine_named_and_else_the_first_that_failed() -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.cli.conftest import FLOWS
 from tests.cli.terminal import Ran
 
 
@@ -35,3 +36,21 @@ def test_what_is_no_moment_is_refused_by_the_options_name(run: Callable[..., Ran
     ran = run("list", "--since", "2030-13-01")
     assert (ran.code, ran.out) == (2, "")
     assert "--since '2030-13-01' is no moment" in ran.err
+
+
+@pytest.mark.parametrize("typed", ["soon", "500d", "0s"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list", "--since"], ["list", "--until"], ["dead", "list", "--since"], ["cancel", "--since"], ["prune", "--since"],
+        ["retry", "finished", "--deadline"], ["submit", f"{FLOWS}:simple", "-i", "text=a", "--deadline"],
+    ],
+)  # fmt: skip
+def test_what_is_neither_duration_nor_moment_is_told_of_both(
+    run: Callable[..., Ran], finished: str, words: list[str], typed: str
+) -> None:
+    ran = run(*words, typed)
+    first, second = ran.err.splitlines()
+    assert (ran.code, ran.out) == (2, "")
+    assert first.endswith(f"{words[-1]} is '{typed}'")
+    assert "a duration such as 90s, 5m or 2h, of at most 366 days, or a moment such as 2030-01-31T02:00" in second

@@ -228,7 +228,7 @@ SCENES: dict[str, Callable[[FlowProducer], AbstractAsyncContextManager[Scene]]] 
     )
 }
 # Of an item, which is no stage of the graph; and those that tests of their own walk.
-ELSEWHERE = {"at_once", "signal", "sleep", "spawned", "queue_limit", "tenant_limit", "no_room", "cache_pending"}
+ELSEWHERE = {"at_once", "signal", "sleep", "spawned", "queue_limit", "tenant_limit", "no_room", "room_used", "cache_pending"}
 
 
 @pytest.mark.parametrize("code", SCENES)

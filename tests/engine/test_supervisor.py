@@ -18,7 +18,7 @@ from flowq.engine.supervisor import Supervisor
 from flowq.errors import InvalidValue, ModuleNotLoaded
 from flowq.settings import Settings
 from tests.engine.processes import wait_until_gone
-from tests.engine.supervised import begun, locked, options_for, supervised_quick, supervised_while_locked, written
+from tests.engine.supervised import SOURCE, begun, locked, options_for, supervised_quick, supervised_while_locked, written
 from tests.engine.test_health import asked, free_port
 from tests.engine.waiting import PATIENCE_SECONDS, closed_connections_of, in_the_end
 
@@ -154,3 +154,14 @@ async def test_it_says_at_its_start_what_it_serves_and_which_queue_no_stage_is_o
             await in_the_end(has_told)
     assert f"worker {supervisor._name} serves " in caplog.text
     assert "queues: default, gpo" in caplog.text
+
+
+async def test_its_children_tell_how_much_of_the_hosts_room_is_in_use(producer: FlowProducer, tmp_path: Path) -> None:
+    plain = "@stage\nasync def supervised_while_locked"
+    module = written(tmp_path, SOURCE.replace(plain, plain.replace("@stage", '@stage(needs={"gpu": 2})')))
+    async with supervised(producer, module, has={"gpu": 3}):
+        with locked(tmp_path / "lock") as path:
+            flow = await producer.add(supervised_while_locked.flow(path))
+            await begun(tmp_path / "lock")
+            assert [worker.in_use for worker in await producer.workers()] == [{"gpu": 2}] * 2
+        assert await flow.result(PATIENCE_SECONDS) == 1

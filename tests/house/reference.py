@@ -40,6 +40,7 @@ REASONS = {
     "queue_limit": "its queue is at its limit",
     "tenant_limit": "its flow's tenant is at its limit",
     "no_room": "no worker has what it needs",
+    "room_used": "workers have what it needs, but others use it",
     "signal": "it waits for a signal",
     "sleep": "it sleeps",
     "spawned": "it waits for flows that it spawned",

@@ -40,6 +40,7 @@ def project() -> Iterator[Path]:
     from flowq.embedded import attach
 
     directory = Path(tempfile.mkdtemp(prefix="fqd-", dir="/tmp"))  # short: unix sockets lie in it
+    (directory / ".git").mkdir()  # that the folders below, one for each page, are of this project
     attachment = attach(directory / ".flowq")
     command = directory / "bin" / "flowq"  # of this checkout, installed or not
     command.parent.mkdir()

@@ -94,3 +94,19 @@ def test_a_map_at_rest_says_which_limit_or_host_its_items_wait_for() -> None:
     assert of(resting, needs=[("gpu", 1)]) == "no_room"
     at_work = msgspec.structs.replace(resting, items=msgspec.structs.replace(items, running=1, waiting=1))
     assert of(at_work, full={"queue:gpu": "1 at once"}) == "items"
+
+
+def test_room_of_one_host_that_is_in_use_holds_nothing_up_while_another_has_some() -> None:
+    waits = StageSnapshot(name="encode", stage="encode", queue="gpu", state="ready")
+    used = msgspec.structs.replace(WORKER, has={"card": 2}, in_use={"card": 2})
+    free, bare = (msgspec.structs.replace(WORKER, name=name, has=has) for name, has in (("free", {"card": 2}), ("bare", {})))
+
+    def of(*workers: WorkerSnapshot) -> Reason:
+        found = reason_for(waits, {}, workers, "running", NOW, is_suspect=False, lost={}, needs=[("card", 1)])
+        assert found is not None
+        return found
+
+    assert of(bare, used) == Reason(
+        "room_used", "needs card=1, which no worker of queue gpu has free: on w 2 of 2 card in use", ("card",)
+    )
+    assert of(used, free).code == "busy"

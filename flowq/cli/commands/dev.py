@@ -37,7 +37,9 @@ _PATIENCE_SECONDS: Final = 40.0
 def configure(parser: argparse.ArgumentParser) -> None:
     """Defines the options."""
     parser.add_argument("module", metavar="MODULE", nargs="?", help="a dotted module or a .py file (default: a small sample)")
-    parser.add_argument("--data-dir", metavar="DIR", help="where the servers keep their data (default: .flowq)")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="where the servers keep their data (default: the project's .flowq, else .flowq here)"
+    )
     parser.add_argument("--ephemeral", action="store_true", help="keep nothing: data go with the last user of the servers")
     parser.add_argument("--no-reload", action="store_true", help="don't restart the worker when a .py file changes")
     parser.add_argument("-c", "--concurrency", type=int, metavar="N", help="stages at once (default: 50)")

@@ -151,8 +151,8 @@ def _cause(snapshot: FlowSnapshot, screen: Screen) -> list[Line]:
     first, *rest = clean_lines(cause.failure.message)
     text = [f"{what}: {first}" if first else what, *rest]
     lines = _labelled("cause", [row for part in text for row in _text(part, "bad", screen)])
-    # A stage is timed out from outside: where that happened is a place in flowq.
-    if cause.failure.kind not in ("timeout", "stalled") and (trace := _trace(cause.failure.traceback)):
+    # These end from outside: where that happened is a place in flowq.
+    if cause.failure.kind not in ("timeout", "stalled", "poisoned") and (trace := _trace(cause.failure.traceback)):
         hidden = len(trace) - _TRACEBACK_LINES_MAX
         shown = ([f"({hidden} lines more in `-o json`)"] if hidden > 0 else []) + trace[-_TRACEBACK_LINES_MAX:]
         lines += _labelled("at", [(Span(part, "dim"),) for row in shown for part in wrap(row, _room(screen))])
