@@ -14,6 +14,7 @@ import msgspec
 from flowq.cli.usage import UsageError, nearest
 from flowq.errors import InvalidValue, shown
 from flowq.model.artifact import Artifact
+from flowq.model.values import json_or_text
 
 
 def pipeline_arguments(function: Callable[..., Any], pairs: Sequence[str], json_source: str | None) -> dict[str, Any]:
@@ -66,11 +67,11 @@ def typed(name: str, text: str, kind: Any) -> Any:
     if kind is Artifact and not text.lstrip().startswith("{"):
         return Artifact.existing(text)
     if kind is Any:
-        return _json_or_text(text)
+        return json_or_text(text)
     try:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
-        plain = _json_or_text(text)
+        plain = json_or_text(text)
         if plain is not text:
             try:
                 return msgspec.convert(plain, kind, strict=False)
@@ -78,7 +79,7 @@ def typed(name: str, text: str, kind: Any) -> Any:
                 raise InvalidValue(f"input {name}", text, _expected(better)) from None
         raise InvalidValue(f"input {name}", text, _expected(error)) from None
     except TypeError:  # an annotation that msgspec can't check: the pipeline itself will
-        return _json_or_text(text)
+        return json_or_text(text)
 
 
 def _expected(error: msgspec.ValidationError) -> str:
@@ -91,13 +92,6 @@ def _annotations(function: Callable[..., Any]) -> Mapping[str, Any]:
         return typing.get_type_hints(function)
     except Exception:  # names that exist only for type checkers: then values are read as JSON or text
         return {}
-
-
-def _json_or_text(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return text
 
 
 def _decoded(source: str | None) -> dict[str, Any]:

@@ -6,19 +6,19 @@ from collections.abc import Callable, Sequence
 
 from flowq.model.outcome import Exchanged, Outcome
 
-_RunKey = tuple[str, int, int]
+RunKey = tuple[str, int, int]
 
 
 class Afterwards:
     """The steps that wait for the outcomes of one conversation. Costs nothing while there are none."""
 
     def __init__(self) -> None:
-        self._steps: dict[_RunKey, Callable[[], None]] = {}
+        self._steps: dict[RunKey, Callable[[], None]] = {}
 
     def note(self, outcome: Outcome, step: Callable[[], None] | None) -> None:
         """This step follows the outcome, if there is one."""
         if step is not None:
-            self._steps[_key(outcome)] = step
+            self._steps[key_of(outcome)] = step
 
     def heard(self, outcomes: Sequence[Outcome], answer: Exchanged) -> None:
         """These outcomes were judged."""
@@ -26,10 +26,11 @@ class Afterwards:
             return
         refused = {verdict.position for verdict in answer.verdicts if verdict.word != "replayed"}
         for position, outcome in enumerate(outcomes):
-            step = self._steps.pop(_key(outcome), None)
+            step = self._steps.pop(key_of(outcome), None)
             if step is not None and position not in refused:
                 step()
 
 
-def _key(outcome: Outcome) -> _RunKey:
+def key_of(outcome: Outcome) -> RunKey:
+    """Which run an outcome is of."""
     return outcome.flow_id, outcome.index, outcome.fence

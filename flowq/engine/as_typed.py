@@ -13,6 +13,7 @@ import msgspec
 
 from flowq.errors import InvalidValue
 from flowq.model.plan import TYPED
+from flowq.model.values import json_or_text
 from flowq.pipeline.conversion import convert
 from flowq.pipeline.signature import Signature
 
@@ -39,7 +40,7 @@ class AsTyped(msgspec.Struct, frozen=True):
             return self.text
         if signature is not None and name in signature.names:
             return _fitting(name, self.text, signature)
-        value = _json_or_text(self.text)
+        value = json_or_text(self.text)
         return self if stored is None and value is not None and not isinstance(value, str) else value
 
 
@@ -65,7 +66,7 @@ def read_marked(arguments: dict[str, Any], signature: Signature) -> None:
 
 def _fitting(name: str, text: str, signature: Signature) -> Any:
     """What JSON makes of it where that fits the argument's type, else the text."""
-    value, annotation = _json_or_text(text), signature.annotations[name]
+    value, annotation = json_or_text(text), signature.annotations[name]
     if not isinstance(value, str):
         try:
             convert(value, annotation, name)
@@ -76,10 +77,3 @@ def _fitting(name: str, text: str, signature: Signature) -> Any:
                 raise misfit from None
             return text
     return value
-
-
-def _json_or_text(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return text

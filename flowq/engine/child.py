@@ -23,6 +23,7 @@ from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
 from flowq.engine.builtin import BUILTIN_STAGES
 from flowq.engine.child_options import ChildOptions, Known
 from flowq.engine.child_process import DRAIN, STOP
+from flowq.engine.console import log_to_stderr
 from flowq.engine.every import run_every
 from flowq.engine.holder import Holder
 from flowq.engine.host_room import host_room, needs_of
@@ -202,7 +203,7 @@ def main() -> NoReturn:
 
 def _live(link: ParentLink) -> None:
     options = link.configuration(ChildOptions)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    log_to_stderr(logging.INFO)
     try:
         stages = load_stages(options.modules) | {stage.name: stage for stage in BUILTIN_STAGES}
         child = Child(link, options, stages, load_pipelines(options.modules))

@@ -103,11 +103,6 @@ class ChildProcess:
         """The groups of its stages' programs that are alive."""
         return frozenset(self._groups)
 
-    @property
-    def has_exited(self) -> bool:
-        """Whether `exited` would return at once."""
-        return self._exit.done()
-
     async def exited(self) -> ChildExit:
         """Waits for the child's end. By then its group and its programs were sent SIGKILL, and its messages delivered."""
         return await asyncio.shield(self._exit)

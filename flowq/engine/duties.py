@@ -45,7 +45,7 @@ async def rescue(
     for tag in tags or store.partitions:
         rescued += await store.rescue(tag, holder, cause, deadline, is_crash=is_crash, is_alone=is_alone)
     if rescued:
-        log.warning("rescued %d stages of %s: %s", rescued, holder, cause)
+        log.warning("rescued %d stage%s of %s: %s", rescued, "s" * (rescued != 1), holder, cause)
     return rescued
 
 

@@ -79,7 +79,7 @@ class _Trouble:
     def is_over(self) -> None:
         # Without a line of trouble (it came too soon after another) there is nothing to take back.
         if self._told:
-            _log.info("%s works again after %d failures", self._name, self._failures)
+            _log.info("%s works again after %d failure%s", self._name, self._failures, "s" * (self._failures != 1))
         self._failures = 0
         self._told = ""
 

@@ -72,9 +72,14 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
         Raises:
             FlowNotFound: it does not exist (any more).
             StageNotFound: no stage is called so.
-            InvalidValue: `start` or `limit` is out of range.
+            InvalidValue: `start` or `limit` is out of range; or the stage is no map.
         """
-        return await item_page(self._backend.store, self.id, stage, start, limit)
+        page = await item_page(self._backend.store, self.id, stage, start, limit)
+        if not page:
+            plan = await self._plan()
+            if plan.stages[plan.index_of[stage]].mapping is None:
+                raise InvalidValue("stage", stage, "a map: only they have items")
+        return page
 
     async def result(self, timeout: Duration | None = None, *, run: int | None = None) -> R:
         """Waits until the flow has ended and returns what its pipeline returns.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from flowq.engine.afterwards import RunKey, key_of
 from flowq.engine.context import StageContext
 from flowq.errors import FlowqError
 from flowq.model.outcome import Claim, Note, Outcome, opaque
@@ -15,8 +16,6 @@ from flowq.store.store import Store
 from flowq.store.views import Views
 
 _LOG_SECONDS = 1.0
-
-_RunKey = tuple[str, int, int]
 
 
 class _Logging(NamedTuple):
@@ -28,8 +27,8 @@ class Notes:
     """The notes of one conversation. Nothing here costs anything while stages neither log nor meter."""
 
     def __init__(self) -> None:
-        self._logging: dict[_RunKey, _Logging] = {}
-        self._last: dict[_RunKey, Note] = {}
+        self._logging: dict[RunKey, _Logging] = {}
+        self._last: dict[RunKey, Note] = {}
         self._logs_due_at = 0.0
 
     def hear(self, claim: Claim, context: StageContext) -> None:
@@ -38,9 +37,9 @@ class Notes:
 
     def take_last(self, outcome: Outcome, note: Note | None) -> None:
         """A run has ended; its note goes with its outcome."""
-        self._logging.pop(_key(outcome), None)
+        self._logging.pop(key_of(outcome), None)
         if note is not None:
-            self._last[_key(outcome)] = note
+            self._last[key_of(outcome)] = note
 
     @property
     def due_in(self) -> float | None:
@@ -52,7 +51,7 @@ class Notes:
         found: list[Note] = []
         if self._last:
             for position, outcome in enumerate(outcomes, 1):
-                if (note := self._last.get(_key(outcome))) is not None:
+                if (note := self._last.get(key_of(outcome))) is not None:
                     found.append(msgspec.structs.replace(note, position=position))
         if self.due_in == 0.0:
             found += [Note(*claim.run, log=_log_of(context)) for claim, context in self._logging.values()]
@@ -64,12 +63,12 @@ class Notes:
         """These outcomes were judged: their notes with them."""
         if self._last:
             for outcome in outcomes:
-                self._last.pop(_key(outcome), None)
+                self._last.pop(key_of(outcome), None)
 
     def spare_log(self, outcome: Outcome) -> None:
         """What this run used may be what can't be sent: only its log is kept."""
-        if (note := self._last.get(_key(outcome))) is not None:
-            self._last[_key(outcome)] = msgspec.structs.replace(note, amounts=False)
+        if (note := self._last.get(key_of(outcome))) is not None:
+            self._last[key_of(outcome)] = msgspec.structs.replace(note, amounts=False)
 
 
 async def last_note(store: Store, claim: Claim, context: StageContext | None) -> Note | None:
@@ -89,7 +88,3 @@ async def last_note(store: Store, claim: Claim, context: StageContext | None) ->
 
 def _log_of(context: StageContext) -> msgspec.Raw:
     return opaque(context.log.text if context.log is not None else b"")
-
-
-def _key(outcome: Outcome) -> _RunKey:
-    return outcome.flow_id, outcome.index, outcome.fence

@@ -11,6 +11,7 @@ from flowq.engine.as_typed import AsTyped, with_marks
 from flowq.errors import InvalidValue
 from flowq.model.items import is_item, stage_of
 from flowq.model.plan import CONDITION, TYPED, Plan, StagePlan
+from flowq.model.states import FINAL
 from flowq.model.values import packed
 from flowq.pipeline import find_stage
 from flowq.pipeline.holes import packed_apart
@@ -33,14 +34,12 @@ def checked_overrides(overrides: object) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", overrides)
 
 
-def refuse_unused(overrides: Mapping[str, Any]) -> None:
-    """Refuses overrides when no stage runs again that could have them."""
+def refuse_unused(overrides: Mapping[str, Any], flow_id: str, state: str) -> None:
+    """Refuses overrides when no stage runs again that could have them, and says if that is because the flow has not ended."""
     if overrides:
-        raise InvalidValue(
-            "overrides",
-            ", ".join(sorted(overrides)),
-            "stages to give them to: of a flow that has ended those that failed, or that from_stage (--from) names",
-        )
+        stages = "stages to give them to: those that failed, or that are named to run again"
+        expected = stages if state in FINAL else f"a flow that has ended: {flow_id!r} is {state}"
+        raise InvalidValue("overrides", ", ".join(sorted(overrides)), expected)
 
 
 async def overridden(

@@ -11,6 +11,7 @@ from flowq.engine.again import chosen_again, runs_again
 from flowq.engine.one_flow import OneFlow
 from flowq.engine.overrides import checked_overrides, overridden, refuse_unused
 from flowq.model.restart import restart
+from flowq.model.states import FINAL
 from flowq.model.timing import Deadline, deadline_of
 from flowq.store.wire import again_of
 
@@ -40,7 +41,7 @@ class RetriableFlow(OneFlow):
             FlowNotFound: it does not exist (any more).
             StageNotFound: no stage is called so.
             InvalidValue: no such stage has this argument, or it is a child's result; the value does not fit; or nothing
-                runs again that `overrides` could be for; or the deadline is none.
+                runs again that `overrides` could be for, such as while the flow has not ended; or the deadline is none.
             ValueNotStorable, ValueTooLarge: the value can't be stored.
             RetryOutOfTurn: its hooks have not ended; it is hooks, and their flow was retried; or another flow that was added
                 under the same `Dedup` key has not ended, where one is to run at a time.
@@ -49,7 +50,7 @@ class RetriableFlow(OneFlow):
         deadline_ms, deadline_at = deadline_of(deadline)
         plan = await self._plan()
         # The store refuses when the flow has changed since the snapshot, say because somebody else retries it.
-        while await self._state() in ("failed", "cancelled", "completed"):
+        while (state := await self._state()) in FINAL:
             snapshot = await self.inspect()
             again = chosen_again(snapshot, plan, from_stage, changes)
             if not again.stages and not again.maps and snapshot.state == "completed":
@@ -60,5 +61,5 @@ class RetriableFlow(OneFlow):
             hooks_seq = snapshot.hooks.seq if snapshot.hooks else 0
             if await self._backend.store.retry(self.id, snapshot.seq, wanted, hooks_seq):
                 return runs_again(snapshot, restarted)
-        refuse_unused(changes)
+        refuse_unused(changes, self.id, state)
         return 0

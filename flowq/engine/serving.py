@@ -34,7 +34,7 @@ def served_stages(pipelines: Iterable[Pipeline[..., Any]], stages: Iterable[Stag
         if known.fn is not stage.fn:
             raise StageNameTaken(stage.name, known.signature.where, stage.signature.where)
     if not served:
-        raise DefinitionError("the worker has no stage to run", "give it pipelines=[…] or stages=[…] whose code is here")
+        raise DefinitionError("there is no stage to run", "give pipelines=[…] or stages=[…] whose code is here")
     return served | {stage.name: stage for stage in BUILTIN_STAGES}
 
 

@@ -86,8 +86,11 @@ class FlowOptions(msgspec.Struct, frozen=True, kw_only=True):
         deadline: Deadline | None = None,
         dedup: Dedup | None = None,
         cache: bool = True,
+        **unknown: object,
     ) -> FlowOptions:
-        """The options as users write them, or InvalidValue."""
+        """The options as users write them, or InvalidValue; TypeError: there is no such option."""
+        if unknown:
+            raise TypeError(f"a flow has no option {', '.join(sorted(unknown))}; it has {', '.join(AddOptions.__annotations__)}")
         if not isinstance(tags, list | tuple) or len(tags) > _TAGS_MAX:
             raise InvalidValue("tags", tags, f"a list of at most {_TAGS_MAX} words")
         if type(priority) is not int or abs(priority) > PRIORITY_MAX:

@@ -136,6 +136,14 @@ def _parts(value: Any, path: str) -> list[tuple[str, Any]]:
     return [(f"{path}.{field}", getattr(value, field, None)) for field in fields]
 
 
+def json_or_text(text: str) -> Any:
+    """What somebody typed as a value: what JSON makes of it, else the text itself."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return text
+
+
 def fill(target: Any, bindings: Sequence[Binding], results: Mapping[int, Any], lists: Mapping[int, Any] = {}) -> Any:
     """Puts children's results into the holes of `target` (maps and lists, changed in place) and returns it.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Literal, ParamSpec, Protocol, TypeVar
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
@@ -71,6 +72,19 @@ def mapped(signature: Signature) -> tuple[str, Signature]:
         )
     argument = signature.positional[0]
     return argument, signature.mapped(argument)
+
+
+def elements(items: Iterable[Any], name: str) -> list[Any]:
+    """What the stage of this name is mapped over.
+
+    Raises:
+        InvalidValue: it has no elements.
+    """
+    try:
+        each = iter(items)
+    except TypeError:
+        raise InvalidValue(f"what {name} is mapped over", items, "a list, or the result of a stage that returns one") from None
+    return list(each)
 
 
 def refuse_bounds(bounds: Bounds, name: str) -> None:

@@ -18,7 +18,7 @@ from flowq.pipeline.compile import CompiledPlans
 from flowq.pipeline.failures import union
 from flowq.pipeline.fit import refuse_unfit_hook
 from flowq.pipeline.limit import limit, refuse_unknown_names
-from flowq.pipeline.mapping import Bounds, TakesElement, mapped, refuse_bounds
+from flowq.pipeline.mapping import Bounds, TakesElement, elements, mapped, refuse_bounds
 from flowq.pipeline.options import StageOptions
 from flowq.pipeline.promise import Promise
 from flowq.pipeline.retry_types import RetryTypes
@@ -128,7 +128,7 @@ class Stage(Generic[P, R]):
         argument, signature = mapped(stage.signature)
         stage._refuse_unfit_compensation()
         template = stage._bounds.template(stage._template, argument)
-        arguments = signature.bound((items if type(items) is Promise else list(items), *args), kwargs)
+        arguments = signature.bound((items if type(items) is Promise else elements(items, stage.name), *args), kwargs)
         return cast("list[R]", trace.call(template, signature, arguments, stage._after, stage._condition))
 
     def flow(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec[R]:

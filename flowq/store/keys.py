@@ -140,10 +140,3 @@ class Keys:
     def limit(self, name: str) -> str:
         """The hash tag of a limit: its own slot, wherever the flows are that it holds for."""
         return f"{{{self.namespace}:L:{name}}}"
-
-    def is_permanent(self, key: str) -> bool:
-        """Whether a key is on the list of those that may have no time to live."""
-        if key in (self.meta, self.limits) or (key.startswith(self.limit("")[:-1]) and key.endswith(RULES)):
-            return True
-        tag = next((tag for tag in self.tags if key.startswith(tag)), None)
-        return tag is not None and any(key[len(tag) :].startswith(word) for word in PERMANENT)

@@ -6,15 +6,17 @@ import os
 import re
 
 _NUMBER = re.compile(r"\[Errno (\d+)\]")
+# What the client library makes of it: all that is left where it connects again while it deals with another error.
+_BY_CLIENT = re.compile(r"Error (-?\d+) connecting to .+?\. (.+?)\.?$")
 
 
 def what_the_system_said(error: BaseException | None) -> str:
     """Why a server can't be reached, without its address and without numbers; empty: the system said nothing."""
-    while error is not None:
-        if isinstance(error, OSError) and (said := _said(error)):
-            return said[0].lower() + said[1:]
+    said = ""
+    while error is not None and not said:
+        said = _said(error) if isinstance(error, OSError) else _told_by_client(error)
         error = error.__cause__ or error.__context__
-    return ""
+    return said[:1].lower() + said[1:]
 
 
 def _said(error: OSError) -> str:
@@ -25,3 +27,10 @@ def _said(error: OSError) -> str:
         return "no answer in time" if isinstance(error, TimeoutError) else ""
     said = error.strerror or ""
     return os.strerror(number) if not said or said.startswith("Connect call failed") else said
+
+
+def _told_by_client(error: BaseException) -> str:
+    if (told := _BY_CLIENT.match(str(error))) is None:
+        return ""
+    number = int(told[1])
+    return os.strerror(number) if number > 0 else told[2]

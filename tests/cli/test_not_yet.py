@@ -24,6 +24,18 @@ def test_a_retry_of_a_flow_that_runs_says_that_it_has_not_ended(run: Run, gate: 
     assert run("retry", "not-yet").err == "not-yet: nothing to retry\n"
 
 
+def test_other_arguments_for_a_flow_that_runs_are_refused_because_it_has_not_ended(run: Run, gate: Gate) -> None:
+    assert run("submit", f"{FLOWS}:waiting", "-i", f"path={gate.path}", "--id", "not-set").code == 0
+    with gate.arrival() as stage:
+        ran = run("retry", "not-set", "--set", "path=/other")
+        told = "flowq: --set is 'path'\n  → expected a flow that has ended: 'not-set' is running\n"
+        assert (ran.code, ran.err) == (2, told)
+        stage.sendall(b"done")
+    assert run("watch", "not-set").code == 0
+    ran = run("retry", "not-set", "--set", "path=/other")
+    assert (ran.code, "stages to give them to: those that failed" in ran.err, "from_stage" in ran.err) == (2, True, False), ran
+
+
 def test_a_flow_whose_hooks_have_not_ended_stays_and_prune_says_why(run: Run) -> None:
     assert run("submit", f"{FLOWS}:unswept", "-i", "text=a", "--id", "unswept", "--wait").code == 0
     assert run("prune", "--search", "unswept", "--yes").err == "0 flows removed; 1 stays until its hooks have ended\n"

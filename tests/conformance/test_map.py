@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from flowq import Artifact, Backoff, FlowProducer, StageFailure, Unrecoverable, context, pipeline, stage, succeeded, tolerate
-from flowq.errors import FlowCancelled, FlowFailed, StageNotFound
+from flowq.errors import FlowCancelled, FlowFailed, InvalidValue, StageNotFound
 from tests.conformance.scene import broken, gate, most, now, ran, using
 from tests.engine.work import told, until, working
 
@@ -256,6 +256,13 @@ async def test_an_empty_list_completes_at_once_with_an_empty_list(producer: Flow
         assert await flow.result(30) == []
     assert "suspended cm_encode" not in await told(flow)
     assert await flow.items("cm_encode") == ()
+
+
+async def test_items_of_a_stage_that_is_no_map_are_refused(producer: FlowProducer) -> None:
+    flow = await producer.add(cm_mapped(1))
+    assert await flow.items("cm_encode") == (), "its list is not known yet"
+    with pytest.raises(InvalidValue, match="stage is 'cm_numbers'; expected a map"):
+        await flow.items("cm_numbers")
 
 
 async def test_a_list_longer_than_a_page_keeps_its_order(producer: FlowProducer) -> None:

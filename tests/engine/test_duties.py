@@ -40,13 +40,14 @@ async def test_two_rescuers_at_once_take_nothing_twice(producer: FlowProducer) -
     assert await store.lease_of(store.partitions[0], actor.id) is None
 
 
-async def test_a_rescue_says_how_many_it_took(producer: FlowProducer) -> None:
+async def test_a_rescue_says_how_many_it_took(producer: FlowProducer, caplog: pytest.LogCaptureFixture) -> None:
     store = producer._open.store
     actor = await Actor(store).begin()
     await store.submit([("f1", one_stage())])
     await actor.claim_one()
     assert await rescue(store, actor.id, "gone") == 1
     assert await rescue(store, "nobody", "gone") == 0
+    assert [record.message for record in caplog.records] == [f"rescued 1 stage of {actor.id}: gone"]
 
 
 @pytest.fixture

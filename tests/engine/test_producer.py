@@ -12,6 +12,7 @@ import pytest
 from flowq import Artifact, FlowProducer, Node, pipeline, stage
 from flowq.errors import (
     AmbiguousFlowId,
+    DefinitionError,
     DurabilityUnavailable,
     FlowConflict,
     FlowNotFound,
@@ -135,6 +136,20 @@ async def test_a_filter_that_there_is_none_of_is_refused_and_nothing_is_done(pro
     await producer.add(echo.flow(1))
     with pytest.raises(TypeError, match="flows are not filtered by tags; they are by state, pipeline, tenant, tag"):
         await getattr(producer, method)(tenant="acme", tags=["eu"])
+
+
+async def test_an_option_of_a_flow_that_there_is_none_of_is_refused_and_nothing_is_added(producer: FlowProducer) -> None:
+    mistaken: Any = {"idd": "x"}
+    with pytest.raises(TypeError, match="a flow has no option idd; it has id, tenant, tags"):
+        await producer.add(echo.flow(1), **mistaken)
+    with pytest.raises(TypeError, match="a flow has no option idd; it has id, tenant, tags"):
+        echo.flow(1).with_options(**mistaken)
+    assert await producer.list() == []
+
+
+async def test_a_release_without_stages_is_no_worker_that_has_none(producer: FlowProducer) -> None:
+    with pytest.raises(DefinitionError, match=r"there is no stage to run; give pipelines=\[…\] or stages=\[…\]"):
+        await producer.check()
 
 
 async def test_a_graph_of_nodes_and_a_mapping_run_like_a_pipeline(producer: FlowProducer) -> None:

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from flowq import pipeline, stage, succeeded, tolerate
-from flowq.errors import DefinitionError, InvalidValue, ResultDoesNotFit, ResultNotReady, ValueTooLarge, WrongArguments
+from flowq.errors import (
+    BodyFailed,
+    DefinitionError,
+    InvalidValue,
+    ResultDoesNotFit,
+    ResultNotReady,
+    ValueTooLarge,
+    WrongArguments,
+)
 from flowq.model.items import Mapped
 
 
@@ -113,3 +121,18 @@ def test_succeeded_takes_a_map_but_no_other_promise() -> None:
     assert binding.on_failure == "items"
     with pytest.raises(InvalidValue, match="map"):
         body(lambda: pm_sum(succeeded(pm_texts())))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("items", [5, None, object()])
+def test_what_has_no_elements_is_refused_with_the_name_of_the_stage(items: Any) -> None:
+    with pytest.raises(InvalidValue, match=r"what pm_twice is mapped over is .*expected a list, or the result of a stage"):
+        body(lambda: pm_twice.map(items))
+
+
+def test_what_an_iterator_raises_is_not_taken_for_a_missing_list() -> None:
+    def broken() -> Any:
+        yield 1
+        raise TypeError("of its own")
+
+    with pytest.raises(BodyFailed, match="of its own"):
+        body(lambda: pm_twice.map(broken()))

@@ -17,6 +17,7 @@ from flowq.model.keep import Keep
 from flowq.store.finder import Finder
 from flowq.store.store import Retention, Store
 from flowq.store.views import Views
+from tests.permanent import is_permanent
 from tests.store.acting import Actor, everything, failed, in_one_partition, retried, snapshots
 from tests.store.graphs import chain, one_stage, wide
 
@@ -283,7 +284,7 @@ async def test_every_key_expires_or_is_on_the_list_of_those_that_need_not(store:
     async with redis.asyncio.Redis.from_url(valkey_url) as client:
         keys = [key.decode() for key in await everything(store)]
         eternal = [key for key in keys if await client.pttl(key) == -1]
-    assert [key for key in eternal if not store.keys.is_permanent(key)] == []
+    assert [key for key in eternal if not is_permanent(store.keys, key)] == []
     ended = {store.keys.flow(claims[1].flow_id), store.keys.flow(claims[2].flow_id)}
     assert ended.isdisjoint(eternal), "a flow that has ended expires even when no pruner runs"
 

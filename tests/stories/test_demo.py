@@ -14,6 +14,7 @@ import pytest
 import vtt
 
 from flowq.store.keys import Keys
+from tests.permanent import is_permanent
 from tests.stories.conftest import PIPELINES, SPOKEN
 from tests.stories.project import Project
 
@@ -109,7 +110,7 @@ def assert_redis_holds_references_only(project: Project) -> None:
         too_large = {name: size for name in names for size in sizes_of(client, name) if size > _VALUE_BYTES_MAX}
         eternal = [name.decode() for name in names if client.pttl(name) == _NEVER_EXPIRES]
     assert too_large == {}
-    assert [name for name in eternal if not Keys("flowq").is_permanent(name)] == []
+    assert [name for name in eternal if not is_permanent(Keys("flowq"), name)] == []
 
 
 def sizes_of(client: Any, name: bytes) -> Iterator[int]:

@@ -46,6 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs stages until SIGTERM or Ctrl-C; running stages may finish first."""
+    from flowq.engine.console import log_to_stderr
+
     output_of(arguments, ("text",))
     settings = worker_settings(arguments)
     if arguments.name:
@@ -54,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     for module in arguments.modules:
         refuse_missing_module(module)
     level = logging.DEBUG if getattr(arguments, "debug", False) else logging.INFO
-    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+    log_to_stderr(logging.WARNING)
     logging.getLogger("flowq").setLevel(level)
     if arguments.lifeline:
         threading.Thread(target=_stop_when_stdin_ends, daemon=True).start()

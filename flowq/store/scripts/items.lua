@@ -1,7 +1,7 @@
 #!lua
 -- items: writes literals of the items of a map, before its stage reports that it has expanded; at most some hundred a call.
 -- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed history groups aside successor retain ended flush
--- Called by  Store.put_items  KEYS 1 the partition's tag    ARGV 1 flow  2 stage  3 fence  4 nonce  5 number of the first item
+-- Called by  put_items in maps.py  KEYS 1 the partition's tag    ARGV 1 flow  2 stage  3 fence  4 nonce  5 number of the first item
 --                             6… packed literals
 -- Replies    "written" | "stale"
 -- Under the stage's token: nobody else may write what its items will take. What an earlier run left at these indexes is put aside;
