@@ -80,7 +80,8 @@ def _document(error: BaseException, words: Sequence[str]) -> dict[str, str]:
 def _parts(error: BaseException, words: Sequence[str]) -> tuple[str, str]:
     if isinstance(error, InvalidValue):
         problem = error.problem.replace(error.field, _option(error.field, words), 1)
-        return problem, error.remedy.replace(AS_PYTHON_HAS_IT, "a duration such as 90s, 5m or 2h")
+        remedy = error.remedy.replace("from_stage", "--from")
+        return problem, remedy.replace(AS_PYTHON_HAS_IT, "a duration such as 90s, 5m or 2h")
     if isinstance(error, FlowqError):
         return error.problem, error.remedy
     if isinstance(error, KeyboardInterrupt):

@@ -37,7 +37,7 @@ def checked_overrides(overrides: object) -> Mapping[str, Any]:
 def refuse_unused(overrides: Mapping[str, Any], flow_id: str, state: str) -> None:
     """Refuses overrides when no stage runs again that could have them, and says if that is because the flow has not ended."""
     if overrides:
-        stages = "stages to give them to: those that failed, or that are named to run again"
+        stages = "stages to give them to: those that failed, or that from_stage names"
         expected = stages if state in FINAL else f"a flow that has ended: {flow_id!r} is {state}"
         raise InvalidValue("overrides", ", ".join(sorted(overrides)), expected)
 

@@ -34,7 +34,8 @@ def with_earlier(stage: StageSnapshot, flow_id: str, again_at: int | None) -> St
         flow_id: its flow.
         again_at: when the flow was retried last, by the server's clock in ms; None: never.
     """
-    if again_at is None or stage.state != "completed" or stage.ended_at is None or stage.ended_at > again_at or stage.reused:
+    # In the very millisecond of the retry: it ran again; before, its flow had to end and to be read.
+    if again_at is None or stage.state != "completed" or stage.ended_at is None or stage.ended_at >= again_at or stage.reused:
         return stage
     return msgspec.structs.replace(stage, reused=Reused(flow_id, stage.name))
 

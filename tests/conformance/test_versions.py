@@ -177,6 +177,7 @@ async def test_what_hooks_have_spawned_is_counted_once(producer: FlowProducer) -
     async with working(producer, AFTER, ve_parent, ve_publish):
         flow = await producer.add(ve_with_end("a"), id="ended")
         assert await flow.result(30) == "published a"
+        await until(flow, lambda seen: seen.hooks is not None and seen.hooks.state is not None)
         hooks = await until(producer.flow("ended^end"), lambda seen: any(child.state == "suspended" for child in seen.spawned))
     (one,) = (await producer.check(stages=[AFTER, ve_parent])).strandings
     assert (one.stage, one.flows, len(one.examples)) == ("ve_encode@1", 1, 1)
