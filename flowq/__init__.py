@@ -22,19 +22,19 @@ except KeyboardInterrupt:
     raise
 
 if TYPE_CHECKING:
-    from flowq.engine.context import context
-    from flowq.engine.handle import FlowHandle
-    from flowq.engine.producer import FlowProducer
-    from flowq.engine.worker import Worker
+    from flowq.engine.client.producer import FlowProducer
+    from flowq.engine.flow.handle import FlowHandle
+    from flowq.engine.run.context import context
+    from flowq.engine.worker.worker import Worker
 
 __version__ = "0.1.0"
 
 # What needs a server loads when it is first used: defining pipelines must stay cheap to import.
 _LAZY = {
-    "FlowHandle": "flowq.engine.handle",
-    "FlowProducer": "flowq.engine.producer",
-    "Worker": "flowq.engine.worker",
-    "context": "flowq.engine.context",
+    "FlowHandle": "flowq.engine.flow.handle",
+    "FlowProducer": "flowq.engine.client.producer",
+    "Worker": "flowq.engine.worker.worker",
+    "context": "flowq.engine.run.context",
 }
 
 __all__ = [

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flowq.artifacts import open_storage
-from flowq.engine import context as stage_contexts
-from flowq.engine.context import StageContext
+from flowq.engine.run import context as stage_contexts
+from flowq.engine.run.context import StageContext
 from flowq.model.artifact import bound_reader
 
 

@@ -17,7 +17,7 @@ from flowq.errors import FlowTimedOut
 from flowq.model.event import Event
 
 if TYPE_CHECKING:
-    from flowq.engine.handle import FlowHandle
+    from flowq.engine.flow.handle import FlowHandle
     from flowq.model.snapshot import FlowSnapshot
 
 # Four pictures a second look fluent; more would be reads of the server that nobody sees.

@@ -17,7 +17,7 @@ from flowq.cli.session import output_of, producer_of, run_async, say, say_json, 
 from flowq.cli.usage import UsageError
 
 if TYPE_CHECKING:
-    from flowq.engine.producer import FlowProducer
+    from flowq.engine.client.producer import FlowProducer
 
 T = TypeVar("T")
 

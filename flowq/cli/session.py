@@ -21,7 +21,7 @@ from flowq.settings import Settings, SettingsWarning
 if TYPE_CHECKING:
     from flowq.cli.render.ink import Line
     from flowq.cli.render.screen import Screen
-    from flowq.engine.producer import FlowProducer
+    from flowq.engine.client.producer import FlowProducer
 
 
 def settings_of(arguments: argparse.Namespace, **more: Any) -> Settings:
@@ -42,7 +42,7 @@ async def producer_of(arguments: argparse.Namespace) -> AsyncGenerator[FlowProdu
     # What went wrong is said once, by the command; the engine's log is for programs that stay.
     if not getattr(arguments, "debug", False):
         logging.getLogger("flowq").setLevel(logging.CRITICAL)
-    from flowq.engine.producer import FlowProducer
+    from flowq.engine.client.producer import FlowProducer
 
     async with FlowProducer(settings=settings) as producer:
         yield producer

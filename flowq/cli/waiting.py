@@ -9,7 +9,7 @@ from flowq.errors import FlowTimedOut
 from flowq.model.duration import to_ms
 
 if TYPE_CHECKING:
-    from flowq.engine.handle import FlowHandle
+    from flowq.engine.flow.handle import FlowHandle
 
 
 def timeout_seconds(arguments: argparse.Namespace) -> float | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
-from flowq.engine.every import run_every
+from flowq.engine.duties.every import run_every
 from flowq.errors import DurabilityUnavailable, InvalidValue, ServerNotConfigured, StorageNotConfigured
 from flowq.model.artifact import Artifact, LocalCopy
 from flowq.model.duration import Duration

@@ -29,7 +29,7 @@ PathStep = str | int
 OnFailure = Literal["fail", "value", "drop", "items"]
 # The argument that holds a stage's condition beside its own: no function can have a parameter of this name.
 CONDITION = "?"
-# Where it keeps the names of those that are stored as somebody typed them; see flowq/engine/as_typed.py.
+# Where it keeps the names of those that are stored as somebody typed them; see flowq/engine/flow/as_typed.py.
 TYPED = "?typed"
 # What the digests of plans end with that have hooks for every end of a flow, and for every end but its completion: so the
 # scripts, which never read plans, know whether there is anything to run after a flow has ended (scripts/hooked.lua).

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from flowq import FlowProducer
-from flowq.engine import reuse
+from flowq.engine.run import reuse
 from flowq.store.connection import Connection
 from flowq.store.store import Store
 from tests.conformance.scene import gate, set_scene

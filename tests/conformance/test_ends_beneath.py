@@ -26,7 +26,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     ran.clear()
     broken.clear()
     gate.__init__()
-    monkeypatch.setattr("flowq.engine.worker._CLOSE_SECONDS", 3_600)
+    monkeypatch.setattr("flowq.engine.worker.worker._CLOSE_SECONDS", 3_600)
 
 
 @stage

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from flowq import Backoff, FlowProducer, Node, Unrecoverable, context, pipeline, stage
-from flowq.engine import handle
-from flowq.engine.duties import Pruner
+from flowq.engine.duties.duties import Pruner
+from flowq.engine.flow import handle
 from flowq.errors import FlowFailed, FlowNotFound, InvalidValue
 from flowq.store.retentions import Retention
 from flowq.store.views import Views

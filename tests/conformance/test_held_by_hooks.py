@@ -8,8 +8,8 @@ import pytest
 
 from flowq import Artifact, FlowProducer, Unrecoverable, pipeline, stage
 from flowq.artifacts.storage import Storage
-from flowq.engine.duties import Pruner
-from flowq.engine.removal import Remover
+from flowq.engine.duties.duties import Pruner
+from flowq.engine.duties.removal import Remover
 from flowq.hooks import FlowEnd
 from flowq.settings import KeepSettings
 from flowq.store import outlived

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flowq import FlowProducer, pipeline, stage
-from flowq.engine.closing import finish_closing
-from flowq.engine.duties import Closer
+from flowq.engine.duties.closing import finish_closing
+from flowq.engine.duties.duties import Closer
 from flowq.errors import FlowFailed, InvalidValue
 from flowq.hooks import FlowEnd
 from flowq.model.hooks import due_member

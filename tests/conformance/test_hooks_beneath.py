@@ -161,7 +161,7 @@ async def test_a_retry_by_hand_finds_hooks_that_nobody_has_added_yet(
 
     broken.add("use")
     with monkeypatch.context() as patched:
-        patched.setattr("flowq.engine.closing.add_hooks", fails)
+        patched.setattr("flowq.engine.duties.closing.add_hooks", fails)
         async with working(producer, *EVERY):
             flow = await producer.add(hb_parent.flow("room"))
             with pytest.raises(FlowFailed):

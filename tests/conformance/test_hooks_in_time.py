@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from flowq import Artifact, Backoff, FlowProducer, context, pipeline, stage
-from flowq.engine.duties import Pruner
-from flowq.engine.removal import Remover
+from flowq.engine.duties.duties import Pruner
+from flowq.engine.duties.removal import Remover
 from flowq.errors import RetryOutOfTurn
 from flowq.hooks import FlowEnd
 from flowq.settings import KeepSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowq import FlowProducer, pipeline, stage
-from flowq.engine.duties import Closer
+from flowq.engine.duties.duties import Closer
 from flowq.errors import RetryOutOfTurn
 from flowq.hooks import FlowEnd
 from flowq.pipeline import Dedup

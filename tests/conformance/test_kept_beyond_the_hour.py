@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flowq import FlowProducer, pipeline, stage
-from flowq.engine.duties import Pruner
+from flowq.engine.duties.duties import Pruner
 from flowq.hooks import FlowEnd
 from flowq.store.retentions import Retention
 from flowq.store.views import Views

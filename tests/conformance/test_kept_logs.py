@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from flowq import FlowProducer, pipeline, stage
-from flowq.engine.duties import Pruner
+from flowq.engine.duties.duties import Pruner
 from flowq.errors import FlowFailed
 from flowq.settings import KeepSettings
 from flowq.store.keys import EVENTS, UNLOGGED

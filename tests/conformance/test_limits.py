@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flowq import FlowProducer, limit, pipeline, stage
-from flowq.engine.limiter import Limiter, give_all_back
+from flowq.engine.run.limiter import Limiter, give_all_back
 from flowq.errors import FlowFailed, InvalidValue, LimitNotSet, NoStageContext
 from flowq.model.limit import LimitUse, LimitWait
 from flowq.model.snapshot import Reason

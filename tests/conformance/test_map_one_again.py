@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from flowq import Backoff, FlowProducer, Unrecoverable, pipeline, stage
-from flowq.engine.handle import FlowHandle
+from flowq.engine.flow.handle import FlowHandle
 from flowq.errors import FlowFailed
 from flowq.pipeline import Pipeline
 from tests.engine.work import until, working

@@ -18,7 +18,7 @@ from flowq.cli.documents import envelope, json_text
 from flowq.cli.render.flow import flow_view
 from flowq.cli.render.ink import painted
 from flowq.cli.render.screen import Screen
-from flowq.engine import following
+from flowq.engine.flow import following
 from flowq.errors import FlowFailed
 from flowq.model.event import Event
 from flowq.model.limit import LimitWait

@@ -10,8 +10,8 @@ import pytest
 
 from flowq import Artifact, FlowHandle, FlowProducer, context, pipeline, stage
 from flowq.artifacts.storage import Storage
-from flowq.engine.duties import Pruner
-from flowq.engine.removal import Remover
+from flowq.engine.duties.duties import Pruner
+from flowq.engine.duties.removal import Remover
 from flowq.hooks import FlowEnd
 from flowq.model.keep import Keep
 from flowq.settings import KeepSettings

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from flowq import Artifact, FlowHandle, FlowProducer, Node, Unrecoverable, context, pipeline, stage
-from flowq.engine.duties import Pruner, Sweeper
-from flowq.engine.removal import Remover
+from flowq.engine.duties.duties import Pruner, Sweeper
+from flowq.engine.duties.removal import Remover
 from flowq.errors import DefinitionError, InvalidValue
 from flowq.model.event import Event
 from flowq.model.keep import Keep

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flowq import FlowHandle, FlowProducer, RetryAfter, context, limit, pipeline, stage
-from flowq.engine import policy
+from flowq.engine.run import policy
 from flowq.errors import FlowFailed
 from flowq.model.memo import Mark
 from flowq.model.snapshot import FlowSnapshot, Reused

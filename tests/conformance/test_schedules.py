@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flowq import Artifact, FlowProducer, pipeline, stage
-from flowq.engine.scheduler import Scheduler, makers_of
+from flowq.engine.duties.scheduler import Scheduler, makers_of
 from flowq.errors import InvalidValue, ScheduleNotFound, WrongArguments
 from flowq.model.schedule import ScheduleSnapshot
 from flowq.store.keys import FIRINGS

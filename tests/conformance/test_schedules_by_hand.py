@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flowq import FlowProducer, pipeline, stage
-from flowq.engine.scheduler import Scheduler, makers_of
+from flowq.engine.duties.scheduler import Scheduler, makers_of
 from flowq.model.schedule import ScheduleSnapshot
 from flowq.store.keys import FIRED, FIRINGS
 from flowq.store.schedules import Schedules

@@ -295,7 +295,7 @@ async def test_what_a_stopped_item_spawned_is_cancelled_while_its_flow_goes_on(p
 
 
 async def test_a_duty_cancels_the_children_of_a_client_that_died(producer: FlowProducer) -> None:
-    from flowq.engine.duties import Closer
+    from flowq.engine.duties.duties import Closer
 
     async with working(producer, *EVERY):
         flow = await producer.add(cn_waits.flow(1))

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from flowq import FlowProducer, Unrecoverable, pipeline, stage
-from flowq.engine.duties import Pruner
+from flowq.engine.duties.duties import Pruner
 from flowq.errors import FlowDeadlinePassed
 from flowq.pipeline import Dedup
 from flowq.store.views import Views

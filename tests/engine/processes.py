@@ -17,11 +17,11 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 30.0
 
 # Pieces of a child's module.
-OPEN_LINK = "import asyncio, os, signal, sys, time\nfrom flowq.engine.parent_link import *\nlink = ParentLink.open()\n"
+OPEN_LINK = "import asyncio, os, signal, sys, time\nfrom flowq.engine.process.parent_link import *\nlink = ParentLink.open()\n"
 SLEEP_ON = "time.sleep(1000)\n"
 # A stage's program with a child of its own, in one group; its pids are said as a note.
 RUN_PROGRAM = (
-    "from flowq.engine.program import run_program\n"
+    "from flowq.engine.process.program import run_program\n"
     "groups = []\n"
     "def on_group(pgid, alive):\n"
     "    groups.append(pgid); link.announce_group(pgid, alive)\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flowq import context, stage
-from flowq.engine.supervisor import WorkerOptions
+from flowq.engine.worker.supervisor import WorkerOptions
 from tests.engine.waiting import in_the_end
 
 SOURCE = Path(__file__).read_text("utf-8")

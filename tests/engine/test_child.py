@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from flowq import FlowProducer
-from flowq.engine.child_options import GO, ChildOptions, Known
-from flowq.engine.child_process import STOP, ChildExit, ChildProcess
-from flowq.engine.parent_link import Note, Ready, Retire
-from flowq.engine.pulse import Pulse
+from flowq.engine.process.child_process import STOP, ChildExit, ChildProcess
+from flowq.engine.process.parent_link import Note, Ready, Retire
+from flowq.engine.process.pulse import Pulse
+from flowq.engine.worker.child_options import GO, ChildOptions, Known
 from flowq.store.wire import HolderInfo
 from tests.engine.supervised import SOURCE, begun, supervised_in_a_thread, written
 from tests.engine.waiting import PATIENCE_SECONDS
@@ -49,7 +49,7 @@ async def raised(producer: FlowProducer, module: Path, url: str = "") -> Raised:
         modules=(str(module),), url=url or settings.url, namespace=settings.namespace, artifacts="", access=None, holder="h",
         name="tested", is_alone=False, concurrency=5, queues={}, drain_seconds=0.0, pulse_fd=pulse.fd,
     )  # fmt: skip
-    child = await ChildProcess.start("flowq.engine.child", options, on_message=said.put_nowait, pass_fds=(pulse.fd,))
+    child = await ChildProcess.start("flowq.engine.worker.child", options, on_message=said.put_nowait, pass_fds=(pulse.fd,))
     pulse.close()
     return Raised(child, said)
 

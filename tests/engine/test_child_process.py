@@ -15,8 +15,8 @@ import msgspec
 import pytest
 import uvloop
 
-from flowq.engine.child_process import DRAIN, ChildExit, ChildProcess
-from flowq.engine.parent_link import Note, Ready, Retire
+from flowq.engine.process.child_process import DRAIN, ChildExit, ChildProcess
+from flowq.engine.process.parent_link import Note, Ready, Retire
 from tests.engine.processes import OPEN_LINK, PATIENCE_SECONDS, ROOT, RUN_PROGRAM, SLEEP_ON, running_python, said, wait_until_gone
 from tests.engine.work import count_open
 from tests.stories.processes import all_processes
@@ -158,7 +158,7 @@ def test_a_module_that_does_not_exist_is_an_exit(play, tmp_path: Path) -> None:
 
 _REFUSED = """
 import asyncio, os, resource, sys
-from flowq.engine.child_process import ChildProcess
+from flowq.engine.process.child_process import ChildProcess
 
 def descriptors():
     return len(os.listdir("/proc/self/fd"))

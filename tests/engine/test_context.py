@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flowq import Artifact, FlowProducer, context, pipeline, stage
-from flowq.engine.context import StageContext
+from flowq.engine.run.context import StageContext
 from flowq.errors import FlowFailed, InvalidValue, NoStageContext, StorageNotConfigured
 from tests.engine.processes import wait_until_gone
 from tests.engine.work import Gate, outcome, until, working

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from flowq.engine import conversation as conversations
-from flowq.engine.conversation import Conversation
-from flowq.engine.room import WorkerRoom
-from flowq.engine.slots import QueueSlots
+from flowq.engine.capacity.room import WorkerRoom
+from flowq.engine.capacity.slots import QueueSlots
+from flowq.engine.exchange import conversation as conversations
+from flowq.engine.exchange.conversation import Conversation
 from flowq.errors import CorruptState
 from flowq.model.outcome import Claim, Complete, Exchanged, Fail, Outcome, Release
 from flowq.store.connection import Connection

@@ -9,7 +9,7 @@ import pytest
 
 from flowq import FlowProducer, stage
 from flowq.engine.backend import Backend
-from flowq.engine.doctor import examine
+from flowq.engine.client.doctor import examine
 from flowq.model.finding import Finding
 from flowq.settings import Settings
 from tests.engine.work import working

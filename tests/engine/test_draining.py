@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from flowq import FlowProducer, context, limit, stage
-from flowq.engine.conversation import Conversation
-from flowq.engine.limiter import Limiter
+from flowq.engine.exchange.conversation import Conversation
+from flowq.engine.run.limiter import Limiter
 from flowq.store.limits import Limits
 from flowq.store.views import Views
 from flowq.store.wire import Header

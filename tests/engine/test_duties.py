@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from flowq import Artifact, Backoff, FlowProducer, context, stage
-from flowq.engine.duties import Closer, Pruner, Rescuer, Sweeper, WayMaker, rescue
-from flowq.engine.room import WorkerRoom
+from flowq.engine.capacity.room import WorkerRoom
+from flowq.engine.duties.duties import Closer, Pruner, Rescuer, Sweeper, WayMaker, rescue
 from flowq.store.connection import Connection
 from flowq.store.retentions import Retention
 from flowq.store.store import Store
@@ -178,7 +178,7 @@ _SWEEP = """
 import asyncio, sys
 from typing import Any
 from flowq.artifacts import open_storage
-from flowq.engine.duties import Sweeper
+from flowq.engine.duties.duties import Sweeper
 from flowq.settings import S3Access
 
 async def main(unused: Any = None):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flowq.engine.every import BACKOFF_SECONDS_MAX, _Trouble, run_every
+from flowq.engine.duties.every import BACKOFF_SECONDS_MAX, _Trouble, run_every
 from flowq.errors import ServerUnreachable
 
 _QUICKLY = 0.001
@@ -64,7 +64,7 @@ def test_a_failing_duty_is_tried_again_and_told_of_once(caplog: pytest.LogCaptur
         elif number < 6:
             raise ServerUnreachable("redis://u:secret@h", "connection refused")
 
-    with caplog.at_level(logging.INFO, "flowq.engine.every"):
+    with caplog.at_level(logging.INFO, "flowq.engine.duties.every"):
         assert run(_QUICKLY, act) == 6
     failed, works = [record.getMessage() for record in caplog.records]
     assert failed.startswith("the duty failed and is tried again: ServerUnreachable")

@@ -211,7 +211,7 @@ async def test_a_handle_does_not_outlive_its_producer(producer: FlowProducer, va
 
 
 async def test_a_waiter_whose_producer_is_closed_is_told(producer: FlowProducer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flowq.engine.handle._POLL_SECONDS", 0.05)
+    monkeypatch.setattr("flowq.engine.flow.handle._POLL_SECONDS", 0.05)
     flow = await producer.add(plus.flow(1))
     waiting = [asyncio.create_task(question) for question in (flow.result(), told(flow))]
     while (await flow.inspect()).state != "ready" or not producer._while_open().feed._followers:

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from flowq.engine.health import Health
+from flowq.engine.worker.health import Health
 from flowq.errors import InvalidValue
 
 pytestmark = pytest.mark.anyio

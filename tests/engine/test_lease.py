@@ -12,7 +12,7 @@ import time
 import pytest
 
 from flowq import FlowProducer
-from flowq.engine.lease import LeaseKeeper
+from flowq.engine.duties.lease import LeaseKeeper
 from tests.engine.waiting import in_the_end
 from tests.servers import running_valkey
 from tests.store.acting import Actor

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flowq.engine.modules import load_module, load_pipeline, load_stages
+from flowq.engine.code.modules import load_module, load_pipeline, load_stages
 from flowq.errors import InvalidValue, ModuleNotLoaded
 from flowq.pipeline import Pipeline, Stage
 

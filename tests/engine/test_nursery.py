@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from flowq import FlowProducer
-from flowq.engine.child_options import ChildOptions
-from flowq.engine.child_process import ChildProcess
-from flowq.engine.nursery import Nurse
-from flowq.engine.overdue import described
+from flowq.engine.process.child_process import ChildProcess
+from flowq.engine.worker.child_options import ChildOptions
+from flowq.engine.worker.nursery import Nurse
+from flowq.engine.worker.overdue import described
 from flowq.errors import FlowqError, ModuleNotLoaded, ServerUnreachable
 from flowq.model.outcome import Claim, Token
 from tests.engine.supervised import SOURCE, begun, locked, supervised_quick, supervised_while_locked, written

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from flowq.engine.overdue import described, time_out
-from flowq.engine.pulse import Pulse
+from flowq.engine.process.pulse import Pulse
+from flowq.engine.worker.overdue import described, time_out
 from flowq.model.outcome import Claim, Token
 from flowq.store.connection import Connection
 from flowq.store.store import Store

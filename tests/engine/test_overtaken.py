@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from flowq.engine.conversation import Conversation
-from flowq.engine.room import WorkerRoom
+from flowq.engine.capacity.room import WorkerRoom
+from flowq.engine.exchange.conversation import Conversation
 from flowq.model.outcome import Claim, Exchanged, Note, Outcome, Progress, opaque
 from flowq.store.connection import Connection
 from flowq.store.store import Store

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from flowq.engine.policy import FREE_RETRIES_MAX, after_error
+from flowq.engine.run.policy import FREE_RETRIES_MAX, after_error
 from flowq.errors import InvalidValue, RetryAfter, StageTimedOut, Unrecoverable, ValueNotStorable, ValueTooLarge
 from flowq.model.failure import Failure
 from flowq.model.outcome import Claim, Fail, Outcome, Retry, Token

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowq.engine.process_groups import GroupGuard, has_exited, kill_group, wait_for_exit
+from flowq.engine.process.process_groups import GroupGuard, has_exited, kill_group, wait_for_exit
 from tests.engine.processes import is_running, running_python, said, wait_until_gone
 
 
@@ -73,7 +73,7 @@ def test_a_guard_that_was_killed_is_replaced(sleeper: subprocess.Popen[bytes]) -
 def test_the_guard_outlives_a_signal_to_the_group_of_its_process() -> None:
     source = (
         "import signal, subprocess, sys\n"
-        "from flowq.engine.process_groups import group_guard\n"
+        "from flowq.engine.process.process_groups import group_guard\n"
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         "process = subprocess.Popen(['sleep', '1000'], start_new_session=True)\n"
         "group_guard.watch(process.pid)\n"
@@ -92,7 +92,7 @@ def test_the_guard_outlives_a_signal_to_the_group_of_its_process() -> None:
 def test_a_fork_that_outlives_its_process_does_not_hold_the_guard_back() -> None:
     source = (
         "import os, subprocess, time\n"
-        "from flowq.engine.process_groups import group_guard\n"
+        "from flowq.engine.process.process_groups import group_guard\n"
         "process = subprocess.Popen(['sleep', '1000'], start_new_session=True)\n"
         "group_guard.watch(process.pid)\n"
         "fork = os.fork()\n"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flowq.engine.program import STDERR_TAIL_BYTES, STDOUT_TAIL_BYTES, run_program, run_program_async
+from flowq.engine.process.program import STDERR_TAIL_BYTES, STDOUT_TAIL_BYTES, run_program, run_program_async
 from flowq.errors import (
     FlowqError,
     InvalidValue,
@@ -206,7 +206,7 @@ def test_the_group_is_announced_before_the_program_runs_and_after_it_ended(tmp_p
 
 def test_a_killed_process_takes_its_program_and_the_programs_children_along() -> None:
     source = (
-        "from flowq.engine.program import run_program\n"
+        "from flowq.engine.process.program import run_program\n"
         f"run_program(['sh', '-c', {_WITH_CHILD!r}], on_line=lambda pid: print(pid, flush=True),"
         " on_group=lambda pgid, alive: print(pgid, flush=True))"
     )

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowq.engine.pulse import Pulse
+from flowq.engine.process.pulse import Pulse
 from tests.engine.processes import ROOT, running_python, said
 
 
@@ -73,7 +73,7 @@ def test_attaching_closes_the_descriptor_so_that_no_stage_finds_it(pulse: Pulse)
 
 _REFUSED = """
 import os, resource
-from flowq.engine.pulse import Pulse
+from flowq.engine.process.pulse import Pulse
 
 before, (_, hard) = os.listdir("/proc/self/fd"), resource.getrlimit(resource.RLIMIT_NOFILE)
 for more in (0, 1):
@@ -112,7 +112,7 @@ def test_a_page_full_of_rubbish_is_read_without_an_error(pulse: Pulse) -> None:
 def test_the_culprit_is_readable_while_the_child_hangs_and_after_it_was_killed(pulse: Pulse) -> None:
     source = (
         "import math, sys\n"
-        "from flowq.engine.pulse import Pulse\n"
+        "from flowq.engine.process.pulse import Pulse\n"
         "pulse = Pulse.attach(int(sys.argv[1]))\n"
         "pulse.beat(running=1, earliest_deadline=math.inf)\n"
         "pulse.enter('hanging')\n"

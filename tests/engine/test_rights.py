@@ -11,9 +11,9 @@ import pytest
 
 from flowq import FlowProducer, Node, Worker, stage
 from flowq.engine.backend import Backend
-from flowq.engine.doctor import examine
-from flowq.engine.duties import Pruner
-from flowq.engine.supervisor import Supervisor
+from flowq.engine.client.doctor import examine
+from flowq.engine.duties.duties import Pruner
+from flowq.engine.worker.supervisor import Supervisor
 from flowq.errors import InvalidValue, ServerForbids, ServerIsReplica
 from flowq.settings import Settings
 from flowq.store.connection import Connection

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flowq.engine.room import WorkerRoom
-from flowq.engine.slots import QueueSlots
+from flowq.engine.capacity.room import WorkerRoom
+from flowq.engine.capacity.slots import QueueSlots
 from flowq.model.outcome import Claim, Token
 from flowq.store.store import Wants
 

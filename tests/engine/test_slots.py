@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from flowq.engine.slots import QueueSlots
+from flowq.engine.capacity.slots import QueueSlots
 from flowq.errors import InvalidValue, SlotsUnusable
 from tests.engine.processes import running_python, said
 
 _HOLDER = (
     "import sys\n"
     "from pathlib import Path\n"
-    "from flowq.engine.slots import QueueSlots\n"
+    "from flowq.engine.capacity.slots import QueueSlots\n"
     "slots = QueueSlots(Path(sys.argv[1] if len(sys.argv) > 1 else {directory!r}), {{'gpu': {count}}})\n"
     "for line in sys.stdin:\n"
     "    number = int(line)\n"

@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from flowq import FlowProducer, context, stage
-from flowq.engine import holder as holders
-from flowq.engine.context import StageContext
-from flowq.engine.conversation import Conversation
-from flowq.engine.latest_progress import LatestProgress
-from flowq.engine.room import WorkerRoom
+from flowq.engine.capacity.room import WorkerRoom
+from flowq.engine.exchange import holder as holders
+from flowq.engine.exchange.conversation import Conversation
+from flowq.engine.exchange.latest_progress import LatestProgress
+from flowq.engine.run.context import StageContext
 from flowq.errors import FlowCancelled, FlowFailed, InvalidValue
 from flowq.model.event import Event
 from flowq.model.outcome import Claim, Complete, Fail, Note, Outcome, Progress, opaque

@@ -13,8 +13,8 @@ from typing import Any, cast
 import pytest
 
 from flowq import Backoff, FlowProducer, RetryAfter, Unrecoverable, Worker, context, pipeline, stage
-from flowq.engine.context import StageContext
-from flowq.engine.duties import rescue
+from flowq.engine.duties.duties import rescue
+from flowq.engine.run.context import StageContext
 from flowq.errors import (
     DefinitionError,
     FlowCancelled,

@@ -8,7 +8,7 @@ import sys
 
 import msgspec
 
-from flowq.engine.supervisor import Supervisor, WorkerOptions
+from flowq.engine.worker.supervisor import Supervisor, WorkerOptions
 from flowq.settings import Settings
 
 if __name__ == "__main__":

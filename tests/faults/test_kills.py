@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from flowq.engine.supervisor import WorkerOptions
+from flowq.engine.worker.supervisor import WorkerOptions
 from tests.engine.waiting import in_the_end
 from tests.faults import stages
 from tests.faults.plant import Plant, ended, kill_tree, producer_of, tree_of

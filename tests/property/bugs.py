@@ -70,7 +70,7 @@ BUGS = (
     # Failure.
     Bug(
         "a stage gets one attempt more",
-        "flowq.engine.policy:after_error",
+        "flowq.engine.run.policy:after_error",
         "claim.attempt < stage.attempts",
         "claim.attempt <= stage.attempts",
     ),

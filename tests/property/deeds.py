@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from flowq.engine.again import chosen_again
-from flowq.engine.closing import finish_closing
-from flowq.engine.duties import Rescuer, rescue
+from flowq.engine.duties.closing import finish_closing
+from flowq.engine.duties.duties import Rescuer, rescue
+from flowq.engine.flow.again import chosen_again
 from flowq.errors import FlowConflict
 from flowq.model.items import ITEMS, item_name, stage_of
 from flowq.model.plan import Plan

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from flowq.engine.executor import after_run_error, loaded
-from flowq.engine.expansion import expanded
+from flowq.engine.run.executor import after_run_error, loaded
+from flowq.engine.run.expansion import expanded
 from flowq.errors import FlowNotFound, RetryAfter, Unrecoverable
 from flowq.model.items import LIST, is_item, item_index, stage_of
 from flowq.model.outcome import Claim, Complete, CompleteItem, Outcome, Release, Skip, Suspend, Wait, opaque

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from flowq.engine.duties import rescue
+from flowq.engine.duties.duties import rescue
 from flowq.model.outcome import Claim
 from flowq.store.connection import Connection
 from tests.property.comparison import Reality, compare

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from flowq.engine.closing import finish_closing
-from flowq.engine.spawned import retry_flow
+from flowq.engine.duties.closing import finish_closing
+from flowq.engine.flow.spawned import retry_flow
 from flowq.errors import FlowConflict, FlowNotFound
 from flowq.model.items import ITEMS, stage_of
 from flowq.model.names import depth_of, spawned_id

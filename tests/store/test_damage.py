@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio
 
 from flowq.artifacts.keys import FolderId
-from flowq.engine.duties import Closer, Pruner, Rescuer
+from flowq.engine.duties.duties import Closer, Pruner, Rescuer
 from flowq.errors import CorruptState, FlowqError, SchemaNewer
 from flowq.model.filter import FlowFilter
 from flowq.model.keep import Keep

@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from flowq.engine.duties import Closer, Pruner
+from flowq.engine.duties.duties import Closer, Pruner
 from flowq.model.plan import Plan
 from flowq.store.retentions import Retention
 from flowq.store.store import Store

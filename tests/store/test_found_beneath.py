@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from flowq.engine.spawned import retry_flow
+from flowq.engine.flow.spawned import retry_flow
 from flowq.model.names import spawned_id
 from flowq.model.outcome import Claim
 from flowq.store.store import Store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowq.engine.duties import rescue
+from flowq.engine.duties.duties import rescue
 from flowq.errors import CorruptState
 from flowq.store.store import Store, Wants
 from flowq.store.views import Views

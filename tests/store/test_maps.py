@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from flowq.engine.closing import finish_closing
-from flowq.engine.duties import Closer
+from flowq.engine.duties.closing import finish_closing
+from flowq.engine.duties.duties import Closer
 from flowq.model.items import ITEMS, LIST, Mapped, item_index
 from flowq.model.outcome import Claim, CompleteItem, Expand, Fail, opaque
 from flowq.model.plan import Binding, Plan, StagePlan

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from flowq.engine.closing import cancel, finish_closing
+from flowq.engine.duties.closing import cancel, finish_closing
 from flowq.model.items import item_index
 from flowq.model.names import spawned_id
 from flowq.model.outcome import Claim, Wait

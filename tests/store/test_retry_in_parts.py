@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from flowq.engine.duties import Closer
+from flowq.engine.duties.duties import Closer
 from flowq.store import retries
 from flowq.store.connection import Connection
 from flowq.store.keys import ASIDE, CLOSING

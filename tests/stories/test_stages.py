@@ -18,7 +18,7 @@ import vtt
 
 from flowq.artifacts import open_storage
 from flowq.artifacts.storage import Storage
-from flowq.engine.context import StageContext, enter, leave
+from flowq.engine.run.context import StageContext, enter, leave
 from flowq.errors import RetryAfter, StorageError, Unrecoverable
 from flowq.model.artifact import Artifact, bound_reader
 from tests.stories.conftest import CLIP, SPOKEN

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowq.engine.context import context
+from flowq.engine.run.context import context
 from flowq.pipeline import stage
 
 

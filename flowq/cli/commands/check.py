@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _check(arguments: argparse.Namespace) -> int:
-    from flowq.engine.modules import load_stages
+    from flowq.engine.code.modules import load_stages
 
     stages = load_stages(tuple(arguments.modules))
     async with producer_of(arguments) as producer:

@@ -268,7 +268,7 @@ def _flowq(arguments: argparse.Namespace, servers: _Servers, settings: Settings)
 async def _submit_sample(url: str, namespace: str) -> None:
     """One flow at the start, so that there is something to look at."""
     from flowq.cli.sample import tour
-    from flowq.engine.producer import FlowProducer
+    from flowq.engine.client.producer import FlowProducer
 
     async with FlowProducer(settings=Settings(url=url, namespace=namespace)) as producer:
         handle = await producer.add(tour())

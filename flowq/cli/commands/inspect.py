@@ -11,7 +11,7 @@ from flowq.cli import exits
 from flowq.cli.session import add_flow_id, found, output_of, producer_of, run_async, say, say_json, screen_for
 
 if TYPE_CHECKING:
-    from flowq.engine.handle import FlowHandle
+    from flowq.engine.flow.handle import FlowHandle
     from flowq.model.event import Event
     from flowq.model.snapshot import FlowSnapshot
 

@@ -13,7 +13,7 @@ from flowq.cli.session import add_yes, found, output_of, producer_of, run_async,
 from flowq.cli.usage import UsageError
 
 if TYPE_CHECKING:
-    from flowq.engine.producer import FlowProducer
+    from flowq.engine.client.producer import FlowProducer
 
 KINDS = ("queue", "pipeline", "flow")
 

@@ -58,7 +58,7 @@ async def _retry_many(arguments: argparse.Namespace) -> int:
 
 async def _retry(arguments: argparse.Namespace) -> int:
     from flowq.cli.moments import duration_or_moment
-    from flowq.engine.as_typed import AsTyped
+    from flowq.engine.flow.as_typed import AsTyped
 
     deadline = duration_or_moment(arguments.deadline, "--deadline")
     async with producer_of(arguments) as producer:

@@ -13,7 +13,7 @@ from flowq.cli.usage import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flowq.engine.producer import FlowProducer
+    from flowq.engine.client.producer import FlowProducer
     from flowq.model.schedule import ScheduleSnapshot
 
 _DONE = {"remove": "removed", "pause": "paused", "resume": "resumed"}
@@ -78,7 +78,7 @@ async def _schedule(arguments: argparse.Namespace) -> int:
 
 async def _add(arguments: argparse.Namespace, producer: FlowProducer) -> None:
     from flowq.cli.inputs import pipeline_arguments
-    from flowq.engine.modules import load_pipeline
+    from flowq.engine.code.modules import load_pipeline
 
     pipeline = load_pipeline(arguments.pipeline)
     await producer.schedule(

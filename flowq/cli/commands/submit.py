@@ -13,7 +13,7 @@ from flowq.cli.usage import UsageError
 from flowq.cli.waiting import result_of, timeout_seconds
 
 if TYPE_CHECKING:
-    from flowq.engine.handle import FlowHandle
+    from flowq.engine.flow.handle import FlowHandle
     from flowq.model.spec import FlowSpec
 
 # In the order of the fields of `Dedup`.
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _submit(arguments: argparse.Namespace) -> int:
     from flowq.cli.inputs import pipeline_arguments
     from flowq.cli.moments import duration_or_moment, moment
-    from flowq.engine.modules import load_pipeline
+    from flowq.engine.code.modules import load_pipeline
     from flowq.model.dedup import Dedup
     from flowq.pipeline import Stage
 

@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs stages until SIGTERM or Ctrl-C; running stages may finish first."""
-    from flowq.engine.console import log_to_stderr
+    from flowq.engine.worker.console import log_to_stderr
 
     output_of(arguments, ("text",))
     settings = worker_settings(arguments)
@@ -77,7 +77,7 @@ def worker_settings(arguments: argparse.Namespace) -> Settings:
 
 
 async def _work(arguments: argparse.Namespace, settings: Settings) -> int:
-    from flowq.engine.supervisor import Supervisor, WorkerOptions
+    from flowq.engine.worker.supervisor import Supervisor, WorkerOptions
 
     worker = settings.worker
     options = WorkerOptions(

@@ -1,0 +1,167 @@
+"""Gates: queues and tenants of which only so many stages run at once, on all workers together.
+
+A worker gets permits before it claims, uses those that its claims need and returns the others. When a stage has ended its
+permit serves the next claim here; only what that does not use goes back. What a dead process held expires with its lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import msgspec
+
+from flowq.engine.run.limiter import Limiter
+from flowq.model.limit import OF_QUEUE, OF_TENANT, LimitUse
+from flowq.model.outcome import Claim, Exchanged
+from flowq.store.limits import Limits
+from flowq.store.store import Store, Wants
+
+# How soon a limit that is set or removed is seen, and how soon somebody who got no permit asks again.
+REFRESH_SECONDS = 2.0
+DENIED_SECONDS = 0.1
+# Tenants for which permits are asked before one claim.
+_TENANTS_MAX = 16
+
+Claiming = Callable[[Sequence[Wants], int, Mapping[str, int]], Awaitable[Exchanged | None]]
+
+
+class Opened(msgspec.Struct):
+    """What one claim may take.
+
+    Attributes:
+        wants: of which queues, and how much.
+        permits: limit → the permits that were got for it.
+        is_denied: whether there were fewer than could be used.
+    """
+
+    wants: Sequence[Wants]
+    permits: dict[str, list[str]] = {}
+    is_denied: bool = False
+
+    @property
+    def of_tenants(self) -> dict[str, int]:
+        """Tenant → how many permits."""
+        return {
+            name.removeprefix(OF_TENANT): len(permits) for name, permits in self.permits.items() if name.startswith(OF_TENANT)
+        }
+
+
+class Gates:
+    """The gates of one holder.
+
+    Args:
+        store: the store.
+        limiter: names permits and knows their lease.
+        holder: whose permits they are.
+    """
+
+    def __init__(self, store: Store, limiter: Limiter, holder: str) -> None:
+        self._limits = Limits(store)
+        self._limiter = limiter
+        self._holder = holder
+        self._names: frozenset[str] = frozenset()
+        self._spare: dict[str, list[str]] = {}
+        self._used: dict[tuple[str, int, int], list[tuple[str, str]]] = {}
+        # Partition → tenants of which more waits there than there were permits for.
+        self._wanted: dict[str, list[str]] = {}
+
+    @property
+    def are_there(self) -> bool:
+        """Whether there is any gate; if not, nothing of this costs anything."""
+        return bool(self._names or self._spare or self._wanted or self._used)
+
+    async def refresh(self) -> None:
+        """Learns which queues have limits."""
+        self._names = frozenset(name for name in await self._limits.names() if name.startswith(OF_QUEUE))
+
+    async def run_once(self) -> None:
+        """The duty of the same name."""
+        await self.refresh()
+
+    async def through(
+        self, partition: str, capacity: int, wants: Sequence[Wants], claim: Claiming
+    ) -> tuple[Exchanged | None, bool]:
+        """Claims what the gates let through; returns the answer, and whether a gate was shut.
+
+        Args:
+            partition: where.
+            capacity: how many stages at most; 0: the call claims none.
+            wants: of which queues.
+            claim: makes the call, with what may be claimed and the permits of tenants.
+        """
+        if not self.are_there:
+            answer = await claim(wants, capacity, {})
+            if answer is not None and answer.gated:
+                self.close(partition, Opened(wants), answer)
+            return answer, False
+        opened = await self.open(partition, capacity, wants) if capacity else Opened(wants)
+        answer = None
+        try:
+            answer = await claim(opened.wants, capacity if opened.wants else 0, opened.of_tenants)
+        finally:
+            self.close(partition, opened, answer)
+        return answer, opened.is_denied
+
+    async def open(self, partition: str, capacity: int, wants: Sequence[Wants]) -> Opened:
+        """Gets permits for a claim of at most so many stages from this partition."""
+        opened = Opened([], {})
+        for want in wants:
+            name = OF_QUEUE + (want.routes or want.suspects)[0].split(":", 1)[0]
+            if name in self._names:
+                most = capacity if want.capacity < 0 else want.capacity
+                if not (got := await self._get(opened, name, most)):
+                    continue
+                want = Wants(got, want.routes, want.suspects)
+            opened.wants = [*opened.wants, want]
+        if opened.wants:
+            # Where a queue's gate was shut they are asked for again: they may wait in that very queue.
+            waiting = self._wanted.get(partition, []) if opened.is_denied else self._wanted.pop(partition, [])
+            for tenant in waiting[:_TENANTS_MAX]:
+                await self._get(opened, OF_TENANT + tenant, capacity)
+        return opened
+
+    def close(self, partition: str, opened: Opened, answer: Exchanged | None) -> None:
+        """Keeps the permits that the claims need for as long as they run; returns the others."""
+        claims, permitted = (answer.claims, answer.permitted) if answer is not None else ([], dict[int, str]())
+        if answer is not None and answer.gated:
+            self._wanted[partition] = answer.gated
+        wanted = {OF_TENANT + tenant for tenants in self._wanted.values() for tenant in tenants}
+        for name in list(self._spare):
+            # Nothing was asked for, or nobody of this tenant waits here: others may have what is spare.
+            if not opened.wants or (name.startswith(OF_TENANT) and name not in wanted):
+                self._return(name, self._spare.pop(name))
+        for position, claim in enumerate(claims):
+            names = [OF_QUEUE + claim.queue, *([OF_TENANT + permitted[position]] if position in permitted else [])]
+            used = [(name, opened.permits[name].pop()) for name in names if opened.permits.get(name)]
+            if used:
+                self._used[claim.flow_id, claim.index, claim.token.fence] = used
+        for name, permits in opened.permits.items():
+            self._return(name, permits)
+
+    def ended(self, claim: Claim) -> None:
+        """A stage has ended: its permits are free for the next."""
+        for name, permit in self._used.pop((claim.flow_id, claim.index, claim.token.fence), ()):
+            self._spare.setdefault(name, []).append(permit)
+
+    async def give_all_back(self) -> None:
+        """Returns what nothing uses: the holder has ended."""
+        spare, self._spare = self._spare, {}
+        for name, permits in spare.items():
+            await self._limits.give_back(LimitUse(name), self._holder, permits)
+
+    async def _get(self, opened: Opened, name: str, most: int) -> int:
+        spare = self._spare.pop(name, [])
+        permits, rest = spare[:most], spare[most:]
+        if rest:
+            self._return(name, rest)
+        if len(permits) < most:
+            more = [self._limiter.name() for _ in range(most - len(permits))]
+            taken = await self._limits.take(name, self._holder, await self._limiter.lease_ms(), more)
+            opened.is_denied = opened.is_denied or (taken is not None and taken < len(more))
+            permits += more if taken is None else more[:taken]
+        opened.permits.setdefault(name, []).extend(permits)
+        return len(permits)
+
+    def _return(self, name: str, permits: Sequence[str]) -> None:
+        if permits:
+            self._limiter.soon(self._limits.give_back(LimitUse(name), self._holder, list(permits)))

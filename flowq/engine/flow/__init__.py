@@ -1,0 +1,1 @@
+"""One flow: `FlowHandle` and its parts, and what clients and running stages alike read of it."""

@@ -1,0 +1,75 @@
+"""Flows that stages spawn, as their parents see them: their result, why they failed, running them again."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from flowq.artifacts.storage import Storage
+from flowq.engine.flow.again import chosen_again
+from flowq.engine.flow.results import value_of
+from flowq.errors import FlowCancelled, FlowDeadlinePassed, FlowFailed, FlowqError
+from flowq.model.failure import Failure
+from flowq.model.restart import restart
+from flowq.model.timing import OUT_OF_TIME
+from flowq.store.snapshots import Snapshots
+from flowq.store.store import Store
+from flowq.store.suspensions import Spawner
+from flowq.store.views import Views
+from flowq.store.wire import again_of
+
+# What FlowFailed says, and its remedy: of errors only the text is kept.
+_FAILED = re.compile(r"flow '.+?' failed at (.+?): (\w+): (.*?)(?:; see `flowq inspect .*)?$", re.DOTALL)
+
+
+async def result_of_flow(store: Store, storage: Storage | None, flow_id: str, digest: str, result_type: Any) -> Any:
+    """The result of a flow that has completed, as the declared type."""
+    plan = await (await store.plan(flow_id, digest)).whole()
+    packed = await store.results(flow_id, sorted({binding.child for binding in plan.output}))
+
+    async def reached() -> Storage | None:
+        return storage
+
+    return await value_of(store, reached, flow_id, plan, packed, result_type)
+
+
+async def failure_of_flow(store: Store, flow_id: str) -> FlowqError:
+    """Why a flow did not complete, as an error that can be raised."""
+    snapshot = await Snapshots(store, Views(store)).snapshot(flow_id)
+    if snapshot.state == "cancelled":
+        return FlowCancelled(flow_id, snapshot.cancel_reason)
+    stage = snapshot.stage(snapshot.root_cause) if snapshot.root_cause else None
+    if stage is None and snapshot.fail_reason == OUT_OF_TIME:
+        return FlowDeadlinePassed(flow_id)
+    failure = stage.failure if stage and stage.failure else Failure("Unknown", "the flow's record does not say why")
+    return FlowFailed(flow_id, stage.name if stage else "?", failure.error_type, failure.message, failure.traceback)
+
+
+def root_cause(error: FlowqError) -> FlowqError:
+    """The same error, naming the stage at the bottom, if the flow failed because one beneath it did, and so on down."""
+    if isinstance(error, FlowFailed) and error.error_type == FlowFailed.__name__ and (found := _FAILED.match(error.message)):
+        return FlowFailed(error.flow_id, found[1], found[2], found[3], error.traceback)
+    return error
+
+
+async def retry_flow(store: Store, flow_id: str, spawner: Spawner) -> Literal["retried", "changed", "nothing"]:
+    """Runs what failed or was cancelled in an ended flow again, for the run of a stage that waits for it.
+
+    Returns:
+        `changed`: it is not as it was found any more, or the run is over; `nothing`: it has completed.
+
+    Raises:
+        RetryOutOfTurn: its hooks have not ended.
+    """
+    snapshot = await Snapshots(store, Views(store)).snapshot(flow_id)
+    if not snapshot.is_final:
+        return "changed"
+    digest = await store.connection.command("HGET", store.keys.flow(flow_id), "p")
+    plan = await (await store.plan(flow_id, digest.decode())).whole()
+    again = chosen_again(snapshot, plan, None, {})
+    if not again.stages and not again.maps and snapshot.state == "completed":
+        return "nothing"
+    restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps, again.alone)
+    hooks_seq = snapshot.hooks.seq if snapshot.hooks else 0
+    is_retried = await store.retry(flow_id, snapshot.seq, again_of(plan, restarted), hooks_seq, spawner)
+    return "retried" if is_retried else "changed"

@@ -1,0 +1,1 @@
+"""Processes of the machine: the programs that stages run, and both ends between a supervisor and a child."""

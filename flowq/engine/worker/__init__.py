@@ -1,0 +1,1 @@
+"""Worker processes: `Worker` inside your own, and the supervisor with its children."""
