@@ -12,30 +12,30 @@ pytestmark = pytest.mark.anyio
 
 
 @stage(queue="cards")
-async def cs_plain(number: int) -> int:
+async def crs_plain(number: int) -> int:
     await busy(queue=1)
     return number
 
 
 @stage(queue="cards", needs={"card": 1})
-async def cs_needy(number: int) -> int:
+async def crs_needy(number: int) -> int:
     await busy(queue=1, card=1)
     return number
 
 
 @stage(needs={"card": 1})
-async def cs_other(number: int) -> int:
+async def crs_other(number: int) -> int:
     await busy(card=1)
     return number
 
 
 @stage(queue="more", needs={"card": 1})
-async def cs_held(number: int) -> int:
+async def crs_held(number: int) -> int:
     await gate.stop_async()
     return number
 
 
-EVERY = (cs_plain, cs_needy, cs_other, cs_held)
+EVERY = (crs_plain, crs_needy, crs_other, crs_held)
 
 
 @pytest.mark.parametrize("limits", [["tenant:t"], ["queue:cards"], ["tenant:t", "queue:cards"]], ids=" and ".join)
@@ -45,7 +45,7 @@ async def test_what_keeps_to_limits_too_has_its_turn(producer: FlowProducer, lim
         await producer.set_limit(limit, concurrency=1)
     async with working(producer, *EVERY, has={"card": 1}, concurrency=concurrency):
         flows = [
-            await producer.add(one.flow(number), tenant="t") for number in range(4) for one in (cs_needy, cs_other, cs_plain)
+            await producer.add(one.flow(number), tenant="t") for number in range(4) for one in (crs_needy, crs_other, crs_plain)
         ]
         assert [await flow.result(30) for flow in flows] == [number for number in range(4) for _ in range(3)]
     assert most["card"] == 1
@@ -55,9 +55,9 @@ async def test_what_keeps_to_limits_too_has_its_turn(producer: FlowProducer, lim
 async def test_who_waits_while_it_is_in_use_says_so_and_has_it_next(producer: FlowProducer) -> None:
     await producer.set_limit("tenant:t", concurrency=2)
     async with working(producer, *EVERY, has={"card": 1}):
-        held = await producer.add(cs_held.flow(1), tenant="t")
+        held = await producer.add(crs_held.flow(1), tenant="t")
         await gate.until_arrived()
-        waiting = [await producer.add(one.flow(2), tenant="t") for one in (cs_needy, cs_other)]
+        waiting = [await producer.add(one.flow(2), tenant="t") for one in (crs_needy, crs_other)]
         for flow in waiting:
             snapshot = await until(flow, lambda found: found.graph[0].reason is not None)
             reason = snapshot.graph[0].reason
