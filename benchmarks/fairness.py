@@ -17,7 +17,8 @@ import redis
 from benchmarks.server import counters
 from flowq import FlowProducer, Worker, pipeline, stage
 from flowq.store.connection import Connection
-from flowq.store.store import Store, Wants
+from flowq.store.store import Store
+from flowq.store.wants import Wants
 from flowq.store.wire import HolderInfo
 from tests.servers import running_valkey
 

@@ -25,26 +25,13 @@ from flowq.store.retentions import OwnRetentions, Retention
 from flowq.store.retries import finish_retry, retry
 from flowq.store.stored_plan import StoredPlan
 from flowq.store.submissions import Added, Submissions, added_as, calls_of
+from flowq.store.wants import Wants
 from flowq.store.wire import Again, HolderInfo, history_decoder
 
 SCHEMA = 1
 _PLANS_CACHED = 256
 
 _pack = msgspec.msgpack.Encoder().encode
-
-
-class Wants(msgspec.Struct, frozen=True, array_like=True):
-    """What a worker would take of one queue.
-
-    Attributes:
-        capacity: how many stages; -1: as many as it has room for.
-        routes: the routes it serves there.
-        suspects: the routes of suspects, of which it takes one if there is nothing else.
-    """
-
-    capacity: int
-    routes: tuple[str, ...]
-    suspects: tuple[str, ...] = ()
 
 
 class Store:

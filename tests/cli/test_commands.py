@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -385,6 +387,16 @@ def test_artifact_downloads_and_never_overwrites_unasked(run: Run, finished: str
     assert run("artifact", finished, "write", "-O", "other.txt", "--json", cwd=tmp_path).code == 0
     assert run("artifact", finished, "write", "-O", "-").out == "5"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_an_artifact_that_is_sent_to_a_device_does_not_replace_it(run: Run, finished: str, tmp_path: Path) -> None:
+    """/dev/null would be an ordinary file from then on, for everybody."""
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as threads:
+        read = threads.submit((tmp_path / "pipe").read_bytes)
+        assert run("artifact", finished, "write", "-O", "pipe", cwd=tmp_path).code == 0
+        assert read.result(30) == b"5"
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_one_artifact_of_several_must_be_named(run: Run, tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from flowq.model.items import stage_of
 from flowq.model.outcome import Claim, Complete, Expand, Fail, Outcome, Suspend
 from flowq.model.outcome import Retry as Retried
 from flowq.store.connection import Connection
-from flowq.store.store import Store, Wants
+from flowq.store.store import Store
 from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views
+from flowq.store.wants import Wants
 from tests.property.claims import judge
 from tests.property.hands import Hand, bytes_of, outcome_of
 from tests.property.model import Model

@@ -13,8 +13,9 @@ from flowq.model.plan import Plan
 from flowq.model.restart import restart
 from flowq.model.snapshot import FlowSnapshot
 from flowq.store.snapshots import Snapshots
-from flowq.store.store import Store, Wants
+from flowq.store.store import Store
 from flowq.store.views import Views
+from flowq.store.wants import Wants
 from flowq.store.wire import Again, HolderInfo, again_of
 
 LEASE_MS = 15_000

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 
 import pytest
 
 from flowq.model.outcome import Progress
 from flowq.store.feed import Feed
-from flowq.store.store import Store, Wants
+from flowq.store.store import Store
+from flowq.store.wants import Wants
 from tests.store.acting import (
     Actor,
     everything,
@@ -187,6 +189,18 @@ async def test_a_queue_gives_no_more_than_its_slots(store: Store, actor: Actor) 
     answer = await store.exchange(store.keys.tag_of(ids[0]), actor.id, 0, 1, "n", [], [], wants, 10, False)
     assert answer is not None
     assert sorted(claim.index for claim in answer.claims) == [0, 1, 1, 1]
+
+
+async def test_a_route_that_stands_under_several_bounds_keeps_to_each(store: Store, actor: Actor) -> None:
+    """Such as the slots of its queue, and the host's room that stages of several queues share."""
+    ids = in_one_partition(store, 4)
+    await store.submit([(flow_id, drawn({"a": [], "b": [], "c": []})) for flow_id in ids])
+    wants = [Wants(3, ("default:a", "default:b")), Wants(-1, ("default:c",)), Wants(2, ("default:b", "default:c"))]
+    answer = await store.exchange(store.keys.tag_of(ids[0]), actor.id, 0, 1, "n", [], [], wants, 10, False)
+    assert answer is not None
+    claimed = Counter(claim.index for claim in answer.claims)
+    assert claimed[0] + claimed[1] == 3
+    assert claimed[1] + claimed[2] == 2
 
 
 async def test_a_retried_stage_is_promoted_when_its_time_has_come(store: Store, actor: Actor) -> None:

@@ -6,8 +6,9 @@ import pytest
 
 from flowq.engine.duties.duties import rescue
 from flowq.errors import CorruptState
-from flowq.store.store import Store, Wants
+from flowq.store.store import Store
 from flowq.store.views import Views
+from flowq.store.wants import Wants
 from tests.store.acting import LEASE_MS, Actor, again, in_one_partition, snapshots, states
 from tests.store.graphs import diamond, one_stage, wide
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from flowq.store.store import Store, Wants
+from flowq.store.store import Store
+from flowq.store.wants import Wants
 from tests.store.acting import Actor, in_one_partition
 from tests.store.graphs import one_stage
 

@@ -92,13 +92,17 @@ def _target(arguments: argparse.Namespace, artifact: Artifact) -> Path:
         path = path / artifact.name
     if not path.parent.is_dir():
         raise UsageError(f"there is no directory {path.parent}", "make it, or name another file with -O FILE")
-    if path.exists() and not arguments.force:
+    if path.is_file() and not arguments.force:
         raise UsageError(f"{path} exists", "--force overwrites it; -O FILE names another file")
     return path
 
 
 def _download(source: BinaryIO, path: Path, artifact: Artifact) -> None:
-    """Copies to a temporary file beside `path`, so that nobody ever sees half of it under its name."""
+    """Copies to a temporary file beside `path`, so that nobody ever sees half of it under its name. To a device it
+    writes: that must not be replaced."""
+    if path.exists() and not path.is_file():
+        with path.open("wb") as device:
+            return _copy(source, device, artifact)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as target:

@@ -34,6 +34,10 @@ class HostRoom:
         """What the stage of a route needs."""
         return self._needs.get(route.partition(":")[2].rstrip("!"), ())
 
+    def could_hold(self, route: str) -> bool:
+        """Whether a stage of a route fits if nothing else runs on this host."""
+        return all(self._slots is not None and amount <= self._slots.count(name) for name, amount in self.needs_of(route))
+
     def take(self, routes: Iterable[str], most: int) -> tuple[int, tuple[str, ...], dict[str, int]]:
         """Reserves what up to `most` stages of these routes take, whichever of them they will be.
 
@@ -67,7 +71,7 @@ class HostRoom:
         more: dict[str, int] = {}
         for name, amount in wanted.items():
             lack = max(0, amount - reserved.get(name, 0))
-            more[name] = self._slots.take(name, lack) if self._slots is not None and self._slots.limits(name) else 0
+            more[name] = self._slots.take(name, lack) if self._slots is not None and self._slots.count(name) else 0
             if more[name] < lack:
                 for other, got in more.items():
                     self._give_back(other, got)

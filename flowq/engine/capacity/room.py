@@ -7,12 +7,13 @@ routes end in "!".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from flowq.engine.capacity.host_room import HostRoom
 from flowq.engine.capacity.slots import QueueSlots
+from flowq.engine.capacity.taken import Taken
 from flowq.model.outcome import Claim
-from flowq.store.store import Wants
+from flowq.store.wants import Wants, only, routes_of, together
 
 
 class WorkerRoom:
@@ -49,9 +50,8 @@ class WorkerRoom:
             self._suspects = {}
         self._slots = slots
         self._host = host
-        self._turns = Counter[str]()  # by partition: they ask in turns too, and the two must not beat together
-        # What is reserved of the host's own room for a question that is under way, by the identity of its part.
-        self._reserved: dict[int, dict[str, int]] = {}
+        # Partitions whose calls under way have slots or room of the host reserved: others wait, else they would ask for half.
+        self._reserving: list[str] = []
         self._limited = frozenset(limited) if slots is not None else frozenset[str]()
         self._asks_for_suspects = False
         self._suspects_running = 0
@@ -59,7 +59,11 @@ class WorkerRoom:
         self._way: list[str] = []
         # Partitions that asked while there was no room, the first first: each has its turn before another has two.
         self._waiting: list[str] = []
-        self._on_open: list[Callable[[], None]] = []
+        # Partitions that could not ask for all, or got no more, because slots or room of the host were used up: when some is
+        # free again it is their turn, else who has just used it would take it again, for as long as it has work.
+        self._lacking: list[str] = []
+        self._freed = 0  # how often some was
+        self._on_turn: list[Callable[[str], None]] = []
 
     @property
     def routes(self) -> tuple[str, ...]:
@@ -87,7 +91,8 @@ class WorkerRoom:
     def admits(self, partition: str = "") -> bool:
         """See `listener.Room`."""
         turns = self._way or self._waiting
-        if self.is_open and turns[:1] in ([], [partition]):
+        is_reserved = any(other != partition for other in self._reserving)
+        if self.is_open and not is_reserved and turns[:1] in ([], [partition]):
             return True
         if partition not in self._waiting:
             self._waiting.append(partition)
@@ -100,102 +105,96 @@ class WorkerRoom:
             self._waiting.remove(partition)
             self._tell()
 
-    def on_open(self, callback: Callable[[], None]) -> None:
-        """Calls back whenever there is room again for a partition that asked in vain."""
-        self._on_open.append(callback)
+    def on_turn(self, callback: Callable[[str], None]) -> None:
+        """Calls back with each partition that has asked in vain, whenever there is room again."""
+        self._on_turn.append(callback)
 
-    def take(self, most: int, partition: str = "") -> tuple[int, list[Wants]]:
+    def take(self, most: int, partition: str = "") -> Taken:
         """See `listener.Room`."""
         if not self.admits(partition):
-            return 0, []
+            return Taken(is_partial=True)
         if partition in self._waiting:
             self._waiting.remove(partition)
         is_its_way, self._way = bool(self._way), self._way[1:]
-        capacity = min(self._free, most)
         # Where nothing runs, a suspect may: one, and nothing beside it.
         suspects = self._suspects if self._free == self._concurrency else {}
-        routes = {} if is_its_way else self._routes
-        queues = [*routes, *(queue for queue in suspects if queue not in routes)]
-        offers = ((queue, routes.get(queue, ()), suspects.get(queue, ())) for queue in queues)
-        if self._host is not None:
-            self._turns[partition] += 1
-            offers = _apart(offers, self._host, self._turns[partition])
-        wants = [want for offer in offers if (want := self._want(*offer, capacity))]
-        if not wants:
+        taken = self._reserve(min(self._free, most), {} if is_its_way else self._routes, suspects)
+        taken.partition, taken.freed, taken.is_partial = partition, self._freed, is_its_way or bool(self._reserving)
+        if taken.has_reserved:
+            self._reserving.append(partition)
+        if taken.wants:
+            self._asks_for_suspects = any(want.suspects for want in taken.wants)
+            self._free -= taken.capacity
+        else:
+            taken.capacity = 0
             self._tell()
-            return 0, []
-        self._asks_for_suspects = any(want.suspects for want in wants)
-        self._free -= capacity
-        return capacity, wants
+        return taken
 
-    def give_back(self, taken: int, wants: list[Wants], claims: list[Claim]) -> None:
+    def give_back(self, taken: Taken, claims: list[Claim]) -> bool:
         """See `listener.Room`."""
-        self._free += taken - len(claims)
-        for want in wants:
-            if want.capacity >= 0:
-                self._give_back_unused(want, claims)
-        if any(want.suspects for want in wants):
+        self._free += taken.capacity - len(claims)
+        if taken.has_reserved:
+            self._reserving.remove(taken.partition)
+        used = Counter(claim.queue for claim in claims)
+        for queue, count in taken.slots.items():
+            self._give_slots_back(queue, count - used[queue])
+        has_more = taken.is_partial or 0 < taken.fits == sum(self._needs_room(claim.route) for claim in claims)
+        lacks = taken.lacks_room or any(count == used[queue] for queue, count in taken.slots.items())
+        if lacks and taken.freed != self._freed:
+            has_more, lacks = True, False
+        if lacks != (taken.partition in self._lacking):
+            (self._lacking.append if lacks else self._lacking.remove)(taken.partition)
+        if self._host is not None:
+            self._host.give_back(taken.room, claims)
+        if any(want.suspects for want in taken.wants):
             self._asks_for_suspects = False
         if self._concurrency > 1:
             self._suspects_running += sum(claim.is_suspect for claim in claims)
         self._tell()
+        return has_more
 
     def ended(self, claim: Claim) -> None:
         """A stage has ended: its room is free again."""
         self._free += 1
         if claim.is_suspect and self._suspects_running:
             self._suspects_running -= 1
-        if self._slots is not None and claim.queue in self._limited:
-            self._slots.give_back(claim.queue, 1)
+        if claim.queue in self._limited:
+            self._give_slots_back(claim.queue, 1)
         if self._host is not None:
             self._host.ended(claim.route)
+        if claim.queue in self._limited or self._needs_room(claim.route):
+            self._waiting += [partition for partition in self._lacking if partition not in self._waiting]
+            self._lacking = []
+            self._freed += 1
         self._tell()
 
     def _tell(self) -> None:
         if self._waiting and self.is_open:
-            for callback in self._on_open:
-                callback()
+            for partition in (*self._way, *self._waiting):
+                for callback in self._on_turn:
+                    callback(partition)
 
-    def _want(self, queue: str, routes: tuple[str, ...], suspects: tuple[str, ...], capacity: int) -> Wants | None:
-        needs_room = self._host is not None and bool(self._host.needs_of((routes or suspects)[0]))
-        is_limited = self._slots is not None and queue in self._limited
-        if not needs_room and not is_limited:
-            return Wants(-1, routes, suspects)
-        got = self._slots.take(queue, capacity) if self._slots is not None and is_limited else capacity
-        reserved: dict[str, int] = {}
-        if got and self._host is not None and needs_room:
-            fits, fitting, reserved = self._host.take((*routes, *suspects), got)
-            if self._slots is not None and is_limited:
-                self._slots.give_back(queue, got - fits)
-            got, routes = fits, tuple(route for route in routes if route in fitting)
-            suspects = tuple(route for route in suspects if route in fitting)
-        if not got:
-            return None
-        want = Wants(got, routes, suspects)
-        self._reserved[id(want)] = reserved
-        return want
+    def _reserve(self, capacity: int, routes: Mapping[str, tuple[str, ...]], suspects: Mapping[str, tuple[str, ...]]) -> Taken:
+        """Reserves slots of each queue, and the host's room for whichever stages it will be of those that need some."""
+        queues = dict.fromkeys((*routes, *suspects))
+        slots: dict[str, int] = {}
+        if self._slots is not None:
+            slots = {queue: self._slots.take(queue, capacity) for queue in queues if queue in self._limited}
+        wants = [Wants(slots.get(queue, -1), routes.get(queue, ()), suspects.get(queue, ())) for queue in queues]
+        taken = Taken(capacity, [want for want in wants if want.capacity], slots=slots)
+        if self._host is not None:
+            needy = only(taken.wants, self._needs_room)
+            names = [route for route in routes_of(needy) if self._host.could_hold(route)]
+            taken.fits, fitting, taken.room = self._host.take(names, capacity)
+            taken.lacks_room = len(fitting) < len(names)
+            taken.wants = only(taken.wants, lambda route: route in fitting or not self._needs_room(route))
+            if taken.fits:
+                taken.wants.append(together(only(needy, lambda route: route in fitting), taken.fits))
+        return taken
 
-    def _give_back_unused(self, want: Wants, claims: list[Claim]) -> None:
-        reserved = self._reserved.pop(id(want), {})
-        queue = (want.routes or want.suspects)[0].split(":", 1)[0]
-        used = [claim for claim in claims if claim.route in want.routes or claim.route in want.suspects]
-        if self._slots is not None and queue in self._limited:
-            self._slots.give_back(queue, want.capacity - len(used))
-        if self._host is not None and reserved:
-            self._host.give_back(reserved, used)
+    def _needs_room(self, route: str) -> bool:
+        return self._host is not None and bool(self._host.needs_of(route))
 
-
-_Offer = tuple[str, tuple[str, ...], tuple[str, ...]]
-
-
-def _apart(offers: Iterable[_Offer], host: HostRoom, turn: int) -> Iterator[_Offer]:
-    """Stages that need room of the host by themselves; not always the same ones first, for they share slots and room."""
-    apart: list[_Offer] = []
-    for queue, routes, suspects in offers:
-        for needs in (False, True):
-            chosen = (tuple(one for one in routes if bool(host.needs_of(one)) == needs),
-                      tuple(one for one in suspects if bool(host.needs_of(one)) == needs))  # fmt: skip
-            if any(chosen):
-                apart.append((queue, *chosen))
-    for place in range(len(apart)):
-        yield apart[(turn + place) % len(apart)]
+    def _give_slots_back(self, queue: str, count: int) -> None:
+        if self._slots is not None:
+            self._slots.give_back(queue, count)

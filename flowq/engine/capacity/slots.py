@@ -71,9 +71,9 @@ class QueueSlots:
         for _ in range(count):
             self._files[queue].give_back(held.pop())
 
-    def limits(self, queue: str) -> bool:
-        """Whether the queue has a number of slots at all; of another queue nothing can be taken or given back."""
-        return queue in self._count
+    def count(self, queue: str) -> int:
+        """How many slots the queue has in all; 0: it has no number of slots."""
+        return self._count.get(queue, 0)
 
     def held(self, queue: str) -> int:
         """How many slots of the queue this object holds."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from flowq.engine.capacity.taken import Taken
 from flowq.engine.exchange.afterwards import Afterwards
 from flowq.engine.exchange.gates import DENIED_SECONDS, Gates
 from flowq.engine.exchange.latest_progress import LatestProgress
@@ -25,7 +26,8 @@ from flowq.engine.exchange.unstorable import Unstorable
 from flowq.engine.run.context import StageContext
 from flowq.errors import CorruptState, ValueNotStorable
 from flowq.model.outcome import Claim, Exchanged, Note, Outcome, Progress, Release
-from flowq.store.store import Store, Wants
+from flowq.store.store import Store
+from flowq.store.wants import Wants
 
 log = logging.getLogger("flowq.engine")
 
@@ -114,11 +116,12 @@ class Conversation:
     def wake(self) -> None:
         """There may be work, or a stage that runs here was cancelled."""
         self._wakes += 1
-        self._idle_until = self._news_due_at = 0.0
-        self._stirred.set()
+        self._news_due_at = 0.0
+        self.take_turn()
 
-    def stir(self) -> None:
+    def take_turn(self) -> None:
         """There is room again."""
+        self._idle_until = 0.0
         self._stirred.set()
 
     def stop_claiming(self) -> None:
@@ -192,22 +195,21 @@ class Conversation:
         outcomes, self._outcomes = self._outcomes[:most], self._outcomes[most:]
         progress = self._progress.take(is_last=self._is_over)
         may_claim = self._claims_on and not self._doubtful and time.monotonic() >= self._claims_again_at
-        is_refused = may_claim and not self._room.admits(self._tag)  # it is told when it is its turn
-        capacity, wants = self._room.take(self._batch, self._tag) if may_claim else (0, [])
+        taken = self._room.take(self._batch, self._tag) if may_claim else Taken()
         line.seq += 1
-        self._note_under_way(capacity, 1)
+        self._note_under_way(taken.capacity, 1)
         wakes = self._wakes
         answer: Exchanged | None = None
         try:
             self._doubtful = max(0, self._doubtful - len(outcomes))
-            answer = await self._exchange(line, outcomes, progress, wants, capacity)
+            answer = await self._exchange(line, outcomes, progress, taken)
             self._notes.sent(outcomes)
         except (CorruptState, ValueNotStorable) as damage:
-            self._set_apart(outcomes, capacity, damage)
+            self._set_apart(outcomes, taken.capacity, damage)
             return True
         finally:
-            self._room.give_back(capacity, wants, answer.claims if answer else [])
-            self._note_under_way(capacity, -1)
+            has_more = self._room.give_back(taken, answer.claims if answer else [])
+            self._note_under_way(taken.capacity, -1)
         if answer is None:
             self._on_expired()
             return False
@@ -215,8 +217,8 @@ class Conversation:
         # No room at all, though it claims: other processes of this host have the slots; what ends here asks by itself.
         if wakes == self._wakes:
             self._news_due_at = time.monotonic() + _POLL_SECONDS
-        is_idle = (len(answer.claims) < capacity or not capacity) and not is_refused and wakes == self._wakes
-        self._heard(answer, outcomes, is_idle=is_idle)
+        has_got_all = (len(answer.claims) < taken.capacity or not taken.capacity) and not has_more
+        self._heard(answer, outcomes, is_idle=has_got_all and wakes == self._wakes)
         return True
 
     def _note_under_way(self, capacity: int, change: int) -> None:
@@ -226,9 +228,7 @@ class Conversation:
         if not self._in_flight:
             self._stirred.set()
 
-    async def _exchange(
-        self, line: _Line, outcomes: list[Outcome], progress: list[Progress], wants: Sequence[Wants], capacity: int
-    ) -> Exchanged | None:
+    async def _exchange(self, line: _Line, outcomes: list[Outcome], progress: list[Progress], taken: Taken) -> Exchanged | None:
         nonce, notes = secrets.token_urlsafe(8), self._notes.beside(outcomes)
 
         async def call(wants: Sequence[Wants], capacity: int, permits: Mapping[str, int]) -> Exchanged | None:
@@ -238,8 +238,8 @@ class Conversation:
             )  # fmt: skip
 
         if self._gates is None:
-            return await call(wants, capacity, {})
-        answer, self._is_denied = await self._gates.through(self._tag, capacity, wants, call)
+            return await call(taken.wants, taken.capacity, {})
+        answer, self._is_denied = await self._gates.through(self._tag, taken.capacity, taken.wants, call)
         return answer
 
     def _set_apart(self, outcomes: list[Outcome], capacity: int, damage: CorruptState | ValueNotStorable) -> None:

@@ -14,7 +14,8 @@ from flowq.engine.run.limiter import Limiter
 from flowq.model.limit import OF_QUEUE, OF_TENANT, LimitUse
 from flowq.model.outcome import Claim, Exchanged
 from flowq.store.limits import Limits
-from flowq.store.store import Store, Wants
+from flowq.store.store import Store
+from flowq.store.wants import Wants, most_of, queues_of, within
 
 # How soon a limit that is set or removed is seen, and how soon somebody who got no permit asks again.
 REFRESH_SECONDS = 2.0
@@ -104,15 +105,10 @@ class Gates:
 
     async def open(self, partition: str, capacity: int, wants: Sequence[Wants]) -> Opened:
         """Gets permits for a claim of at most so many stages from this partition."""
-        opened = Opened([], {})
-        for want in wants:
-            name = OF_QUEUE + (want.routes or want.suspects)[0].split(":", 1)[0]
-            if name in self._names:
-                most = capacity if want.capacity < 0 else want.capacity
-                if not (got := await self._get(opened, name, most)):
-                    continue
-                want = Wants(got, want.routes, want.suspects)
-            opened.wants = [*opened.wants, want]
+        opened = Opened(wants, {})
+        for queue in queues_of(wants):
+            if (name := OF_QUEUE + queue) in self._names:
+                opened.wants = within(opened.wants, queue, await self._get(opened, name, most_of(wants, queue, capacity)))
         if opened.wants:
             # Where a queue's gate was shut they are asked for again: they may wait in that very queue.
             waiting = self._wanted.get(partition, []) if opened.is_denied else self._wanted.pop(partition, [])

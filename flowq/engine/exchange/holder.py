@@ -94,8 +94,7 @@ class Holder:
         self._conversations = {
             tag: Conversation(store, tag, holder, room, self, expired, self._gates, batch) for tag in store.partitions
         }
-        for conversation in self._conversations.values():
-            room.on_open(conversation.stir)
+        room.on_turn(lambda tag: self._conversations[tag].take_turn())
 
     @property
     def running(self) -> list[Claim]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from flowq.engine.capacity.taken import Taken
 from flowq.model.outcome import Claim, Outcome
-from flowq.store.store import Wants
 
 
 class Room(Protocol):
     """What a worker has room for, asked before each call."""
 
-    def take(self, most: int, partition: str) -> tuple[int, list[Wants]]:
-        """Reserves room: how many stages at most, and of which routes. (0, []): none, or it is the turn of another partition."""
+    def take(self, most: int, partition: str) -> Taken:
+        """Reserves room for a call that asks for so many stages at most."""
         ...
 
-    def give_back(self, taken: int, wants: list[Wants], claims: list[Claim]) -> None:
-        """Gives back what the claims did not use."""
+    def give_back(self, taken: Taken, claims: list[Claim]) -> bool:
+        """Gives back what the claims did not use; returns whether there may be more to claim at once, for it was partial or its
+        bounds were narrower than the room."""
         ...
 
     def ended(self, claim: Claim) -> None:

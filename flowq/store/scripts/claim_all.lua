@@ -1,13 +1,13 @@
 -- claim_all: chooses among the lanes of the routes that a worker serves.
--- `wants`: {{queue capacity or -1, {route, …}, {route of suspects, …}}, …}; `capacity` bounds all of them together.
+-- `wants`: see bounds.lua; `capacity` bounds all of them together.
 local LANES_PER_ROUTE, ROUTES, SUSPECTS = 8, 2, 3
 
 -- Looks at the lanes that a route has at a priority; tells whether these are all. Of tenants as many as could be served now.
-local function look(route, name, group, capacity)
+local function look(route, name, capacity)
   local priority, tenants = string.match(name, '^(-?[%d.]+)(%*?)$')
   priority = tonumber(priority)
   if tenants ~= '*' then
-    if priority then lane_of(route, priority, '').group = group end
+    if priority then lane_of(route, priority, '') end
     return true
   end
   local most = math.max(LANES_PER_ROUTE, capacity)
@@ -20,27 +20,29 @@ end
 
 -- Also tells whether these are all lanes there are.
 local function lanes_of(wants, kind, capacity)
-  local found, is_all = {}, true
-  for _, lane in ipairs(tails) do lane.group = nil end
-  for group, want in ipairs(wants) do
+  local found, is_all, bounds = {}, true, {}
+  for _, want in ipairs(wants) do
     for _, route in ipairs(want[kind]) do
-      local names = is_route_paused(route) and {} or shared('ZRANGE', tag .. LANES_KEY .. route, 0, LANES_PER_ROUTE - 1)
-      is_all = is_all and #names < LANES_PER_ROUTE
-      for _, name in ipairs(names) do is_all = look(route, name, group, capacity) and is_all end
-      for _, lane in ipairs(tails) do
-        if lane.route == route and not is_route_paused(route) then lane.group = group end
+      if bounds[route] then
+        table.insert(bounds[route], want)
+      elseif not is_route_paused(route) then
+        bounds[route] = {want}
+        local names = shared('ZRANGE', tag .. LANES_KEY .. route, 0, LANES_PER_ROUTE - 1)
+        is_all = is_all and #names < LANES_PER_ROUTE
+        for _, name in ipairs(names) do is_all = look(route, name, capacity) and is_all end
       end
     end
   end
   for _, lane in ipairs(tails) do
-    if lane.group then found[#found + 1] = lane end
+    lane.bounds = bounds[lane.route]
+    if lane.bounds then found[#found + 1] = lane end
   end
   table.sort(found, function(a, b) return a.priority > b.priority end)
   return found, is_all
 end
 
 -- The lanes in turns; gives how much of the capacity is left.
-local function claim_in_turns(lanes, wants, capacity, holder, nonce, claims)
+local function claim_in_turns(lanes, capacity, holder, nonce, claims)
   local unfinished = #lanes
   -- Where not all can have a turn it is not always the same ones that have; but suspects keep their order.
   local ahead = capacity < unfinished and now or 0
@@ -52,13 +54,12 @@ local function claim_in_turns(lanes, wants, capacity, holder, nonce, claims)
     unfinished = 0
     for step = 0, #lanes - 1 do
       local lane = lanes[(ahead + step) % #lanes + 1]
-      local want = wants[lane.group]
-      local room = math.min(quantum, capacity, want[1] < 0 and capacity or want[1])
+      local room = room_of(lane, math.min(quantum, capacity))
       if room > 0 and not lane.is_empty then
         local count
         count, lane.is_empty = claim_from(lane, room, holder, nonce, claims)
         capacity = capacity - count
-        if want[1] >= 0 then want[1] = want[1] - count end
+        use(lane, count)
         if not lane.is_empty then unfinished = unfinished + 1 end
       end
     end

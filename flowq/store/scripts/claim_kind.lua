@@ -9,7 +9,7 @@ local function claim_kind(wants, kind, capacity, holder, nonce)
       if candidates[first].tenant ~= '' then serve = claim_by_tenants end
       first = first + 1
     end
-    capacity = serve(lanes, wants, capacity, holder, nonce, claims)
+    capacity = serve(lanes, capacity, holder, nonce, claims)
   end
   return claims, is_all
 end

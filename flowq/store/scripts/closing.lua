@@ -5,3 +5,12 @@ local function begin_closing(view, reason)
   if head[STATUS] == REOPENING and read(view, 'R' .. head[RUN]) then head[RUN] = head[RUN] + 1 end
   head[STATUS], head[REASON], view.is_changed = CLOSING, reason, true
 end
+
+-- A flow that has ended begins nothing any more; the exchange that finds a member of it drops it.
+local function forget_parts(view)
+  local beginning = read(view, 'b') and unpacked(read(view, 'b'))
+  for part = 0, beginning and beginning[2] - 1 or -1 do
+    drop(view, field('b', part))
+    shared('ZREM', tag .. DUE_KEY, field('b', part) .. ':' .. view.id)
+  end
+end

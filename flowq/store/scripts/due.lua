@@ -15,15 +15,6 @@ local function push_range(view, range, later_ms)
   push(view, route, priority, stages .. '@' .. view.head[CREATED_AT] .. (later_ms > 0 and '+' .. later_ms or '') .. ':' .. view.id)
 end
 
--- A flow that has ended begins nothing any more; the exchange that finds a member of it drops it.
-local function forget_parts(view)
-  local beginning = read(view, 'b') and unpacked(read(view, 'b'))
-  for part = 0, beginning and beginning[2] - 1 or -1 do
-    drop(view, field('b', part))
-    shared('ZREM', tag .. DUE_KEY, field('b', part) .. ':' .. view.id)
-  end
-end
-
 -- `gone`: members that were dealt with.
 local function settle_due(gone)
   if #gone > 0 then shared('ZREM', tag .. DUE_KEY, unpack(gone)) end

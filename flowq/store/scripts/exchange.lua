@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed due paused release history groups ends map_ends outcomes reuse expand awaited suspend report notes promote item_claims claim standings claim_tenants claim_all claim_kind park successor retain ended flush flow_ends
+-- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed due paused release history groups ends map_ends outcomes reuse expand awaited suspend report notes promote item_claims bounds claim standings claim_tenants claim_all claim_kind park successor retain ended flush flow_ends
 -- Called by  Store.exchange   KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention, notes, permits}
 -- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, closing, {gated tenants, {claim, its gated tenant}, …}}
@@ -13,8 +13,7 @@ allowed = permits or allowed
 local holder_key, running_key = tag .. HOLDER_KEY .. holder, tag .. RUNNING_KEY .. holder
 retain(retention)
 
-local deadline = shared('ZSCORE', tag .. HOLDERS_KEY, holder)
-if not deadline or deadline == '0' then return {'expired'} end
+if (shared('ZSCORE', tag .. HOLDERS_KEY, holder) or '0') == '0' then return {'expired'} end
 -- `told`: stages cancelled under this holder, packed one after the other; kept per line for the case that the reply is lost.
 local known = shared('HMGET', holder_key, 'line' .. line, 'told', 'told' .. line)
 local last_seq, told = tonumber(known[1]) or 0, known[2]

@@ -1,0 +1,17 @@
+-- bounds: how much a worker takes. `wants`: {{how many or -1, {route, …}, {route of suspects, …}}, …}: of these routes at most so
+-- many. A route that stands in several is under each of these bounds, such as its queue's slots and the host's free room;
+-- `lane.bounds` holds those of its route.
+
+-- How many of so many stages the bounds of a lane leave room for.
+local function room_of(lane, most)
+  for _, want in ipairs(lane.bounds) do
+    if want[1] >= 0 then most = math.min(most, want[1]) end
+  end
+  return most
+end
+
+local function use(lane, count)
+  for _, want in ipairs(lane.bounds) do
+    if want[1] >= 0 then want[1] = want[1] - count end
+  end
+end
