@@ -26,8 +26,8 @@ class Searching(Client):
     """Finds flows."""
 
     async def find(self, name: str) -> str:
-        """The id that `name` means: itself, if there is such a flow, or somebody has run its schedule; the newest flow's, for `latest`; or the only one that
-        begins with it.
+        """The id that `name` means: itself, if there is such a flow, or somebody has run its schedule; the newest flow's, for
+        `latest`; or the only one that begins with it.
 
         Raises:
             FlowNotFound, AmbiguousFlowId.
