@@ -141,9 +141,10 @@ async def test_who_has_run_a_schedule_can_wait_for_its_flow_before_a_worker_has_
     async def verbs() -> list[str]:
         return [event.verb async for event in flow.events() if isinstance(event, Event)]
 
-    waiting = [asyncio.ensure_future(wait) for wait in (flow.result(PATIENCE), flow.inspect(), verbs())]
+    waiting = asyncio.gather(flow.result(PATIENCE), flow.inspect(), verbs())
+    await asyncio.sleep(0)
     async with working(producer, sh_step, pipelines=[sh_report]):
-        result, snapshot, told = await asyncio.gather(*waiting)
+        result, snapshot, told = await waiting
     assert (result, snapshot.id, told[0]) == (7, flow.id, "added")
 
 
