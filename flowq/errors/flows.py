@@ -60,9 +60,15 @@ class FlowNotFound(FlowqError):
     Args:
         flow_id: the id.
         archive: where flows are written before they are removed, if they are.
+        is_asked_for: somebody has run its schedule by hand, and no worker has made the flow yet.
     """
 
-    def __init__(self, flow_id: str, archive: str = "") -> None:
+    def __init__(self, flow_id: str, archive: str = "", *, is_asked_for: bool = False) -> None:
+        if is_asked_for:
+            super().__init__(
+                f"flow {flow_id!r} is not made yet", "a worker that knows its pipeline makes it; see `flowq schedule list`"
+            )
+            return
         pruned = f"been pruned, and then stands in a file below {archive}" if archive else "been pruned"
         super().__init__(
             f"no flow {flow_id!r} here", f"it may have {pruned}, or live in another namespace or server: see `flowq list`"

@@ -34,7 +34,7 @@ from flowq.errors import (
 )
 from flowq.store.keys import ENDED_CHANNEL, WAKE_CHANNEL
 from flowq.store.outage import what_the_system_said
-from flowq.store.script_caller import ScriptCaller
+from flowq.store.script_caller import NoFunction, ScriptCaller
 from flowq.store.script_loader import script
 
 log = logging.getLogger("flowq.store")
@@ -144,6 +144,18 @@ class Connection:
             await self._pool.disconnect(inuse_connections=False)
             raise ServerForbids(self.url, _forbidden(tag, refusals))
         self._may_write = True
+
+    async def why_no_functions(self) -> NoFunction | None:
+        """Why this server's functions can't be used; None: they can."""
+
+        async def once() -> NoFunction | None:
+            try:
+                await self._caller.try_functions()
+            except NoFunction as error:
+                return error
+            return None
+
+        return await self._patiently(once, None)
 
     async def command(self, *args: Any, patience: float | None = None) -> Any:
         """Runs one command that may be repeated."""

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from flowq.errors import DefinitionError, InvalidValue, LimitNotSet
-from flowq.model.limit import LimitRule, LimitUse, Rate
+from flowq.model.limit import OF_QUEUE, OF_TENANT, LimitRule, LimitUse, Rate
 from flowq.store.keys import HOLDER, LINE, PERMITS, RULES, WINDOWS
 from flowq.store.store import Store
 
@@ -142,9 +142,12 @@ class Limits:
                 raise InvalidValue(f"{what} of limit {use.name!r}", asked, f"at most {Rate(what, amount, period_ms)}")
             case ["within"]:
                 of_key = f" of key {use.key!r}" if use.key else ""
+                is_gate = not use.key and use.name.startswith((OF_QUEUE, OF_TENANT))
                 raise DefinitionError(
                     f"this run holds a place of limit {use.name!r}{of_key} already: it would wait for itself",
-                    "take it once: as the option of the stage, or around a block",
+                    "its worker took that for the whole run: leave it out here, or use a limit with another name"
+                    if is_gate
+                    else "take it once: as the option of the stage, or around a block",
                 )
             case ["uncounted", what]:
                 raise InvalidValue(f"limit {use.name!r}", f"{what}=…", "what the limit counts; `flowq limits` shows it")

@@ -57,6 +57,9 @@ class Outlived:
         self._most = most
         self._command = store.connection.command
         self._pipelines: dict[bytes, str] = {}
+        # How many were passed over in an index when a pass stopped there. Those that went since may let it miss some, until it
+        # has come to the end and begins anew.
+        self._passed_over: dict[str, int] = {}
 
     async def by_age(self, hours: int) -> AsyncIterator[Doomed]:
         """Flows that are older than flows are kept, but those of pipelines that say themselves how long.
@@ -113,7 +116,7 @@ class Outlived:
         return {text_of(name): sound(_keep, data) if data else Keep() for name, data in (answers[0] or {}).items()}
 
     async def _indexed(self, tag: str, key: str, before: int, own: set[str]) -> AsyncIterator[Doomed]:
-        passed_over = 0
+        passed_over = self._passed_over.pop(key, 0)
         for _ in range(_PAGES_MAX):
             ids: list[bytes] = await self._command("ZRANGEBYSCORE", key, "-inf", before, "LIMIT", passed_over, _PAGE)
             plans = await self._store.connection.readable(*(("HGET", tag + FLOW + text_of(flow_id), "p") for flow_id in ids))
@@ -124,6 +127,7 @@ class Outlived:
                 return
             # Also of the doomed some may stay, for their hooks.
             passed_over += sum(score is not None for score in await self._command("ZMSCORE", key, *ids))
+        self._passed_over[key] = passed_over
 
     async def _finished(self, tag: str, key: str, before: int, own: set[str]) -> AsyncIterator[Doomed]:
         """Completed flows of an hour that is over. The list goes when all that it holds were handled."""

@@ -14,6 +14,7 @@ import msgspec
 from flowq.model.schedule import Firing, Schedule
 from flowq.store.keys import FIRED, FIRINGS, SCHEDULES
 from flowq.store.store import Store
+from flowq.store.views import Views
 
 _PAGE = 100
 # Before the id of a schedule, where it is about firings by hand: no id begins so.
@@ -74,24 +75,35 @@ class Schedules:
         return await self._store.connection.run("schedule", tag, schedule.id, was, _pack(schedule), next_at) == b"written"
 
     async def remove(self, known: Schedule) -> bool:
-        """Removes a schedule; False: there is another one of this id by now."""
-        return await self._store.connection.run("schedule", self._tag(known.id), known.id, _pack(known), b"", 0) == b"written"
+        """Removes a schedule, and what was asked for of it; False: there is another one of this id by now."""
+        tag = self._tag(known.id)
+        if await self._store.connection.run("schedule", tag, known.id, _pack(known), b"", 0) != b"written":
+            return False
+        # What is asked for after this comes to nothing as soon as a worker looks at it.
+        asked_for: list[bytes] = []
+        async for page in self._pages(tag, await Views(self._store).now()):
+            asked_for += [member for member, _ in page if member.decode().rpartition("@")[0] == _BY_HAND + known.id]
+        for first in range(0, len(asked_for), _PAGE):
+            await self._store.connection.command("ZREM", tag + FIRINGS, *asked_for[first : first + _PAGE])
+        return True
 
     async def ask_for(self, schedule: Schedule, flow_id: str, at: int) -> None:
         """Makes it fire once, beside its timetable, a flow of this id: asked for again under it, it is the same firing."""
         await self._store.connection.command("ZADD", self._tag(schedule.id) + FIRINGS, at, _BY_HAND + flow_id)
 
+    async def is_asked_for(self, flow_id: str) -> bool:
+        """Whether a flow of this id is still to be made, because somebody has run its schedule by hand."""
+        schedule_id, mark, _ = flow_id.rpartition("@")
+        if not mark:
+            return False
+        return await self._store.connection.command("ZSCORE", self._tag(schedule_id) + FIRINGS, _BY_HAND + flow_id) is not None
+
     async def due(self, tag: str, now: int) -> AsyncIterator[Due]:
         """The firings of a partition whose time has come, by whoever can make them."""
-        start = 0
-        while members := await self._store.connection.command(
-            "ZRANGEBYSCORE", tag + FIRINGS, "-inf", now, "LIMIT", start, _PAGE, "WITHSCORES"
-        ):
-            due_at = {member.decode(): int(at) for member, at in _pairs(members)}
-            for member, at in due_at.items():
-                if (one := await self._one_due(tag, member, at)) is not None:
+        async for page in self._pages(tag, now):
+            for member, at in page:
+                if (one := await self._one_due(tag, member.decode(), int(at))) is not None:
                     yield one
-            start += _PAGE
 
     async def fired(self, due: Due, next_at: int, outcome: Firing) -> bool:
         """Notes that a firing was dealt with; False: somebody else did. `next_at`: 0 for none."""
@@ -113,6 +125,14 @@ class Schedules:
                 latest = max(map(_firing.decode, outcomes), key=lambda firing: firing.at, default=Firing())
                 found.append((_schedule.decode(data), latest, next_at.get(schedule_id)))
         return sorted(found, key=lambda one: one[0].id)
+
+    async def _pages(self, tag: str, now: int) -> AsyncIterator[list[tuple[bytes, float]]]:
+        start = 0
+        while members := await self._store.connection.command(
+            "ZRANGEBYSCORE", tag + FIRINGS, "-inf", now, "LIMIT", start, _PAGE, "WITHSCORES"
+        ):
+            yield _pairs(members)
+            start += _PAGE
 
     async def _one_due(self, tag: str, member: str, at: int) -> Due | None:
         schedule_id = member.removeprefix(_BY_HAND).rpartition("@")[0] if member.startswith(_BY_HAND) else member

@@ -126,6 +126,7 @@ def test_what_can_t_be_paused_is_refused(run: Run, words: list[str], code: int, 
     assert says in ran.err
 
 
+@pytest.mark.usefixtures("finished")  # so its worker is there
 def test_a_schedule_is_added_listed_run_paused_and_removed(run: Run) -> None:
     assert run("schedule", "list").err == "there is no schedule\n"
     words = ("schedule", "add", "nightly", f"{FLOWS}:simple", "-i", "text=abc", "--cron", "0 2 * * *", "--tz", "Europe/Berlin")
@@ -138,19 +139,12 @@ def test_a_schedule_is_added_listed_run_paused_and_removed(run: Run) -> None:
     assert "paused" in run("schedule", "list").out
     flow_id = run("schedule", "run", "nightly").out.strip()
     assert flow_id.startswith("nightly@20")
+    assert run("inspect", flow_id).code == 0, "it waits until a worker has made it"
     assert run("schedule", "resume", "nightly").code == 0
     assert "0 2 * * * in Europe/Berlin" in run("schedule", "list").out
-    in_the_end_is_known(run, flow_id)
     assert json.loads(run("result", flow_id, "-o", "json").out)["data"]["result"]["key"]
     assert run("schedule", "remove", "nightly").err == "schedule nightly is removed\n"
     assert run("schedule", "remove", "nightly").code == 3
-
-
-def in_the_end_is_known(run: Run, flow_id: str) -> None:
-    for _ in range(100):
-        if run("inspect", flow_id).code == 0:
-            return
-    raise AssertionError(f"no worker has made {flow_id}")
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,23 @@ async def test_a_pipeline_may_keep_its_flows_shorter_than_others(producer: FlowP
     assert await ids(producer) == {"usual", live.id}
 
 
+async def test_failures_that_are_kept_do_not_hide_younger_ones_from_the_pruner(
+    producer: FlowProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowq.store.outlived._PAGE", 2)
+    monkeypatch.setattr("flowq.store.outlived._PAGES_MAX", 1)
+    store = producer._open.store
+    names = in_one_partition(store, 6)
+    async with working(producer, re_work):
+        for number, name in enumerate(names):
+            await outcome(await producer.add((re_long if number < 5 else re_usual)("bad"), id=name))
+    store.retention = AT_ONCE
+    pruner = Pruner(store, Views(store))
+    for _ in range(3):
+        await pruner.run_once()
+    assert await ids(producer) == set(names[:5])
+
+
 async def test_of_a_pipeline_only_the_newest_flows_are_kept_for_each_outcome(producer: FlowProducer) -> None:
     store = producer._open.store
     names = in_one_partition(store, 8)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from flowq import FlowProducer, pipeline, stage
 from flowq.engine.duties.scheduler import Scheduler, makers_of
+from flowq.errors import FlowNotFound, FlowTimedOut
+from flowq.model.event import Event
 from flowq.model.schedule import ScheduleSnapshot
 from flowq.store.keys import FIRED, FIRINGS
 from flowq.store.schedules import Schedules
@@ -126,3 +129,54 @@ async def test_a_timetable_goes_on_after_the_clock_of_the_server_was_put_back(pr
     await comes_due(producer, minutes_ago=3)
     await look(producer, minutes_on=-2)
     assert await only(producer) == before
+
+
+async def test_who_has_run_a_schedule_can_wait_for_its_flow_before_a_worker_has_made_it(producer: FlowProducer) -> None:
+    await producer.schedule("often", sh_report, 7, every="1d")
+    flow = await producer.run_schedule("often")
+    with pytest.raises(FlowTimedOut):
+        await flow.result(0)
+    assert await producer.find(flow.id) == flow.id
+
+    async def verbs() -> list[str]:
+        return [event.verb async for event in flow.events() if isinstance(event, Event)]
+
+    waiting = asyncio.gather(flow.result(PATIENCE), flow.inspect(), verbs())
+    await asyncio.sleep(0)
+    async with working(producer, sh_step, pipelines=[sh_report]):
+        result, snapshot, told = await waiting
+    assert (result, snapshot.id, told[0]) == (7, flow.id, "added")
+
+
+async def test_who_looks_at_what_no_worker_makes_is_told_so(producer: FlowProducer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowq.engine.flow.one_flow._MADE_IN_SECONDS", 0)
+    await producer.schedule("often", sh_report, 7, every="1d")
+    flow = await producer.run_schedule("often")
+    with pytest.raises(FlowNotFound, match="not made yet"):
+        await flow.inspect()
+
+
+async def test_what_is_asked_for_and_can_not_be_made_is_not_waited_for(producer: FlowProducer) -> None:
+    await producer.schedule("often", sh_report, 7, every="1d")
+    flow = await producer.run_schedule("often")
+
+    @pipeline(name="sh_report")
+    def changed(number: int, wanted: str) -> int:
+        return sh_step(number)
+
+    await Scheduler(producer._open.store, makers_of([changed], [])).run_once()
+    assert "sh_report" in (await only(producer)).note
+    with pytest.raises(FlowNotFound):
+        await flow.result(PATIENCE)
+
+
+async def test_a_schedule_that_is_removed_takes_with_it_what_was_asked_for_by_hand(producer: FlowProducer) -> None:
+    await producer.schedule("often", sh_report, 7, every="1d")
+    asked_for = [await producer.run_schedule("often") for _ in range(150)]
+    await producer.unschedule("often")
+    with pytest.raises(FlowNotFound):
+        await asked_for[0].result(PATIENCE)
+    # Of another schedule under the same id nobody has asked for anything.
+    await producer.schedule("often", sh_report, 8, every="1d")
+    await look(producer)
+    assert await flow_ids(producer) == set()

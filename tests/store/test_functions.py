@@ -9,7 +9,7 @@ import pytest
 
 from flowq.errors import ServerIsFull
 from flowq.store.connection import Connection
-from flowq.store.script_library import library
+from flowq.store.script_library import Library, library
 from flowq.store.script_loader import script
 from flowq.store.store import Store
 from tests.servers import running_valkey
@@ -71,12 +71,35 @@ async def test_functions_that_the_server_forgot_are_loaded_again(url: str, admin
 
 
 @pytest.mark.parametrize("rule", ["-fcall", "-function|load", "-function"])
-async def test_who_may_not_use_functions_calls_scripts(url: str, admin: Connection, rule: str) -> None:
+async def test_who_may_not_use_functions_calls_scripts(
+    url: str, admin: Connection, rule: str, caplog: pytest.LogCaptureFixture
+) -> None:
     await admin.command("ACL", "SETUSER", "limited", "reset", "on", ">pw", "~*", "&*", "+@all", rule)
     store = await opened(url.replace("unix://", "unix://limited:pw@"))
     assert await ran(store, "f1") == 3
     assert await loaded(admin) == set()
+    refused = await store.connection.why_no_functions()
+    assert refused is not None
+    assert not refused.is_broken
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == [], "that is somebody's decision"
     await store.close()
+
+
+async def test_a_function_that_the_server_can_not_compile_is_a_script_and_told_once(
+    url: str, admin: Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("flowq.store.script_caller._told", set[str]())
+    monkeypatch.setattr("flowq.store.script_caller.library", lambda made: Library(made.name, f"#!lua name={made.name}\nlocal ="))
+    for number in range(2):
+        store = await opened(url)
+        assert await ran(store, f"f{number}") == 3
+        refused = await store.connection.why_no_functions()
+        await store.close()
+    assert refused is not None
+    assert refused.is_broken
+    (warned,) = [record.getMessage() for record in caplog.records if "report this" in record.getMessage()]
+    assert "`submit`" in warned
+    assert "compiling" in warned
 
 
 async def test_a_full_server_that_forgot_the_functions_still_runs_dry_and_knows_them_again_when_it_is_not(

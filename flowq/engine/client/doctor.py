@@ -33,6 +33,7 @@ async def examine(backend: Backend) -> list[Finding]:
         _memory,
         _clock,
         _rights,
+        _functions,
         _workers,
         _queues,
         _schedules,
@@ -114,6 +115,16 @@ async def _clock(backend: Backend) -> Finding:
 async def _rights(backend: Backend) -> Finding:
     await backend.store.refuse_without_rights()
     return Finding("rights", "ok", "this user may do all that flowq asks for")
+
+
+async def _functions(backend: Backend) -> Finding:
+    why = await backend.store.connection.why_no_functions()
+    if why is None:
+        return Finding("functions", "ok", "what each stage and each flow calls are functions of the server")
+    problem = f"what each stage and each flow calls are scripts, which cost the server up to twice the time: {why}"
+    if why.is_broken:
+        return Finding("functions", "warn", problem, "report this with the name and version of the server; flowq works on")
+    return Finding("functions", "ok", problem)
 
 
 async def _workers(backend: Backend) -> Finding:

@@ -91,7 +91,8 @@ class Scheduling(Client):
         on as if nothing had happened: `overlap` and `catch_up` are about its own firings. Done again, it is another flow.
 
         Returns:
-            The flow; it is there as soon as a worker that knows the pipeline has made it, within a second or so.
+            The flow. A worker that knows the pipeline makes it within a second or so; until then `result` and `events` wait, and
+            so does `inspect`, for 5 s. FlowNotFound: it could not be made, or the schedule was removed; `schedules` tells.
 
         Raises:
             ScheduleNotFound: there is none of this id.

@@ -96,12 +96,16 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
             ServerForbids: this user may not subscribe to the message that the flow has ended.
             InvalidValue: it is a flow of another pipeline than `producer.flow` was given; or it did not complete in such a run.
         """
+        seconds = None if timeout is None else to_ms(timeout, "timeout") / 1000
+        give_up_at = None if seconds is None else time.monotonic() + seconds
+        if not await self._is_made(seconds):
+            raise FlowTimedOut(self.id, seconds or 0)
         await self._refuse_another_pipeline()
         if run is not None:
             if type(run) is not int or not await self._backend.store.completed_in(self.id, run):
                 raise InvalidValue("run", run, f"a number of an earlier run in which flow {self.id!r} completed")
             return await read_result(self._backend, self.id, await self._plan(), self._result_type, run)
-        state = await self._ended(None if timeout is None else to_ms(timeout, "timeout") / 1000)
+        state = await self._ended(seconds, give_up_at)
         if state == "failed":
             raise await failure_of_flow(self._backend.store, self.id)
         if state == "cancelled":
@@ -122,6 +126,7 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
         """
         if type(after) is not int or after < 0:
             raise InvalidValue("after", after, "the number of an event, or 0")
+        await self._is_made(None)
         name = (await self._plan()).name_of
         queue: asyncio.Queue[WireEvent] = asyncio.Queue()
         stop_following = await self._opened().feed.follow(self.id, queue.put_nowait)
@@ -217,8 +222,7 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
         if (wanted := self._pipeline) and (found := (await Views(self._backend.store).header(self.id)).pipeline) != wanted:
             raise InvalidValue(f"the pipeline of flow {self.id!r}", found, f"{wanted!r}, which producer.flow(id, …) was given")
 
-    async def _ended(self, seconds: float | None) -> str:
-        give_up_at = None if seconds is None else time.monotonic() + seconds
+    async def _ended(self, seconds: float | None, give_up_at: float | None) -> str:
         told = asyncio.Event()
         undo = self._backend.wakeups.on_end(self.id, told.set)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,8 +13,13 @@ from flowq.errors import FlowNotFound
 from flowq.model.plan import Plan
 from flowq.model.snapshot import FlowSnapshot
 from flowq.store.feed import Feed
+from flowq.store.schedules import Schedules
 from flowq.store.snapshots import Snapshots
 from flowq.store.views import FLOW_STATES, Views
+
+# Workers look once a second what they are to make.
+_MADE_IN_SECONDS = 5.0
+_LOOK_AGAIN_SECONDS = 0.2
 
 
 class Opened(NamedTuple):
@@ -41,8 +48,10 @@ class OneFlow:
             items: list all items of maps, however many; else only those that failed first.
 
         Raises:
-            FlowNotFound: it does not exist (any more).
+            FlowNotFound: it does not exist (any more); or somebody has run its schedule, and no worker makes it.
         """
+        if not await self._is_made(_MADE_IN_SECONDS):
+            raise FlowNotFound(self.id, is_asked_for=True)
         snapshots = Snapshots(self._backend.store, Views(self._backend.store))
         return await (snapshots.snapshot(self.id, every_item) if items else snapshots.snapshot(self.id))
 
@@ -51,6 +60,15 @@ class OneFlow:
     @property
     def _backend(self) -> Backend:
         return self._opened().backend
+
+    async def _is_made(self, seconds: float | None) -> bool:
+        """Waits, so long at most, while somebody has run its schedule by hand and no worker has made the flow yet."""
+        give_up_at = None if seconds is None else time.monotonic() + seconds
+        while await Schedules(self._backend.store).is_asked_for(self.id):
+            if give_up_at is not None and time.monotonic() >= give_up_at:
+                return False
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        return True
 
     async def _plan(self) -> Plan:
         digest = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "p")

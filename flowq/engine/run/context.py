@@ -40,12 +40,13 @@ class StageContext(Waiting):
         idempotency_key: the same for every attempt of this stage: give it to services that must not act twice.
         deadline: when the stage's timeout ends this attempt (UTC); None: it has none.
         children: names of the stages it waited for.
+        queue: the queue that it was claimed from.
     """
 
     __slots__ = (
         "_amounts", "_artifacts", "_cancelled", "_folder", "_is_given_back", "_is_suspended", "_log", "_on_group",
         "_on_log", "_on_progress", "_storage", "_told",
-        "attempt", "children", "deadline", "fence", "flow_id", "idempotency_key",
+        "attempt", "children", "deadline", "fence", "flow_id", "idempotency_key", "queue",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +56,7 @@ class StageContext(Waiting):
         attempt: int,
         fence: int,
         *,
+        queue: str = "",
         folder: str = "",
         children: tuple[str, ...] = (),
         deadline: datetime.datetime | None = None,
@@ -71,6 +73,7 @@ class StageContext(Waiting):
         self.idempotency_key = f"{flow_id}/{stage}"
         self.deadline = deadline
         self.children = children
+        self.queue = queue
         self._folder = folder
         self._storage = storage
         self._on_progress = on_progress

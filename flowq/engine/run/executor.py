@@ -170,7 +170,7 @@ class Executor:
         def tell(what: str) -> None:
             self._on_progress(Progress(*claim.run, 0.0, what))
 
-        return await self._limiter.acquire_all([use_for(use, inputs) for use in stage.limits], tell)
+        return await self._limiter.acquire_all([use_for(use, inputs) for use in stage.limits], tell, claim)
 
     def _context_for(self, claim: Claim, stage: StagePlan, plan: StoredPlan, clock: StageClock) -> StageContext:
         def progressed(fraction: float, message: str) -> None:
@@ -186,6 +186,7 @@ class Executor:
             stage.name,
             claim.attempt,
             claim.token.fence,
+            queue=claim.queue,
             folder=stage_folder(claim.flow_id, stage.name, str(claim.token)) if self._storage is not None else "",
             children=plan.names(stage.children),
             deadline=deadline,

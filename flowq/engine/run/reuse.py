@@ -15,6 +15,7 @@ import msgspec
 
 from flowq.artifacts.spill import is_spilled, unspill
 from flowq.artifacts.storage import Storage, check_size
+from flowq.engine.exchange.afterwards import RunKey
 from flowq.errors import ArtifactCorrupt, ArtifactMissing, ArtifactNameInvalid, FlowqError, StorageError
 from flowq.model.artifact import Artifact
 from flowq.model.failure import unpacked
@@ -43,8 +44,6 @@ _pack = msgspec.msgpack.Encoder().encode
 _artifacts = msgspec.msgpack.Decoder(tuple[Artifact, ...])
 _VOID = (ArtifactMissing, ArtifactCorrupt, ArtifactNameInvalid, msgspec.DecodeError)
 
-_RunKey = tuple[str, int, int]
-
 
 class Ended(Protocol):
     """What of a plan the end of a stage needs."""
@@ -65,7 +64,7 @@ class Reuser:
     def __init__(self, store: Store, storage: Storage | None) -> None:
         self._store = store
         self._storage = storage
-        self._asking: dict[_RunKey, tuple[Asking, Mark | None]] = {}
+        self._asking: dict[RunKey, tuple[Asking, Mark | None]] = {}
         # Who computes → who was put back here for it, the latest last.
         self._waited_for: dict[Mark, Asking] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -205,5 +204,5 @@ async def _quietly(work: Coroutine[Any, Any, None]) -> None:
         log.info("a result was not kept for other flows: %s", error)
 
 
-def _key(claim: Claim) -> _RunKey:
+def _key(claim: Claim) -> RunKey:
     return claim.flow_id, claim.index, claim.token.fence
