@@ -297,21 +297,24 @@ async def test_a_stage_that_awaits_a_cancelled_task_fails_like_any_other(produce
 
 
 async def test_more_stages_than_room_all_run_and_never_more_at_once(producer: FlowProducer) -> None:
-    running, most = 0, 0
+    running, most, full = 0, 0, asyncio.Event()
 
     @stage
     async def counted(number: int) -> int:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.001)
+        if running == 7:
+            full.set()
+        await full.wait()
+        await asyncio.sleep(0)
         running -= 1
         return number
 
     async with working(producer, counted, concurrency=7):
         flows = await producer.add_bulk(counted.flow(number) for number in range(200))
         assert [await flow.result(30) for flow in flows] == list(range(200))
-    assert 1 < most <= 7
+    assert most == 7
 
 
 async def test_a_stopped_worker_finishes_what_runs_and_claims_no_more(producer: FlowProducer) -> None:
@@ -436,15 +439,11 @@ async def test_a_worker_that_begins_again_listens_no_longer_for_who_it_was(produ
 
 
 async def test_suspects_run_alone(producer: FlowProducer) -> None:
-    running, together = 0, []
+    together: list[int] = []
 
     @stage
     async def watched() -> None:
-        nonlocal running
-        running += 1
-        together.append(running)
-        await asyncio.sleep(0.02)
-        running -= 1
+        together.append([(await flow.inspect()).state for flow in flows].count("running"))
 
     flows = await producer.add_bulk(watched.flow() for _ in range(4))
     # A process in which all four ran together has crashed.
