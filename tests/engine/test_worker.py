@@ -512,6 +512,7 @@ async def test_a_queue_is_served_only_by_who_was_told_to(producer: FlowProducer)
             assert await flow.result(30) == "done"
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_worker_without_a_server_says_so_in_one_error() -> None:
     @stage
     async def quick() -> None: ...

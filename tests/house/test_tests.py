@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 from tests.house.project import ROOT
@@ -50,6 +51,7 @@ def test_nobody_empties_a_server() -> None:
     assert not found
 
 
+@cache
 def _trees() -> list[tuple[Path, ast.Module]]:
     paths = sorted(path for path in TESTS.rglob("*.py") if "typing" not in path.parts)
     return [(path, ast.parse(path.read_text("utf-8"), str(path))) for path in paths]
