@@ -57,6 +57,7 @@ def test_the_directory_stays_locked_while_a_server_lives_whose_keeper_is_dead(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Where the kernel does not end the orphan (macOS), a second server on the same files would lose acknowledged writes.
+    monkeypatch.setattr("flowq.embedded.attachment._ORPHAN_SECONDS", 0.1)
     from flowq.embedded.binaries import find_valkey
     from flowq.embedded.valkey import ValkeyServer, process_of
 

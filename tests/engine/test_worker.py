@@ -439,11 +439,15 @@ async def test_a_worker_that_begins_again_listens_no_longer_for_who_it_was(produ
 
 
 async def test_suspects_run_alone(producer: FlowProducer) -> None:
-    together: list[int] = []
+    running, together = 0, []
 
     @stage
     async def watched() -> None:
-        together.append([(await flow.inspect()).state for flow in flows].count("running"))
+        nonlocal running
+        running += 1
+        together.append(running)
+        await flows[0].inspect()  # meanwhile others would begin
+        running -= 1
 
     flows = await producer.add_bulk(watched.flow() for _ in range(4))
     # A process in which all four ran together has crashed.
@@ -458,7 +462,9 @@ async def test_suspects_run_alone(producer: FlowProducer) -> None:
     assert {(await flow.inspect()).stage("watched").attempt for flow in flows} == {1}
 
 
-async def test_a_suspect_has_its_turn_under_steady_work(producer: FlowProducer) -> None:
+async def test_a_suspect_has_its_turn_under_steady_work(producer: FlowProducer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowq.engine.worker._MAKE_WAY_SECONDS", 0.2)
+
     @stage
     async def suspicious() -> None: ...
 
