@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from flowq import FlowHandle, FlowProducer, Unrecoverable, pipeline, stage
+from flowq import FlowProducer, Unrecoverable, pipeline, stage
 from flowq.engine.duties import Pruner
 from flowq.hooks import FlowEnd
 from flowq.store import outlived
@@ -48,13 +48,13 @@ def archiving(producer: FlowProducer) -> Pruner:
 
 
 @contextlib.asynccontextmanager
-async def held(producer: FlowProducer, text: str) -> AsyncIterator[FlowHandle[str]]:
+async def held(producer: FlowProducer, text: str) -> AsyncIterator[None]:
     """A flow that has ended, and whose hook runs as long as the block."""
     async with working(producer, hh_work, hh_hold):
         flow = await producer.add(hh_held(text), id="held")
         await outcome(flow)
         await gate.until_arrived()
-        yield flow
+        yield
         gate.opened.set()
         await hooks_ended(flow)
 
