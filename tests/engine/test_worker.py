@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 import time
+from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -468,14 +469,16 @@ async def test_a_suspect_has_its_turn_under_steady_work(producer: FlowProducer, 
     @stage
     async def suspicious() -> None: ...
 
+    may_end: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
+
     @stage
     async def steady(number: int) -> None:
-        await asyncio.sleep(0.05)
+        await may_end[number].wait()
 
     async def keep_busy() -> None:
-        for number in range(10_000):
+        for number in range(10_000):  # of which five, at least, always run or could
             await producer.add(steady.flow(number))
-            await asyncio.sleep(0.01)
+            may_end[number - 5].set()
 
     store = producer._open.store
     flows = await producer.add_bulk(suspicious.flow() for _ in range(2))
