@@ -5,7 +5,7 @@ VENV ?= .venv
 EXTRAS ?= dev,embedded,s3-embedded,media,fast
 RUN = $(VENV)/bin/python
 # Half of a test's time is waiting: as many at once as there are cores, at most 4.
-SIDE_BY_SIDE = -n auto --maxprocesses 4 --dist loadgroup
+SIDE_BY_SIDE = -n auto --maxprocesses 4
 INSTALLED = $(VENV)/.installed
 # Candidates are run, not only found: a version manager's shim may exist for a Python that does not.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \

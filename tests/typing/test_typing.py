@@ -14,9 +14,6 @@ from pathlib import Path
 
 import pytest
 
-# One process of those that run tests side by side: they take a quarter of a minute.
-pytestmark = pytest.mark.xdist_group("checkers")
-
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 WRONG = sorted(path.name for path in HERE.glob("wrong_*.py"))
