@@ -6,6 +6,7 @@ permanent keys. Nothing is flushed, so tests may share a server and run side by 
 
 from __future__ import annotations
 
+import gc
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,12 @@ def artifacts(tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who opens what is out of reach says so soon; else it is tried for some seconds."""
+    monkeypatch.setattr("flowq.engine.backend._OPEN_SECONDS_MAX", 0.1)
+
+
+@pytest.fixture
 def namespace(valkey_url: str) -> Iterator[str]:
     """A namespace nobody else uses on `valkey_url`; fails the test afterwards if keys were left that never expire."""
     name = f"t{secrets.token_hex(6)}"
@@ -58,6 +65,12 @@ def namespace(valkey_url: str) -> Iterator[str]:
         for key in keys:
             client.unlink(key)
     assert not leaked, f"keys that never expire and are not in flowq.store.keys.PERMANENT: {leaked[:10]}"
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays: it need not be gone through whenever a test makes many objects."""
+    gc.collect()
+    gc.freeze()
 
 
 def leaked_keys(client: redis.Redis, namespace: str, keys: list[Any]) -> list[str]:

@@ -51,18 +51,12 @@ class Attachment:
         self.directory = directory
         self.with_s3 = with_s3
         self._connection = connection
-        self._valkey_socket = Path(ready.valkey_socket)
         self.url = f"unix://{quote(ready.valkey_socket)}"
         self.artifacts = f"s3://{BUCKET}" if ready.s3 else f"file:{ready.data}/artifacts"
         self.s3: S3Access | None = ready.s3
         self.notice = notice
         self.keeper_pid = ready.keeper_pid
         self.is_ephemeral = ready.is_ephemeral
-
-    @property
-    def server_pid(self) -> int:
-        """Valkey's process now, as it says itself; 0 while it does not answer."""
-        return process_of(self._valkey_socket)
 
     @property
     def is_lost(self) -> bool:

@@ -17,6 +17,7 @@ from flowq.cli.parser import parse
 from tests.cli.conftest import FLOWS
 from tests.cli.gate import Gate
 from tests.cli.terminal import ROOT, Ran, Terminal, environment, flowq, in_terminal
+from tests.engine.waiting import eventually
 
 Run = Callable[..., Ran]
 
@@ -132,6 +133,7 @@ def test_a_module_that_is_not_there_is_told_before_a_server_that_is_not(run: Run
     assert module in ran.err.splitlines()[0]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_missing_socket_is_named_in_the_remedy(run: Run) -> None:
     ran = run("list", env={"FLOWQ_URL": "unix:///nowhere/valkey.sock"})
     assert ran.code == 4
@@ -427,6 +429,7 @@ def test_without_a_terminal_a_guessed_id_changes_nothing(run: Run, failed: str) 
     assert run("cancel", "brok", "--yes").code == 0
 
 
+@pytest.mark.usefixtures("impatient")
 def test_doctor_finds_a_healthy_server_well_and_a_missing_one_not(run: Run) -> None:
     document = json.loads(run("doctor", "--json").out)
     assert {finding["level"] for finding in document["data"]} <= {"ok", "warn", "fail"}
@@ -436,6 +439,7 @@ def test_doctor_finds_a_healthy_server_well_and_a_missing_one_not(run: Run) -> N
     assert "does not answer" in ran.out
 
 
+@pytest.mark.usefixtures("impatient")
 def test_an_unreachable_server_ends_with_4_and_shows_no_password(run: Run) -> None:
     ran = run("list", env={"FLOWQ_URL": "redis://me:hush@127.0.0.1:1"})
     assert ran.code == 4
@@ -605,8 +609,8 @@ def test_logs_and_usage_are_shown(run: Run) -> None:
 
 def test_a_flow_is_told_what_it_waits_for(run: Run) -> None:
     run("submit", f"{FLOWS}:approving", "--id", "approving")
-    while "SUSPENDED" not in (shown := run("inspect", "approving").out):
-        pass
+    eventually(lambda: "SUSPENDED" in run("inspect", "approving").out)
+    shown = run("inspect", "approving").out
     assert "waits for signal approved" in shown
     assert "flowq signal approving approved VALUE" in shown
     (waiting,) = [

@@ -62,6 +62,7 @@ def test_what_was_typed_wrong_is_named_as_it_was_typed(
     assert second.startswith(f"  → {remedy}")
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     ("url", "says"),
     [

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from flowq import FlowProducer
-from flowq.engine.run import reuse
+from flowq.engine.exchange import conversation, limiter, notes, reuse
 from flowq.store.connection import Connection
 from flowq.store.store import Store
 from tests.conformance.scene import gate, set_scene
@@ -31,6 +31,14 @@ def _fresh_scene() -> Iterator[None]:
     set_scene()
     yield
     gate.opened.set()
+
+
+@pytest.fixture(autouse=True)
+def _workers_look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tests do behind a worker's back, such as moving a time, nobody tells it of; and logs are told as often."""
+    monkeypatch.setattr(conversation, "_POLL_SECONDS", 0.2)
+    monkeypatch.setattr(limiter, "_LOOK_AGAIN_MS", 200)
+    monkeypatch.setattr(notes, "_LOG_SECONDS", 0.2)
 
 
 @pytest.fixture

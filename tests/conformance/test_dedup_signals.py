@@ -7,7 +7,7 @@ import pytest
 from flowq import FlowProducer, context, pipeline, stage
 from flowq.errors import SignalConflict
 from flowq.pipeline import Dedup
-from tests.conformance.test_dedup_waiting import due_now
+from tests.conformance.in_the_store import its_time_comes
 from tests.engine.work import PATIENCE, working
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +35,7 @@ async def test_a_signal_reaches_the_flow_that_took_the_place_of_the_one_it_was_s
     with pytest.raises(SignalConflict):
         await flow.signal("first", 7)
     assert not await flow.signal("second", 6), "it is known"
-    await due_now(producer, flow.id)
+    assert await its_time_comes(producer, flow, "b") == 1
     async with working(producer, ds_asks):
         assert await flow.result(PATIENCE) == "d 5 6"
 

@@ -12,6 +12,7 @@ from flowq.errors import FlowNotFound, InvalidValue
 from flowq.model.event import Event
 from flowq.pipeline import Dedup
 from flowq.store.keys import DUE, FLOW, LIVE, ONCE, PLAN
+from tests.conformance.in_the_store import its_time_comes
 from tests.conformance.scene import gate
 from tests.engine.work import working
 
@@ -54,16 +55,6 @@ def dw_slow(text: str) -> list[str]:
     return [dw_work(text), dw_later.with_options(delay="1ms")(text)]
 
 
-async def due_now(producer: FlowProducer, flow_id: str) -> None:
-    """As if the quiet time were over."""
-    store = producer._open.store
-    tag = store.keys.tag_of(flow_id)
-    members = await store.connection.command("ZRANGE", tag + DUE, 0, -1)
-    for member in members:
-        if member.decode().endswith(f":{flow_id}") and member.startswith(b"b"):
-            await store.connection.command("ZADD", tag + DUE, 1, member)
-
-
 async def verbs_of(flow: FlowHandle[Any]) -> list[str]:
     return [event.verb async for event in flow.events() if isinstance(event, Event)]
 
@@ -77,7 +68,7 @@ async def test_until_it_is_quiet_each_further_add_takes_the_place_of_the_one_bef
     snapshot = await flows[0].inspect()
     assert (snapshot.state, snapshot.inputs) == ("scheduled", {"text": "c", "width": 1})
     assert len(await producer.list()) == 1
-    await due_now(producer, flows[0].id)
+    assert await its_time_comes(producer, flows[0], "b") == 1
     async with working(producer, dw_work):
         assert await flows[0].result(30) == ["c0"]
     assert (await verbs_of(flows[0]))[:4] == ["added", "replaced", "replaced", "promoted"]
@@ -105,7 +96,7 @@ async def test_an_add_beyond_the_longest_wait_begins_at_once(producer: FlowProdu
 async def test_one_that_is_ready_but_not_begun_is_replaced_and_runs_once(producer: FlowProducer) -> None:
     key = Dedup("k", debounce="1ms", max_wait="1ms")
     first = await producer.add(dw_one("a", 3), dedup=key)
-    await due_now(producer, first.id)
+    assert await its_time_comes(producer, first, "b") == 1
     async with working(producer, dw_gated):  # promotes, but knows no such stage
         await until(first, "promoted")
     second = await producer.add(dw_one("b", 2), dedup=key)
@@ -125,7 +116,7 @@ async def until(flow: FlowHandle[Any], verb: str) -> None:
 async def test_once_it_has_begun_the_next_waits_by_itself(producer: FlowProducer) -> None:
     key = Dedup("k", debounce="1h")
     first = await producer.add(dw_held("a"), dedup=key)
-    await due_now(producer, first.id)
+    assert await its_time_comes(producer, first, "b") == 1
     async with working(producer, dw_gated):
         await gate.until_arrived()
         second = await producer.add(dw_held("b"), dedup=key)

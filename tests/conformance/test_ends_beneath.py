@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,21 +10,16 @@ from flowq import FlowHandle, FlowProducer, Unrecoverable, context, pipeline, st
 from flowq.errors import FlowFailed
 from flowq.store import retries
 from flowq.store.store import Store
-from tests.engine.work import Gate, told, until, working
+from tests.conformance.after_the_end import beneath, hooks_completed
+from tests.conformance.scene import broken, gate, ran
+from tests.engine.work import told, until, working
 
 pytestmark = pytest.mark.anyio
 
-ran: Counter[str] = Counter()
-broken: set[str] = set()
-gate = Gate()
-
 
 @pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing has run, nothing is broken; and no duty comes by to finish what somebody else should."""
-    ran.clear()
-    broken.clear()
-    gate.__init__()
+def _no_duty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None comes by to finish what somebody else should."""
     monkeypatch.setattr("flowq.engine.worker.worker._CLOSE_SECONDS", 3_600)
 
 
@@ -97,12 +91,6 @@ def eb_above(number: int) -> int:
 EVERY = (eb_held, eb_deep, eb_deeper, eb_fails, eb_sum, eb_top, eb_make, eb_spawns, eb_undo, eb_undo_beneath)
 
 
-async def beneath(producer: FlowProducer, flow: FlowHandle[Any]) -> FlowHandle[Any]:
-    """The only flow that this one spawned."""
-    (child,) = (await flow.inspect()).spawned
-    return producer.flow(child.id)
-
-
 async def test_what_stands_beneath_a_flow_that_fails_at_once_is_told_at_once(producer: FlowProducer) -> None:
     broken.add("fails")
     async with working(producer, *EVERY):
@@ -171,7 +159,7 @@ async def test_what_a_spawned_flow_did_that_has_completed_is_undone_by_the_stage
         flow = await producer.add(eb_above(7))
         with pytest.raises(FlowFailed):
             await flow.result(30)
-        await until(flow, lambda snapshot: snapshot.hooks is not None and snapshot.hooks.state == "completed")
+        await hooks_completed(flow)
         child = await (await beneath(producer, flow)).inspect()
     assert (child.state, child.hooks) == ("completed", None)
     assert ran == {"undo beneath 7": 1}

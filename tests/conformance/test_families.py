@@ -8,11 +8,10 @@ from collections import Counter
 import pytest
 
 from flowq import Backoff, FlowProducer, Node, Unrecoverable, context, pipeline, stage
-from flowq.engine.duties.duties import Pruner
 from flowq.engine.flow import handle
 from flowq.errors import FlowFailed, FlowNotFound, InvalidValue
 from flowq.store.retentions import Retention
-from flowq.store.views import Views
+from tests.conformance.after_the_end import pruner_of
 from tests.conformance.scene import broken, gate, order, ran
 from tests.engine.work import PATIENCE, told, until, working
 
@@ -220,7 +219,7 @@ async def test_what_a_stage_returned_stays_until_its_flow_has_ended(producer: Fl
         flow = await producer.add(fa_slow_family(4))
         await gate.until_arrived()
         await until(flow, lambda now: now.stage("fa_part").state == "completed")
-        assert await Pruner(store, Views(store)).run_once() == 0
+        assert await pruner_of(producer).run_once() == 0
         assert (await producer.prune(pipeline="fa_slow_family")).done == 0
         with pytest.raises(InvalidValue):
             await producer.prune(state="running")
@@ -239,7 +238,7 @@ async def test_a_failure_is_handled_alike_though_what_has_failed_is_to_be_remove
         flow = await producer.add(fa_slow_family(4), id="short-lived")
         await gate.until_arrived()
         await until(flow, lambda now: now.stage("fa_part").state == "failed")
-        assert await Pruner(store, Views(store)).run_once() == 0
+        assert await pruner_of(producer).run_once() == 0
         gate.opened.set()
         with pytest.raises(FlowFailed, match="failed at fa_part: Unrecoverable: broken"):
             await flow.result(PATIENCE)

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+from collections.abc import AsyncIterator
 
 import pytest
 
-from flowq import Artifact, FlowProducer, Unrecoverable, pipeline, stage
-from flowq.artifacts.storage import Storage
+from flowq import FlowProducer, Unrecoverable, pipeline, stage
 from flowq.engine.duties.duties import Pruner
-from flowq.engine.duties.removal import Remover
 from flowq.hooks import FlowEnd
-from flowq.settings import KeepSettings
 from flowq.store import outlived
 from flowq.store.retentions import Retention
-from flowq.store.views import Views
-from tests.conformance.after_the_end import hooks_ended
+from tests.conformance.after_the_end import archived, hooks_ended, pruner_of
 from tests.conformance.scene import gate
 from tests.engine.work import outcome, working
 from tests.store.acting import in_one_partition
 
 pytestmark = pytest.mark.anyio
-
-AT_ONCE = Retention(-3_600_000, -1_000, -1_000)
 
 
 @stage
@@ -48,71 +43,59 @@ def hh_free(text: str) -> str:
 
 
 def archiving(producer: FlowProducer) -> Pruner:
-    store, storage = producer._open.store, producer.storage
-    store.retention = AT_ONCE
-    return Pruner(store, Views(store), Remover(store, lambda: storage, KeepSettings(archive=True)))
+    producer._open.store.retention = Retention(-3_600_000, -1_000, -1_000)
+    return pruner_of(producer, archive=True)
 
 
-def archived(storage: Storage) -> list[str]:
-    """The ids of what stands in the archive."""
-    lines: list[str] = []
-    for found in storage.objects("archive/"):
-        with storage.open(Artifact(found.key, found.size)) as stream:
-            lines += [json.loads(line)["id"] for line in stream.read().decode().splitlines()]
-    return sorted(lines)
-
-
-@pytest.mark.parametrize("text", ["good", "bad"])
-async def test_a_flow_is_archived_once_its_hooks_have_ended(producer: FlowProducer, text: str) -> None:
+@contextlib.asynccontextmanager
+async def held(producer: FlowProducer, text: str) -> AsyncIterator[None]:
+    """A flow that has ended, and whose hook runs as long as the block."""
     async with working(producer, hh_work, hh_hold):
         flow = await producer.add(hh_held(text), id="held")
         await outcome(flow)
         await gate.until_arrived()
+        yield
+        gate.opened.set()
+        await hooks_ended(flow)
+
+
+@pytest.mark.parametrize("text", ["good", "bad"])
+async def test_a_flow_is_archived_once_its_hooks_have_ended(producer: FlowProducer, text: str) -> None:
+    async with held(producer, text):
         pruner = archiving(producer)
         assert [await pruner.run_once() for _ in range(2)] == [0, 0]
         assert (await producer.prune(state="completed" if text == "good" else "failed")).held == ["held"]
-        assert archived(producer.storage) == []
-        gate.opened.set()
-        await hooks_ended(flow)
+        assert archived(producer) == {}
     assert (await producer.prune(state="completed" if text == "good" else "failed")).done == 1
     assert await archiving(producer).run_once() == 0
 
 
 async def test_the_archive_has_a_flow_and_its_hooks_once(producer: FlowProducer) -> None:
-    async with working(producer, hh_work, hh_hold):
-        flow = await producer.add(hh_held("bad"), id="held")
-        await outcome(flow)
-        await gate.until_arrived()
+    async with held(producer, "bad"):
         pruner = archiving(producer)
         await pruner.run_once()
-        gate.opened.set()
-        await hooks_ended(flow)
     assert await pruner.run_once() == 1
-    assert archived(producer.storage) == ["held", "held^end"]
+    assert set(archived(producer)) == {"held", "held^end"}
 
 
 async def test_a_flow_does_not_expire_while_its_hooks_run(producer: FlowProducer) -> None:
     store = producer._open.store
-    async with working(producer, hh_work, hh_hold):
-        flow = await producer.add(hh_held("good"), id="held")
-        await outcome(flow)
-        await gate.until_arrived()
+    async with held(producer, "good"):
         # The day in which a flow is to be removed is nearly over.
         await store.connection.command("PEXPIRE", store.keys.flow("held"), 600_000)
         await archiving(producer).run_once()
         store.retention = Retention(*[-4 * 3_600_000] * 3)
-        await Pruner(store, Views(store)).run_once()
+        await pruner_of(producer).run_once()
         assert await store.connection.command("PTTL", store.keys.flow("held")) > 86_400_000
-        gate.opened.set()
 
 
 async def test_flows_behind_many_that_are_held_are_removed(producer: FlowProducer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outlived, "_PAGE", 2)
-    *held, free = in_one_partition(producer._open.store, 4)
+    *names, free = in_one_partition(producer._open.store, 4)
     async with working(producer, hh_work, hh_hold, concurrency=8):
-        for name in held:
+        for name in names:
             await outcome(await producer.add(hh_held("bad"), id=name))
         await outcome(await producer.add(hh_free("bad"), id=free))
         assert await archiving(producer).run_once() == 1
-        assert archived(producer.storage) == [free]
+        assert set(archived(producer)) == {free}
         gate.opened.set()

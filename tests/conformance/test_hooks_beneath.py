@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
 import pytest
 
-from flowq import FlowHandle, FlowProducer, Unrecoverable, context, pipeline, stage
+from flowq import FlowProducer, Unrecoverable, context, pipeline, stage
 from flowq.errors import DefinitionError, FlowFailed
 from flowq.hooks import FlowEnd
 from flowq.pipeline import subflow
 from flowq.store import retries
-from flowq.store.keys import ASIDE
 from flowq.store.store import Store
 from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views
+from tests.conformance.after_the_end import beneath, hooks_completed
+from tests.conformance.in_the_store import put_aside, remove
 from tests.conformance.scene import broken, gate, ran
 from tests.engine.work import until, working
 
@@ -116,17 +114,6 @@ async def hb_holding_parent(what: str) -> str:
 EVERY = (hb_make, hb_use, hb_note, hb_close, hb_parent, hb_closing_parent)
 
 
-async def beneath(producer: FlowProducer, flow: FlowHandle[Any]) -> FlowHandle[Any]:
-    """The only flow that this one spawned."""
-    (child,) = (await flow.inspect()).spawned
-    return producer.flow(child.id)
-
-
-async def hooks_completed(flow: FlowHandle[Any]) -> None:
-    """Returns when the flow's hooks have."""
-    await until(flow, lambda snapshot: snapshot.hooks is not None and snapshot.hooks.state == "completed")
-
-
 async def test_what_a_stage_spawned_is_undone_when_it_fails(producer: FlowProducer) -> None:
     broken.add("use")
     async with working(producer, *EVERY):
@@ -201,9 +188,7 @@ async def test_hooks_of_what_was_spawned_stay_as_long_as_the_root_and_go_with_it
     store: Store = producer._open.store
     hooks, tag = f"{child.id}^end", store.keys.tag_of(flow.id)
     assert await store.connection.command("PTTL", store.keys.flow(hooks)) == -1, "it does not expire by itself"
-    digest = await store.connection.command("HGET", store.keys.flow(flow.id), "p")
-    assert await store.prune(tag, 2**52, [digest + flow.id.encode()]) == 1
-    await Suspensions(store).fell(tag, all_now=True)
+    await remove(producer, flow)
     assert not await Views(store).exists(child.id)
     assert not await Views(store).exists(hooks)
     assert [key async for key in store.connection._client.scan_iter(match=f"{tag}:failed*")] == []
@@ -219,9 +204,7 @@ async def test_what_was_spawned_stays_until_it_is_undone(producer: FlowProducer)
             await flow.result(30)
         child = await beneath(producer, flow)
         tag = store.keys.tag_of(flow.id)
-        digest = await store.connection.command("HGET", store.keys.flow(flow.id), "p")
-        assert await store.prune(tag, 2**52, [digest + flow.id.encode()]) == 1
-        await Suspensions(store).fell(tag, all_now=True)
+        await remove(producer, flow)
         assert await Views(store).exists(child.id)
         gate.opened.set()
         await hooks_completed(child)
@@ -231,7 +214,6 @@ async def test_what_was_spawned_stays_until_it_is_undone(producer: FlowProducer)
 
 async def test_what_was_put_aside_while_the_root_was_paused_is_undone_after_that_is_cancelled(producer: FlowProducer) -> None:
     broken.add("use")
-    store: Store = producer._open.store
     await producer.pause_queue("hb_undoing")
     async with working(producer, *EVERY, hb_make_elsewhere, hb_bearing_parent):
         flow = await producer.add(hb_bearing_parent.flow("room"))
@@ -240,10 +222,7 @@ async def test_what_was_put_aside_while_the_root_was_paused_is_undone_after_that
         await until(child, lambda snapshot: snapshot.hooks is not None)
         await flow.pause()
         await producer.resume_queue("hb_undoing")
-        aside = f"{store.keys.tag_of(flow.id)}{ASIDE}flow:{flow.id}"
-        async with asyncio.timeout(30):
-            while not await store.connection.command("LLEN", aside):  # noqa: ASYNC110  no event tells of it
-                await asyncio.sleep(0.02)
+        await put_aside(producer, f"flow:{flow.id}")
         await flow.cancel("it is not needed")
         await hooks_completed(child)
     assert ran["undo room"] == 1

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from flowq import Artifact, Backoff, FlowProducer, context, pipeline, stage
-from flowq.engine.duties.duties import Pruner
 from flowq.engine.duties.removal import Remover
 from flowq.errors import RetryOutOfTurn
 from flowq.hooks import FlowEnd
@@ -16,7 +15,7 @@ from flowq.settings import KeepSettings
 from flowq.store.outlived import Doomed
 from flowq.store.retentions import Retention
 from flowq.store.views import Views
-from tests.conformance.after_the_end import closing, hooks_ended, states
+from tests.conformance.after_the_end import closing, hooks_ended, pruner_of, states
 from tests.conformance.scene import broken, gate, order, work
 from tests.engine.work import outcome, working
 
@@ -271,7 +270,7 @@ async def test_hooks_that_failed_are_removed_with_their_flow_only(producer: Flow
     assert [group.stage for group in await producer.dead()] == ["ht_send"], "nobody is to look after them any more"
     assert await views.exists("trip^end")
     store.retention = AT_ONCE
-    assert await Pruner(store, views).run_once() == 1
+    assert await pruner_of(producer).run_once() == 1
     assert not await views.exists("trip^end")
 
 
@@ -285,7 +284,7 @@ async def test_hooks_whose_flow_expired_are_removed_by_themselves(producer: Flow
         await hooks_ended(flow)
     await store.connection.command("DEL", store.keys.flow("trip"))
     store.retention = AT_ONCE
-    await Pruner(store, Views(store)).run_once()
+    await pruner_of(producer).run_once()
     assert not await Views(store).exists("trip^end")
 
 

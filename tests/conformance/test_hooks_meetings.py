@@ -12,8 +12,8 @@ from flowq.pipeline import Dedup
 from flowq.store import retries
 from flowq.store.views import Views
 from tests.conformance.after_the_end import closing, hooks_ended
+from tests.conformance.in_the_store import its_time_comes
 from tests.conformance.scene import broken, gate, order, work
-from tests.conformance.test_dedup_waiting import due_now
 from tests.engine.work import outcome, working
 
 pytestmark = pytest.mark.anyio
@@ -165,7 +165,7 @@ async def test_a_flow_whose_place_is_taken_has_no_end_and_so_no_hooks(producer: 
     flow = await producer.add(hm_trip("flight"), dedup=key)
     assert (await producer.add(hm_trip("train"), dedup=key)).addition == "replaced"
     assert await closing(producer) == []
-    await due_now(producer, flow.id)
+    assert await its_time_comes(producer, flow, "b") == 1
     async with working(producer, *EVERY):
         await flow.result(30)
         snapshot = await hooks_ended(flow)

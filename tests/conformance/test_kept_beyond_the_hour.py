@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from flowq import FlowProducer, pipeline, stage
-from flowq.engine.duties.duties import Pruner
 from flowq.hooks import FlowEnd
 from flowq.store.retentions import Retention
 from flowq.store.views import Views
-from tests.conformance.after_the_end import hooks_ended
+from tests.conformance.after_the_end import hooks_ended, pruner_of
 from tests.conformance.scene import gate
 from tests.engine.work import outcome, working
 
@@ -46,12 +45,6 @@ def kb_kept(**options: Any) -> Any:
     return kept
 
 
-async def pruned(producer: FlowProducer) -> int:
-    """What a process that begins now removes."""
-    store = producer._open.store
-    return await Pruner(store, Views(store)).run_once()
-
-
 async def test_a_flow_whose_hook_ended_after_its_hour_was_handled_is_removed_then(producer: FlowProducer) -> None:
     store = producer._open.store
     async with working(producer, kb_work, kb_hold):
@@ -59,10 +52,10 @@ async def test_a_flow_whose_hook_ended_after_its_hour_was_handled_is_removed_the
         await flow.result(30)
         await gate.until_arrived()
         store.retention = LONG_AGO
-        assert await pruned(producer) == 0
+        assert await pruner_of(producer).run_once() == 0
         gate.opened.set()
         await hooks_ended(flow)
-    assert await pruned(producer) == 1
+    assert await pruner_of(producer).run_once() == 1
     assert not await Views(store).exists("held")
     assert not await Views(store).exists("held^end")
 
@@ -74,9 +67,9 @@ async def test_flows_go_when_their_pipeline_no_longer_says_that_they_are_kept_lo
         for name in names:
             await outcome(await producer.add(kb_kept(keep={"completed": "30d"})(name), id=name))
     store.retention = LONG_AGO
-    assert await pruned(producer) == 0
+    assert await pruner_of(producer).run_once() == 0
     # In each partition, which knows of a pipeline what its flows there said last.
     for name in names:
         await (await producer.add(kb_kept()(name), id=f"{name}-later")).cancel()
-    await pruned(producer)
+    await pruner_of(producer).run_once()
     assert [name for name in names if await Views(store).exists(name)] == []

@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from flowq import FlowProducer, pipeline, stage
-from flowq.engine.duties.duties import Pruner
 from flowq.errors import FlowFailed
-from flowq.settings import KeepSettings
 from flowq.store.keys import EVENTS, UNLOGGED
 from flowq.store.store import Store
 from flowq.store.views import Views
-from tests.engine.work import Gate, working
+from tests.conformance.after_the_end import pruner_of
+from tests.conformance.scene import gate
+from tests.engine.waiting import in_the_end
+from tests.engine.work import working
 
 pytestmark = pytest.mark.anyio
 
 HOUR_MS = 3_600_000
 log = logging.getLogger("kept")
-gate = Gate()
 
 
 @pytest.fixture(autouse=True)
 def _loud() -> Iterator[None]:
-    """Everything is logged, and the gate is closed."""
-    gate.__init__()
+    """Everything is logged."""
     log.setLevel(logging.DEBUG)
     yield
     log.setLevel(logging.NOTSET)
-    gate.opened.set()
 
 
 @stage
@@ -59,11 +58,6 @@ def kl_mapped(count: int) -> list[int]:
     return kl_item.map(kl_list(count))
 
 
-async def pruned(store: Store, keep: KeepSettings) -> None:
-    """One pass of the duty under these settings."""
-    await Pruner(store, Views(store), keep=keep).run_once()
-
-
 async def test_logs_may_go_before_their_flow(producer: FlowProducer) -> None:
     store = producer._open.store
     async with working(producer, kl_list, kl_item, kl_held):
@@ -73,15 +67,14 @@ async def test_logs_may_go_before_their_flow(producer: FlowProducer) -> None:
         with pytest.raises(FlowFailed):
             await bad.result(30)
         await gate.until_arrived()
-        while len(await held.logs()) == 0:  # each turn is a round trip
-            pass
-        await pruned(store, KeepSettings())
+        await in_the_end(held.logs)
+        await pruner_of(producer).run_once()
         assert (len(await mapped.logs()), len(await bad.logs())) == (4, 1), "as long as their flow, if nothing is said"
-        await pruned(store, KeepSettings(logs_ms=HOUR_MS))
+        await pruner_of(producer, logs_ms=HOUR_MS).run_once()
         assert (len(await mapped.logs()), len(await bad.logs())) == (4, 1), "not yet"
         for tag in store.partitions:
             await store.connection.command("DEL", tag + UNLOGGED)
-        await pruned(store, KeepSettings(logs_ms=-2 * HOUR_MS))
+        await pruner_of(producer, logs_ms=-2 * HOUR_MS).run_once()
         assert (list(await mapped.logs()), list(await bad.logs())) == ([], [])
         assert len(await held.logs()) == 1, "it has not ended"
         assert await mapped.result() == [0, 1, 2]
@@ -99,12 +92,12 @@ async def with_old_events(store: Store, age_ms: int, count: int = 300) -> list[s
     return streams
 
 
-@pytest.mark.parametrize(("keep", "is_trimmed"), [(KeepSettings(), True), (KeepSettings(events_ms=24 * HOUR_MS), False)])
-async def test_events_are_kept_as_long_as_the_settings_say(producer: FlowProducer, keep: KeepSettings, is_trimmed: bool) -> None:
+@pytest.mark.parametrize(("keep", "is_trimmed"), [({}, True), ({"events_ms": 24 * HOUR_MS}, False)])
+async def test_events_are_kept_as_long_as_the_settings_say(producer: FlowProducer, keep: Any, is_trimmed: bool) -> None:
     store = producer._open.store
     streams = await with_old_events(store, 2 * HOUR_MS)
     await producer.add(kl_held.flow(1), id="later")
-    await pruned(store, keep)
+    await pruner_of(producer, **keep).run_once()
     lengths = [await store.connection.command("XLEN", stream) for stream in streams]
     assert [length < 300 for length in lengths] == [is_trimmed] * len(streams), lengths
 
@@ -112,8 +105,8 @@ async def test_events_are_kept_as_long_as_the_settings_say(producer: FlowProduce
 async def test_so_many_entries_of_events_are_kept_as_the_settings_say(producer: FlowProducer) -> None:
     store = producer._open.store
     streams = await with_old_events(store, HOUR_MS // 2)
-    await pruned(store, KeepSettings())
+    await pruner_of(producer).run_once()
     assert [await store.connection.command("XLEN", stream) for stream in streams] == [300] * len(streams)
-    await pruned(store, KeepSettings(events_most=100))
+    await pruner_of(producer, events_most=100).run_once()
     # The server trims whole blocks of some hundred.
     assert all([await store.connection.command("XLEN", stream) <= 200 for stream in streams])

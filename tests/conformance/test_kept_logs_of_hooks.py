@@ -8,12 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from flowq import FlowProducer, pipeline, stage
-from flowq.engine.duties.duties import Pruner
 from flowq.hooks import FlowEnd
-from flowq.settings import KeepSettings
-from flowq.store.views import Views
-from tests.conformance.after_the_end import hooks_ended
+from tests.conformance.after_the_end import hooks_ended, pruner_of
 from tests.conformance.scene import gate
+from tests.engine.waiting import in_the_end
 from tests.engine.work import working
 
 pytestmark = pytest.mark.anyio
@@ -48,16 +46,15 @@ def lh_whole(text: str) -> str:
 
 
 async def test_what_hooks_logged_goes_with_what_their_flow_did(producer: FlowProducer) -> None:
-    store = producer._open.store
     async with working(producer, lh_work, lh_after, concurrency=4):
         done, held = [await producer.add(lh_whole("a"), id=name) for name in ("done", "held")]
         await hooks_ended(done)
         await held.result(30)
         await gate.until_arrived()
         hooks = [producer.flow(f"{name}^end") for name in ("done", "held")]
-        while [len(await flow.logs()) for flow in hooks] != [1, 1]:  # each turn is a round trip
-            pass
-        await Pruner(store, Views(store), keep=KeepSettings(logs_ms=-2 * 3_600_000)).run_once()
+        for hook in hooks:
+            await in_the_end(hook.logs)
+        await pruner_of(producer, logs_ms=-2 * 3_600_000).run_once()
         assert [len(await flow.logs()) for flow in (done, held)] == [0, 0]
         assert [len(await flow.logs()) for flow in hooks] == [0, 1], "it has not ended"
         gate.opened.set()

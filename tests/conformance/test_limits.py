@@ -17,7 +17,8 @@ from flowq.model.snapshot import Reason
 from flowq.store.limits import Granted, Limits, Waits
 from flowq.store.views import Views
 from tests.conformance.scene import busy, gate, most
-from tests.engine.work import PATIENCE, until, working
+from tests.engine.waiting import in_the_end
+from tests.engine.work import until, working
 from tests.store.acting import Actor
 
 pytestmark = pytest.mark.anyio
@@ -193,9 +194,11 @@ async def test_who_is_cancelled_while_it_returns_permits_returns_all_of_them(pro
     returning = asyncio.create_task(give_all_back(permits))
     await asyncio.sleep(0)
     returning.cancel()
-    async with asyncio.timeout(PATIENCE):
-        while any(state.held for state in await producer.limits()):  # noqa: ASYNC110  it is looked at from outside
-            await asyncio.sleep(0.02)
+
+    async def none_is_held() -> bool:
+        return not any(state.held for state in await producer.limits())
+
+    await in_the_end(none_is_held)
 
 
 async def test_stages_of_several_workers_keep_to_a_concurrency_together(producer: FlowProducer) -> None:

@@ -58,9 +58,11 @@ async def cm_held(chunk: int) -> int:
 
 
 @stage
-async def cm_brief(chunk: int) -> int:
+async def cm_three_meet(chunk: int) -> int:
     with using(items=1):
-        await asyncio.sleep(0.002)
+        if now["items"] == 3:
+            gate.opened.set()
+        await gate.stop_async()
     return chunk
 
 
@@ -136,7 +138,7 @@ def cm_twice(count: int) -> list[int]:
 
 @pipeline
 def cm_bounded(count: int) -> list[int]:
-    return cm_brief.with_options(at_once=3).map(cm_numbers(count))
+    return cm_three_meet.with_options(at_once=3).map(cm_numbers(count))
 
 
 @pipeline
@@ -215,8 +217,8 @@ def cm_held_map(chunks: list[int]) -> list[int]:
 
 
 EVERY = (
-    cm_numbers, cm_cut, cm_encode, cm_flaky, cm_held, cm_brief, cm_slow, cm_large, cm_written, cm_join, cm_lengths, cm_either,
-    cm_is_wanted, cm_anything, cm_mixed_work,
+    cm_numbers, cm_cut, cm_encode, cm_flaky, cm_held, cm_three_meet, cm_slow, cm_large, cm_written, cm_join, cm_lengths,
+    cm_either, cm_is_wanted, cm_anything, cm_mixed_work,
 )  # fmt: skip
 
 

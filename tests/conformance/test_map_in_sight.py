@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import Any
 
 import pytest
 
 from flowq import Artifact, FlowProducer, Unrecoverable, context, pipeline, stage
-from flowq.engine.duties.duties import Pruner
-from flowq.engine.duties.removal import Remover
 from flowq.errors import InvalidValue, StageNotFound
 from flowq.model.forecast import Forecast, StageRun
 from flowq.model.keep import Keep
 from flowq.model.snapshot import ItemsSnapshot, StageSnapshot
 from flowq.pipeline import Stage
 from flowq.pipeline.options import StageOptions
-from flowq.settings import KeepSettings
-from flowq.store.retentions import Retention
-from flowq.store.views import Views
+from tests.conformance.after_the_end import archived, pruner_of
 from tests.conformance.scene import broken, gate
 from tests.engine.work import outcome, until, working
 
@@ -197,15 +192,8 @@ async def test_a_flow_with_an_open_map_tells_its_progress_by_earlier_flows(produ
 async def test_a_removed_flow_is_archived_with_its_items(producer: FlowProducer) -> None:
     async with working(producer, *EVERY):
         await (await producer.add(mi_all(30), id="mapped")).result(30)
-    store, storage = producer._open.store, producer.storage
-    store.retention = Retention(0, 0, 0)
-    remover = Remover(store, lambda: storage, KeepSettings(archive=True))
-    await Pruner(store, Views(store), remover, Keep(completed_most=0)).run_once()
-    assert not await Views(store).exists("mapped")
-    (found,) = storage.objects("archive/")
-    with producer.storage.open(Artifact(found.key, found.size)) as stream:
-        (line,) = [json.loads(line) for line in stream.read().decode().splitlines()]
-    (mapped,) = [known for known in line["graph"] if known["name"] == "mi_told"]
+    assert await pruner_of(producer, Keep(completed_most=0), archive=True).run_once() == 1
+    (mapped,) = [known for known in archived(producer)["mapped"]["graph"] if known["name"] == "mi_told"]
     assert [item["result"] for item in mapped["items"]["listed"]] == list(range(30))
 
 
@@ -216,8 +204,5 @@ async def test_artifacts_of_items_lead_to_their_flow_and_go_with_it_if_they_are_
         written = await flow.result(30)
     for artifact in written:
         assert [found.id for found in await producer.list(artifact=artifact)] == [flow.id]
-    store, storage = producer._open.store, producer.storage
-    store.retention = Retention(0, 0, 0)
-    remover = Remover(store, lambda: storage, KeepSettings(artifacts=stay))
-    assert await Pruner(store, Views(store), remover, Keep(completed_most=0)).run_once() == 1
-    assert len(list(storage.objects())) == (3 if stay else 0)
+    assert await pruner_of(producer, Keep(completed_most=0), artifacts=stay).run_once() == 1
+    assert len(list(producer.storage.objects())) == (3 if stay else 0)

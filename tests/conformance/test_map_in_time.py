@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import msgspec
 import pytest
 
 from flowq import Backoff, FlowHandle, FlowProducer, context, pipeline, stage
 from flowq.errors import FlowCancelled, FlowDeadlinePassed
 from flowq.model.snapshot import FlowSnapshot, ItemsSnapshot
-from flowq.store.keys import ASIDE, CLOSING, DUE
+from flowq.store.keys import CLOSING
 from flowq.store.wire import Head
+from tests.conformance.in_the_store import entries_aside, its_time_comes, put_aside
 from tests.conformance.scene import gate, order, ran
 from tests.engine.work import PATIENCE, until, working
 
@@ -82,34 +81,13 @@ def cw_finishing(numbers: list[int]) -> list[int]:
 EVERY = (cw_count, cw_held, cw_stalls, cw_step, cw_sum)
 
 
-async def its_time_comes(producer: FlowProducer, flow: FlowHandle[int], index: int) -> None:
-    """The stage waits no longer."""
-    store = producer._open.store
-    assert await store.connection.command("ZADD", store.keys.tag_of(flow.id) + DUE, "XX", "CH", 1, f"{index}:{flow.id}") == 1
-
-
 async def its_deadline_passes(producer: FlowProducer, flow: FlowHandle[int]) -> None:
     """The deadline of a flow whose stages all run or wait is over."""
     store = producer._open.store
     key = store.keys.flow(flow.id)
     head = msgspec.msgpack.decode(await store.connection.command("HGET", key, "m"), type=Head)
     await store.connection.command("HSET", key, "m", msgspec.msgpack.encode(msgspec.structs.replace(head, deadline_at=1)))
-    await store.connection.command("ZADD", store.keys.tag_of(flow.id) + DUE, "XX", 1, f"e:{flow.id}")
-
-
-async def entries_aside(producer: FlowProducer, what: str) -> list[str]:
-    store = producer._open.store
-    found: list[str] = []
-    for tag in store.partitions:
-        found += [entry.decode() for entry in await store.connection.command("LRANGE", tag + ASIDE + what, 0, -1)]
-    return found
-
-
-async def put_aside(producer: FlowProducer, what: str, count: int) -> None:
-    """So many entries of what is paused have been put aside."""
-    async with asyncio.timeout(PATIENCE):
-        while len(await entries_aside(producer, what)) < count:  # noqa: ASYNC110  another process's script does it
-            await asyncio.sleep(0.01)
+    assert await its_time_comes(producer, flow, "e:") == 1
 
 
 def items_of(snapshot: FlowSnapshot, name: str = "cw_held") -> ItemsSnapshot:
@@ -130,10 +108,9 @@ async def test_a_map_may_wait_after_its_release_and_its_items_do_not_wait_again(
         snapshot = await until(flow, lambda now: now.stage("cw_step").state == "scheduled")
         assert snapshot.stage("cw_step").items is None
         if is_first:
-            tag = producer._open.store.keys.tag_of(flow.id)
-            assert await producer._open.store.connection.command("ZADD", tag + DUE, "XX", "CH", 1, f"b0:{flow.id}") == 1
+            assert await its_time_comes(producer, flow, "b0:") == 1
         else:
-            await its_time_comes(producer, flow, 1)
+            assert await its_time_comes(producer, flow, "1:") == 1
         assert await flow.result(PATIENCE) == 3
 
 
@@ -165,7 +142,7 @@ async def test_what_is_paused_keeps_its_items_and_loses_none(producer: FlowProdu
         await resume.get(kind, lambda: producer.resume_pipeline(name))()
         assert await flow.result(PATIENCE) == 36
     assert set(ran.values()) == {1}
-    assert await entries_aside(producer, f"{kind}:{name}") == []
+    assert await entries_aside(producer, f"{kind}:{name}") == 0
 
 
 async def test_what_was_put_aside_of_an_earlier_opening_of_a_map_means_nothing(producer: FlowProducer) -> None:
@@ -192,7 +169,7 @@ async def test_a_paused_flow_with_an_open_map_can_be_cancelled_and_leaves_nothin
         with pytest.raises(FlowCancelled, match="enough"):
             await flow.result(PATIENCE)
     assert {item.state for item in await flow.items("cw_held")} == {"cancelled"}
-    assert await entries_aside(producer, "flow:paused-map") == []
+    assert await entries_aside(producer, "flow:paused-map") == 0
 
 
 @pytest.mark.parametrize("count", [9, 1_300])

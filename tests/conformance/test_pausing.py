@@ -9,7 +9,7 @@ import pytest
 from flowq import FlowHandle, FlowProducer, context, pipeline, stage
 from flowq.errors import FlowDeadlinePassed, FlowNotFound, InvalidValue
 from flowq.model.snapshot import Reason
-from flowq.store.keys import ASIDE, DUE
+from tests.conformance.in_the_store import entries_aside, its_time_comes, put_aside
 from tests.conformance.scene import gate, ran
 from tests.engine.work import PATIENCE, told, until, working
 
@@ -68,11 +68,6 @@ async def all_is_quiet(producer: FlowProducer) -> None:
     for number, flow_id in enumerate(ids):
         flow = await producer.add(cp_sum.flow([number]), id=f"{flow_id}")
         await flow.result(PATIENCE)
-
-
-async def entries_aside(producer: FlowProducer, what: str) -> int:
-    store = producer._open.store
-    return sum([await store.connection.command("LLEN", tag + ASIDE + what) for tag in store.partitions])
 
 
 def reason_of(snapshot: Any, name: str) -> Reason:
@@ -177,8 +172,7 @@ async def test_a_flow_with_many_ready_stages_loses_none_over_pauses(producer: Fl
         await flow.pause()
         gate.opened.set()
         await until(flow, lambda snapshot: snapshot.done == 1)
-        while await entries_aside(producer, "flow:paused-one") < 1_300:
-            await all_is_quiet(producer)
+        await put_aside(producer, "flow:paused-one", 1_300)
         await flow.resume()
         await flow.pause()
         await flow.resume()
@@ -194,7 +188,7 @@ async def test_a_scheduled_flow_may_be_paused_and_is_scheduled_again_when_it_is_
     assert (await flow.inspect()).state == "scheduled"
     await flow.pause()
     store = producer._open.store
-    await store.connection.command("ZADD", store.keys.tag_of(flow.id) + DUE, 1, f"b0:{flow.id}")
+    assert await its_time_comes(producer, flow) == 1
     async with working(producer, *EVERY):
         await all_is_quiet(producer)
         assert ran[flow.id] == 0

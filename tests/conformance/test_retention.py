@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from flowq.settings import KeepSettings
 from flowq.store.feed import Feed
 from flowq.store.retentions import Retention
 from flowq.store.views import Views
+from tests.conformance.after_the_end import archived, pruner_of
 from tests.engine.work import outcome, working
 from tests.store.acting import in_one_partition
 
@@ -79,7 +79,7 @@ async def test_a_pipeline_may_keep_its_flows_longer_than_others(producer: FlowPr
         left = await store.connection.command("PTTL", store.keys.flow(flow_id))
         assert days * DAY_MS < left <= (days + 1) * DAY_MS, "should nobody prune, it expires a day later by itself"
     store.retention = AT_ONCE
-    await Pruner(store, Views(store)).run_once()
+    await pruner_of(producer).run_once()
     assert await ids(producer, state="failed") == {"long-bad"}
     assert "long-good" in await ids(producer)
 
@@ -102,7 +102,7 @@ async def test_a_pipeline_may_keep_its_flows_shorter_than_others(producer: FlowP
     await store.connection.command("PING")
     removed = 0
     while removed < 2:  # a flow that ended in this very millisecond is not older than none
-        removed += await Pruner(store, Views(store)).run_once()
+        removed += await pruner_of(producer).run_once()
     assert await ids(producer) == {"usual", live.id}
 
 
@@ -132,7 +132,7 @@ async def test_of_a_pipeline_only_the_newest_flows_are_kept_for_each_outcome(pro
             flow = await producer.add(re_few(text), id=name)
             await outcome(flow)
     await producer.add(re_few("waits"), id="live")
-    await Pruner(store, Views(store)).run_once()
+    await pruner_of(producer).run_once()
     share = 2 if len(store.partitions) == 1 else 1  # with several partitions each has its share
     completed = [name for name, text in zip(names, texts, strict=True) if text == "good"][-share:]
     assert await ids(producer) == {*completed, names[6], "live"}
@@ -144,7 +144,7 @@ async def test_the_namespace_may_bound_how_many_are_kept_of_each_pipeline(produc
     async with working(producer, re_work):
         for name in names:
             await outcome(await producer.add(re_usual("good"), id=name))
-    assert await Pruner(store, Views(store), most=Keep(completed_most=1)).run_once() == 3
+    assert await pruner_of(producer, Keep(completed_most=1)).run_once() == 3
     assert await ids(producer) == {names[3]}
 
 
@@ -152,20 +152,14 @@ async def test_flows_are_archived_before_they_are_removed(producer: FlowProducer
     async with working(producer, re_work, re_write):
         for text in ("good", "bad"):
             await outcome(await producer.add(re_usual(text), id=text, tags=["eu"]))
-    store, storage = producer._open.store, producer.storage
-    store.retention = AT_ONCE
-    remover = Remover(store, lambda: storage, KeepSettings(archive=True))
-    await Pruner(store, Views(store), remover, Keep(completed_most=0)).run_once()
+    producer._open.store.retention = AT_ONCE
+    await pruner_of(producer, Keep(completed_most=0), archive=True).run_once()
     assert await ids(producer) == set()
-    lines: list[dict[str, Any]] = []
-    for found in storage.objects("archive/"):
-        with producer.storage.open(Artifact(found.key, found.size)) as stream:
-            lines += [json.loads(line) for line in stream.read().decode().splitlines()]
-    archived = {line["id"]: line for line in lines}
-    assert set(archived) == {"good", "bad"}
-    assert (archived["good"]["state"], archived["good"]["result"], archived["good"]["tags"]) == ("completed", "good", ["eu"])
-    assert archived["bad"]["graph"][0]["failure"]["error_type"] == "Unrecoverable"
-    assert archived["bad"]["created_at"].endswith("Z")
+    found = archived(producer)
+    assert set(found) == {"good", "bad"}
+    assert (found["good"]["state"], found["good"]["result"], found["good"]["tags"]) == ("completed", "good", ["eu"])
+    assert found["bad"]["graph"][0]["failure"]["error_type"] == "Unrecoverable"
+    assert found["bad"]["created_at"].endswith("Z")
 
 
 async def test_what_can_not_be_archived_is_not_removed(producer: FlowProducer) -> None:
@@ -184,11 +178,9 @@ async def test_artifacts_outlive_their_flow_unless_they_are_to_go_with_it(produc
     async with working(producer, re_write):
         for name in ("https://example.org/a", "b"):
             await (await producer.add(re_file(name), id=name)).result(30)
-    store, storage = producer._open.store, producer.storage
-    assert len(list(storage.objects())) == 2
-    remover = Remover(store, lambda: storage, KeepSettings(artifacts=stay))
-    assert await Pruner(store, Views(store), remover, Keep(completed_most=0)).run_once() == 2
-    assert len(list(storage.objects())) == (2 if stay else 0)
+    assert len(list(producer.storage.objects())) == 2
+    assert await pruner_of(producer, Keep(completed_most=0), artifacts=stay).run_once() == 2
+    assert len(list(producer.storage.objects())) == (2 if stay else 0)
 
 
 async def test_flows_are_removed_by_hand(producer: FlowProducer) -> None:

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from typing import Any
 
 import pytest
 
 from flowq import Artifact, FlowHandle, FlowProducer, context, pipeline, stage
-from flowq.artifacts.storage import Storage
-from flowq.engine.duties.duties import Pruner
-from flowq.engine.duties.removal import Remover
 from flowq.hooks import FlowEnd
 from flowq.model.keep import Keep
-from flowq.settings import KeepSettings
 from flowq.store.keys import SPARED
 from flowq.store.store import Store
 from flowq.store.views import Views
-from tests.engine.work import Gate, until, working
+from tests.conformance.after_the_end import archived, hooks_completed, pruner_of
+from tests.conformance.scene import gate
+from tests.engine.work import working
 
 pytestmark = pytest.mark.anyio
-
-gate = Gate()
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    """The gate is shut."""
-    gate.__init__()
 
 
 async def write(text: str) -> Artifact:
@@ -86,6 +74,8 @@ async def rb_waiting(text: str) -> None:
     await context().spawn(rb_held, text)
 
 
+# However young.
+NONE = Keep(completed_most=0, cancelled_most=0)
 EVERY = (rb_write, rb_kept, rb_held, rb_after, rb_parent, rb_caching, rb_waiting)
 
 
@@ -94,28 +84,9 @@ async def ended(producer: FlowProducer) -> FlowHandle[int]:
     flow = await producer.add(rb_above(["a", "b"]), id="top")
     assert await flow.result(30) == 2
     for child in (await flow.inspect()).spawned:
-        await hooks_ended(producer.flow(child.id))
-    await hooks_ended(flow)
+        await hooks_completed(producer.flow(child.id))
+    await hooks_completed(flow)
     return flow
-
-
-async def hooks_ended(flow: FlowHandle[Any]) -> None:
-    await until(flow, lambda seen: seen.hooks is not None and seen.hooks.state == "completed")
-
-
-def pruner_of(producer: FlowProducer, **keep: bool) -> Pruner:
-    store, storage = producer._open.store, producer.storage
-    remover = Remover(store, lambda: storage, KeepSettings(**keep))
-    return Pruner(store, Views(store), remover, Keep(completed_most=0, cancelled_most=0))
-
-
-def archived(storage: Storage) -> dict[str, dict[str, Any]]:
-    lines: list[dict[str, Any]] = []
-    for found in storage.objects("archive/"):
-        with storage.open(Artifact(found.key, found.size)) as stream:
-            lines += [json.loads(line) for line in stream.read().decode().splitlines()]
-    assert len({line["id"] for line in lines}) == len(lines), "each once"
-    return {line["id"]: line for line in lines}
 
 
 def shape(flow_id: str) -> str:
@@ -130,8 +101,8 @@ async def left(store: Store, tag: str) -> list[str]:
 async def test_what_stages_spawned_and_all_hooks_are_archived_with_their_flow(producer: FlowProducer) -> None:
     async with working(producer, *EVERY):
         await ended(producer)
-    assert await pruner_of(producer, archive=True).run_once() == 1
-    lines = archived(producer.storage)
+    assert await pruner_of(producer, NONE, archive=True).run_once() == 1
+    lines = archived(producer)
     assert sorted(map(shape, lines)) == [
         "top",
         "top^end",
@@ -157,7 +128,7 @@ async def test_artifacts_of_what_was_spawned_go_with_the_flow_if_they_are_to(pro
     async with working(producer, *EVERY):
         await ended(producer)
     assert len(list(producer.storage.objects())) == 9
-    await pruner_of(producer, artifacts=stay).run_once()
+    await pruner_of(producer, NONE, artifacts=stay).run_once()
     assert len(list(producer.storage.objects())) == (9 if stay else 0)
 
 
@@ -167,7 +138,7 @@ async def test_artifacts_of_a_spawned_flow_that_a_cache_names_stay(producer: Flo
         flow = await producer.add(rb_caching.flow("hello"), id="top")
         await flow.result(30)
         (child,) = (await flow.inspect()).spawned
-    pruner = pruner_of(producer, artifacts=False)
+    pruner = pruner_of(producer, NONE, artifacts=False)
     assert await pruner.run_once() == 1
     assert not await Views(store).exists(child.id)
     (kept,) = storage.objects()
@@ -182,7 +153,7 @@ async def test_artifacts_of_a_spawned_flow_that_a_cache_names_stay(producer: Flo
 async def test_what_still_runs_beneath_a_flow_that_is_removed_goes_when_it_has_ended(producer: FlowProducer) -> None:
     store, storage = producer._open.store, producer.storage
     tag = store.keys.tag_of("top")
-    pruner = pruner_of(producer, artifacts=False)
+    pruner = pruner_of(producer, NONE, artifacts=False)
     async with working(producer, *EVERY):
         flow = await producer.add(rb_waiting.flow("a"), id="top")
         await gate.until_arrived()

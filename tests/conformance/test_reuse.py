@@ -8,18 +8,17 @@ from typing import Any
 import pytest
 
 from flowq import Artifact, FlowHandle, FlowProducer, Node, Unrecoverable, context, pipeline, stage
-from flowq.engine.duties.duties import Pruner, Sweeper
-from flowq.engine.duties.removal import Remover
+from flowq.engine.duties.duties import Sweeper
 from flowq.errors import DefinitionError, InvalidValue
 from flowq.model.event import Event
 from flowq.model.keep import Keep
 from flowq.model.snapshot import FlowSnapshot, Reused, StageSnapshot
 from flowq.pipeline import Stage
 from flowq.pipeline.options import StageOptions
-from flowq.settings import KeepSettings
 from flowq.store.forecasts import _runs
 from flowq.store.keys import MEMO, MEMO_MARK, SPARED
 from flowq.store.views import Views
+from tests.conformance.after_the_end import pruner_of
 from tests.conformance.scene import broken, ran
 from tests.engine.waiting import in_the_end
 from tests.engine.work import Gate, outcome, until, working
@@ -413,8 +412,7 @@ async def test_a_result_that_its_process_could_not_keep_is_found_in_its_flow(pro
 
 async def test_what_a_memo_names_is_neither_swept_nor_removed_with_its_flow(producer: FlowProducer) -> None:
     store, storage = producer._open.store, producer.storage
-    remover = Remover(store, lambda: storage, KeepSettings(artifacts=False))
-    pruner = Pruner(store, Views(store), remover, Keep(completed_most=0))
+    pruner = pruner_of(producer, Keep(completed_most=0), artifacts=False)
     async with working(producer, memo_write, memo_fetch):
         first = await producer.add(memo_write.flow("hello"), id="first")
         artifact = await first.result(30)
@@ -433,8 +431,7 @@ async def test_what_a_memo_names_is_neither_swept_nor_removed_with_its_flow(prod
 
 async def test_when_no_memo_can_name_it_any_more_an_artifact_follows_its_flow(producer: FlowProducer) -> None:
     store, storage = producer._open.store, producer.storage
-    remover = Remover(store, lambda: storage, KeepSettings(artifacts=False))
-    pruner = Pruner(store, Views(store), remover, Keep(completed_most=0))
+    pruner = pruner_of(producer, Keep(completed_most=0), artifacts=False)
     async with working(producer, memo_write):
         await (await producer.add(memo_write.flow("hello"), id="first")).result(30)
     assert await pruner.run_once() == 1

@@ -13,6 +13,7 @@ from flowq.errors import FlowCancelled, FlowFailed, InvalidValue
 from flowq.store.store import Store
 from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views
+from tests.conformance.in_the_store import remove
 from tests.conformance.scene import broken, gate, ran
 from tests.engine.work import told, until, working
 
@@ -49,8 +50,9 @@ async def cn_parent(numbers: list[int]) -> int:
 @stage
 async def cn_meets(number: int, others: int) -> int:
     ran["met"] += 1
-    while ran["met"] < others:  # noqa: ASYNC110  each ends only when all have begun, in whatever thread
-        await asyncio.sleep(0.005)
+    if ran["met"] == others:
+        gate.opened.set()
+    await gate.stop_async()  # each ends only when all have begun
     return number
 
 
@@ -321,13 +323,11 @@ async def test_spawned_flows_stay_as_long_as_the_root_and_go_with_it(producer: F
         flow = await producer.add(cn_parent.flow([1]))
         await flow.result(30)
     store: Store = producer._open.store
-    suspensions, tag = Suspensions(store), store.keys.tag_of(flow.id)
+    tag = store.keys.tag_of(flow.id)
     (child,) = (await flow.inspect()).spawned
-    await suspensions.fell(tag, all_now=True)
+    await Suspensions(store).fell(tag, all_now=True)
     assert await Views(store).exists(child.id)
-    digest = await store.connection.command("HGET", store.keys.flow(flow.id), "p")
-    assert await store.prune(tag, 2**52, [digest + flow.id.encode()]) == 1
-    await suspensions.fell(tag, all_now=True)
+    await remove(producer, flow)
     assert not await Views(store).exists(child.id)
     keys = [key async for key in store.connection._client.scan_iter(match=f"{tag}:t*")]
     assert keys == []

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from flowq import FlowHandle, FlowProducer, Node, Unrecoverable, context, pipeline, stage
+from flowq import FlowProducer, Node, Unrecoverable, context, pipeline, stage
 from flowq.errors import FlowCancelled, FlowConflict, FlowDeadlinePassed, FlowFailed, InvalidValue
 from flowq.model.event import Event
-from flowq.store.keys import DUE
+from tests.conformance.in_the_store import its_time_comes
 from tests.conformance.scene import gate, ran
 from tests.engine.work import PATIENCE, told, until, working
 
@@ -110,18 +110,6 @@ def ct_slow(number: int) -> int:
 
 
 EVERY = (ct_first, ct_other, ct_sum, ct_held, ct_stalls_once, ct_stalls_in_a_thread, ct_progresses)
-
-
-async def its_time_comes(producer: FlowProducer, flow: FlowHandle[Any]) -> int:
-    """What of the flow waits for a time waits no longer; returns how much that was."""
-    store = producer._open.store
-    due = store.keys.tag_of(flow.id) + DUE
-    members = [
-        member for member in await store.connection.command("ZRANGE", due, 0, -1) if member.endswith(b":" + flow.id.encode())
-    ]
-    for member in members:
-        await store.connection.command("ZADD", due, 1, member)
-    return len(members)
 
 
 # ── a flow that begins later ─────────────────────────────────────────────────────────────────────────────────────────

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from flowq import FlowProducer, Unrecoverable, pipeline, stage
-from flowq.engine.duties.duties import Pruner
 from flowq.errors import FlowDeadlinePassed
 from flowq.pipeline import Dedup
-from flowq.store.views import Views
+from tests.conformance.after_the_end import pruner_of
 from tests.conformance.scene import broken
 from tests.engine.work import PATIENCE, outcome, working
 
@@ -64,11 +61,11 @@ async def test_flows_out_of_time_are_one_group_of_dead_letters_and_can_be_retrie
     broken.add("bad")
     for name in ("late-1", "late-2"):
         await producer.add(wf_one(name), id=name, deadline="20ms")
-    await asyncio.sleep(0.05)
-    async with working(producer, *EVERY):
-        await outcome(await producer.add(wf_one("bad")))
+    async with working(producer, wf_second):
         for name in ("late-1", "late-2"):
             await outcome(producer.flow(name))
+    async with working(producer, *EVERY):
+        await outcome(await producer.add(wf_one("bad")))
         late, bad = await producer.dead()
         assert (late.count, late.pipeline, late.stage, late.cause) == (2, "wf_one", "", "its deadline passed")
         assert (bad.count, bad.stage, bad.cause) == (1, "wf_first", "Unrecoverable: HTTP <n>")
@@ -103,10 +100,8 @@ async def test_what_its_pipeline_says_of_keeping_holds_for_one_out_of_time(produ
         await producer.add(wf_two("a"), id="own", deadline="20ms", tags=["eu"]),
         await producer.add(wf_one("b"), id="usual", deadline="20ms"),
     ]
-    await asyncio.sleep(0.05)
-    async with working(producer, *EVERY):
+    async with working(producer, wf_second):  # which nothing of them has come to
         assert {type(await outcome(flow)) for flow in late} == {FlowDeadlinePassed}
-    store = producer._open.store
-    await Pruner(store, Views(store)).run_once()
+    await pruner_of(producer).run_once()
     assert [flow.id for flow in await producer.list()] == ["usual"]
     assert await producer.list(tag="eu") == []

@@ -14,11 +14,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import redis
 
 from flowq.embedded.directory import DataDirectory, Endpoint
+from flowq.embedded.valkey import process_of
 from tests.engine.waiting import eventually
 
 LINGER_SECONDS = 0.5
@@ -28,7 +30,7 @@ _CLIENT = """
 import sys, pathlib
 from flowq.embedded import attach
 attachment = attach(pathlib.Path(sys.argv[1]), s3=False, linger_seconds=float(sys.argv[2]))
-print(attachment.server_pid, flush=True)
+print(attachment.url, flush=True)
 sys.stdin.read()
 """
 
@@ -101,6 +103,11 @@ def client_of(url: str) -> redis.Redis:
     return redis.Redis.from_url(url, socket_timeout=5, decode_responses=True)
 
 
+def server_pid(url: str) -> int:
+    """The process of the server with this URL, as it says itself; 0 while it does not answer."""
+    return process_of(Path(unquote(url.removeprefix("unix://"))))
+
+
 class OtherProcess:
     """A process of its own that attaches and stays; `server_pid` is the server it found."""
 
@@ -117,7 +124,7 @@ class OtherProcess:
     def server_pid(self) -> int:
         """Waits until it has attached; 0 when it could not."""
         assert self.process.stdout is not None
-        return int(self.process.stdout.readline() or 0)
+        return server_pid(self.process.stdout.readline().decode().strip())
 
     def end(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Sends a signal to its whole process group, as a terminal would, and waits for its end."""

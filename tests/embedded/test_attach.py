@@ -13,7 +13,7 @@ import redis
 
 from flowq.embedded import attach
 from flowq.errors import DataDirectoryUnusable
-from tests.embedded.conftest import LINGER_SECONDS, OtherProcess, client_of, endpoint_of, is_alive, is_unlocked
+from tests.embedded.conftest import LINGER_SECONDS, OtherProcess, client_of, endpoint_of, is_alive, is_unlocked, server_pid
 from tests.engine.waiting import eventually
 
 
@@ -31,7 +31,7 @@ def test_servers_that_do_not_linger_serve_as_long_as_anyone_needs_them(directory
     with attach(directory, s3=False, linger_seconds=0) as first, client_of(first.url) as client:
         assert client.ping()
         other = OtherProcess(directory)
-        assert other.server_pid == first.server_pid
+        assert other.server_pid == server_pid(first.url)
         other.end()
         assert client.ping()
         assert not first.is_lost
@@ -41,7 +41,7 @@ def test_servers_that_do_not_linger_serve_as_long_as_anyone_needs_them(directory
 def test_it_syncs_every_write_and_opens_no_tcp_port(directory: Path) -> None:
     with attach(directory, s3=False) as attachment, client_of(attachment.url) as client:
         settings = client.config_get("*")
-        inodes = _sockets_of(attachment.server_pid)
+        inodes = _sockets_of(server_pid(attachment.url))
     assert settings["appendonly"] == "yes"
     assert settings["appendfsync"] == "always"
     assert settings["maxmemory-policy"] == "noeviction"
@@ -77,7 +77,7 @@ def test_only_the_owner_can_reach_the_data(directory: Path) -> None:
 def test_a_second_process_joins_the_first_ones_server(directory: Path) -> None:
     with attach(directory, s3=False, linger_seconds=LINGER_SECONDS) as attachment:
         other = OtherProcess(directory)
-        assert other.server_pid == attachment.server_pid
+        assert other.server_pid == server_pid(attachment.url)
         other.end()
 
 
@@ -94,32 +94,32 @@ def test_twenty_processes_that_start_at_once_share_one_server(directory: Path) -
 
 def test_the_servers_stop_when_the_last_client_was_killed(directory: Path) -> None:
     first, second = OtherProcess(directory), OtherProcess(directory)
-    server_pid = first.server_pid
-    assert second.server_pid == server_pid
+    server = first.server_pid
+    assert second.server_pid == server
     first.end()
-    assert is_alive(server_pid)
+    assert is_alive(server)
     second.end()
-    eventually(lambda: not is_alive(server_pid))
+    eventually(lambda: not is_alive(server))
     eventually(lambda: is_unlocked(directory))
     assert not (directory / "endpoint.json").exists()
 
 
 def test_ctrl_c_in_the_clients_terminal_does_not_reach_the_servers(directory: Path) -> None:
     starter = OtherProcess(directory, linger_seconds=30)
-    server_pid = starter.server_pid
+    server = starter.server_pid
     starter.end(signal.SIGINT)
     assert starter.process.returncode != 0
     with attach(directory, s3=False) as attachment:
-        assert attachment.server_pid == server_pid
+        assert server_pid(attachment.url) == server
 
 
 def test_sigterm_to_the_keeper_stops_the_servers_and_clients_notice(directory: Path) -> None:
     with attach(directory, s3=False) as attachment:
-        server_pid = attachment.server_pid
+        server = server_pid(attachment.url)
         assert not attachment.is_lost
         os.kill(attachment.keeper_pid, signal.SIGTERM)
         eventually(lambda: attachment.is_lost)
-        assert not is_alive(server_pid)
+        assert not is_alive(server)
 
 
 def test_ephemeral_data_are_elsewhere_and_gone_at_the_end(directory: Path) -> None:

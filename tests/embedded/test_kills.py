@@ -15,28 +15,28 @@ from flowq.embedded import attach
 from flowq.embedded.directory import DataDirectory, Endpoint, write_private
 from flowq.embedded.messages import StartOrder
 from flowq.errors import DataDirectoryUnusable, EmbeddedServerFailed
-from tests.embedded.conftest import LINGER_SECONDS, client_of, endpoint_of, is_alive, is_unlocked, stop_keeper
+from tests.embedded.conftest import LINGER_SECONDS, client_of, endpoint_of, is_alive, is_unlocked, server_pid, stop_keeper
 from tests.engine.waiting import eventually
 
 
 def test_a_killed_valkey_comes_back_under_its_clients_with_every_acknowledged_write(directory: Path) -> None:
     with attach(directory, s3=False, linger_seconds=LINGER_SECONDS) as attachment, client_of(attachment.url) as client:
-        killed = attachment.server_pid
+        killed = server_pid(attachment.url)
         acknowledged = 0
         while acknowledged < 500:
             acknowledged = int(client.incr("acknowledged"))  # type: ignore[arg-type]
         os.kill(killed, signal.SIGKILL)
-        eventually(lambda: attachment.server_pid not in (0, killed))
+        eventually(lambda: server_pid(attachment.url) not in (0, killed))
         assert int(client.get("acknowledged") or 0) == acknowledged  # type: ignore[arg-type]
         assert not attachment.is_lost
         with attach(directory, s3=False) as second:
-            assert second.server_pid == attachment.server_pid
+            assert server_pid(second.url) == server_pid(attachment.url)
 
 
 def test_a_killed_keeper_takes_its_server_along_and_the_next_client_finds_every_acknowledged_write(directory: Path) -> None:
     with attach(directory, s3=False) as lost, client_of(lost.url) as client:
         client.set("kept", "yes")
-        orphan = lost.server_pid
+        orphan = server_pid(lost.url)
         os.kill(lost.keeper_pid, signal.SIGKILL)
         with attach(directory, s3=False, linger_seconds=LINGER_SECONDS) as attachment:
             assert lost.is_lost
@@ -57,6 +57,7 @@ def test_the_directory_stays_locked_while_a_server_lives_whose_keeper_is_dead(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Where the kernel does not end the orphan (macOS), a second server on the same files would lose acknowledged writes.
+    monkeypatch.setattr("flowq.embedded.attachment._ORPHAN_SECONDS", 0.1)
     from flowq.embedded.binaries import find_valkey
     from flowq.embedded.valkey import ValkeyServer, process_of
 
@@ -98,7 +99,7 @@ def test_an_unreadable_record_is_replaced(directory: Path, content: bytes) -> No
     place = DataDirectory.prepare(directory)
     write_private(place.endpoint_path, content)
     with attach(directory, s3=False) as attachment:
-        assert attachment.server_pid
+        assert server_pid(attachment.url)
 
 
 def test_a_keeper_that_does_not_answer_is_named_after_the_wait(directory: Path) -> None:
@@ -125,7 +126,7 @@ def test_when_the_data_directory_is_removed_nothing_more_is_acknowledged(directo
         with pytest.raises(redis.ConnectionError):
             client.set("after", "1")
         with attach(directory, s3=False, linger_seconds=LINGER_SECONDS) as fresh:
-            assert fresh.server_pid
+            assert server_pid(fresh.url)
 
 
 def test_when_the_append_only_files_are_removed_nothing_more_is_acknowledged(directory: Path) -> None:

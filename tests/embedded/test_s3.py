@@ -19,7 +19,7 @@ from flowq.embedded import attach
 from flowq.embedded.s3_probe import bucket_keeps
 from flowq.errors import EmbeddedServerFailed
 from flowq.settings import S3Access
-from tests.embedded.conftest import LINGER_SECONDS, is_unlocked, stop_keeper
+from tests.embedded.conftest import LINGER_SECONDS, is_unlocked, server_pid, stop_keeper
 from tests.engine.waiting import eventually
 
 
@@ -116,7 +116,7 @@ def test_an_s3_program_that_can_not_start_is_an_error_that_names_the_way_around(
         attach(directory)
     assert "FLOWQ_ARTIFACTS" in failure.value.remedy
     with attach(directory, s3=False) as attachment:
-        assert attachment.server_pid
+        assert server_pid(attachment.url)
     stop_keeper(directory)
 
 
@@ -125,7 +125,7 @@ def test_an_s3_server_that_is_slow_is_named_and_nothing_else_is(directory: Path,
         with pytest.raises(EmbeddedServerFailed, match="S3 server did not start: it has not answered in time"):
             attach(directory, wait_seconds=0.5)
         with attach(directory, s3=False) as attachment:
-            assert attachment.server_pid
+            assert server_pid(attachment.url)
     stop_keeper(directory)
 
 

@@ -11,6 +11,7 @@ from flowq import Artifact, Backoff, FlowHandle, FlowProducer, context, pipeline
 from flowq.errors import CorruptState, FlowFailed, FlowNotFound, FlowTimedOut, InvalidValue, StageNotFound
 from flowq.model.event import Event, Gap
 from tests.artifacts.proxy import spoiling_proxy
+from tests.engine.waiting import in_the_end
 from tests.engine.work import Gate, outcome, told, until, working
 
 pytestmark = pytest.mark.anyio
@@ -214,8 +215,11 @@ async def test_a_waiter_whose_producer_is_closed_is_told(producer: FlowProducer,
     monkeypatch.setattr("flowq.engine.flow.handle._POLL_SECONDS", 0.05)
     flow = await producer.add(plus.flow(1))
     waiting = [asyncio.create_task(question) for question in (flow.result(), told(flow))]
-    while (await flow.inspect()).state != "ready" or not producer._while_open().feed._followers:
-        pass
+
+    async def is_followed() -> bool:
+        return (await flow.inspect()).state == "ready" and bool(producer._while_open().feed._followers)
+
+    await in_the_end(is_followed)
     await producer.close()
     for refused in await asyncio.gather(*waiting, return_exceptions=True):
         assert isinstance(refused, InvalidValue)

@@ -318,6 +318,7 @@ def test_a_producer_that_can_not_be_is_refused_when_it_is_made(given: dict[str, 
         FlowProducer(**given)
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_no_error_shows_a_password(anyio_backend: str) -> None:
     with pytest.raises(FlowqError) as refusal:
         async with FlowProducer("redis://user:s3cr:e@t@127.0.0.1:1/0"):

@@ -224,7 +224,10 @@ async def test_a_server_that_became_a_replica_is_said_to_be_one(used: str) -> No
             await producer.add(rights_twice.flow(4))
 
 
-async def test_a_message_that_is_refused_in_the_middle_leaves_nothing_by_halves(url: str) -> None:
+async def test_a_message_that_is_refused_in_the_middle_leaves_nothing_by_halves(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowq.engine.flow.handle._POLL_SECONDS", 0.1)  # nobody can tell of the end
     limited = await as_user(url, *EVERYTHING)
     async with FlowProducer(limited) as producer, working(producer, rights_twice):
         assert await (await producer.add(rights_twice.flow(1))).result(30) == 2

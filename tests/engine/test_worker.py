@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 import time
+from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -297,21 +298,24 @@ async def test_a_stage_that_awaits_a_cancelled_task_fails_like_any_other(produce
 
 
 async def test_more_stages_than_room_all_run_and_never_more_at_once(producer: FlowProducer) -> None:
-    running, most = 0, 0
+    running, most, full = 0, 0, asyncio.Event()
 
     @stage
     async def counted(number: int) -> int:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.001)
+        if running == 7:
+            full.set()
+        await full.wait()
+        await asyncio.sleep(0)
         running -= 1
         return number
 
     async with working(producer, counted, concurrency=7):
         flows = await producer.add_bulk(counted.flow(number) for number in range(200))
         assert [await flow.result(30) for flow in flows] == list(range(200))
-    assert 1 < most <= 7
+    assert most == 7
 
 
 async def test_a_stopped_worker_finishes_what_runs_and_claims_no_more(producer: FlowProducer) -> None:
@@ -443,7 +447,7 @@ async def test_suspects_run_alone(producer: FlowProducer) -> None:
         nonlocal running
         running += 1
         together.append(running)
-        await asyncio.sleep(0.02)
+        await flows[0].inspect()  # meanwhile others would begin
         running -= 1
 
     flows = await producer.add_bulk(watched.flow() for _ in range(4))
@@ -459,18 +463,22 @@ async def test_suspects_run_alone(producer: FlowProducer) -> None:
     assert {(await flow.inspect()).stage("watched").attempt for flow in flows} == {1}
 
 
-async def test_a_suspect_has_its_turn_under_steady_work(producer: FlowProducer) -> None:
+async def test_a_suspect_has_its_turn_under_steady_work(producer: FlowProducer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowq.engine.worker.worker._MAKE_WAY_SECONDS", 0.2)
+
     @stage
     async def suspicious() -> None: ...
 
+    may_end: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
+
     @stage
     async def steady(number: int) -> None:
-        await asyncio.sleep(0.05)
+        await may_end[number].wait()
 
     async def keep_busy() -> None:
-        for number in range(10_000):
+        for number in range(10_000):  # of which five, at least, always run or could
             await producer.add(steady.flow(number))
-            await asyncio.sleep(0.01)
+            may_end[number - 5].set()
 
     store = producer._open.store
     flows = await producer.add_bulk(suspicious.flow() for _ in range(2))
@@ -513,6 +521,7 @@ async def test_a_queue_is_served_only_by_who_was_told_to(producer: FlowProducer)
             assert await flow.result(30) == "done"
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_worker_without_a_server_says_so_in_one_error() -> None:
     @stage
     async def quick() -> None: ...

@@ -22,7 +22,7 @@ def eventually(claim: Callable[[], T], seconds: float = PATIENCE_SECONDS, explai
     return found
 
 
-async def in_the_end(claim: Callable[[], Awaitable[T]], seconds: float = PATIENCE_SECONDS) -> T:
+async def in_the_end(claim: Callable[[], Awaitable[T | None]], seconds: float = PATIENCE_SECONDS) -> T:
     """The same for a coroutine function."""
     async with asyncio.timeout(seconds):
         while not (found := await claim()):  # noqa: ASYNC110  nobody tells

@@ -14,6 +14,7 @@ from flowq.errors import FlowqError
 from flowq.model.event import Event
 from flowq.model.snapshot import FlowSnapshot
 from flowq.pipeline.stage import AnyStage
+from tests.engine.waiting import in_the_end
 
 # Longer than anything here takes, on the slowest machine.
 PATIENCE = 30.0
@@ -67,12 +68,13 @@ async def working(producer: FlowProducer, *stages: AnyStage, **options: Any) -> 
 
 
 async def until(flow: FlowHandle[Any], holds: Callable[[FlowSnapshot], bool]) -> FlowSnapshot:
-    """The first snapshot of which `holds` is true; looks again at every event."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            if holds(snapshot := await flow.inspect()):
-                return snapshot
-            await asyncio.sleep(0.02)
+    """The first snapshot of which `holds` is true."""
+
+    async def seen() -> FlowSnapshot | None:
+        snapshot = await flow.inspect()
+        return snapshot if holds(snapshot) else None
+
+    return await in_the_end(seen, PATIENCE)
 
 
 async def outcome(flow: FlowHandle[Any]) -> Any:

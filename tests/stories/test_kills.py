@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.embedded.conftest import server_pid
 from tests.stories.processes import Process, all_processes, encoders_under, needs_proc
 from tests.stories.project import NOTES, SHORT_VIDEO, Project, kill, moment
 
@@ -86,7 +87,7 @@ def test_a_killed_database_loses_nothing_that_was_acknowledged(project: Project,
     project.worker(SHORT_VIDEO)
     flow_id = begin_long_encode(project, clip_url)
     notes = [project.submit(f"{NOTES}:note", text=f"note {number}") for number in range(5)]
-    kill(project.servers.server_pid)
+    kill(server_pid(project.servers.url))
     assert project.inspect(flow_id)["by_name"]["transcribe"]["state"] == "completed"
     project.worker(NOTES)
     for number, note in enumerate(notes):
