@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from flowq import FlowProducer
-from flowq.engine.exchange import conversation, limiter, notes, reuse
+from flowq.engine.exchange import conversation, notes
+from flowq.engine.run import limiter, reuse
 from flowq.store.connection import Connection
 from flowq.store.store import Store
 from tests.conformance.scene import gate, set_scene
