@@ -13,20 +13,30 @@ from pathlib import Path
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """They come last: nobody has to wait for them, and they for few."""
+    items.sort(key=_is_alone)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Runs the test when it may run."""
-    if not hasattr(item.config, "workerinput"):
+    own: str | None = item.config.getoption("basetemp")
+    if own is None or not hasattr(item.config, "workerinput"):
         return (yield)
     # What all processes of this run share, and nobody else has.
-    shared = Path(item.config.getoption("basetemp")).parent
-    kind = fcntl.LOCK_SH if item.get_closest_marker("alone") is None else fcntl.LOCK_EX
+    shared = Path(own).parent
+    kind = fcntl.LOCK_EX if _is_alone(item) else fcntl.LOCK_SH
     # Who wants the machine holds the door, or those that share it would pass by for ever.
     with _locked(shared / "door", fcntl.LOCK_EX):
         machine = contextlib.ExitStack()
         machine.enter_context(_locked(shared / "machine", kind))
     with machine:
         return (yield)
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
 
 
 @contextlib.contextmanager
