@@ -19,7 +19,7 @@ from tests.stories.conftest import PIPELINES, SPOKEN
 from tests.stories.project import Project
 
 pytest.importorskip("faster_whisper", reason="needs the extra `media`")
-pytestmark = [pytest.mark.story, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.story, pytest.mark.timeout(300)]
 
 _VALUE_BYTES_MAX = 4096
 _NEVER_EXPIRES = -1
