@@ -21,7 +21,7 @@ pytest.importorskip("faster_whisper", reason="needs the extra `media`")
 pytestmark = [
     pytest.mark.story,
     pytest.mark.fault,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(400),
     needs_proc,
 ]
 
