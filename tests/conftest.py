@@ -16,6 +16,8 @@ import pytest
 import redis
 
 from flowq.settings import S3Access
+from tests.alone import pytest_collection_modifyitems as pytest_collection_modifyitems
+from tests.alone import pytest_runtest_protocol as pytest_runtest_protocol
 from tests.property.summary import pytest_terminal_summary as pytest_terminal_summary
 from tests.servers import running_s3, running_valkey
 

@@ -29,6 +29,7 @@ TAKEOVER_SECONDS_MAX = 2.0
 LEASE_TAKEOVER_SECONDS_MAX = 1.0 + 2 * 2.0 + 4.0
 
 
+@pytest.mark.alone
 async def test_a_killed_child_is_replaced_and_its_stage_runs_at_once(plant: Plant) -> None:
     worker = plant.worker()
     async with producer_of(plant) as producer:
@@ -46,6 +47,7 @@ async def test_a_killed_child_is_replaced_and_its_stage_runs_at_once(plant: Plan
     assert worker.poll() is None
 
 
+@pytest.mark.alone
 async def test_what_a_killed_worker_ran_goes_on_elsewhere_when_its_lease_is_over(plant: Plant) -> None:
     victim = plant.short_lease_worker(name="victim")
     async with producer_of(plant) as producer:

@@ -69,6 +69,7 @@ async def test_a_stage_runs_through_an_outage_that_is_shorter_than_its_lease(pla
     assert worker.poll() is None
 
 
+@pytest.mark.alone
 async def test_a_stage_is_ended_before_others_may_have_it_when_the_server_is_gone_for_too_long(plant: Plant) -> None:
     plant.short_lease_worker()
     async with producer_of(plant) as producer:

@@ -44,6 +44,7 @@ async def test_a_cancelled_stage_in_a_process_of_its_own_that_goes_on_loses_that
         assert plant.noted(name, "told")
 
 
+@pytest.mark.alone
 async def test_a_running_stage_is_told_within_a_second_that_it_was_cancelled(plant: Plant) -> None:
     plant.worker()
     async with producer_of(plant) as producer:

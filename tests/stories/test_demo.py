@@ -19,7 +19,7 @@ from tests.stories.conftest import PIPELINES, SPOKEN
 from tests.stories.project import Project
 
 pytest.importorskip("faster_whisper", reason="needs the extra `media`")
-pytestmark = [pytest.mark.story, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.story, pytest.mark.timeout(300)]
 
 _VALUE_BYTES_MAX = 4096
 _NEVER_EXPIRES = -1
@@ -52,17 +52,12 @@ def test_the_demo_ends_with_a_video_whose_captions_hold_the_spoken_words(project
     assert_redis_holds_references_only(project)
 
 
-def test_a_second_demo_reuses_the_servers_and_is_a_flow_of_its_own(project: Project) -> None:
-    first, second = run_demo(project), run_demo(project)
-    assert (first.returncode, second.returncode) == (0, 0), second.stderr
-    listed: list[dict[str, Any]] = json.loads(project.flowq("list", "-o", "json"))["data"]
-    assert len({flow["id"] for flow in listed}) == 2
-
-
 def test_a_second_demo_runs_only_what_must_run_and_says_what_it_reused(project: Project) -> None:
     first, second = run_demo(project), run_demo(project)
     assert (first.returncode, second.returncode) == (0, 0), second.stderr
-    newest, oldest = (flow["id"] for flow in json.loads(project.flowq("list", "-o", "json"))["data"])
+    listed: list[dict[str, Any]] = json.loads(project.flowq("list", "-o", "json"))["data"]
+    newest, oldest = (flow["id"] for flow in listed)  # on the same servers, and each a flow of its own
+    assert newest != oldest
     assert runs_of(project) == {"download": 1, "transcribe": 0, "encode": 0, "finalize": 0}
     graph = project.inspect(newest)["by_name"]
     assert {name: stage["reused"] and stage["reused"]["flow"] for name, stage in graph.items()} == {
