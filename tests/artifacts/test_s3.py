@@ -6,7 +6,6 @@ import logging
 import os
 import secrets
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -230,13 +229,11 @@ def test_no_credentials_are_named(s3: tuple[str, S3Access], monkeypatch: pytest.
     storage.close()
 
 
-def test_an_unreachable_server_is_named_within_seconds(s3: tuple[str, S3Access]) -> None:
+def test_an_unreachable_server_is_named(s3: tuple[str, S3Access]) -> None:
     access = msgspec.structs.replace(s3[1], endpoint_url="http://user:CANARY@127.0.0.1:1")
     storage = open_storage(s3[0], access)
-    begun = time.monotonic()
     with pytest.raises(StorageUnreachable, match="nothing listens") as caught:
         storage.check()
-    assert time.monotonic() - begun < 10
     assert "CANARY" not in str(caught.value)
     storage.close()
 

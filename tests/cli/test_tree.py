@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import networkx as nx
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,14 +67,13 @@ def test_chains_that_ran_side_by_side_fold_stage_by_stage() -> None:
     assert [row.members for row in rows] == [(0,), (1, 2), (3, 4)]
 
 
-def test_two_chains_of_5000_with_many_joins_take_no_noticeable_time() -> None:
+def test_two_long_chains_with_many_joins_are_no_burden() -> None:
+    """Without jump pointers it would be 400 million steps, longer than any test may last."""
     children_of: list[list[int]] = [[], [0], [0]]
-    for index in range(3, 10_000):
+    for index in range(3, 40_000):
         children_of.append([index - 2])
-    children_of += [[9_998, 9_999]] * 2_000
-    started = time.perf_counter()
+    children_of += [[39_998, 39_999]] * 8_000
     assert tree.dominators(children_of)[-1] == 1
-    assert time.perf_counter() - started < 2  # 25 million steps without the jump pointers: over 5 s
 
 
 def test_the_lines_of_the_tree_go_on_beside_a_note() -> None:
