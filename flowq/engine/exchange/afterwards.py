@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from flowq.engine.run.stage_run import RunKey
 from flowq.model.outcome import Exchanged, Outcome
-
-RunKey = tuple[str, int, int]
 
 
 class Afterwards:

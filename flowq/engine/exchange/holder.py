@@ -28,7 +28,7 @@ from flowq.engine.run.limiter import Limiter
 from flowq.engine.run.reuse import LOOK_SECONDS
 from flowq.engine.run.stage_clock import StageClock
 from flowq.engine.run.stage_log import capture
-from flowq.engine.run.stage_run import StageRun
+from flowq.engine.run.stage_run import RunKey, StageRun
 from flowq.errors import FlowqError
 from flowq.model.outcome import Claim, Outcome, Progress, Release
 from flowq.pipeline.stage import AnyStage
@@ -41,9 +41,6 @@ log = logging.getLogger("flowq.engine")
 def new_holder_id(name: str) -> str:
     """An id that no other incarnation ever has."""
     return f"{name}.{secrets.token_hex(4)}"
-
-
-_RunKey = tuple[str, int, int]
 
 
 class Holder:
@@ -84,7 +81,7 @@ class Holder:
         )
         capture(log_of_this_run)
         # By token, because a stage may be claimed again here while its earlier run still winds down.
-        self._running: dict[_RunKey, StageRun] = {}
+        self._running: dict[RunKey, StageRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()  # also of runs that are over, but not their last words
         self._closing: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
@@ -212,7 +209,7 @@ class Holder:
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _run(self, key: _RunKey, claim: Claim) -> None:
+    async def _run(self, key: RunKey, claim: Claim) -> None:
         run = self._running[key]
 
         def running(context: StageContext, clock: StageClock) -> None:
@@ -248,14 +245,14 @@ class Holder:
         with contextlib.suppress(FlowqError):
             await finish_closing(self._store, member)
 
-    def _leave(self, key: _RunKey) -> None:
+    def _leave(self, key: RunKey) -> None:
         run = self._running.pop(key, None)
         if run is not None:
             if self._gates.are_there:
                 self._gates.ended(run.claim)
             self._room.ended(run.claim)
 
-    def _done(self, task: asyncio.Task[None], key: _RunKey) -> None:
+    def _done(self, task: asyncio.Task[None], key: RunKey) -> None:
         self._leave(key)  # a task that is cancelled before its first step never runs, not even its `finally`
         self._tasks.discard(task)
         if not self._tasks:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from flowq.engine.exchange.afterwards import RunKey, key_of
+from flowq.engine.exchange.afterwards import key_of
 from flowq.engine.run.context import StageContext
+from flowq.engine.run.stage_run import RunKey
 from flowq.errors import FlowqError
 from flowq.model.outcome import Claim, Note, Outcome, opaque
 from flowq.store.store import Store

@@ -15,7 +15,7 @@ import msgspec
 
 from flowq.artifacts.spill import is_spilled, unspill
 from flowq.artifacts.storage import Storage, check_size
-from flowq.engine.exchange.afterwards import RunKey
+from flowq.engine.run.stage_run import RunKey
 from flowq.errors import ArtifactCorrupt, ArtifactMissing, ArtifactNameInvalid, FlowqError, StorageError
 from flowq.model.artifact import Artifact
 from flowq.model.failure import unpacked

@@ -11,6 +11,9 @@ from flowq.engine.run.context import StageContext
 from flowq.engine.run.stage_clock import StageClock
 from flowq.model.outcome import Claim
 
+# Flow, index, fence: what sets a run apart from every other.
+RunKey = tuple[str, int, int]
+
 
 class StageRun(msgspec.Struct):
     """A stage that runs in this process.
