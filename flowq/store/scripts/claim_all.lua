@@ -39,9 +39,15 @@ local function lanes_of(wants, kind, capacity)
   return found, is_all
 end
 
--- The lanes in turns; gives how much of the capacity is left.
+-- The lanes in turns; gives how much of the capacity is left. A lane that got entries in this very call has two turns: else what has
+-- begun would queue behind what has not, and be read again later instead of going on with what is in memory already.
 local function claim_in_turns(lanes, wants, capacity, holder, nonce, claims)
-  local unfinished = #lanes
+  local turns = {}
+  for _, lane in ipairs(lanes) do
+    turns[#turns + 1] = lane
+    if #lane.tail > 0 then turns[#turns + 1] = lane end
+  end
+  local unfinished = #turns
   -- Where not all can have a turn it is not always the same ones that have; but suspects keep their order.
   local ahead = capacity < unfinished and now or 0
   for _, lane in ipairs(lanes) do
@@ -50,8 +56,8 @@ local function claim_in_turns(lanes, wants, capacity, holder, nonce, claims)
   while capacity > 0 and unfinished > 0 do
     local quantum = math.max(1, math.floor(capacity / unfinished))
     unfinished = 0
-    for step = 0, #lanes - 1 do
-      local lane = lanes[(ahead + step) % #lanes + 1]
+    for step = 0, #turns - 1 do
+      local lane = turns[(ahead + step) % #turns + 1]
       local want = wants[lane.group]
       local room = math.min(quantum, capacity, want[1] < 0 and capacity or want[1])
       if room > 0 and not lane.is_empty then

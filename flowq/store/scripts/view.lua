@@ -68,8 +68,10 @@ end
 
 -- Records are packed when they are written: one that is released and claimed in one script is packed once.
 local function keep(view, index, record)
+  local name = field('', index)
   view.kept[index], view.is_changed = record, true
-  if view.dropped then view.dropped[field('', index)] = nil end
+  view.fields[name] = view.fields[name] or ''  -- whatever stood there need not be read any more
+  if view.dropped then view.dropped[name] = nil end
 end
 
 -- A flow takes part in releases while it has begun and is neither ended nor being cancelled, and in claims if it is not paused.
