@@ -176,20 +176,6 @@ class Again(msgspec.Struct, array_like=True, frozen=True):
     parts: int = 1
 
 
-class WireEvent(msgspec.Struct, array_like=True):
-    """An event as scripts/emit.lua packs it; stage -1 is the flow."""
-
-    flow_id: str
-    seq: int
-    verb: str
-    stage: int
-    at: int
-    attempt: int
-    note: str
-    due_at: int
-    progress: float
-
-
 class HolderInfo(msgspec.Struct, array_like=True, frozen=True):
     """What a process says of itself when it registers.
 

@@ -21,7 +21,7 @@ local function checked_record(bytes)
   if r[ATTEMPT] > EXACT_MAX or r[CRASHES] > EXACT_MAX or r[FENCE] > EXACT_MAX or r[READY_AT] > EXACT_MAX or r[WAITED] > EXACT_MAX
     or r[RAN] > EXACT_MAX or r[PRIORITY] > EXACT_MAX or r[STATE] < '' or r[NONCE] < '' or r[HOLDER] < '' or r[ROUTE] < '' then return end
   if r[NEEDS] then
-    for _, child in ipairs(r[NEEDS]) do if child > EXACT_MAX then return end end
+    for position = 1, #r[NEEDS] do if r[NEEDS][position] > EXACT_MAX then return end end
   end
   return r
 end

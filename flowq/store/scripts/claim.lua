@@ -9,13 +9,16 @@ local dropped = 0
 
 local function inputs_of(view, index, needs)
   if not needs or #needs == 0 then return needs end
-  local names = {field('i', index)}
-  for _, child in ipairs(needs) do names[#names + 1] = field('r', child) end
-  open_flow(view.id, names)
+  local missing = {}
+  for position = 1, #needs do
+    local name = field('r', needs[position])
+    if view.fields[name] == nil then missing[#missing + 1] = name end
+  end
+  if #missing > 0 then open_flow(view.id, missing) end
   local results, bytes = {}, 0
-  for position, child in ipairs(needs) do
-    results[position] = {child, view.fields[field('r', child)] or ''}
-    bytes = bytes + #results[position][2]
+  for position = 1, #needs do
+    local result = view.fields[field('r', needs[position])] or ''
+    results[position], bytes = {needs[position], result}, bytes + #result
   end
   return bytes <= INLINE_BYTES_MAX and results
 end
@@ -35,17 +38,21 @@ local function claim_one(view, index, lane, holder, nonce, late, map)
   end
   if not record or record[STATE] ~= READY or record[ROUTE] ~= lane.route then return end
   record[STATE], record[ATTEMPT], record[FENCE], record[NONCE] = RUNNING, record[ATTEMPT] + 1, record[FENCE] + 1, nonce
-  record[WAITED], record[HOLDER] = math.max(0, now - record[READY_AT]), holder
+  record[WAITED], record[HOLDER], claimer = math.max(0, now - record[READY_AT]), holder, holder
   keep(view, index, record)
   if map then count_at_work(view, map, 1) end
   if view.head[STATUS] == READY then view.head[STATUS] = RUNNING end
   if view.head[STARTED_AT] == 0 then view.head[STARTED_AT] = now end
-  emit(view, 'claimed', index, record[ATTEMPT], holder)
+  emit(view, 'claimed', index, record[ATTEMPT])
   return claim_of(view, index, record)
 end
 
+-- Of single stages they are remembered.
+local NAMES_OF = {}
 local function records_and_literals(first, last)
+  if first == last and NAMES_OF[first] then return NAMES_OF[first] end
   local names = {field('', first), field('i', first)}
+  if first == last and first < REMEMBERED_MAX then NAMES_OF[first] = names end
   for index = first + 1, last do names[#names + 1], names[#names + 2] = field('', index), field('i', index) end
   return names
 end

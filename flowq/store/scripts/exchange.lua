@@ -43,7 +43,7 @@ settle_turns()
 if #left > 0 then shared('SREM', running_key, unpack(left)) end
 if #claims > 0 then
   local members = {}
-  for position, claim in ipairs(claims) do members[position] = claim[2] .. ':' .. claim[1] end
+  for position = 1, #claims do members[position] = claims[position][2] .. ':' .. claims[position][1] end
   shared('SADD', running_key, unpack(members))
 end
 settle_paused()

@@ -1,12 +1,13 @@
 -- release: a child has completed; each parent that waited for it only, or for it last, becomes ready.
 -- A parent: {index, route, priority, how many children it has, indexes of children whose results it takes or false, its delay in ms}.
 -- Parents with several children have a counter field `d<index>`: a field may not grow with the flow.
--- They come packed: a batch brings the same few again and again, so each is unpacked once.
+-- They come packed: a batch brings the same few again and again, so each is unpacked once; `names`: see report.lua.
 local parents_by_bytes = {}
 local function parents_of(bytes)
   local parents = parents_by_bytes[bytes]
   if not parents then
     parents = cmsgpack.unpack(bytes)
+    parents.names = {}
     parents_by_bytes[bytes] = parents
   end
   return parents
@@ -19,8 +20,9 @@ local function has_completed(view, index)
 end
 
 local function release(view, parents)
-  for _, parent in ipairs(parents_of(parents)) do
-    local index, route, priority, children, needs, delay_ms = unpack(parent)
+  local list = parents_of(parents)
+  for position = 1, #list do
+    local index, route, priority, children, needs, delay_ms = unpack(list[position])
     local done = 1
     if children > 1 then
       local counter = field('d', index)
