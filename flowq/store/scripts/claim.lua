@@ -1,32 +1,8 @@
 -- claim: hands out ready stages, highest priority first, the lanes of one priority in turns.
--- A claim: {flow, index, plan, fence, attempt, crashes, flow priority, created_at, literals or '', results or false, route, deadline_at,
--- of an item also its map's stamp}
--- `results`: {child, packed}, …; false: they are above 64 kB, or many, and the worker pages them.
 -- Entries of flows that have ended are dropped in passing; so many a call, so that a cancelled crowd can't stall the server.
 -- So is what a retry by hand left of an earlier run: a suspect's old entry must not get it claimed beside others.
-local INLINE_BYTES_MAX, DROPPED_MAX = 65536, 500
+local DROPPED_MAX = 500
 local dropped = 0
-
-local function inputs_of(view, index, needs)
-  if not needs or #needs == 0 then return needs end
-  local missing = {}
-  for position = 1, #needs do
-    local name = field('r', needs[position])
-    if view.fields[name] == nil then missing[#missing + 1] = name end
-  end
-  if #missing > 0 then open_flow(view.id, missing) end
-  local results, bytes = {}, 0
-  for position = 1, #needs do
-    local result = view.fields[field('r', needs[position])] or ''
-    results[position], bytes = {needs[position], result}, bytes + #result
-  end
-  return bytes <= INLINE_BYTES_MAX and results
-end
-
-local function claim_of(view, index, record)
-  return {view.id, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES], view.head[FLOW_PRIORITY], view.head[CREATED_AT],
-    read(view, field('i', index)) or '', inputs_of(view, index, record[NEEDS]), record[ROUTE], view.head[DEADLINE_AT], opened_at(view, index)}
-end
 
 -- `late`: of what is claimed by a first entry: how much later than the flow was added it was ready, or ''.
 local function claim_one(view, index, lane, holder, nonce, late, map)

@@ -7,7 +7,8 @@ local function look(route, name, group, capacity)
   local priority, tenants = string.match(name, '^(-?[%d.]+)(%*?)$')
   priority = tonumber(priority)
   if tenants ~= '*' then
-    if priority then lane_of(route, priority, '').group = group end
+    local lane = priority and lane_of(route, priority, '')
+    if lane then lane.group, lane.is_listed = group, true end
     return true
   end
   local most = math.max(LANES_PER_ROUTE, capacity)
@@ -28,7 +29,12 @@ local function lanes_of(wants, kind, capacity)
       is_all = is_all and #names < LANES_PER_ROUTE
       for _, name in ipairs(names) do is_all = look(route, name, group, capacity) and is_all end
       for _, lane in ipairs(tails) do
-        if lane.route == route and not is_route_paused(route) then lane.group = group end
+        if lane.route == route and not is_route_paused(route) then
+          lane.group = group
+          -- Of what stands in no index the list is empty.
+          lane.is_new = #names < LANES_PER_ROUTE and lane.tenant == '' and not lane.is_listed
+          lane.is_drained = lane.is_drained or lane.is_new
+        end
       end
     end
   end

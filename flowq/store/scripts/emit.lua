@@ -5,35 +5,31 @@
 -- a letter for the verb, the stage's index or -1 for the flow, and its attempt: `x2.1`. Python reads it in flowq/store/events.py.
 -- Workers trim the stream as the settings say (Views.trim_events); this is its length where there are none, and the most that may be set.
 local EVENT_ENTRIES_MAX = 200000
-local VERBS = {added = 'a', claimed = 'x', completed = 'c', cancelled = 'k', delayed = 'd', failed = 'f', paused = 'h', progressed = 'g',
-  promoted = 'p', pruned = 'z', released = 'r', replaced = 'l', rescued = 'v', resumed = 'm', retried = 't', signalled = 's', skipped = 'i',
-  suspended = 'u'}
-local events, told_last, claimer = {now, ''}, false, ''
+local events, events_size, told_last, claimer = {now, ''}, 2, false, ''
 
--- What first attempts of a flow's first stages tell is remembered, as the names of their fields are.
-local WHAT = {}
-local function what_of(verb, index, attempt)
-  WHAT[verb] = WHAT[verb] or {[0] = {}, {}}
-  local known = WHAT[verb][attempt]
-  local what = known and known[index]
-  if not what then
-    what = VERBS[verb] .. index .. '.' .. attempt
-    if known and index < REMEMBERED_MAX then known[index] = what end
-  end
-  return what
-end
+-- By the verb: its letter, and what attempts 0 and 1 of a flow's first stages tell, remembered as the names of their fields are.
+local VERBS = {added = {'a', {}, {}}, claimed = {'x', {}, {}}, completed = {'c', {}, {}}, cancelled = {'k', {}, {}}, delayed = {'d', {}, {}},
+  failed = {'f', {}, {}}, paused = {'h', {}, {}}, progressed = {'g', {}, {}}, promoted = {'p', {}, {}}, pruned = {'z', {}, {}},
+  released = {'r', {}, {}}, replaced = {'l', {}, {}}, rescued = {'v', {}, {}}, resumed = {'m', {}, {}}, retried = {'t', {}, {}},
+  signalled = {'s', {}, {}}, skipped = {'i', {}, {}}, suspended = {'u', {}, {}}}
 
 local function tell(flow, seq, verb, index, attempt, note)
-  local last = #events
-  events[last + 1], events[last + 2], events[last + 3], events[last + 4] = flow == told_last and '' or flow, seq, what_of(verb, index, attempt), note
-  told_last = flow
+  local known = VERBS[verb][attempt + 2]
+  local what = known and known[index]
+  if not what then
+    what = VERBS[verb][1] .. index .. '.' .. attempt
+    if known and index < REMEMBERED_MAX then known[index] = what end
+  end
+  events[events_size + 1], events[events_size + 2], events[events_size + 3], events[events_size + 4] = flow == told_last and '' or flow, seq, what, note
+  events_size, told_last = events_size + 4, flow
 end
 
 local function emit(view, verb, index, attempt, note, due_at)
   local head = view.head
-  head[SEQ] = head[SEQ] + 1
-  view.is_changed = true
-  tell(view.id, head[SEQ], verb, index, attempt or 0, (due_at or 0) > 0 and {note or '', due_at, -1} or note or '')
+  local seq = head[SEQ] + 1
+  head[SEQ], view.is_changed, note = seq, true, note or ''
+  if due_at and due_at > 0 then note = {note, due_at, -1} end
+  tell(view.id, seq, verb, index, attempt or 0, note)
 end
 
 local function flush_events()

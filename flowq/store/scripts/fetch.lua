@@ -26,3 +26,14 @@ local function field(kind, index)
   end
   return name
 end
+
+-- A stage as lanes and indexes name it: `index:flow`.
+local PREFIXES = {}
+local function stage_at(index, flow)
+  local prefix = PREFIXES[index]
+  if not prefix then
+    prefix = index .. ':'
+    if index < REMEMBERED_MAX then PREFIXES[index] = prefix end
+  end
+  return prefix .. flow
+end

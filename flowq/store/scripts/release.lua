@@ -35,7 +35,7 @@ local function release(view, parents)
       view.head[ACTIVE] = view.head[ACTIVE] + 1
       if delay_ms == 0 then
         emit(view, 'released', index)
-        push(view, route, priority, index .. ':' .. view.id)
+        push(view, route, priority, stage_at(index, view.id))
       else
         record[STATE] = SCHEDULED
         emit(view, 'delayed', index, 0, '', now + delay_ms)

@@ -76,8 +76,3 @@ local function keep(view, index, record)
   view.fields[name] = view.fields[name] or ''  -- whatever stood there need not be read any more
   if view.dropped then view.dropped[name] = nil end
 end
-
--- A flow takes part in releases while it has begun and is neither ended nor being cancelled, and in claims if it is not paused.
-local OPEN, ENDED = {[READY] = true, [RUNNING] = true, [PAUSED] = true, [REOPENING] = true}, {[COMPLETED] = true, [FAILED] = true, [CANCELLED] = true}
-local function is_open(view) return OPEN[view.head[STATUS]] end
-local function has_ended(view) return ENDED[view.head[STATUS]] end
