@@ -1,26 +1,34 @@
 -- carried: what a claim tells the worker.
--- A claim: {flow, index, plan, fence, attempt, crashes, flow priority, created_at, literals or '', results or false, route, deadline_at,
--- of an item also its map's stamp}
--- `results`: {child, packed}, …; false: they are above 64 kB, or many, and the worker pages them.
-local INLINE_BYTES_MAX = 65536
+-- A claim: {flow, index, plan, fence, attempt, crashes, flow priority, created_at, literals or '', route, deadline_at, of an item its map's
+-- stamp, 1 if results are missing: above 64 kB, or many, so that the worker pages them; child, its packed result, child, …}.
+-- It is flat, because each table of a reply costs as much as six values.
+local INLINE_BYTES_MAX, CLAIM_SIZE = 65536, 13
 
-local function inputs_of(view, index, needs)
-  if not needs or #needs == 0 then return needs end
+-- Gives whether they are missing.
+local function add_results(claim, view, needs)
   local missing = {}
   for position = 1, #needs do
     local name = field('r', needs[position])
     if view.fields[name] == nil then missing[#missing + 1] = name end
   end
   if #missing > 0 then open_flow(view.id, missing) end
-  local results, bytes = {}, 0
+  local bytes, last = 0, #claim
   for position = 1, #needs do
     local result = view.fields[field('r', needs[position])] or ''
-    results[position], bytes = {needs[position], result}, bytes + #result
+    bytes = bytes + #result
+    if bytes > INLINE_BYTES_MAX then
+      for filled = last, CLAIM_SIZE + 1, -1 do claim[filled] = nil end
+      return true
+    end
+    claim[last + 1], claim[last + 2] = needs[position], result
+    last = last + 2
   end
-  return bytes <= INLINE_BYTES_MAX and results
 end
 
 local function claim_of(view, index, record)
-  return {view.id, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES], view.head[FLOW_PRIORITY], view.head[CREATED_AT],
-    read(view, field('i', index)) or '', inputs_of(view, index, record[NEEDS]), record[ROUTE], view.head[DEADLINE_AT], opened_at(view, index)}
+  local head, needs = view.head, record[NEEDS]
+  local claim = {view.id, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES], head[FLOW_PRIORITY], head[CREATED_AT],
+    read(view, field('i', index)) or '', record[ROUTE], head[DEADLINE_AT], opened_at(view, index) or 0, 0}
+  if not needs or add_results(claim, view, needs) then claim[CLAIM_SIZE] = 1 end
+  return claim
 end
