@@ -4,31 +4,24 @@
 -- It is flat, because each table of a reply costs as much as six values.
 local INLINE_BYTES_MAX, CLAIM_SIZE = 65536, 13
 
--- Gives whether they are missing.
-local function add_results(claim, view, needs)
-  local missing = {}
+local function claim_of(view, index, record)
+  local head, needs, missing = view.head, record[NEEDS] or {}, {}
+  local claim = {view.id, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES], head[FLOW_PRIORITY], head[CREATED_AT],
+    read(view, field('i', index)) or '', record[ROUTE], head[DEADLINE_AT], opened_at(view, index) or 0, record[NEEDS] and 0 or 1}
   for position = 1, #needs do
     local name = field('r', needs[position])
     if view.fields[name] == nil then missing[#missing + 1] = name end
   end
   if #missing > 0 then open_flow(view.id, missing) end
-  local bytes, last = 0, #claim
+  local bytes, last = 0, CLAIM_SIZE
   for position = 1, #needs do
     local result = view.fields[field('r', needs[position])] or ''
-    bytes = bytes + #result
-    if bytes > INLINE_BYTES_MAX then
-      for filled = last, CLAIM_SIZE + 1, -1 do claim[filled] = nil end
-      return true
-    end
     claim[last + 1], claim[last + 2] = needs[position], result
-    last = last + 2
+    bytes, last = bytes + #result, last + 2
   end
-end
-
-local function claim_of(view, index, record)
-  local head, needs = view.head, record[NEEDS]
-  local claim = {view.id, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES], head[FLOW_PRIORITY], head[CREATED_AT],
-    read(view, field('i', index)) or '', record[ROUTE], head[DEADLINE_AT], opened_at(view, index) or 0, 0}
-  if not needs or add_results(claim, view, needs) then claim[CLAIM_SIZE] = 1 end
+  if bytes > INLINE_BYTES_MAX then
+    claim[CLAIM_SIZE] = 1
+    for position = last, CLAIM_SIZE + 1, -1 do claim[position] = nil end
+  end
   return claim
 end

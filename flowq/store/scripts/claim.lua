@@ -14,7 +14,7 @@ local function claim_one(view, index, lane, holder, nonce, late, map)
   end
   if not record or record[STATE] ~= READY or record[ROUTE] ~= lane.route then return end
   record[STATE], record[ATTEMPT], record[FENCE], record[NONCE] = RUNNING, record[ATTEMPT] + 1, record[FENCE] + 1, nonce
-  record[WAITED], record[HOLDER], claimer = math.max(0, now - record[READY_AT]), holder, holder
+  record[WAITED], record[HOLDER] = math.max(0, now - record[READY_AT]), holder
   keep(view, index, record)
   if map then count_at_work(view, map, 1) end
   if view.head[STATUS] == READY then view.head[STATUS] = RUNNING end
@@ -24,11 +24,10 @@ local function claim_one(view, index, lane, holder, nonce, late, map)
 end
 
 -- Of single stages they are remembered.
-local NAMES_OF = {}
 local function records_and_literals(first, last)
-  if first == last and NAMES_OF[first] then return NAMES_OF[first] end
+  if first == last and FIELD_NAMES.claim[first] then return FIELD_NAMES.claim[first] end
   local names = {field('', first), field('i', first)}
-  if first == last and first < REMEMBERED_MAX then NAMES_OF[first] = names end
+  if first == last and first < REMEMBERED_MAX then FIELD_NAMES.claim[first] = names end
   for index = first + 1, last do names[#names + 1], names[#names + 2] = field('', index), field('i', index) end
   return names
 end

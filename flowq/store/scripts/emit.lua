@@ -5,7 +5,7 @@
 -- a letter for the verb, the stage's index or -1 for the flow, and its attempt: `x2.1`. Python reads it in flowq/store/events.py.
 -- Workers trim the stream as the settings say (Views.trim_events); this is its length where there are none, and the most that may be set.
 local EVENT_ENTRIES_MAX = 200000
-local events, events_size, told_last, claimer = {now, ''}, 2, false, ''
+local events, events_size, told_last = {now, ''}, 2, false
 
 -- By the verb: its letter, and what attempts 0 and 1 of a flow's first stages tell, remembered as the names of their fields are.
 local VERBS = {added = {'a', {}, {}}, claimed = {'x', {}, {}}, completed = {'c', {}, {}}, cancelled = {'k', {}, {}}, delayed = {'d', {}, {}},
@@ -34,6 +34,5 @@ end
 
 local function flush_events()
   if not told_last then return end
-  events[2] = claimer
   shared('XADD', tag .. EVENTS_KEY, 'MAXLEN', '~', EVENT_ENTRIES_MAX, '*', 'b', cmsgpack.pack(events))
 end

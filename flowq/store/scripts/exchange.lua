@@ -13,8 +13,7 @@ allowed = permits or allowed
 local holder_key, running_key = tag .. HOLDER_KEY .. holder, tag .. RUNNING_KEY .. holder
 retain(retention)
 
-local deadline = shared('ZSCORE', tag .. HOLDERS_KEY, holder)
-if not deadline or deadline == '0' then return {'expired'} end
+if (shared('ZSCORE', tag .. HOLDERS_KEY, holder) or '0') == '0' then return {'expired'} end
 -- `told`: stages cancelled under this holder, packed one after the other; kept per line for the case that the reply is lost.
 local known = shared('HMGET', holder_key, 'line' .. line, 'told', 'told' .. line)
 local last_seq, told = tonumber(known[1]) or 0, known[2]
@@ -32,6 +31,7 @@ if notes then take_notes(notes, verdicts) end
 local due = promote()
 end_flows()
 local claims, saw_all = {}, true
+events[2] = holder
 if capacity > 0 then read_paused() end
 if is_replay then claims = claimed_before(running_key, nonce) else claims, saw_all = claim_all(wants, capacity, holder, nonce) end
 

@@ -6,10 +6,14 @@ local function flush_flow(view)
   local flat = view.written
   local size = #flat
   for index, record in pairs(view.kept) do
-    flat[size + 1], flat[size + 2] = field('', index), cmsgpack.pack(record)
+    local bytes = cmsgpack.pack(record)
+    flat[size + 1], flat[size + 2] = field('', index), bytes
     size = size + 2
+    if record[STATE] == RUNNING or record[STATE] == READY then PACKED.note(bytes, record) end
   end
-  redis.call('HSET', view.key, 'm', cmsgpack.pack(view.head), unpack(flat, 1, math.min(2000, size)))
+  local head = cmsgpack.pack(view.head)
+  if not view.is_ended then PACKED.note(head, view.head) end
+  redis.call('HSET', view.key, 'm', head, unpack(flat, 1, math.min(2000, size)))
   for from = 2001, size, 2000 do redis.call('HSET', view.key, unpack(flat, from, math.min(from + 1999, size))) end
   if not view.dropped then return end
   local gone = {}

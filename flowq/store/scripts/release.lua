@@ -13,12 +13,6 @@ local function parents_of(bytes)
   return parents
 end
 
--- Of a flow that was retried: hooks that have completed do not run again after one before them does (model/restart.py).
-local function has_completed(view, index)
-  local record = view.head[RUN] > 1 and record_of(view, index)
-  return record and record[STATE] == COMPLETED
-end
-
 local function release(view, parents)
   local list = parents_of(parents)
   for position = 1, #list do
@@ -29,7 +23,9 @@ local function release(view, parents)
       done = (tonumber(read(view, counter)) or 0) + 1
       if done < children then write(view, counter, tostring(done)) else drop(view, counter) end
     end
-    if done == children and not has_completed(view, index) then
+    -- Of a flow that was retried: hooks that have completed do not run again after one before them does (model/restart.py).
+    local earlier = done == children and view.head[RUN] > 1 and record_of(view, index)
+    if done == children and not (earlier and earlier[STATE] == COMPLETED) then
       local record = new_record(now + delay_ms, route, priority, needs)
       keep(view, index, record)
       view.head[ACTIVE] = view.head[ACTIVE] + 1

@@ -13,7 +13,7 @@ local function open_flow(id, names)
   if view == nil then
     local key, few = tag .. FLOW_KEY .. id, #names <= NAMES_MAX and #names or 0
     local values = redis.pcall('HMGET', key, 'm', 'p', unpack(names, 1, few))
-    local head = not values.err and values[1] and head_in(values[1])
+    local head = not values.err and values[1] and PACKED.read(checked_head, values[1])
     if not head then
       views[id] = false
       return nil
@@ -66,7 +66,7 @@ local function record_of(view, index)
   local kept = view.kept[index]
   if kept then return kept end
   local bytes = read(view, field('', index))
-  return bytes and record_in(bytes)
+  return bytes and PACKED.read(checked_record, bytes)
 end
 
 -- Records are packed when they are written: one that is released and claimed in one script is packed once.
