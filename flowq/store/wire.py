@@ -77,7 +77,12 @@ group_decoder = msgspec.msgpack.Decoder(Group)
 
 
 class Header(msgspec.Struct, array_like=True, frozen=True):
-    """What was said of a flow when it was added; never changes, never read by scripts. `is_fresh`: it reuses no results."""
+    """What was said of a flow when it was added; never changes, never read by scripts.
+
+    Attributes:
+        inputs: the arguments of the pipeline; empty: they are in the field `I`, or else the literals of its first stage.
+        is_fresh: it reuses no results.
+    """
 
     pipeline: str
     stages: int

@@ -6,8 +6,9 @@ local INLINE_BYTES_MAX, CLAIM_SIZE = 65536, 13
 
 local function claim_of(view, index, record)
   local head, needs, missing = view.head, record[NEEDS] or {}, {}
+  local map = index >= ITEMS and map_of(view, index)
   local claim = {view.id, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES], head[FLOW_PRIORITY], head[CREATED_AT],
-    read(view, field('i', index)) or '', record[ROUTE], head[DEADLINE_AT], opened_at(view, index) or 0, record[NEEDS] and 0 or 1}
+    literals_of(view, index), record[ROUTE], head[DEADLINE_AT], map and map.group[STAMP] or 0, record[NEEDS] and 0 or 1}
   for position = 1, #needs do
     local name = field('r', needs[position])
     if view.fields[name] == nil then missing[#missing + 1] = name end

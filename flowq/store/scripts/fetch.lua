@@ -16,7 +16,7 @@ end
 -- The name of a stage's field, such as `r12`. Those of a flow's first stages are remembered: a batch names the same few again and
 -- again, and making a string of a number is what costs.
 local REMEMBERED_MAX = 1000
-local FIELD_NAMES = {claim = {}, [':'] = {}, [''] = {}, G = {}, a = {}, b = {}, c = {}, d = {}, e = {}, g = {}, h = {}, i = {}, l = {}, r = {}, u = {}, z = {}}
+local FIELD_NAMES = {claim = {}, [':'] = {}, [''] = {}, G = {}, a = {}, b = {}, c = {}, d = {}, e = {}, g = {}, h = {}, i = {}, j = {}, l = {}, r = {}, u = {}, z = {}}
 local function field(kind, index)
   local names = FIELD_NAMES[kind]
   local name = names[index]
