@@ -50,12 +50,15 @@ def _flow_of(entry: Any) -> str:
 
 
 def _claim(parts: Any, nonce: str, now: int) -> Claim:
-    flow_id, index, plan, fence, attempt, crashes, priority, created_at, literals, results, route, deadline_at, *opened_at = parts
+    # See scripts/carried.lua.
+    flow_id, index, plan, fence, attempt, crashes, priority, created_at, literals, *more = parts
+    route, deadline_at, opened_at, is_cut, *results = more
     return Claim(
         # What names the plan or the route may be damaged and the claim still be answered: there is no such plan, so the
         # stage fails with CorruptState, and its flow is not stuck.
         flow_id.decode(), index, _shown(plan or b""), Token(fence, nonce), attempt, crashes, priority, created_at, literals,
-        None if results is None else dict(results), _shown(route), deadline_at - now if deadline_at else None, *opened_at,
+        None if is_cut else dict(zip(results[::2], results[1::2], strict=True)), _shown(route),
+        deadline_at - now if deadline_at else None, opened_at,
     )  # fmt: skip
 
 

@@ -14,8 +14,8 @@ from flowq.model.limit import LimitWait
 from flowq.model.names import worker_of
 from flowq.store.connection import Connection
 from flowq.store.ending import end
+from flowq.store.events import WireEvent, events_of
 from flowq.store.keys import EVENTS, Keys
-from flowq.store.wire import WireEvent
 
 log = logging.getLogger("flowq.store")
 
@@ -23,9 +23,6 @@ _BLOCK_MS = 2_000
 _ENTRIES = 200
 # Followers have no deadline of their own: they wait for the server as long as their program runs.
 _PATIENCE_SECONDS = 86_400.0
-
-_values = msgspec.msgpack.Decoder(list[Any])
-_EVENT_VALUES = len(WireEvent.__struct_fields__)
 
 
 class Feed:
@@ -98,7 +95,7 @@ def named(event: WireEvent, names: Callable[[int], str]) -> Event:
     return Event(
         flow_id=event.flow_id,
         seq=event.seq,
-        verb=event.verb,  # type: ignore[arg-type]
+        verb=event.verb,
         at=event.at,
         stage=None if event.stage < 0 else names(event.stage),
         attempt=event.attempt,
@@ -115,11 +112,8 @@ def _note(event: WireEvent) -> str:
 
 
 def _decoded(fields: Any) -> list[WireEvent]:
-    data = fields[b"b"]
     try:
-        values = _values.decode(data)
-        starts = range(0, len(values), _EVENT_VALUES)
-        return [msgspec.convert(values[start : start + _EVENT_VALUES], WireEvent) for start in starts]
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        return events_of(fields[b"b"])
+    except msgspec.DecodeError as error:
         log.warning("an entry of the event stream can't be read: %s", error)
         return []

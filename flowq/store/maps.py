@@ -10,6 +10,7 @@ from flowq.errors import CorruptState
 from flowq.model.failure import is_failure
 from flowq.model.items import item_index
 from flowq.model.outcome import Claim
+from flowq.store.literals import joined, names_of_literals
 from flowq.store.store import Store
 from flowq.store.wire import Group, group_decoder
 
@@ -22,7 +23,7 @@ async def put_items(store: Store, claim: Claim, number: int, literals: Sequence[
 
 async def literals_of(store: Store, flow_id: str, stage: int) -> bytes:
     """The packed literal arguments of a stage; empty: none."""
-    return await store.connection.command("HGET", store.keys.flow(flow_id), f"i{stage}") or b""
+    return joined(*await store.connection.command("HMGET", store.keys.flow(flow_id), *names_of_literals(stage)))
 
 
 async def disband(store: Store, flow_id: str, stage: int) -> None:

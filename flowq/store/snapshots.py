@@ -28,6 +28,7 @@ from flowq.store.forecasts import forecast_of
 from flowq.store.full_limits import full_limits
 from flowq.store.hook_snapshots import hooks_after
 from flowq.store.item_snapshots import culprit_of, item_state, with_items
+from flowq.store.literals import joined, names_of_literals
 from flowq.store.paused_others import telling_of_pauses
 from flowq.store.pauses import Pauses, pause_of
 from flowq.store.remembered import waits_of
@@ -69,7 +70,8 @@ class Snapshots:
             CorruptState: a part of it can't be read.
         """
         key = self._store.keys.flow(flow_id)
-        head_data, header_data, digest, link = await self._store.connection.command("HMGET", key, "m", "o", "p", "^")
+        names = ("m", "o", "p", "^", "I", *names_of_literals(0))
+        head_data, header_data, digest, link, inputs, *literals = await self._store.connection.command("HMGET", key, *names)
         if head_data is None or header_data is None or digest is None:
             raise FlowNotFound(flow_id)
         plan = await (await self._store.plan(flow_id, digest.decode())).whole()
@@ -85,7 +87,9 @@ class Snapshots:
             dedup = dedup_of(head, header, fields)
             assembled = _Assembled(flow_id, plan, head, fields, items, workers, now, pauses, dedup)
             assembled.full = await full_limits(self._store, assembled.waiting_queues, header.tenant)
-            snapshot = assembled.snapshot(header.pipeline, header.inputs, header.tenant, header.tags)
+            snapshot = assembled.snapshot(
+                header.pipeline, header.inputs or inputs or joined(*literals), header.tenant, header.tags
+            )
             beneath = await Suspensions(self._store).beneath(flow_id, head, link)
             spawned = tuple(await self._views.summaries(beneath))
             graph = await telling_of_pauses(self._views, snapshot.graph)

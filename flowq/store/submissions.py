@@ -16,6 +16,7 @@ from flowq.model.plan import BLOCK_STAGES, Plan
 from flowq.model.spec import FlowSpec
 from flowq.store.connection import Connection
 from flowq.store.keys import STAGING
+from flowq.store.literals import fields_of_literals
 from flowq.store.portions import BYTES_MAX, portions
 from flowq.store.wire import Header, PlanHead, Ranges, Submission, later_ranges_of, ranges_of
 
@@ -105,7 +106,8 @@ class Submissions:
         is_large = len(spec.literals) >= _FIELDS_INLINE_MAX or bytes_of(spec) > BYTES_MAX
         fields: list[Any] = []
         for index, literals in spec.literals.items():
-            fields += (f"i{index}", literals if is_large else opaque(literals))
+            for name, value in [(f"i{index}", literals)] if is_large else fields_of_literals(index, literals):
+                fields += (name, value if is_large else opaque(value))
         if spec.output_literal is not None:
             fields += ("out", spec.output_literal if is_large else opaque(spec.output_literal))
         labels = labels_of(plan.pipeline, options.tenant, options.tags)
@@ -127,7 +129,8 @@ class Submissions:
             fields = []
         ranges, later = self._roots_of(plan)
         named = (dedup.key, dedup.mode) if dedup else None
-        header = Header(plan.pipeline, len(plan.stages), spec.inputs, options.tenant, options.tags, not options.cache, named)
+        inputs = b"" if not is_large and spec.inputs == spec.literals.get(0) else spec.inputs
+        header = Header(plan.pipeline, len(plan.stages), inputs, options.tenant, options.tags, not options.cache, named)
         is_timed = bool(later) or options.timing.is_given or (dedup is not None and dedup.waits)
         return Submission(
             flow_id, opaque(spec.fingerprint), plan.digest, opaque(_pack(header)), options.priority, len(plan.stages),

@@ -77,7 +77,12 @@ group_decoder = msgspec.msgpack.Decoder(Group)
 
 
 class Header(msgspec.Struct, array_like=True, frozen=True):
-    """What was said of a flow when it was added; never changes, never read by scripts. `is_fresh`: it reuses no results."""
+    """What was said of a flow when it was added; never changes, never read by scripts.
+
+    Attributes:
+        inputs: the arguments of the pipeline; empty: they are in the field `I`, or else the literals of its first stage.
+        is_fresh: it reuses no results.
+    """
 
     pipeline: str
     stages: int
@@ -174,20 +179,6 @@ class Again(msgspec.Struct, array_like=True, frozen=True):
     deadline_at: int = 0
     staging: str | bool = False
     parts: int = 1
-
-
-class WireEvent(msgspec.Struct, array_like=True):
-    """An event as scripts/emit.lua packs it; stage -1 is the flow."""
-
-    flow_id: str
-    seq: int
-    verb: str
-    stage: int
-    at: int
-    attempt: int
-    note: str
-    due_at: int
-    progress: float
 
 
 class HolderInfo(msgspec.Struct, array_like=True, frozen=True):

@@ -10,8 +10,8 @@ BUGS = (
     Bug("a delay is forgotten", "release.lua", "if delay_ms == 0 then", "if true then"),
     Bug(
         "a stage gets its first child's result for every child's",
-        "claim.lua",
-        "view.fields[field('r', child)] or ''",
+        "carried.lua",
+        "view.fields[field('r', needs[position])] or ''",
         "view.fields[field('r', needs[1])] or ''",
     ),
     Bug(
@@ -32,7 +32,7 @@ BUGS = (
     Bug(
         "a stage that was reported stays among those its process runs",
         "outcomes.lua",
-        "  left[#left + 1] = index .. ':' .. view.id\n",
+        "  left[#left + 1] = stage_at(index, view.id)\n",
         "",
     ),
     Bug("a call that is repeated claims others", "exchange.lua", "if is_replay then claims", "if false then claims"),
@@ -194,7 +194,7 @@ BUGS = (
         "  redis.call('PEXPIRE', view.key, kept_ms + 86400000)\n",
         "",
     ),
-    Bug("a flow ends while stages are under way", "ended.lua", "head[ACTIVE] > 0 or head", "head[ACTIVE] > 1 or head"),
+    Bug("a flow ends while stages are under way", "ended.lua", "head[ACTIVE] > 0 or not", "head[ACTIVE] > 1 or not"),
     Bug(
         "flows that go on are pruned",
         "prune.lua",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 import msgspec
 
 from flowq.model.states import STATE_LETTER
+from flowq.store.events import events_of
 from flowq.store.item_snapshots import item_state
 from flowq.store.keys import CANCELLED, EVENTS, FAILED, FLOW, PLAN, TREE, TREES
 from flowq.store.remembered import link_decoder, remembered_decoder
@@ -85,10 +85,8 @@ class Reality:
         return found, indexes
 
     def _note(self, packed: bytes) -> None:
-        flat: list[Any] = msgspec.msgpack.decode(packed)
-        for at in range(0, len(flat), 9):
-            flow_id, seq, verb, index, _, attempt = flat[at : at + 6]
-            self.events[flow_id].append((seq, verb, index, attempt))
+        for event in events_of(packed):
+            self.events[event.flow_id].append((event.seq, event.verb, event.stage, event.attempt))
 
     async def check_ended(self, model: Model) -> None:
         """When every flow has ended, only the indexes of ended flows know them."""

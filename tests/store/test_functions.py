@@ -125,7 +125,8 @@ def test_variables_of_fragments_begin_anew_with_each_call(name: str) -> None:
     text = library(script(name)).source
     fragments, _, rest = text.partition("\nlocal function main()\n")
     variables = re.findall(r"^local ([a-z][\w, ]*)$", fragments, flags=re.MULTILINE)
-    assert {"views, opened", "tag", "now", "events", "left" if name == "exchange" else "onces, of_batch"} <= set(variables)
+    own = "left" if name == "exchange" else "onces, of_batch"
+    assert {"views, opened", "tag", "now", "events, events_size, told_last", own} <= set(variables)
     begins = rest.rpartition("\nlocal begins = ")[2]
     assert [names for names in variables if f" {names} = " not in begins] == []
     # What stays is functions, tables of functions, and what is written in capitals.

@@ -15,6 +15,7 @@ from flowq.model.snapshot import FlowSummary
 from flowq.model.states import FINAL, STATE_LETTER
 from flowq.pipeline.stage import AnyStage
 from flowq.store.finder import Finder
+from flowq.store.literals import joined, names_of_literals
 from flowq.store.store import Store
 from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views, record_decoder
@@ -81,9 +82,11 @@ async def _pending(store: Store, flow_id: str, plan: Plan) -> list[Any]:
     pending: list[Any] = []
     for start in range(0, len(plan.stages), _PAGE_STAGES):
         stages = plan.stages[start : start + _PAGE_STAGES]
-        names = [f"{kind}{start + offset}" for kind in ("", "i") for offset in range(len(stages))]
+        indexes = range(start, start + len(stages))
+        names = [name for index in indexes for name in (str(index), *names_of_literals(index))]
         values = await store.connection.command("HMGET", store.keys.flow(flow_id), *names)
-        for stage, record, literals in zip(stages, values[: len(stages)], values[len(stages) :], strict=True):
+        for stage, record, *parts in zip(stages, values[::3], values[1::3], values[2::3], strict=True):
+            literals = joined(*parts)
             if record is None or STATE_LETTER[record_decoder.decode(record).state] not in FINAL:
                 pending.append((stage, _arguments.decode(literals).keys() if literals else ()))
     return pending

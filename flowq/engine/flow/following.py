@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from flowq.model.event import Event, Gap
 from flowq.model.plan import Plan
 from flowq.model.snapshot import FlowSnapshot, Reason
+from flowq.store.events import WireEvent
 from flowq.store.feed import named
-from flowq.store.wire import WireEvent
 
 # After so long without a numbered event the flow is looked at: one may have been lost, or something stands still.
 QUIET_SECONDS = 5.0

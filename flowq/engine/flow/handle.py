@@ -24,10 +24,10 @@ from flowq.model.duration import Duration, to_ms
 from flowq.model.event import Event, Gap
 from flowq.model.pause import as_kept
 from flowq.model.snapshot import StageSnapshot
+from flowq.store.events import WireEvent
 from flowq.store.feed import named
 from flowq.store.pauses import Pauses
 from flowq.store.views import FLOW_STATES, Views
-from flowq.store.wire import WireEvent
 
 R = TypeVar("R")
 

@@ -9,9 +9,3 @@ local function room_of(lane, most)
   end
   return most
 end
-
-local function use(lane, count)
-  for _, want in ipairs(lane.bounds) do
-    if want[1] >= 0 then want[1] = want[1] - count end
-  end
-end

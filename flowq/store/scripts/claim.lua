@@ -1,29 +1,8 @@
 -- claim: hands out ready stages, highest priority first, the lanes of one priority in turns.
--- A claim: {flow, index, plan, fence, attempt, crashes, flow priority, created_at, literals or '', results or false, route, deadline_at,
--- of an item also its map's stamp}
--- `results`: {child, packed}, …; false: they are above 64 kB, or many, and the worker pages them.
 -- Entries of flows that have ended are dropped in passing; so many a call, so that a cancelled crowd can't stall the server.
 -- So is what a retry by hand left of an earlier run: a suspect's old entry must not get it claimed beside others.
-local INLINE_BYTES_MAX, DROPPED_MAX = 65536, 500
+local DROPPED_MAX = 500
 local dropped = 0
-
-local function inputs_of(view, index, needs)
-  if not needs or #needs == 0 then return needs end
-  local names = {field('i', index)}
-  for _, child in ipairs(needs) do names[#names + 1] = field('r', child) end
-  open_flow(view.id, names)
-  local results, bytes = {}, 0
-  for position, child in ipairs(needs) do
-    results[position] = {child, view.fields[field('r', child)] or ''}
-    bytes = bytes + #results[position][2]
-  end
-  return bytes <= INLINE_BYTES_MAX and results
-end
-
-local function claim_of(view, index, record)
-  return {view.id, index, view.plan, record[FENCE], record[ATTEMPT], record[CRASHES], view.head[FLOW_PRIORITY], view.head[CREATED_AT],
-    read(view, field('i', index)) or '', inputs_of(view, index, record[NEEDS]), record[ROUTE], view.head[DEADLINE_AT], opened_at(view, index)}
-end
 
 -- `late`: of what is claimed by a first entry: how much later than the flow was added it was ready, or ''.
 local function claim_one(view, index, lane, holder, nonce, late, map)
@@ -40,41 +19,54 @@ local function claim_one(view, index, lane, holder, nonce, late, map)
   if map then count_at_work(view, map, 1) end
   if view.head[STATUS] == READY then view.head[STATUS] = RUNNING end
   if view.head[STARTED_AT] == 0 then view.head[STARTED_AT] = now end
-  emit(view, 'claimed', index, record[ATTEMPT], holder)
+  emit(view, 'claimed', index, record[ATTEMPT])
   return claim_of(view, index, record)
 end
 
+-- Of single stages they are remembered.
 local function records_and_literals(first, last)
+  if first == last and FIELD_NAMES.claim[first] then return FIELD_NAMES.claim[first] end
   local names = {field('', first), field('i', first)}
+  if first == last and first < REMEMBERED_MAX then FIELD_NAMES.claim[first] = names end
   for index = first + 1, last do names[#names + 1], names[#names + 2] = field('', index), field('i', index) end
   return names
+end
+
+local function claim_entry(lane, entry, most, holder, nonce, claims)
+  local count, resumed = 0, 0
+  local first, last, stamp, late, flow = string.match(entry, '^(%d+)%-?(%d*)(@?%d*)(%+?%d*):(.+)$')
+  first, last = tonumber(first), tonumber(last) or tonumber(first)
+  local upto = first and math.min(last, first + most - 1)
+  local view = first and open_flow(flow, records_and_literals(first, upto))
+  local is_wanted, map = is_current(view, first, stamp)
+  local what = is_wanted and held_by(view)
+  if what then put_entry_aside(what, lane, entry) end
+  if not is_wanted or what then
+    dropped = dropped + 1
+    return 0, 0
+  end
+  for index = first, upto do
+    local claim = claim_one(view, index, lane, holder, nonce, stamp ~= '' and late, map)
+    if claim then claims[#claims + 1], count = claim, count + 1 else dropped = dropped + 1 end
+    if claim and late == '+' then resumed = resumed + 1 end
+  end
+  if upto < last then lane.tail[#lane.tail + 1] = (upto + 1) .. '-' .. last .. stamp .. late .. ':' .. flow end
+  return count, resumed
 end
 
 -- Claims up to `quantum` stages of one lane; gives how many, whether there is no more to be had from it now, and how many of
 -- them were resumed.
 local function claim_from(lane, quantum, holder, nonce, claims)
-  local count, resumed = 0, 0
-  while count < quantum do
-    if dropped >= DROPPED_MAX then return count, true, resumed end
-    local entry = peek(lane, quantum - count)
-    if not entry then return count, true, resumed end
-    local first, last, stamp, late, flow = string.match(entry, '^(%d+)%-?(%d*)(@?%d*)(%+?%d*):(.+)$')
-    first, last = tonumber(first), tonumber(last) or tonumber(first)
-    local upto = first and math.min(last, first + quantum - count - 1)
-    local view = first and open_flow(flow, records_and_literals(first, upto))
-    local is_wanted, map = is_current(view, first, stamp)
-    local what = is_wanted and held_by(view)
-    if is_wanted and not what then
-      for index = first, upto do
-        local claim = claim_one(view, index, lane, holder, nonce, stamp ~= '' and late, map)
-        if claim then claims[#claims + 1], count = claim, count + 1 else dropped = dropped + 1 end
-        if claim and late == '+' then resumed = resumed + 1 end
-      end
-      if upto < last then lane.tail[#lane.tail + 1] = (upto + 1) .. '-' .. last .. stamp .. late .. ':' .. flow end
-    else
-      if what then put_entry_aside(what, lane, entry) end
-      dropped = dropped + 1
+  local count, resumed, entry = 0, 0, true
+  while entry and count < quantum do
+    entry = dropped < DROPPED_MAX and peek(lane, quantum - count)
+    if entry then
+      local claimed, of_resumed = claim_entry(lane, entry, quantum - count, holder, nonce, claims)
+      count, resumed = count + claimed, resumed + of_resumed
     end
   end
-  return count, false, resumed
+  for _, want in ipairs(lane.bounds) do
+    if want[1] >= 0 then want[1] = want[1] - count end
+  end
+  return count, not entry, resumed
 end

@@ -7,7 +7,8 @@ local function look(route, name, capacity)
   local priority, tenants = string.match(name, '^(-?[%d.]+)(%*?)$')
   priority = tonumber(priority)
   if tenants ~= '*' then
-    if priority then lane_of(route, priority, '') end
+    local lane = priority and lane_of(route, priority, '')
+    if lane then lane.is_listed = true end
     return true
   end
   local most = math.max(LANES_PER_ROUTE, capacity)
@@ -20,7 +21,7 @@ end
 
 -- Also tells whether these are all lanes there are.
 local function lanes_of(wants, kind, capacity)
-  local found, is_all, bounds = {}, true, {}
+  local found, is_all, bounds, are_whole = {}, true, {}, {}
   for _, want in ipairs(wants) do
     for _, route in ipairs(want[kind]) do
       if bounds[route] then
@@ -28,22 +29,34 @@ local function lanes_of(wants, kind, capacity)
       elseif not is_route_paused(route) then
         bounds[route] = {want}
         local names = shared('ZRANGE', tag .. LANES_KEY .. route, 0, LANES_PER_ROUTE - 1)
-        is_all = is_all and #names < LANES_PER_ROUTE
+        are_whole[route] = #names < LANES_PER_ROUTE
+        is_all = is_all and are_whole[route]
         for _, name in ipairs(names) do is_all = look(route, name, capacity) and is_all end
       end
     end
   end
   for _, lane in ipairs(tails) do
     lane.bounds = bounds[lane.route]
-    if lane.bounds then found[#found + 1] = lane end
+    if lane.bounds then
+      found[#found + 1] = lane
+      -- Of what stands in no index the list is empty.
+      lane.is_new = are_whole[lane.route] and lane.tenant == '' and not lane.is_listed
+      lane.is_drained = lane.is_drained or lane.is_new
+    end
   end
   table.sort(found, function(a, b) return a.priority > b.priority end)
   return found, is_all
 end
 
--- The lanes in turns; gives how much of the capacity is left.
+-- The lanes in turns; gives how much of the capacity is left. A lane that got entries in this very call has two turns: else what has
+-- begun would queue behind what has not, and be read again later instead of going on with what is in memory already.
 local function claim_in_turns(lanes, capacity, holder, nonce, claims)
-  local unfinished = #lanes
+  local turns = {}
+  for _, lane in ipairs(lanes) do
+    turns[#turns + 1] = lane
+    if #lane.tail > 0 then turns[#turns + 1] = lane end
+  end
+  local unfinished = #turns
   -- Where not all can have a turn it is not always the same ones that have; but suspects keep their order.
   local ahead = capacity < unfinished and now or 0
   for _, lane in ipairs(lanes) do
@@ -52,14 +65,13 @@ local function claim_in_turns(lanes, capacity, holder, nonce, claims)
   while capacity > 0 and unfinished > 0 do
     local quantum = math.max(1, math.floor(capacity / unfinished))
     unfinished = 0
-    for step = 0, #lanes - 1 do
-      local lane = lanes[(ahead + step) % #lanes + 1]
+    for step = 0, #turns - 1 do
+      local lane = turns[(ahead + step) % #turns + 1]
       local room = room_of(lane, math.min(quantum, capacity))
       if room > 0 and not lane.is_empty then
         local count
         count, lane.is_empty = claim_from(lane, room, holder, nonce, claims)
         capacity = capacity - count
-        use(lane, count)
         if not lane.is_empty then unfinished = unfinished + 1 end
       end
     end

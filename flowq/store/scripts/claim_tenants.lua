@@ -26,7 +26,6 @@ local function claim_next(queue, lanes, capacity, holder, nonce, claims)
   end
   local quantum = math.min(math.max(1, math.floor(room / #lanes)), standing.room or room)
   local count, is_empty, resumed = claim_from(lane, quantum, holder, nonce, claims)
-  use(lane, count)
   if standing.room then standing.room = standing.room - count end
   if count > 0 then
     -- Its turn was charged when a resumed stage was claimed first.

@@ -6,7 +6,7 @@ local ended = {completed = {}}
 -- A flow has ended when nothing of it is ready, scheduled or running any more; it completed if no stage is left.
 local function end_if_over(view)
   local head = view.head
-  if not is_open(view) or head[ACTIVE] > 0 or head[STATUS] == REOPENING then return end
+  if head[ACTIVE] > 0 or not is_open(view) or head[STATUS] == REOPENING then return end
   view.was_paused = head[STATUS] == PAUSED
   head[STATUS] = head[UNFINISHED] == 0 and COMPLETED or FAILED
   head[ENDED_AT] = now
@@ -18,7 +18,8 @@ end
 -- `/flow`, unless all that it spawned has ended. Asked once for all: most flows spawn nothing. Who cancels a flow has closed what is beneath.
 local function note_beneath()
   local above, trees = {}, {}
-  for _, view in ipairs(opened) do
+  for position = 1, #opened do
+    local view = opened[position]
     local is_meant = (view.is_ended or view.strands) and not view.has_closed
     local root = is_meant and (string.find(view.id, '^', 1, true) and open_root(view.id) or view)
     if root then above[#above + 1], trees[#trees + 1] = {view, root}, tree_of(root) end

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed due paused release history groups ends map_ends outcomes reuse expand awaited suspend report notes promote item_claims bounds claim standings claim_tenants claim_all claim_kind park successor retain ended flush flow_ends
+-- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed due paused release history groups ends map_ends outcomes reuse expand awaited suspend report notes promote item_claims literals carried bounds claim standings claim_tenants claim_all claim_kind park successor retain ended flush flow_ends
 -- Called by  Store.exchange   KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention, notes, permits}
 -- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, closing, {gated tenants, {claim, its gated tenant}, …}}
@@ -31,6 +31,7 @@ if notes then take_notes(notes, verdicts) end
 local due = promote()
 end_flows()
 local claims, saw_all = {}, true
+events[2] = holder
 if capacity > 0 then read_paused() end
 if is_replay then claims = claimed_before(running_key, nonce) else claims, saw_all = claim_all(wants, capacity, holder, nonce) end
 
@@ -42,7 +43,7 @@ settle_turns()
 if #left > 0 then shared('SREM', running_key, unpack(left)) end
 if #claims > 0 then
   local members = {}
-  for position, claim in ipairs(claims) do members[position] = claim[2] .. ':' .. claim[1] end
+  for position = 1, #claims do members[position] = stage_at(claims[position][2], claims[position][1]) end
   shared('SADD', running_key, unpack(members))
 end
 settle_paused()

@@ -16,7 +16,7 @@ end
 -- The name of a stage's field, such as `r12`. Those of a flow's first stages are remembered: a batch names the same few again and
 -- again, and making a string of a number is what costs.
 local REMEMBERED_MAX = 1000
-local FIELD_NAMES = {[''] = {}, G = {}, a = {}, b = {}, c = {}, d = {}, e = {}, g = {}, h = {}, i = {}, l = {}, r = {}, u = {}, z = {}}
+local FIELD_NAMES = {claim = {}, [':'] = {}, [''] = {}, G = {}, a = {}, b = {}, c = {}, d = {}, e = {}, g = {}, h = {}, i = {}, j = {}, l = {}, r = {}, u = {}, z = {}}
 local function field(kind, index)
   local names = FIELD_NAMES[kind]
   local name = names[index]
@@ -25,4 +25,14 @@ local function field(kind, index)
     if type(index) == 'number' and index < REMEMBERED_MAX then names[index] = name end
   end
   return name
+end
+
+-- A stage as lanes and indexes name it: `index:flow`.
+local function stage_at(index, flow)
+  local prefix = FIELD_NAMES[':'][index]
+  if not prefix then
+    prefix = index .. ':'
+    if index < REMEMBERED_MAX then FIELD_NAMES[':'][index] = prefix end
+  end
+  return prefix .. flow
 end

@@ -6,11 +6,15 @@ local function flush_flow(view)
   local flat = view.written
   local size = #flat
   for index, record in pairs(view.kept) do
-    flat[size + 1], flat[size + 2] = field('', index), cmsgpack.pack(record)
+    local bytes = cmsgpack.pack(record)
+    flat[size + 1], flat[size + 2] = field('', index), bytes
     size = size + 2
+    if record[STATE] == RUNNING or record[STATE] == READY then PACKED.note(bytes, record) end
   end
-  flat[size + 1], flat[size + 2] = 'm', cmsgpack.pack(view.head)
-  for from = 1, #flat, 2000 do redis.call('HSET', view.key, unpack(flat, from, math.min(from + 1999, #flat))) end
+  local head = cmsgpack.pack(view.head)
+  if not view.is_ended then PACKED.note(head, view.head) end
+  redis.call('HSET', view.key, 'm', head, unpack(flat, 1, math.min(2000, size)))
+  for from = 2001, size, 2000 do redis.call('HSET', view.key, unpack(flat, from, math.min(from + 1999, size))) end
   if not view.dropped then return end
   local gone = {}
   for name in pairs(view.dropped) do gone[#gone + 1] = name end
@@ -29,9 +33,10 @@ local function wake(route, count)
 end
 
 local function flush()
-  for _, view in ipairs(opened) do end_if_over(view) end
+  for position = 1, #opened do end_if_over(opened[position]) end
   note_beneath()
-  for _, view in ipairs(opened) do
+  for position = 1, #opened do
+    local view = opened[position]
     if view.is_changed then flush_flow(view) end
     if view.is_ended then index_end(view) end
   end

@@ -1,11 +1,5 @@
 -- item_claims: what a claim has to know of an item: whose turn it is, and to which opening of its map it belongs.
 
--- Of an item; of any other stage nil, which adds nothing to a list.
-local function opened_at(view, index)
-  local map = index >= ITEMS and map_of(view, index)
-  return map and map.group[STAMP] or nil
-end
-
 -- The record of an item whose turn has come: a new one if it never ran, or ended without a result. An opening hands each item out
 -- once, so that was before it: times would tell the same, but for clocks that jump.
 local function item_in_turn(view, index, record, map)

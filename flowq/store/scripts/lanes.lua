@@ -72,7 +72,7 @@ local function settle(lane)
     return front + count - first + 1
   end
   if lane.is_drained and lane.used == #lane.ahead then
-    if lane.tenant == '' then shared('ZREM', names, lane.priority) else strike(lane) end
+    if lane.tenant ~= '' then strike(lane) elseif not lane.is_new then shared('ZREM', names, lane.priority) end
   elseif lane.starts_at then
     move(lane)
   end

@@ -6,7 +6,7 @@ local left = {}
 local function leave(view, index)
   item_stopped(view, index)
   drop(view, field('g', index))
-  left[#left + 1] = index .. ':' .. view.id
+  left[#left + 1] = stage_at(index, view.id)
 end
 
 local apply = {}

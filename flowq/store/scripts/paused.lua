@@ -22,7 +22,7 @@ local function held_by(view)
   local flow = view
   while flow do
     if flow.head[STATUS] == PAUSED then return 'flow:' .. flow.id end
-    local above = above_of(flow.id) or parent_of(flow.id)
+    local above = string.find(flow.id, '^', 1, true) and (above_of(flow.id) or parent_of(flow.id))
     flow = above and open_flow(above)
   end
   if not paused.pipeline then return end

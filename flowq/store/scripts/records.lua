@@ -45,3 +45,8 @@ local function close_record(record, state, now)
   if record[STATE] == RUNNING then record[RAN] = now - record[READY_AT] - record[WAITED] end
   record[STATE], record[ROUTE], record[PRIORITY], record[NEEDS] = state, '', 0, false
 end
+
+-- A flow takes part in releases while it has begun and is neither ended nor being cancelled, and in claims if it is not paused.
+local OPEN, ENDED = {[READY] = true, [RUNNING] = true, [PAUSED] = true, [REOPENING] = true}, {[COMPLETED] = true, [FAILED] = true, [CANCELLED] = true}
+local function is_open(view) return OPEN[view.head[STATUS]] end
+local function has_ended(view) return ENDED[view.head[STATUS]] end

@@ -1,39 +1,37 @@
 -- release: a child has completed; each parent that waited for it only, or for it last, becomes ready.
 -- A parent: {index, route, priority, how many children it has, indexes of children whose results it takes or false, its delay in ms}.
 -- Parents with several children have a counter field `d<index>`: a field may not grow with the flow.
--- They come packed: a batch brings the same few again and again, so each is unpacked once.
+-- They come packed: a batch brings the same few again and again, so each is unpacked once; `names`: see report.lua.
 local parents_by_bytes = {}
 local function parents_of(bytes)
   local parents = parents_by_bytes[bytes]
   if not parents then
     parents = cmsgpack.unpack(bytes)
+    parents.names = {}
     parents_by_bytes[bytes] = parents
   end
   return parents
 end
 
--- Of a flow that was retried: hooks that have completed do not run again after one before them does (model/restart.py).
-local function has_completed(view, index)
-  local record = view.head[RUN] > 1 and record_of(view, index)
-  return record and record[STATE] == COMPLETED
-end
-
 local function release(view, parents)
-  for _, parent in ipairs(parents_of(parents)) do
-    local index, route, priority, children, needs, delay_ms = unpack(parent)
+  local list = parents_of(parents)
+  for position = 1, #list do
+    local index, route, priority, children, needs, delay_ms = unpack(list[position])
     local done = 1
     if children > 1 then
       local counter = field('d', index)
       done = (tonumber(read(view, counter)) or 0) + 1
       if done < children then write(view, counter, tostring(done)) else drop(view, counter) end
     end
-    if done == children and not has_completed(view, index) then
+    -- Of a flow that was retried: hooks that have completed do not run again after one before them does (model/restart.py).
+    local earlier = done == children and view.head[RUN] > 1 and record_of(view, index)
+    if done == children and not (earlier and earlier[STATE] == COMPLETED) then
       local record = new_record(now + delay_ms, route, priority, needs)
       keep(view, index, record)
       view.head[ACTIVE] = view.head[ACTIVE] + 1
       if delay_ms == 0 then
         emit(view, 'released', index)
-        push(view, route, priority, index .. ':' .. view.id)
+        push(view, route, priority, stage_at(index, view.id))
       else
         record[STATE] = SCHEDULED
         emit(view, 'delayed', index, 0, '', now + delay_ms)

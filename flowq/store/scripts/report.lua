@@ -4,14 +4,17 @@ local PARENTS_AT = {complete = 8, skip = 8, fail = 9, reuse = 8}
 local function fields_of(outcome)
   if outcome[1] == 'suspend' then return fields_of_suspend(outcome) end
   local index = outcome[3]
-  local names = {field('', index), field('g', index)}
-  local parents = outcome[PARENTS_AT[outcome[1]]]
+  local at = PARENTS_AT[outcome[1]]
   -- The end of an item seldom releases anybody.
-  if parents and index < ITEMS then
-    for _, parent in ipairs(parents_of(parents)) do
+  local parents = at and index < ITEMS and parents_of(outcome[at])
+  if parents and parents.names[index] then return parents.names[index] end
+  local names = {field('', index), field('g', index)}
+  if parents then
+    for _, parent in ipairs(parents) do
       names[#names + 1] = field('i', parent[1])
       if parent[4] > 1 then names[#names + 1] = field('d', parent[1]) end
     end
+    parents.names[index] = names
   end
   return names
 end
@@ -43,8 +46,8 @@ end
 
 local function report(outcomes)
   local verdicts = {}
-  for position, outcome in ipairs(outcomes) do
-    local word, by = report_one(outcome)
+  for position = 1, #outcomes do
+    local word, by = report_one(outcomes[position])
     if word then verdicts[#verdicts + 1] = {position - 1, word, by or ''} end
   end
   return verdicts
@@ -58,7 +61,7 @@ local function progress(reports)
     local record = view and record_of(view, index)
     if record and record[STATE] == RUNNING and record[FENCE] == fence and record[NONCE] == nonce then
       write(view, field('g', index), cmsgpack.pack({fraction, message}))
-      tell(flow, 0, 'progressed', index, record[ATTEMPT], message, 0, fraction)
+      tell(flow, 0, 'progressed', index, record[ATTEMPT], {message, 0, fraction})
     end
   end
 end

@@ -26,6 +26,13 @@ local function again(view, stage)
   if done > 0 and not is_ready then write(view, field('d', index), tostring(done)) else drop(view, field('d', index)) end
 end
 
+-- The first stage's may stand for the arguments of the flow, which stay what they are.
+local function change_literals(view, index, literals)
+  if index == 0 and not read(view, 'I') then write(view, 'I', literals_of(view, 0)) end
+  drop(view, field('j', index))
+  write(view, field('i', index), literals)
+end
+
 local function restart_part(view, part)
   local stages, literals, maps = unpack(part)
   -- In pages: a script can't hand over more than some thousand words at once.
@@ -38,7 +45,7 @@ local function restart_part(view, part)
   end
   for _, stage in ipairs(stages) do again(view, stage) end
   for _, map in ipairs(maps) do reopen(view, map) end
-  for _, literal in ipairs(literals) do write(view, field('i', literal[1]), literal[2]) end
+  for _, literal in ipairs(literals) do change_literals(view, literal[1], literal[2]) end
 end
 
 -- With the last part the flow runs on, under the number of its next run, and until its new deadline, if it has one.

@@ -21,7 +21,7 @@ end
 -- Lets a flow begin that waited for another; promote does it in parts. Gives whether it still waited.
 function dedup.let_begin(id)
   local values = fetch(tag .. FLOW_KEY .. id, {'m', 'b'})
-  local head = not values.err and values[1] and head_in(values[1])
+  local head = not values.err and values[1] and PACKED.read(checked_head, values[1])
   local beginning = head and values[2] and unpacked(values[2])
   if not beginning or beginning[1] ~= 0 or not (head[STATUS] == SCHEDULED or head[STATUS] == PAUSED) then return false end
   redis.call('HSET', tag .. FLOW_KEY .. id, 'b', cmsgpack.pack({now, beginning[2], true}))

@@ -9,38 +9,41 @@ local views, opened = {}, {}
 -- Opens a flow and reads `names` of its fields in the same command; nil: there is no such flow, or its head is damaged.
 local function open_flow(id, names)
   names = names or {}
-  local view = views[id]
+  local view, fields = views[id], {}
   if view == nil then
-    local key = tag .. FLOW_KEY .. id
-    local wanted = {'m', 'p'}
-    for position, name in ipairs(names) do wanted[position + 2] = name end
-    local values = fetch(key, wanted)
-    local head = not values.err and values[1] and head_in(values[1])
+    local key, few = tag .. FLOW_KEY .. id, #names <= NAMES_MAX and #names or 0
+    local values = redis.pcall('HMGET', key, 'm', 'p', unpack(names, 1, few))
+    local head = not values.err and values[1] and PACKED.read(checked_head, values[1])
     if not head then
       views[id] = false
       return nil
     end
-    local fields = {}
-    for position, name in ipairs(names) do fields[name] = values[position + 2] end
+    for position = 1, few do fields[names[position]] = values[position + 2] end
     view = {id = id, key = key, head = head, plan = values[2], fields = fields, kept = {}, written = {}, dropped = false, is_changed = false}
     views[id], opened[#opened + 1] = view, view
-  elseif view then
-    local missing = {}
-    for _, name in ipairs(names) do
-      if view.fields[name] == nil then missing[#missing + 1] = name end
-    end
-    if #missing > 0 then
-      local values = fetch(view.key, missing)
-      for position, name in ipairs(missing) do view.fields[name] = values[position] end
+    if few == #names then return view end
+  end
+  if not view then return nil end
+  local missing
+  for position = 1, #names do
+    if view.fields[names[position]] == nil then
+      missing = missing or {}
+      missing[#missing + 1] = names[position]
     end
   end
-  return view or nil
+  local values = missing and fetch(view.key, missing)
+  for position = 1, missing and #missing or 0 do view.fields[missing[position]] = values[position] end
+  return view
 end
 
 -- The value of a field, or false.
 local function read(view, name)
-  if view.fields[name] == nil then view.fields[name] = redis.call('HGET', view.key, name) end
-  return view.fields[name]
+  local value = view.fields[name]
+  if value == nil then
+    value = redis.call('HGET', view.key, name)
+    view.fields[name] = value
+  end
+  return value
 end
 
 local function write(view, name, value)
@@ -60,19 +63,16 @@ end
 
 -- The record of a stage, by its index as a number: a table; false: it has none; nil: what is there is no record.
 local function record_of(view, index)
-  if view.kept[index] then return view.kept[index] end
+  local kept = view.kept[index]
+  if kept then return kept end
   local bytes = read(view, field('', index))
-  if not bytes then return false end
-  return record_in(bytes)
+  return bytes and PACKED.read(checked_record, bytes)
 end
 
 -- Records are packed when they are written: one that is released and claimed in one script is packed once.
 local function keep(view, index, record)
+  local name = field('', index)
   view.kept[index], view.is_changed = record, true
-  if view.dropped then view.dropped[field('', index)] = nil end
+  view.fields[name] = view.fields[name] or ''  -- whatever stood there need not be read any more
+  if view.dropped then view.dropped[name] = nil end
 end
-
--- A flow takes part in releases while it has begun and is neither ended nor being cancelled, and in claims if it is not paused.
-local OPEN, ENDED = {[READY] = true, [RUNNING] = true, [PAUSED] = true, [REOPENING] = true}, {[COMPLETED] = true, [FAILED] = true, [CANCELLED] = true}
-local function is_open(view) return OPEN[view.head[STATUS]] end
-local function has_ended(view) return ENDED[view.head[STATUS]] end
