@@ -1,0 +1,113 @@
+"""Who is measured: flowq, its peers at pinned versions with the settings that each recommends, and the floor."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+DRIVERS = ROOT / "benchmarks" / "drivers"
+
+ALL = frozenset({"single", "chain", "diamond", "fan", "wide fan", "latency", "weight", "held", "claims", "idle"})
+_SERIAL = frozenset({"single", "chain", "latency", "weight", "held", "idle"})
+
+
+class Contestant(NamedTuple):
+    """One who is measured.
+
+    Attributes:
+        name: as it stands in tables.
+        driver: its program in `drivers/`.
+        settings: how it is driven, for the reader of a table.
+        packages: what is installed for it, at pinned versions; none: it runs in the harness's own environment.
+        does: the kinds of work that it can do.
+        share: the part of the flows that it gets. A rate hardly depends on it, and the slow ones would take hours.
+        fsync: the `appendfsync` of the server that it is measured on; "none": no persistence.
+        checkout: where flowq's code is.
+    """
+
+    name: str
+    driver: str
+    settings: str
+    packages: tuple[str, ...] = ()
+    does: frozenset[str] = ALL
+    share: float = 1.0
+    fsync: str = "none"
+    checkout: Path = ROOT
+
+    @property
+    def is_node(self) -> bool:
+        """Whether it runs in Node; all others run in Python."""
+        return self.driver.endswith(".mjs")
+
+    @property
+    def is_python_peer(self) -> bool:
+        """Whether it is one of those that "the fastest Python peer" is chosen from."""
+        return bool(self.packages) and not self.is_node
+
+    def home(self, cache: Path) -> Path:
+        """Where its packages are installed."""
+        return cache / self.name.lower().replace(" ", "-")
+
+    def python(self, cache: Path) -> str:
+        """The interpreter that has its packages."""
+        return str(self.home(cache) / "bin" / "python") if self.packages else sys.executable
+
+    def argv(self, cache: Path, url: str, namespace: str) -> list[str]:
+        """The command that starts its driver."""
+        return ["node" if self.is_node else self.python(cache), str(DRIVERS / self.driver), url, namespace]
+
+    def environment(self, cache: Path) -> Mapping[str, str]:
+        """What the driver needs to find its code."""
+        return {"BENCH_HOME": str(self.home(cache)), "PYTHONPATH": "" if self.packages else str(self.checkout)}
+
+
+_FLOWQ = "add_bulk of a generator, one embedded Worker, all defaults; leases, tokens, attempts, times, events and results on"
+
+FLOWQ = Contestant("flowq", "flowq_driver.py", _FLOWQ)
+FLOOR = Contestant(
+    "floor", "floor_driver.py", "the smallest script that can move the same chains: two calls in flight, results kept, nothing else",
+    does=frozenset({"chain"}),
+)  # fmt: skip
+BULLMQ = Contestant(
+    "BullMQ", "bullmq.mjs", "addBulk by 1,000, flows by 250; one Worker, removeOnComplete; a fan has no first stage",
+    ("bullmq@6.7.0", "ioredis@5.11.1"), ALL - {"diamond"},
+)  # fmt: skip
+
+CONTESTANTS = (
+    FLOWQ,
+    BULLMQ,
+    Contestant(
+        "BullMQ-py", "bullmq_py_driver.py", "addBulk by 1,000, flows by 250; one Worker, removeOnComplete; uvloop",
+        ("bullmq==3.4.4", "hiredis==3.5.0", "uvloop==0.23.0"), _SERIAL | {"fan"}, 0.25,
+    ),
+    Contestant(
+        "streaQ", "streaq_driver.py", "enqueue_many by 1,000, edges by after=; results kept for 5 minutes (its default); uvloop",
+        ("streaq==7.2.0", "hiredis==3.5.0", "uvloop==0.23.0"), _SERIAL | {"diamond", "fan"}, 0.25,
+    ),
+    Contestant(
+        "taskiq", "taskiq_driver.py", "stream broker, results for 60 s, 50 kicks at once; a stage kicks the next; uvloop",
+        ("taskiq==0.13.0", "taskiq-redis==1.2.4", "hiredis==3.5.0", "uvloop==0.23.0"), _SERIAL, 0.25,
+    ),
+    Contestant(
+        "SAQ", "saq_driver.py", "50 enqueues at once, ttl 60 s; a stage enqueues the next; hiredis, uvloop",
+        ("saq[redis,hiredis]==0.26.4", "uvloop==0.23.0"), _SERIAL, 0.25,
+    ),
+    Contestant(
+        "arq", "arq_driver.py", "50 enqueues at once, poll_delay 10 ms, keep_result 60 s; a stage enqueues the next; hiredis, uvloop",
+        ("arq==0.28.0", "hiredis==3.5.0", "uvloop==0.23.0"), _SERIAL, 0.25,
+    ),
+    Contestant(
+        "Celery", "celery_driver.py", "threads pool, prefetch 4 per thread, no gossip or events; chains by chain(), joins by chord",
+        ("celery[redis]==5.7.0", "hiredis==3.5.0"), frozenset({"single", "chain", "diamond", "fan", "latency", "weight", "idle"}), 0.1,
+    ),
+    Contestant(
+        "dramatiq", "dramatiq_driver.py", "one process of threads, default middleware but Prometheus; chains by pipeline()",
+        ("dramatiq[redis]==2.2.1", "hiredis==3.5.0"), frozenset({"single", "chain", "latency", "weight", "idle"}), 0.1,
+    ),
+    FLOOR,
+    FLOWQ._replace(name="flowq everysec", settings="flowq with appendonly yes, appendfsync everysec", fsync="everysec"),
+    FLOWQ._replace(name="flowq always", settings="flowq with appendonly yes, appendfsync always", fsync="always"),
+)  # fmt: skip
