@@ -93,7 +93,7 @@ CONTESTANTS = (
     ),
     Contestant(
         "SAQ", "saq_driver.py", "50 enqueues at once, ttl 60 s; a stage enqueues the next; hiredis, uvloop",
-        ("saq[redis,hiredis]==0.26.4", "uvloop==0.23.0"), _SERIAL, 0.25,
+        ("saq[redis,hiredis]==0.26.4", "typing-extensions==4.15.0", "uvloop==0.23.0"), _SERIAL, 0.25,
     ),
     Contestant(
         "arq", "arq_driver.py", "50 enqueues at once, poll_delay 10 ms, keep_result 60 s; a stage enqueues the next; hiredis, uvloop",

@@ -65,5 +65,5 @@ GOALS = (
     Goal("wide fan", "whole fan", "≤", 10),
     Goal("wide fan", "slowest command", "≤", 50),
     Goal("claims behind many", "memory of each of 1,000,000", "≤", 1_000),
-    Goal("idleness", "server commands", "≤", 2),
+    Goal("idleness", "requests", "≤", 2),
 )

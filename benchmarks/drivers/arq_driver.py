@@ -44,6 +44,7 @@ class Arq:
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running
+            await asyncio.gather(*worker.tasks.values(), return_exceptions=True)  # `close` would cancel them
             await worker.close()
 
     async def one(self) -> None:

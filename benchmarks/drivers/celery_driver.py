@@ -13,6 +13,8 @@ from celery.worker import state
 from line import KEY, STAGES, Work, talk, tally
 
 _STOP_SECONDS = 20
+# With fewer than threads, threads that begin the next task of a chain wait for each other for ever.
+_CONNECTIONS_MAX = 512
 
 
 class CeleryApp:
@@ -23,7 +25,7 @@ class CeleryApp:
         self._app = app = Celery(namespace, broker=url, backend=url)
         app.conf.update(
             task_default_queue=namespace, worker_prefetch_multiplier=4, result_expires=60, worker_hijack_root_logger=False,
-            broker_connection_retry_on_startup=True, worker_enable_remote_control=False,
+            broker_connection_retry_on_startup=True, worker_enable_remote_control=False, broker_pool_limit=_CONNECTIONS_MAX,
         )  # fmt: skip
 
         @app.task(name=f"{namespace}.step")

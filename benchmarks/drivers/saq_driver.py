@@ -50,13 +50,13 @@ class Saq:
         await tally.all_ended()
 
     async def _add(self, left: int) -> None:
-        await self._queue.enqueue("step", key=KEY, left=left, ttl=_TTL_SECONDS)
+        await self._queue.enqueue("step", path=KEY, left=left, ttl=_TTL_SECONDS)
 
-    async def _step(self, context: Any, *, key: str, left: int) -> str:
+    async def _step(self, context: Any, *, path: str, left: int) -> str:
         await tally.held_stage(is_last=left == 0)
         if left:
             await self._add(left - 1)
-        return key
+        return path
 
 
 if __name__ == "__main__":
