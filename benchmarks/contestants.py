@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DRIVERS = ROOT / "benchmarks" / "drivers"
 
 ALL = frozenset({"single", "chain", "diamond", "fan", "wide fan", "latency", "weight", "held", "claims", "idle"})
-_SERIAL = frozenset({"single", "chain", "latency", "weight", "held", "idle"})
+_THREADED = frozenset({"single", "chain", "latency", "weight", "idle"})
+_SERIAL = _THREADED | {"held"}
 
 
 class Contestant(NamedTuple):
@@ -68,7 +69,7 @@ _FLOWQ = "add_bulk of a generator, one embedded Worker, all defaults; leases, to
 
 FLOWQ = Contestant("flowq", "flowq_driver.py", _FLOWQ)
 FLOOR = Contestant(
-    "floor", "floor_driver.py", "the smallest script that can move the same chains: two calls in flight, results kept, nothing else",
+    "floor", "floor_driver.py", "the smallest script that can move the same chains: two calls in flight, results kept",
     does=frozenset({"chain"}),
 )  # fmt: skip
 BULLMQ = Contestant(
@@ -84,28 +85,28 @@ CONTESTANTS = (
         ("bullmq==3.4.4", "hiredis==3.5.0", "uvloop==0.23.0"), _SERIAL | {"fan"}, 0.25,
     ),
     Contestant(
-        "streaQ", "streaq_driver.py", "enqueue_many by 1,000, edges by after=; results kept for 5 minutes (its default); uvloop",
+        "streaQ", "streaq_driver.py", "enqueue_many by 1,000, 50 flows at once by then() and after=, results for 5 min; uvloop",
         ("streaq==7.2.0", "hiredis==3.5.0", "uvloop==0.23.0"), _SERIAL | {"diamond", "fan"}, 0.25,
     ),
     Contestant(
-        "taskiq", "taskiq_driver.py", "stream broker, results for 60 s, 50 kicks at once; a stage kicks the next; uvloop",
+        "taskiq", "taskiq_driver.py", "stream broker, 50 kicks at once, results for 60 s; a stage kicks the next; uvloop",
         ("taskiq==0.13.0", "taskiq-redis==1.2.4", "hiredis==3.5.0", "uvloop==0.23.0"), _SERIAL, 0.25,
     ),
     Contestant(
-        "SAQ", "saq_driver.py", "50 enqueues at once, ttl 60 s; a stage enqueues the next; hiredis, uvloop",
+        "SAQ", "saq_driver.py", "50 enqueues at once, results for 60 s; a stage enqueues the next; uvloop",
         ("saq[redis,hiredis]==0.26.4", "typing-extensions==4.15.0", "uvloop==0.23.0"), _SERIAL, 0.25,
     ),
     Contestant(
-        "arq", "arq_driver.py", "50 enqueues at once, poll_delay 10 ms, keep_result 60 s; a stage enqueues the next; hiredis, uvloop",
+        "arq", "arq_driver.py", "50 enqueues at once, poll_delay 10 ms, results for 60 s; a stage enqueues the next; uvloop",
         ("arq==0.28.0", "hiredis==3.5.0", "uvloop==0.23.0"), _SERIAL, 0.25,
     ),
     Contestant(
-        "Celery", "celery_driver.py", "threads pool, prefetch 4 per thread, no gossip or events; chains by chain(), joins by chord",
-        ("celery[redis]==5.7.0", "hiredis==3.5.0"), frozenset({"single", "chain", "diamond", "fan", "latency", "weight", "idle"}), 0.1,
+        "Celery", "celery_driver.py", "pool of threads, prefetch 4 a thread, no gossip or events; chains and chords",
+        ("celery[redis]==5.7.0", "hiredis==3.5.0"), _THREADED | {"diamond", "fan"}, 0.1,
     ),
     Contestant(
         "dramatiq", "dramatiq_driver.py", "one process of threads, default middleware but Prometheus; chains by pipeline()",
-        ("dramatiq[redis]==2.2.1", "hiredis==3.5.0"), frozenset({"single", "chain", "latency", "weight", "idle"}), 0.1,
+        ("dramatiq[redis]==2.2.1", "hiredis==3.5.0"), _THREADED, 0.1,
     ),
     FLOOR,
     FLOWQ._replace(name="flowq everysec", settings="flowq with appendonly yes, appendfsync everysec", fsync="everysec"),

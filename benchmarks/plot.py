@@ -68,7 +68,8 @@ def _panel(panel: Panel, row: Row, names: list[str]) -> Iterator[str]:
 def _bar(name: str, found: Spread, top: int, scale: float) -> Iterator[str]:
     colour, middle = _HUE.get(name.partition(" ")[0], _OTHERS), top + _ROW / 2 - 1
     yield _text(_NAMES - 8, middle + 4, name, f'text-anchor="end" fill="{colour}"')
-    yield f'<rect x="{_NAMES}" y="{top + 2}" width="{found.median * scale:.1f}" height="{_ROW - 6}" fill="{colour}" opacity="0.75"/>'
+    shape = f'y="{top + 2}" width="{found.median * scale:.1f}" height="{_ROW - 6}"'
+    yield f'<rect x="{_NAMES}" {shape} fill="{colour}" opacity="0.75"/>'
     least, most = _NAMES + found.least * scale, _NAMES + found.most * scale
     yield f'<path d="M{least:.1f} {middle}H{most:.1f}" stroke="{_OTHERS}" stroke-width="2"/>'
     yield _text(max(most, _NAMES + found.median * scale) + 6, middle + 4, number(found.median))

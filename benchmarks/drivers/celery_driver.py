@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from celery import Celery, chord, group
+from celery.result import allow_join_result
 from celery.worker import state
 from line import KEY, STAGES, Work, talk, tally
 
@@ -48,6 +49,7 @@ class CeleryApp:
     @contextlib.asynccontextmanager
     async def worker(self, work: Work) -> AsyncIterator[None]:
         """One worker in threads of this process."""
+        self._app.set_default()  # what a thread takes for the app that its tasks belong to
         controller = self._app.WorkController(
             pool_cls="threads", concurrency=work.concurrency, queues=[self._name], without_gossip=True, without_mingle=True,
             without_heartbeat=True, loglevel="ERROR",
@@ -64,7 +66,7 @@ class CeleryApp:
     async def one(self) -> None:
         """From `apply_async` to the last one's result."""
         added = self._flow(Work()).apply_async()
-        await asyncio.to_thread(added.get, timeout=30)
+        await asyncio.to_thread(_get, added)
 
     @staticmethod
     def _run(controller: Any) -> None:
@@ -81,6 +83,11 @@ class CeleryApp:
             return first | self._end.s()
         width = 2 if work.shape == "diamond" else work.width
         return first | chord(group(self._step.s() for _ in range(width)), self._end.s())
+
+
+def _get(added: Any) -> None:
+    with allow_join_result():  # the worker is in this process, so Celery takes this for a task
+        added.get(timeout=30)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,12 @@ MEASURES = (
     Measure("diamonds", "diamonds: one, two beside each other, one", "diamond", diamonds),
     Measure("fan", "one, many beside each other, one", "fan", fan),
     Measure("wide fan", "one, very many beside each other, one", "wide fan", wide_fan),
-    Measure("latency", "a chain of four on an idle worker, from its submission until the submitter knows of its end", "latency", latency),
+    Measure(
+        "latency",
+        "a chain of four on an idle worker, from its submission until the submitter knows of its end",
+        "latency",
+        latency,
+    ),
     Measure("weight", "memory of a chain of four", "weight", weight),
     Measure("claims", "claiming one stage behind so many", "claims", claims),
     Measure("claims behind many", "claiming one stage behind very many", "claims", claims_behind_many, 2),
