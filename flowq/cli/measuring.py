@@ -11,7 +11,8 @@ import contextlib
 import secrets
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from typing import cast
 
 import msgspec
 
@@ -56,7 +57,7 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def when_done(callback: Callable[[], None]) -> Iterator[None]:
+def when_done(callback: Callable[[], None]) -> Generator[None]:
     """Calls back in the worker whenever the last stage of a chain runs, until the block ends."""
     _when_done.append(callback)
     try:
@@ -128,7 +129,7 @@ async def measure(settings: Settings, *, flows: int, alone: int, concurrency: in
 
 
 @contextlib.asynccontextmanager
-async def _backend(settings: Settings) -> AsyncIterator[Backend]:
+async def _backend(settings: Settings) -> AsyncGenerator[Backend]:
     """A connection beside the producer's: to ask for the memory, and to remove what is left."""
     backend = await Backend.open(settings, name="flowq:bench", connections=1, with_storage=False)
     try:
@@ -137,9 +138,9 @@ async def _backend(settings: Settings) -> AsyncIterator[Backend]:
         await backend.close()
 
 
-async def _seconds(work: object) -> float:
+async def _seconds(work: Awaitable[object]) -> float:
     began = time.perf_counter()
-    await work  # type: ignore[misc]
+    await work
     return time.perf_counter() - began
 
 
@@ -187,7 +188,8 @@ async def _memory(backend: Backend) -> int | None:
         told = await backend.store.connection.command("INFO", "memory")
     except ServerError:
         return None
-    return told.get("used_memory_dataset") if isinstance(told, dict) else None
+    size = cast("dict[str, object]", told).get("used_memory_dataset") if isinstance(told, dict) else None
+    return size if isinstance(size, int) else None
 
 
 def _each(before: int | None, after: int | None, flows: int) -> float | None:
