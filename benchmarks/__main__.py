@@ -1,12 +1,13 @@
 """`make bench`, or `python -m benchmarks`: flowq and its peers, measured side by side on this machine.
 
 The peers are installed at pinned versions into a folder of their own. Each measure of each round runs everybody in turn, so
-that ratios mean something on a busy machine too. Prints a table, and writes JSON and a plot.
+that ratios mean something on a busy machine too. Prints a table, and writes JSON and a plot; after Ctrl-C of what there is.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import secrets
 import sys
@@ -24,7 +25,8 @@ from benchmarks.report import report
 from benchmarks.rounds import Failure, Taken, played, rows
 from benchmarks.stand import QUICK, Server, Sizes, running_servers, stand_for
 
-RESULTS = ROOT / "benchmarks" / "results"
+# Where a complete run writes, if nothing else is wanted.
+RESULT = ROOT / "benchmarks" / "results" / "latest.json"
 PLOT = ROOT / "docs" / "benchmarks.svg"
 
 
@@ -34,6 +36,8 @@ def main(words: Sequence[str] | None = None) -> int:
     if options.show:
         made = json.loads(Path(options.show).read_text("utf-8"))
     else:
+        if not (options.quick or options.only or options.measures):
+            options.output, options.plot = options.output or RESULT, options.plot or PLOT
         made = _measured(options)
         if options.output:
             written(made, Path(options.output))
@@ -55,8 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cache", type=Path, default=ROOT / ".bench", help="where the peers are installed")
     parser.add_argument("--no-install", action="store_true", help="report peers as missing that are not installed yet")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 31), help="of the order in the first round")
-    parser.add_argument("--output", metavar="FILE", help="where the JSON goes, such as benchmarks/results/NAME.json")
-    parser.add_argument("--plot", metavar="FILE", help=f"where the plot goes, such as {PLOT.relative_to(ROOT)}")
+    parser.add_argument("--output", metavar="FILE", help=f"where the JSON goes; complete runs: {RESULT.relative_to(ROOT)}")
+    parser.add_argument("--plot", metavar="FILE", help=f"where the plot goes; complete runs: {PLOT.relative_to(ROOT)}")
     parser.add_argument("--show", metavar="FILE", help="measure nothing, show this JSON")
     return parser
 
@@ -75,12 +79,13 @@ def _measured(options: argparse.Namespace) -> dict[str, Any]:
         playing = played(
             able, measures, servers, rounds=rounds, sizes=sizes, cache=cache, seed=options.seed, is_quick=options.quick
         )
-        for one in playing:
-            if isinstance(one, Failure):
-                print(f"failed: {one}", file=sys.stderr)
-                failures.append(one)
-            else:
-                taken.append(one)
+        with contextlib.suppress(KeyboardInterrupt):  # what was measured until then is kept
+            for one in playing:
+                if isinstance(one, Failure):
+                    print(f"failed: {one}", file=sys.stderr)
+                    failures.append(one)
+                else:
+                    taken.append(one)
         return document(
             rows(taken, rounds), failures, list(told.values()), servers, rounds=rounds, sizes=sizes, seed=options.seed
         )

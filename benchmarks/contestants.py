@@ -13,6 +13,7 @@ DRIVERS = ROOT / "benchmarks" / "drivers"
 ALL = frozenset({"single", "chain", "diamond", "fan", "wide fan", "latency", "weight", "held", "claims", "idle"})
 _THREADED = frozenset({"single", "chain", "latency", "weight", "idle"})
 _SERIAL = _THREADED | {"held"}
+_DURABLE = frozenset({"single", "chain", "fan", "latency"})
 
 
 class Contestant(NamedTuple):
@@ -109,6 +110,6 @@ CONTESTANTS = (
         ("dramatiq[redis]==2.2.1", "hiredis==3.5.0"), _THREADED, 0.1,
     ),
     FLOOR,
-    FLOWQ._replace(name="flowq everysec", settings="flowq with appendonly yes, appendfsync everysec", fsync="everysec"),
-    FLOWQ._replace(name="flowq always", settings="flowq with appendonly yes, appendfsync always", fsync="always"),
+    FLOWQ._replace(name="flowq everysec", settings="the same, appendonly yes, appendfsync everysec", fsync="everysec", does=_DURABLE),
+    FLOWQ._replace(name="flowq always", settings="the same, appendonly yes, appendfsync always", fsync="always", does=_DURABLE),
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -82,5 +83,5 @@ def _taken(
     try:
         for figure in measure.take(stand):
             yield Taken(measure.name, contestant.name, turn, figure)
-    except (DriverFailed, redis.RedisError, OSError, KeyError) as error:
+    except (DriverFailed, redis.RedisError, OSError, KeyError, subprocess.CalledProcessError) as error:
         yield Failure(contestant.name, measure.name, turn, f"{type(error).__name__}: {error}")
