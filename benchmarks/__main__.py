@@ -52,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks", description=f"{first}\n\n{rest}")
     names, measures = [each.name for each in CONTESTANTS], [each.name for each in MEASURES]
     parser.add_argument("--rounds", type=int, help="how often everything is measured: 5; 1 with --quick")
-    parser.add_argument("--quick", action="store_true", help="small and once, of most peers only chains: shows that all works")
+    parser.add_argument(
+        "--quick", action="store_true", help="small and once, of peers only chains unless they are named: shows that all works"
+    )
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of: {', '.join(names)}")
     parser.add_argument("--measures", nargs="+", choices=measures, metavar="MEASURE", help=f"of: {', '.join(measures)}")
     parser.add_argument("--beside", action="append", default=[], metavar="CHECKOUT", help="another checkout of flowq, in turn")
@@ -77,7 +79,14 @@ def _measured(options: argparse.Namespace) -> dict[str, Any]:
         taken: list[Taken] = []
         failures: list[Failure] = []
         playing = played(
-            able, measures, servers, rounds=rounds, sizes=sizes, cache=cache, seed=options.seed, is_quick=options.quick
+            able,
+            measures,
+            servers,
+            rounds=rounds,
+            sizes=sizes,
+            cache=cache,
+            seed=options.seed,
+            is_quick=options.quick and not options.only,
         )
         with contextlib.suppress(KeyboardInterrupt):  # what was measured until then is kept
             for one in playing:

@@ -110,6 +110,6 @@ CONTESTANTS = (
         ("dramatiq[redis]==2.2.1", "hiredis==3.5.0"), _THREADED, 0.1,
     ),
     FLOOR,
-    FLOWQ._replace(name="flowq everysec", settings="the same, appendonly yes, appendfsync everysec", fsync="everysec", does=_DURABLE),
-    FLOWQ._replace(name="flowq always", settings="the same, appendonly yes, appendfsync always", fsync="always", does=_DURABLE),
+    FLOWQ._replace(name="flowq everysec", settings="the same, with appendfsync everysec", fsync="everysec", does=_DURABLE),
+    FLOWQ._replace(name="flowq always", settings="the same, with appendfsync always", fsync="always", does=_DURABLE),
 )  # fmt: skip
