@@ -50,11 +50,11 @@ format: $(INSTALLED) ## let ruff sort imports and lay out the code
 docs: $(INSTALLED) ## write the tables of docs/reference anew from the code
 	@$(RUN) -m tests.house.reference
 
-bench: $(INSTALLED) ## measure speed and memory: chains of four, beside the floor; make bench B=--quick
-	@$(RUN) -m benchmarks.chains $(B)
+bench: $(INSTALLED) ## measure flowq beside its peers, an hour or two; small and once: make bench B=--quick
+	@$(RUN) -m benchmarks $(B)
 
 clean: ## remove what the other targets made, the data in .flowq too
-	@rm -rf .venv* .flowq demo-output build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf .venv* .bench .flowq demo-output build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml

@@ -1,1 +1,1 @@
-"""How fast flowq is, measured: `python -m benchmarks.chains --help`. Not part of the package."""
+"""How fast flowq is beside its peers, measured: `make bench`, or `python -m benchmarks --help`. Not part of the package."""

@@ -1,59 +1,93 @@
-"""Figures as a table for people and as JSON for machines."""
+"""A document as a table for people: each figure with a line for each contestant, and where flowq stands."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
-import statistics
-import time
-from importlib import metadata
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-Results = dict[str, dict[str, list[float]]]
+from benchmarks.document import rows_of
+from benchmarks.figures import Row, Spread
+from benchmarks.goals import GOALS
 
-_PACKAGES = ("redis", "hiredis", "msgspec", "uvloop")
-
-
-def table(results: Results) -> str:
-    """Median and range over the rounds, a column per contestant; the last one says how flowq stands to the floor."""
-    names = list(dict.fromkeys(["flowq", *results]))
-    figures = list(dict.fromkeys(figure for name in names for figure in results[name]))
-    width = max(map(len, figures))
-    lines = [f"{'':{width}}  " + "  ".join(f"{name[-24:]:>24}" for name in names)]
-    for figure in figures:
-        cells = [_cell(results[name].get(figure)) for name in names]
-        lines.append(f"{figure:{width}}  " + "  ".join(f"{cell:>24}" for cell in cells))
-    return "\n".join(lines)
+ANCHOR = "BullMQ"
+_NAME = 15
 
 
-def document(results: Results, options: argparse.Namespace) -> dict[str, Any]:
-    """All values with what they were measured on."""
-    return {
-        "measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "machine": {"cpus": os.cpu_count(), "system": platform.system(), "machine": platform.machine()},
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "options": {name: getattr(options, name) for name in ("flows", "rounds", "alone", "fsync", "loop")},
-        "results": results,
-    }
+def report(made: Mapping[str, Any]) -> str:
+    """The whole text."""
+    return "\n".join([*_head(made), *_figures(made), *_goals(made), *_failures(made)])
 
 
-def _cell(values: list[float] | None) -> str:
-    if not values:
-        return "·"
-    middle = statistics.median(values)
-    if len(values) == 1:
-        return _number(middle)
-    return f"{_number(middle)} ({_number(min(values))}–{_number(max(values))})"
-
-
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Three digits are more than such a figure is worth."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
+def between(spread: Spread, rounds: int) -> str:
+    """The median, with the range over the rounds."""
+    shown = number(spread.median)
+    return shown if rounds == 1 else f"{shown} ({number(spread.least)}–{number(spread.most)})"
+
+
+def python_peers(made: Mapping[str, Any]) -> list[str]:
+    """Those that the fastest Python peer is chosen from."""
+    return [each["name"] for each in made["contestants"] if each["is_python_peer"] and not each["missing"]]
+
+
+def _head(made: Mapping[str, Any]) -> Iterator[str]:
+    machine, server = made["machine"], made["server"]
+    changed = " with changes" if made["is_modified"] else ""
+    yield f"flowq {made['commit'][:12]}{changed} · {server['name']} {server['version']} · Python {machine['python']}"
+    yield f"{machine['cpus']} × {machine['model']} · {machine['system']} · {made['measured_at']} · seed {made['seed']}"
+    yield f"{made['rounds']} rounds; medians (least–most); ratios are taken within rounds"
+    yield ""
+    for each in made["contestants"]:
+        versions = ", ".join(f"{name} {version}" for name, version in each["versions"].items() if version)
+        part = f"; gets {each['share']:.0%} of the flows" if each["share"] < 1 else ""
+        yield f"{each['name']:{_NAME}} {'MISSING: ' + each['missing'] if each['missing'] else each['settings'] + part}"
+        if versions:
+            yield f"{'':{_NAME}} {versions}"
+
+
+def _figures(made: Mapping[str, Any]) -> Iterator[str]:
+    names, peers, measure = [each["name"] for each in made["contestants"]], python_peers(made), ""
+    for row in rows_of(made):
+        if row.measure != measure:
+            measure = row.measure
+            yield f"\n== {measure}"
+        fastest = row.best(peers)
+        yield f"\n{row.name}, {row.unit} ({'more' if row.is_rate else 'less'} is better)"
+        for name in names:
+            if found := row.spread(name):
+                yield f"  {name:{_NAME}} {between(found, made['rounds']):>28}  {_beside(row, name, peers, fastest)}".rstrip()
+
+
+def _beside(row: Row, name: str, peers: list[str], fastest: str | None) -> str:
+    """How it stands to BullMQ, and flowq to the best of the Python peers."""
+    parts: list[str] = []
+    if name != ANCHOR and (ratio := row.ratio(name, ANCHOR)):
+        parts.append(f"{number(ratio.median)} × {ANCHOR}")
+    if name not in peers and fastest and (ratio := row.ratio_to_best(name, peers)):
+        parts.append(f"{number(ratio.median)} × the best Python peer ({fastest})")
+    if name == "flowq" and (ratio := row.ratio(name, "floor")):
+        parts.append(f"{number(ratio.median)} × the floor")
+    return " · ".join(parts)
+
+
+def _goals(made: Mapping[str, Any]) -> Iterator[str]:
+    found, peers = rows_of(made), python_peers(made)
+    yield "\n== goals"
+    for goal in GOALS:
+        measured = goal.measured(found, peers)
+        if measured is None:
+            yield f"  {'?':6} {goal.says()}: not measured"
+        else:
+            word = "met" if goal.is_met(measured) else "MISSED"
+            yield f"  {word:6} {goal.says()}: {between(measured, made['rounds'])}"
+
+
+def _failures(made: Mapping[str, Any]) -> Iterator[str]:
+    if made["failures"]:
+        yield "\n== failed"
+    for failure in made["failures"]:
+        yield f"  {failure['contestant']}, {failure['measure']}, round {failure['round'] + 1}: {failure['why']}"

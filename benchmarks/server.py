@@ -20,6 +20,7 @@ class Counters(NamedTuple):
         cpu_us: processor time of the server's main thread.
         scripts: script calls: the round trips of a worker.
         commands: commands, those that scripts call too.
+        reads: how often it read from clients: round trips, whatever the client.
         dataset: bytes of data.
     """
 
@@ -27,6 +28,7 @@ class Counters(NamedTuple):
     cpu_us: float
     scripts: int
     commands: int
+    reads: int
     dataset: int
 
     def since(self, earlier: Counters) -> Counters:
@@ -37,12 +39,13 @@ class Counters(NamedTuple):
 def counters(client: redis.Redis) -> Counters:
     """Looks at the server."""
     statistics: dict[str, Any] = {name.removeprefix("cmdstat_"): found for name, found in client.info("commandstats").items()}
-    cpu, memory = client.info("cpu"), client.info("memory")
+    cpu, memory, reads = client.info("cpu"), client.info("memory"), client.info("stats")["total_reads_processed"]
     called = [statistics[name] for name in _SCRIPTS if name in statistics]
     return Counters(
         script_us=sum(found["usec"] for found in called),
         cpu_us=1e6 * (cpu["used_cpu_user_main_thread"] + cpu["used_cpu_sys_main_thread"]),
         scripts=sum(found["calls"] for found in called),
         commands=sum(found["calls"] for name, found in statistics.items() if name not in (*_NOT_COUNTED, *_SCRIPTS)),
+        reads=reads,
         dataset=memory["used_memory_dataset"],
     )

@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from benchmarks.server import Counters, counters
-from benchmarks.work import KEY, STAGES, chain, when_done
 from flowq import FlowProducer
+from flowq.cli.measuring import KEY, STAGES, chain, when_done
 from flowq.engine.client.producer import BULK
 from tests.engine.work import working
 from tests.servers import running_valkey
