@@ -27,6 +27,7 @@ PERMITS: Final = ":permits:"
 HELD: Final = ":held:"
 LINE: Final = ":line:"
 SEEN: Final = ":seen:"
+HUNGRY: Final = ":hungry"
 GRANT: Final = ":grant:"
 PARKED: Final = ":w:"
 HOLDER: Final = ":h:"
@@ -71,6 +72,7 @@ _TAGGED: Final = {
     "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
     "TENANT_LANES": TENANT_LANES, "TENANTS": TENANTS, "WEIGHTS": WEIGHTS,
     "RULES": RULES, "WINDOWS": WINDOWS, "PERMITS": PERMITS, "HELD": HELD, "LINE": LINE, "SEEN": SEEN, "GRANT": GRANT,
+    "HUNGRY": HUNGRY,
 }  # fmt: skip
 
 # Keys without a time to live, and why each is bounded. All others expire. docs/reference/keys.md is this table.

@@ -160,9 +160,13 @@ class Limits:
             tag = self._store.keys.limit(use.name)
             await self._connection.run("return", tag, use.key, holder, "unused" if is_unused else "", *permits)
 
-    async def take(self, name: str, holder: str, lease_ms: int, permits: Sequence[str]) -> int | None:
-        """Takes as many permits as there are, up to all of these; None: there is no such limit."""
-        taken: int = await self._connection.run("take", self._store.keys.limit(name), holder, lease_ms, *permits)
+    async def take(self, name: str, holder: str, lease_ms: int, permits: Sequence[str], asker: str = "") -> int | None:
+        """Takes as many permits as there are, up to all of these, and gives the others back; None: there is no such limit.
+
+        Args:
+            asker: who is to have its turn before those that have had theirs, if there is none now.
+        """
+        taken: int = await self._connection.run("take", self._store.keys.limit(name), holder, lease_ms, asker, *permits)
         return None if taken < 0 else taken
 
     async def extend(self, lease_ms: int, holders: Iterable[str], *, patience: float | None = None) -> None:

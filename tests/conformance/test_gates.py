@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from flowq import FlowProducer, stage
+from flowq import FlowProducer, RetryAfter, stage
 from flowq.store.keys import PERMITS
 from flowq.store.limits import Limits
 from flowq.store.store import Store
@@ -34,6 +34,15 @@ async def cg_of(tenant: str) -> str:
 @stage(queue="gates")
 async def cg_held(number: int) -> int:
     await gate.stop_async()
+    return number
+
+
+@stage(queue="gates", attempts=100)
+async def cg_endless(number: int) -> int:
+    """There is always one that waits, until the gate is open."""
+    gate.arrived.set()
+    if not gate.opened.is_set():
+        raise RetryAfter(0)
     return number
 
 
@@ -98,6 +107,31 @@ async def test_a_stage_that_waits_for_its_tenants_limit_says_so(producer: FlowPr
         assert (reason.code, reason.sentence) == ("tenant_limit", "tenant acme is at its limit: 1 at once")
         gate.opened.set()
         assert [await flow.result(30) for flow in (first, second)] == [1, 2]
+
+
+async def test_who_got_no_permit_has_its_turn_before_those_that_have_more_to_do(producer: FlowProducer) -> None:
+    await producer.set_limit("queue:gates", concurrency=2)
+    limits = Limits(producer._open.store)
+    assert await limits.take("queue:gates", "one", 60_000, ["a1", "a2", "a3"], "one") == 2
+    assert await limits.take("queue:gates", "two", 60_000, ["b1", "b2"], "two") == 0
+    assert await limits.take("queue:gates", "one", 60_000, ["a1", "a2"], "one") == 1, "the other is taken back"
+    assert await limits.take("queue:gates", "one", 60_000, ["a4"]) == 0, "it is not for who has one already"
+    assert await limits.take("queue:gates", "two", 60_000, ["b1", "b2"], "two") == 1
+    assert await limits.take("queue:gates", "one", 60_000, ["a1"], "one") == 1, "nobody is hungry any more"
+
+
+async def test_a_worker_with_much_to_do_leaves_permits_to_another(
+    producer: FlowProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They know different stages of a queue; who has permits would keep them for as long as it has work."""
+    monkeypatch.setattr("flowq.engine.exchange.gates.TURN_SECONDS", 0)
+    await producer.set_limit("queue:gates", concurrency=1)
+    async with working(producer, cg_endless), working(producer, cg_queued):
+        many = [await producer.add(cg_endless.flow(number)) for number in range(40)]
+        await gate.until_arrived()
+        assert await (await producer.add(cg_queued.flow(7))).result(30) == 7
+        gate.opened.set()
+        assert [await flow.result(30) for flow in many] == list(range(40))
 
 
 async def test_without_permits_nothing_of_a_gated_tenant_is_handed_out(producer: FlowProducer) -> None:

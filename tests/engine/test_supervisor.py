@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from flowq import FlowProducer
-from flowq.engine.worker.supervisor import Supervisor
 from flowq.engine.worker import supervisor as supervisors
+from flowq.engine.worker.supervisor import Supervisor
 from flowq.errors import InvalidValue, ModuleNotLoaded
 from flowq.settings import Settings
 from tests.engine.processes import wait_until_gone

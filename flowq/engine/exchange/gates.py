@@ -1,11 +1,14 @@
 """Gates: queues and tenants of which only so many stages run at once, on all workers together.
 
 A worker gets permits before it claims, uses those that its claims need and returns the others. When a stage has ended its
-permit serves the next claim here; only what that does not use goes back. What a dead process held expires with its lease.
+permit serves the next claim here; only what that does not use goes back, or after a while what others are hungry for. What a
+dead process held expires with its lease.
 """
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
@@ -20,6 +23,8 @@ from flowq.store.wants import Wants, most_of, queues_of, within
 # How soon a limit that is set or removed is seen, and how soon somebody who got no permit asks again.
 REFRESH_SECONDS = 2.0
 DENIED_SECONDS = 0.1
+# For how long who has got permits uses them again without asking whether others want some.
+TURN_SECONDS = 1.0
 # Tenants for which permits are asked before one claim.
 _TENANTS_MAX = 16
 
@@ -62,7 +67,10 @@ class Gates:
         self._holder = holder
         self._names: frozenset[str] = frozenset()
         self._spare: dict[str, list[str]] = {}
-        self._used: dict[tuple[str, int, int], list[tuple[str, str]]] = {}
+        self._used: dict[tuple[str, int, int], tuple[str, list[tuple[str, str]]]] = {}
+        # Partition and limit → how many permits are in use; limit → until when they are used again without asking.
+        self._in_use = Counter[tuple[str, str]]()
+        self._turn_ends: dict[str, float] = {}
         # Partition → tenants of which more waits there than there were permits for.
         self._wanted: dict[str, list[str]] = {}
 
@@ -108,12 +116,14 @@ class Gates:
         opened = Opened(wants, {})
         for queue in queues_of(wants):
             if (name := OF_QUEUE + queue) in self._names:
-                opened.wants = within(opened.wants, queue, await self._get(opened, name, most_of(wants, queue, capacity)))
+                opened.wants = within(
+                    opened.wants, queue, await self._get(opened, partition, name, most_of(wants, queue, capacity))
+                )
         if opened.wants:
             # Where a queue's gate was shut they are asked for again: they may wait in that very queue.
             waiting = self._wanted.get(partition, []) if opened.is_denied else self._wanted.pop(partition, [])
             for tenant in waiting[:_TENANTS_MAX]:
-                await self._get(opened, OF_TENANT + tenant, capacity)
+                await self._get(opened, partition, OF_TENANT + tenant, capacity)
         return opened
 
     def close(self, partition: str, opened: Opened, answer: Exchanged | None) -> None:
@@ -130,13 +140,16 @@ class Gates:
             names = [OF_QUEUE + claim.queue, *([OF_TENANT + permitted[position]] if position in permitted else [])]
             used = [(name, opened.permits[name].pop()) for name in names if opened.permits.get(name)]
             if used:
-                self._used[claim.flow_id, claim.index, claim.token.fence] = used
+                self._used[claim.flow_id, claim.index, claim.token.fence] = partition, used
+                self._in_use.update((partition, name) for name, _ in used)
         for name, permits in opened.permits.items():
             self._return(name, permits)
 
     def ended(self, claim: Claim) -> None:
         """A stage has ended: its permits are free for the next."""
-        for name, permit in self._used.pop((claim.flow_id, claim.index, claim.token.fence), ()):
+        partition, used = self._used.pop((claim.flow_id, claim.index, claim.token.fence), ("", []))
+        for name, permit in used:
+            self._in_use[partition, name] -= 1
             self._spare.setdefault(name, []).append(permit)
 
     async def give_all_back(self) -> None:
@@ -145,16 +158,21 @@ class Gates:
         for name, permits in spare.items():
             await self._limits.give_back(LimitUse(name), self._holder, permits)
 
-    async def _get(self, opened: Opened, name: str, most: int) -> int:
+    async def _get(self, opened: Opened, partition: str, name: str, most: int) -> int:
         spare = self._spare.pop(name, [])
         permits, rest = spare[:most], spare[most:]
         if rest:
             self._return(name, rest)
-        if len(permits) < most:
-            more = [self._limiter.name() for _ in range(most - len(permits))]
-            taken = await self._limits.take(name, self._holder, await self._limiter.lease_ms(), more)
-            opened.is_denied = opened.is_denied or (taken is not None and taken < len(more))
-            permits += more if taken is None else more[:taken]
+        is_over = time.monotonic() >= self._turn_ends.get(name, 0)
+        if len(permits) < most or is_over:
+            kept, asked = ([], permits) if is_over else (permits, [])
+            asked = asked + [self._limiter.name() for _ in range(most - len(permits))]
+            asker = "" if self._in_use[partition, name] else self._holder + partition
+            taken = await self._limits.take(name, self._holder, await self._limiter.lease_ms(), asked, asker)
+            opened.is_denied = opened.is_denied or (taken is not None and taken < len(asked))
+            permits = kept + (asked if taken is None else asked[:taken])
+            if taken and is_over:
+                self._turn_ends[name] = time.monotonic() + TURN_SECONDS
         opened.permits.setdefault(name, []).extend(permits)
         return len(permits)
 

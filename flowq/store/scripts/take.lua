@@ -1,17 +1,34 @@
 #!lua flags=allow-oom
 -- take: as many permits of a limit on concurrency as there are, for a worker that is about to claim; nobody waits here.
 -- Needs      records shared limits
--- Called by  Limits.take      KEYS 1 the limit's tag    ARGV 1 holder  2 lease_ms  3… permits, by the names they are to have
+-- Called by  Limits.take      KEYS 1 the limit's tag
+--                             ARGV 1 holder  2 lease_ms  3 who asks, or '': who has its turn  4… permits, by the names they are to have
 -- Replies    how many of them are held now, the first ones | -1: nobody has set this limit
-local holder, lease_ms, key = ARGV[1], tonumber(ARGV[2]), ''
+-- Who got none is hungry for a while: as many permits as others are hungry are left for them, or taken back, unless who asks is hungry
+-- too. Else who has permits would keep them for as long as it has work.
+local HUNGRY_MS = 500
+local holder, lease_ms, asker, hungry, key = ARGV[1], tonumber(ARGV[2]), ARGV[3], tag .. HUNGRY_KEY, ''
 local rule = rules()
 if not rule then return -1 end
-local free, taken = rule[CONCURRENCY] - held(key), 0
-for position = 3, #ARGV do
-  local is_held = shared('ZSCORE', tag .. PERMITS_KEY .. key, ARGV[position])
-  if not is_held and free <= 0 then break end
-  if not is_held then free = free - 1 end
-  lend(key, ARGV[position], holder, lease_ms)
-  taken = taken + 1
+local free, taken, is_held = rule[CONCURRENCY] - held(key), 0, {}
+for position = 4, #ARGV do
+  is_held[position] = shared('ZSCORE', tag .. PERMITS_KEY .. key, ARGV[position])
+  if is_held[position] then free = free + 1 end
+end
+shared('ZREMRANGEBYSCORE', hungry, '-inf', now - HUNGRY_MS)
+if not shared('ZSCORE', hungry, asker) then free = free - shared('ZCARD', hungry) end
+for position = 4, #ARGV do
+  if taken < free then
+    lend(key, ARGV[position], holder, lease_ms)
+    taken = taken + 1
+  elseif is_held[position] then
+    take_back(key, ARGV[position], holder)
+  end
+end
+if taken > 0 then
+  shared('ZREM', hungry, asker)
+elseif asker ~= '' then
+  shared('ZADD', hungry, now, asker)
+  redis.call('PEXPIRE', hungry, HUNGRY_MS)
 end
 return taken
