@@ -65,9 +65,9 @@ def leaked_keys(client: redis.Redis, namespace: str, keys: list[Any]) -> list[st
     from flowq.store.keys import Keys
     from tests.permanent import is_permanent
 
-    # As many partitions as keys were written to: a test may have asked for several.
-    partitions = {key.decode().split("}")[0].rpartition(":")[2] for key in keys if b":" in key.split(b"}")[0]}
-    partitions = {partition for partition in partitions if partition.isdecimal()}  # limits have tags of their own
-    known = Keys(namespace, 1 + max((int(partition) for partition in partitions), default=0))
+    known = Keys(namespace)
+    # As many partitions as keys were written to: a test may have asked for several. Limits have tags of their own.
+    tags = {key.decode().partition("}")[0] + "}" for key in keys}
+    known.tags = [tag for tag in tags if tag != f"{{{namespace}}}" and not tag.startswith(f"{{{namespace}:L:")]
     eternal = [key.decode() for key in keys if client.pttl(key) == NEVER_EXPIRES]
     return [key for key in eternal if not is_permanent(known, key)]

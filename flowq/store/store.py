@@ -29,6 +29,8 @@ from flowq.store.wire import Again, HolderInfo, history_decoder
 
 SCHEMA = 1
 _PLANS_CACHED = 256
+# So many that a primary which is added gets some, and so few that calls stay large: each partition is talked to on its own.
+_PARTITIONS_PER_PRIMARY = 4
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -64,8 +66,11 @@ class Store:
         self._own_retentions = OwnRetentions()
         self._submissions = Submissions(connection)
 
-    async def open(self, partitions: int = 1) -> str:
+    async def open(self, partitions: int | None = None) -> str:
         """Reads the namespace's meta key, or writes it; returns the id that this namespace got when it was first used.
+
+        Args:
+            partitions: over how many flows are spread from the first use on; None: one, in a cluster four for each primary.
 
         Raises:
             SchemaNewer: the keys were written by a newer flowq.
@@ -75,6 +80,8 @@ class Store:
         found = await self.connection.command(*asked)
         if None in found:  # read before it is written: a full server refuses even a write that would change nothing
             await self.refuse_without_rights()
+            if partitions is None:
+                partitions = _PARTITIONS_PER_PRIMARY * len(await self.connection.servers()) if self.connection.is_cluster else 1
             first = {"schema": SCHEMA, "partitions": partitions, "instance": secrets.token_hex(8)}
             await self.connection.commands(*(("HSETNX", meta, name, value) for name, value in first.items()))
             found = await self.connection.command(*asked)

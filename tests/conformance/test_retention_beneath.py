@@ -19,6 +19,7 @@ from flowq.store.keys import SPARED
 from flowq.store.store import Store
 from flowq.store.views import Views
 from tests.engine.work import Gate, until, working
+from tests.scanned import keys_like
 
 pytestmark = pytest.mark.anyio
 
@@ -124,7 +125,7 @@ def shape(flow_id: str) -> str:
 
 
 async def left(store: Store, tag: str) -> list[str]:
-    return sorted([key.decode() async for key in store.connection._client.scan_iter(match=f"{tag}:[ft]:*")])
+    return sorted(key.decode() for key in await keys_like(store, f"{tag}:[ft]:*"))
 
 
 async def test_what_stages_spawned_and_all_hooks_are_archived_with_their_flow(producer: FlowProducer) -> None:
