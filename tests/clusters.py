@@ -93,10 +93,34 @@ class Cluster:
 
     def owner(self, slot: int) -> Node:
         """Whose slot it is."""
-        for first, last, (_, port, *_), *_ in self.nodes[0].told("CLUSTER", "SLOTS"):
+        asked = next(node for node in self.nodes if node.process.is_alive)
+        for first, last, (_, port, *_), *_ in asked.told("CLUSTER", "SLOTS"):
             if first <= slot <= last:
                 return next(node for node in self.nodes if node.port == port)
         raise AssertionError(f"slot {slot} is nobody's")
+
+    def begin_move(self, slot: int, target: Node) -> None:
+        """From now on the slot is on its way."""
+        source = self.owner(slot)
+        target.told("CLUSTER", "SETSLOT", slot, "IMPORTING", source.told("CLUSTER", "MYID"))
+        source.told("CLUSTER", "SETSLOT", slot, "MIGRATING", target.told("CLUSTER", "MYID"))
+
+    def end_move(self, slot: int, target: Node) -> int:
+        """Moves the slot's keys, one by one, and then the slot; returns how many keys there were."""
+        source, moved = self.owner(slot), 0
+        while keys := source.told("CLUSTER", "GETKEYSINSLOT", slot, 1):
+            source.told("MIGRATE", "127.0.0.1", target.port, keys[0], 0, 5_000)
+            moved += 1
+        for node in (target, source, *self.nodes):
+            if node.process.is_alive:
+                node.told("CLUSTER", "SETSLOT", slot, "NODE", target.told("CLUSTER", "MYID"))
+        return moved
+
+    def move_at_once(self, first: int, last: int, target: Node) -> None:
+        """Moves a range of slots of one node, as servers do that can do it by themselves. Raises redis.ResponseError for others."""
+        source = self.owner(first)
+        source.told("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", target.told("CLUSTER", "MYID"))
+        in_the_end(lambda: self.owner(first) is target)
 
     def settle(self) -> None:
         """Waits until all agree."""

@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from flowq.settings import S3Access
+from tests.clusters import Cluster, running_cluster
 from tests.property.summary import pytest_terminal_summary as pytest_terminal_summary
 from tests.servers import running_s3, running_valkey
 
@@ -35,6 +36,13 @@ def valkey_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A cluster of three primaries that lives as long as the test session; nobody kills its nodes or moves its slots."""
+    with running_cluster() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
 def s3() -> Iterator[tuple[str, S3Access]]:
     """The location of an empty bucket on a real S3 server, and how to reach it."""
     with running_s3() as server:
@@ -48,15 +56,18 @@ def artifacts(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def namespace(valkey_url: str) -> Iterator[str]:
-    """A namespace nobody else uses on `valkey_url`; fails the test afterwards if keys were left that never expire."""
+def namespace(valkey_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace nobody else uses on the servers of the tests; fails the test if keys are left that never expire."""
     name = f"t{secrets.token_hex(6)}"
     yield name
-    with redis.Redis.from_url(valkey_url) as client:
-        keys = list(client.scan_iter(match=f"{{{name}[:}}]*", count=10_000))
-        leaked = leaked_keys(client, name, keys)
-        for key in keys:
-            client.unlink(key)
+    ports = [node.port for node in request.getfixturevalue("cluster").nodes] if "cluster" in request.fixturenames else []
+    leaked: list[str] = []
+    for client in (redis.Redis.from_url(valkey_url), *(redis.Redis(port=port) for port in ports)):
+        with client:
+            keys = list(client.scan_iter(match=f"{{{name}[:}}]*", count=10_000))
+            leaked += leaked_keys(client, name, keys)
+            for key in keys:
+                client.unlink(key)
     assert not leaked, f"keys that never expire and are not in flowq.store.keys.PERMANENT: {leaked[:10]}"
 
 

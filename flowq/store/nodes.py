@@ -24,8 +24,7 @@ _Answer = TypeVar("_Answer")
 Ranges = Sequence[tuple[int, int, Host]]
 
 _HOPS_MAX = 5
-# Where a command has its key, if not behind its name.
-_KEY_AT = {"EVAL": 3, "EVALSHA": 3, "FCALL": 3}
+_SCRIPTS = frozenset({"EVAL", "EVALSHA", "FCALL"})
 _WITHOUT_KEY = frozenset({"ACL", "CLIENT", "CLUSTER", "CONFIG", "FUNCTION", "INFO", "KEYS", "PING", "PUBSUB", "SCRIPT", "TIME"})
 # The server can't be reached, or is no primary any more: the slots may be somebody else's by now.
 _NO_PRIMARY = (refused.ReadOnlyError, refused.ClusterDownError)
@@ -70,7 +69,7 @@ class Nodes:
         try:
             return await self._at(slot_of(tag), lambda server: server.run(name, tag, args))
         except refused.AskError as error:
-            raise refused.TryAgainError(f"TRYAGAIN slot {error.slot_id} is being moved to another node") from error
+            raise _later(error) from error
 
     async def one(self, command: Command) -> Any:
         """See `Link.one`."""
@@ -158,7 +157,9 @@ class Nodes:
         return again
 
     async def _asking(self, error: refused.AskError, command: Command, asked: Server) -> Any:
-        """Sends a command where its slot is moving to, and its key is already, or would be made."""
+        """Sends a command where its slot is moving to, and its key is already, or would be made. Not a script: see above."""
+        if command[0] in _SCRIPTS:
+            raise _later(error)
         server = self._server(_target(error, asked))
         try:
             _, answer = await server.several([("ASKING",), command])
@@ -210,6 +211,10 @@ class Nodes:
                 await server.close()
 
 
+def _later(error: refused.AskError) -> Exception:
+    return refused.TryAgainError(f"TRYAGAIN slot {error.slot_id} is being moved to another node")
+
+
 def _target(error: refused.AskError, asked: Server) -> Host:
     """Where a redirection leads. A node that does not know its own name is reached as the one that was asked."""
     where: Any = error
@@ -220,5 +225,5 @@ def _slot(command: Command) -> int | None:
     name = command[0]
     if name in _WITHOUT_KEY:
         return None
-    at = command.index("STREAMS") + 1 if name == "XREAD" else _KEY_AT.get(name, 1)
+    at = command.index("STREAMS") + 1 if name == "XREAD" else 3 if name in _SCRIPTS else 1
     return slot_of(command[at])
