@@ -117,7 +117,7 @@ class Cluster:
         return moved
 
     def move_at_once(self, first: int, last: int, target: Node) -> None:
-        """Moves a range of slots of one node, as servers do that can do it by themselves. Raises redis.ResponseError for others."""
+        """Moves a range of slots of one node, where servers can do so by themselves; others raise redis.ResponseError."""
         source = self.owner(first)
         source.told("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", target.told("CLUSTER", "MYID"))
         in_the_end(lambda: self.owner(first) is target)

@@ -72,7 +72,8 @@ class Connection:
         self.url = url
         self.patience = patience
         self.is_cluster = address.kind == "cluster"
-        self._is_down = False
+        # Nodes of which the log has told that they do not answer; empty text: the server, or nobody in particular.
+        self._troubles: set[str] = set()
         self._may_write = False
         self._link = linked(address, name, size)
 
@@ -189,6 +190,7 @@ class Connection:
     async def _patiently(self, once: Callable[[], Awaitable[Any]], patience: float | None) -> Any:
         began_at = time.monotonic()
         pause = 0.02
+        met: set[str] = set()
         task = asyncio.current_task()
         # Before Python 3.12 `asyncio.wait_for`, which the client uses, swallows a cancel that comes with an answer or error.
         cancels = task.cancelling() if task is not None else 0
@@ -204,18 +206,25 @@ class Connection:
                 is_passing = isinstance(known, _PASSING if wait_seconds < _LONG_SECONDS else _PASSING_IN_THE_LONG_RUN)
                 if not is_passing or time.monotonic() + pause > began_at + wait_seconds:
                     raise known from error
-                if not self._is_down:
-                    self._is_down = True
+                met.add(error.node if isinstance(error, NodeLost) else "")
+                if not met <= self._troubles:
                     log.warning("%s; trying again", known.problem)
+                    self._troubles |= met
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _PAUSE_SECONDS_MAX)
             else:
-                if self._is_down:
-                    self._is_down = False
-                    log.info("the server at %s answers again", masked(self.url))
+                if self._troubles:
+                    self._answered(met)
                 if task is not None and task.cancelling() > cancels:
                     raise asyncio.CancelledError
                 return answer
+
+    def _answered(self, met: set[str]) -> None:
+        """A call that had met some trouble was answered; one that met none says nothing of the other nodes of a cluster."""
+        over = self._troubles & met if self.is_cluster else self._troubles
+        self._troubles = self._troubles - over
+        if over:
+            log.info("the server at %s answers again", masked(self.url))
 
 
 def _forbidden(tag: str, refusals: list[tuple[str, str]]) -> str:

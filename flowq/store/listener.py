@@ -44,21 +44,21 @@ class Listener:
     async def listen(self) -> None:
         """Listens until it is cancelled, or raises what ended it."""
         line = self._server.line()
+        hearing: asyncio.Task[None] | None = None
         telling: asyncio.Task[None] | None = None
         try:
             await line.connect()
             telling = asyncio.create_task(self._tell(line))
-            while True:
-                hearing: asyncio.Task[Any] = asyncio.create_task(line.read_response())
-                try:
-                    await asyncio.wait((hearing, telling), return_when=asyncio.FIRST_COMPLETED)
-                    if telling.done():
-                        telling.result()
-                    self._take(hearing.result())
-                finally:
-                    await end(hearing)
+            hearing = asyncio.create_task(self._hear(line))
+            await asyncio.wait((hearing, telling), return_when=asyncio.FIRST_COMPLETED)
+            for task in (hearing, telling):
+                if task.done():
+                    task.result()
         finally:
-            await end(telling)
+            for task in (hearing, telling):
+                await end(task)
+                if task is not None and not task.cancelled():
+                    task.exception()  # of two that end at once, one is told
             with contextlib.suppress(Exception):
                 await line.disconnect()
 
@@ -76,9 +76,11 @@ class Listener:
                     await line.send_command(verb, *same)
             await self._changed.wait()
 
-    def _take(self, message: list[Any]) -> None:
-        kind, channel = message[0], message[1].decode()
-        if kind == b"sunsubscribe" and channel in self._listens:
-            raise ChannelMoved(channel)
-        if kind in (b"smessage", b"ssubscribe"):
-            self._heard(channel)
+    async def _hear(self, line: Any) -> None:
+        while True:
+            message = await line.read_response()
+            kind, channel = message[0], message[1].decode()
+            if kind == b"sunsubscribe" and channel in self._listens:
+                raise ChannelMoved(channel)
+            if kind in (b"smessage", b"ssubscribe"):
+                self._heard(channel)

@@ -40,6 +40,7 @@ class ServerInfo(msgspec.Struct, frozen=True):
         is_cluster: whether it runs in cluster mode.
         nodes: how many servers this is said of: of a cluster, each figure is that of the worst primary.
         address: of one of several: its host and port.
+        replicas: how many copies of it are kept up to date; of several servers: of that with the fewest.
     """
 
     product: str
@@ -55,6 +56,7 @@ class ServerInfo(msgspec.Struct, frozen=True):
     is_cluster: bool
     nodes: int = 1
     address: str = ""
+    replicas: int = 0
 
 
 async def server_infos(connection: Connection) -> list[ServerInfo]:
@@ -108,6 +110,7 @@ def _info(connection: Connection, raw: object, fsync: str, address: str) -> Serv
         clients=int(fields.get("connected_clients", 0)),
         is_cluster=is_cluster,
         address=address,
+        replicas=int(fields.get("connected_slaves", 0)),
     )
 
 
@@ -132,6 +135,7 @@ def _worst(infos: Sequence[ServerInfo]) -> ServerInfo:
         aof_ok=all(info.aof_ok for info in infos),
         clients=sum(info.clients for info in infos),
         nodes=len(infos),
+        replicas=min(info.replicas for info in infos),
     )
 
 
