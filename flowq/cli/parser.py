@@ -126,9 +126,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     """Options that every command has, before or behind its name."""
     unset: Any = argparse.SUPPRESS
     common = parser.add_argument_group("everywhere")
-    common.add_argument(
-        "-u", "--url", default=unset, help="server, such as redis://host:6379 or redis+cluster://host:6379,host:6379 (FLOWQ_URL)"
-    )
+    common.add_argument("-u", "--url", default=unset, help="server, such as redis://host:6379 (FLOWQ_URL)")
     common.add_argument("-n", "--namespace", default=unset, help="separates applications on one server (FLOWQ_NAMESPACE)")
     common.add_argument(
         "--artifacts", default=unset, metavar="LOCATION", help="s3://bucket/prefix or file:/dir (FLOWQ_ARTIFACTS)"

@@ -39,6 +39,8 @@ from flowq.store.topology import linked
 log = logging.getLogger("flowq.store")
 
 _PAUSE_SECONDS_MAX = 1.0
+# So many that a primary which is added gets some, and so few that calls stay large: each partition is talked to on its own.
+_PARTITIONS_PER_PRIMARY = 4
 # What may pass by itself: for everybody; and for who can wait for a failover, a freed disk, a password put right.
 _PASSING = (ServerUnreachable,)
 _PASSING_IN_THE_LONG_RUN = (ServerUnreachable, ServerIsReplica, ServerReadOnly, ServerRefusedLogin)
@@ -166,6 +168,10 @@ class Connection:
     async def servers(self) -> list[Server]:
         """Every server that work is kept on: one, or the primaries of a cluster."""
         return await self._patiently(self._link.all_servers, None)
+
+    async def partitions(self) -> int:
+        """Over how many partitions the flows of a new namespace are spread here."""
+        return _PARTITIONS_PER_PRIMARY * len(await self.servers()) if self.is_cluster else 1
 
     async def on_each(self, *args: Any) -> list[Any]:
         """Asks every server the same."""

@@ -29,8 +29,6 @@ from flowq.store.wire import Again, HolderInfo, history_decoder
 
 SCHEMA = 1
 _PLANS_CACHED = 256
-# So many that a primary which is added gets some, and so few that calls stay large: each partition is talked to on its own.
-_PARTITIONS_PER_PRIMARY = 4
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -69,21 +67,18 @@ class Store:
     async def open(self, partitions: int | None = None) -> str:
         """Reads the namespace's meta key, or writes it; returns the id that this namespace got when it was first used.
 
-        Args:
-            partitions: over how many flows are spread from the first use on; None: one, in a cluster four for each primary.
+        From then on its flows are spread over so many partitions; None: over as many as suit the servers.
 
         Raises:
             SchemaNewer: the keys were written by a newer flowq.
         """
-        meta = self.keys.meta
-        asked = ("HMGET", meta, "schema", "partitions", "instance")
+        asked = ("HMGET", self.keys.meta, "schema", "partitions", "instance")
         found = await self.connection.command(*asked)
         if None in found:  # read before it is written: a full server refuses even a write that would change nothing
             await self.refuse_without_rights()
-            if partitions is None:
-                partitions = _PARTITIONS_PER_PRIMARY * len(await self.connection.servers()) if self.connection.is_cluster else 1
+            partitions = partitions or await self.connection.partitions()
             first = {"schema": SCHEMA, "partitions": partitions, "instance": secrets.token_hex(8)}
-            await self.connection.commands(*(("HSETNX", meta, name, value) for name, value in first.items()))
+            await self.connection.commands(*(("HSETNX", self.keys.meta, name, value) for name, value in first.items()))
             found = await self.connection.command(*asked)
         if int(found[0]) > SCHEMA:
             raise SchemaNewer(self.keys.namespace, int(found[0]), SCHEMA)
@@ -294,8 +289,7 @@ class Store:
 
     async def lease_of(self, tag: str, holder: str) -> int | None:
         """The deadline of a holder's lease, milliseconds since 1970."""
-        score = await self.connection.command("ZSCORE", tag + HOLDERS, holder)
-        return None if score is None else int(score)
+        return None if (score := await self.connection.command("ZSCORE", tag + HOLDERS, holder)) is None else int(score)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -303,5 +297,4 @@ class Store:
 
 
 def _pages(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+    return (items[start : start + size] for start in range(0, len(items), size))
