@@ -138,7 +138,7 @@ class Cluster:
         return Node(self._directory, self._no_lock, *own, *self._options)
 
     def _meet(self, node: Node) -> None:
-        bus = node.told("CONFIG", "GET", "cluster-port")["cluster-port"]
+        bus = node.client.config_get("cluster-port")["cluster-port"]
         self.nodes[0].told("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -39,8 +40,9 @@ ON_CLUSTER = frozenset({
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leaves out what need not run on a cluster."""
-    items[:] = [item for item in items if not _is_on_cluster(item) or getattr(item, "originalname", "") in ON_CLUSTER]
+    """Leaves out what need not run on a cluster; `FLOWQ_TEST_CLUSTER=all` leaves all in."""
+    if os.environ.get("FLOWQ_TEST_CLUSTER") != "all":
+        items[:] = [item for item in items if not _is_on_cluster(item) or getattr(item, "originalname", "") in ON_CLUSTER]
 
 
 def _is_on_cluster(item: pytest.Item) -> bool:
