@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 from redis import exceptions as refused
 
@@ -19,7 +19,6 @@ from flowq.store.addresses import Host, named
 from flowq.store.server import Command, Server
 from flowq.store.slots import SLOTS, slot_of
 
-_Answer = TypeVar("_Answer")
 # From, to, and who has them.
 Ranges = Sequence[tuple[int, int, Host]]
 
@@ -66,23 +65,11 @@ class Nodes:
 
     async def run(self, name: str, tag: str, args: tuple[Any, ...]) -> Any:
         """See `Link.run`."""
-        try:
-            return await self._at(slot_of(tag), lambda server: server.run(name, tag, args))
-        except refused.AskError as error:
-            raise _later(error) from error
+        return await self._at(slot_of(tag), lambda server: server.run(name, tag, args))
 
     async def one(self, command: Command) -> Any:
         """See `Link.one`."""
-
-        async def call(server: Server) -> Any:
-            try:
-                return await server.one(command)
-            except refused.MovedError:
-                raise
-            except refused.AskError as error:
-                return await self._asking(error, command, server)
-
-        return await self._at(_slot(command), call)
+        return await self._at(_slot(command), lambda server: server.one(command), command)
 
     async def several(self, commands: Sequence[Command]) -> list[Any]:
         """See `Link.several`. Commands without a key go where the one before them goes."""
@@ -124,16 +111,20 @@ class Nodes:
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _at(self, slot: int | None, call: Callable[[Server], Awaitable[_Answer]]) -> _Answer:
-        """Calls who has the slot, and follows it where it has moved."""
+    async def _at(self, slot: int | None, call: Callable[[Server], Awaitable[Any]], command: Command = ()) -> Any:
+        """Calls who has the slot, and follows it where it has moved, or moves to if it is a command that is called."""
         for _ in range(_HOPS_MAX):
             server = await self._owner(slot)
             try:
                 return await call(server)
-            except refused.MovedError as error:
-                self._moved(error, server)
             except LOST as error:
                 raise self._lost(server, error) from error
+            except refused.ResponseError as error:
+                if (found := _redirection(error, server)) is None:
+                    raise
+                if not found.has_moved:
+                    return await self._asking(found, command)
+                self._moved(found)
         raise refused.TryAgainError("TRYAGAIN the nodes do not agree who has the slot")
 
     async def _sent(self, commands: Sequence[Command], answers: list[Any], by_server: dict[Server, list[int]]) -> list[int]:
@@ -149,30 +140,30 @@ class Nodes:
                 answers[position] = answer
                 if isinstance(answer, LOST):
                     raise self._lost(server, answer)
-                if isinstance(answer, refused.MovedError):
-                    self._moved(answer, server)
-                    again.append(position)
-                elif isinstance(answer, refused.AskError):
-                    answers[position] = await self._asking(answer, commands[position], server)
+                if isinstance(answer, Exception) and (found := _redirection(answer, server)) is not None:
+                    if found.has_moved:
+                        self._moved(found)
+                        again.append(position)
+                    else:
+                        answers[position] = await self._asking(found, commands[position])
         return again
 
-    async def _asking(self, error: refused.AskError, command: Command, asked: Server) -> Any:
+    async def _asking(self, found: _Redirection, command: Command) -> Any:
         """Sends a command where its slot is moving to, and its key is already, or would be made. Not a script: see above."""
-        if command[0] in _SCRIPTS:
-            raise _later(error)
-        server = self._server(_target(error, asked))
+        if not command or command[0] in _SCRIPTS:
+            raise refused.TryAgainError(f"TRYAGAIN slot {found.slot} is being moved to another node")
+        server = self._server(found.host)
         try:
             _, answer = await server.several([("ASKING",), command])
         except LOST as lost:
             raise self._lost(server, lost) from lost
-        if isinstance(answer, Exception):
-            raise refused.TryAgainError(str(answer)) if isinstance(answer, refused.AskError) else answer
+        if isinstance(answer, Exception):  # it may have arrived, or gone on, meanwhile
+            raise refused.TryAgainError(f"TRYAGAIN {answer}") if _redirection(answer, server) else answer
         return answer
 
-    def _moved(self, error: refused.MovedError, server: Server) -> None:
-        host = _target(error, server)
-        self._server(host)
-        self._owners[error.slot_id] = self._best = host
+    def _moved(self, found: _Redirection) -> None:
+        self._server(found.host)
+        self._owners[found.slot] = self._best = found.host
         self._is_stale = True
 
     def _lost(self, server: Server, error: BaseException) -> NodeLost:
@@ -211,14 +202,23 @@ class Nodes:
                 await server.close()
 
 
-def _later(error: refused.AskError) -> Exception:
-    return refused.TryAgainError(f"TRYAGAIN slot {error.slot_id} is being moved to another node")
+class _Redirection(NamedTuple):
+    slot: int
+    host: Host
+    has_moved: bool
 
 
-def _target(error: refused.AskError, asked: Server) -> Host:
-    """Where a redirection leads. A node that does not know its own name is reached as the one that was asked."""
-    where: Any = error
-    return (where.host or asked.host[0], int(where.port))
+def _redirection(error: Exception, asked: Server) -> _Redirection | None:
+    """Where an answer sends us, if it does. The client library, by version, has errors of their own for these, or not."""
+    word, text = "MOVED" if isinstance(error, refused.MovedError) else "ASK", str(error)
+    if not isinstance(error, refused.AskError):
+        word, _, text = text.partition(" ")
+    if word not in ("MOVED", "ASK"):
+        return None
+    slot, where = text.split()[:2]
+    name, _, port = where.rpartition(":")
+    # A node that does not know its own name is reached as the one that was asked.
+    return _Redirection(int(slot), (name or asked.host[0], int(port)), word == "MOVED")
 
 
 def _slot(command: Command) -> int | None:
