@@ -18,6 +18,7 @@ import redis
 from flowq.settings import S3Access
 from tests.alone import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.alone import pytest_runtest_protocol as pytest_runtest_protocol
+from tests.clusters import Cluster, running_cluster
 from tests.property.summary import pytest_terminal_summary as pytest_terminal_summary
 from tests.servers import running_s3, running_valkey
 
@@ -35,6 +36,13 @@ def valkey_url() -> Iterator[str]:
     """The URL of a real, empty Valkey that lives as long as the test session."""
     with running_valkey() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A cluster of three primaries that lives as long as the test session; nobody kills its nodes or moves its slots."""
+    with running_cluster() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -57,15 +65,18 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def namespace(valkey_url: str) -> Iterator[str]:
-    """A namespace nobody else uses on `valkey_url`; fails the test afterwards if keys were left that never expire."""
+def namespace(valkey_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace nobody else uses on the servers of the tests; fails the test if keys are left that never expire."""
     name = f"t{secrets.token_hex(6)}"
     yield name
-    with redis.Redis.from_url(valkey_url) as client:
-        keys = list(client.scan_iter(match=f"{{{name}[:}}]*", count=10_000))
-        leaked = leaked_keys(client, name, keys)
-        for key in keys:
-            client.unlink(key)
+    ports = [node.port for node in request.getfixturevalue("cluster").nodes] if "cluster" in request.fixturenames else []
+    leaked: list[str] = []
+    for client in (redis.Redis.from_url(valkey_url), *(redis.Redis(port=port) for port in ports)):
+        with client:
+            keys = list(client.scan_iter(match=f"{{{name}[:}}]*", count=10_000))
+            leaked += leaked_keys(client, name, keys)
+            for key in keys:
+                client.unlink(key)
     assert not leaked, f"keys that never expire and are not in flowq.store.keys.PERMANENT: {leaked[:10]}"
 
 
@@ -80,9 +91,9 @@ def leaked_keys(client: redis.Redis, namespace: str, keys: list[Any]) -> list[st
     from flowq.store.keys import Keys
     from tests.permanent import is_permanent
 
-    # As many partitions as keys were written to: a test may have asked for several.
-    partitions = {key.decode().split("}")[0].rpartition(":")[2] for key in keys if b":" in key.split(b"}")[0]}
-    partitions = {partition for partition in partitions if partition.isdecimal()}  # limits have tags of their own
-    known = Keys(namespace, 1 + max((int(partition) for partition in partitions), default=0))
+    known = Keys(namespace)
+    # As many partitions as keys were written to: a test may have asked for several. Limits have tags of their own.
+    tags = {key.decode().partition("}")[0] + "}" for key in keys}
+    known.tags = [tag for tag in tags if tag != f"{{{namespace}}}" and not tag.startswith(f"{{{namespace}:L:")]
     eternal = [key.decode() for key in keys if client.pttl(key) == NEVER_EXPIRES]
     return [key for key in eternal if not is_permanent(known, key)]

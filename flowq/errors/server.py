@@ -56,6 +56,13 @@ class NotARedisServer(ServerError):
         super().__init__(f"what answers at {masked(url)} is no Redis or Valkey: {reason}", "check the host and port of the URL")
 
 
+class WrongKindOfServer(ServerError):
+    """The URL is that of one server, and a cluster or a Sentinel answers; or the other way round."""
+
+    def __init__(self, url: str, problem: str, form: str) -> None:
+        super().__init__(f"what answers at {masked(url)} {problem}", f"use the URL {form}")
+
+
 class ServerTooOld(ServerError):
     """The server is older than flowq supports."""
 

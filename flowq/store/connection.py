@@ -1,4 +1,4 @@
-"""One server: its connections, and the one owner of retries.
+"""The way to the server, or to the servers of a cluster; and the one owner of retries.
 
 redis-py repeats commands by itself (0, 3 or 10 times, by version); here that is off. Every call of flowq may be
 repeated safely, so a call whose answer was lost is simply sent again until `patience` runs out.
@@ -12,12 +12,8 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import urlsplit
 
-import redis.asyncio as redis
 from redis import exceptions as refused
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from flowq.errors import (
     CorruptState,
@@ -32,24 +28,27 @@ from flowq.errors import (
     ServerUnreachable,
     masked,
 )
+from flowq.store.addresses import address_of
 from flowq.store.keys import ENDED_CHANNEL, WAKE_CHANNEL
+from flowq.store.nodes import NodeLost
 from flowq.store.outage import what_the_system_said
-from flowq.store.script_caller import NoFunction, ScriptCaller
+from flowq.store.script_caller import NoFunction
 from flowq.store.script_loader import script
+from flowq.store.server import Server
+from flowq.store.topology import linked
 
 log = logging.getLogger("flowq.store")
 
-_CONNECT_SECONDS_MAX = 5.0
-# Longer than any script may take, so that a stalled server is told from a dead one.
-_ANSWER_SECONDS_MAX = 15.0
 _PAUSE_SECONDS_MAX = 1.0
+# So many that a primary which is added gets some, and so few that calls stay large: each partition is talked to on its own.
+_PARTITIONS_PER_PRIMARY = 4
 # What may pass by itself: for everybody; and for who can wait for a failover, a freed disk, a password put right.
 _PASSING = (ServerUnreachable,)
 _PASSING_IN_THE_LONG_RUN = (ServerUnreachable, ServerIsReplica, ServerReadOnly, ServerRefusedLogin)
 _LONG_SECONDS = 600.0
 # Answers of a server, or of a part of a cluster, that will serve us later: the script before ours runs, data are being loaded,
-# a failover is under way. The client library, by version, knows some of the words and then cuts them off.
-_PASSING_ANSWERS = (refused.BusyLoadingError, refused.ClusterDownError, refused.TryAgainError)
+# a failover is under way, a slot moves. The client library, by version, knows some of the words and then cuts them off.
+_PASSING_ANSWERS = (refused.BusyLoadingError, refused.ClusterDownError, refused.TryAgainError, refused.AskError)
 # "caused error": how it introduces the answer to one of several commands.
 _PASSING_WORDS = re.compile(r"(?:^|caused error: \W*)(?:BUSY|LOADING|CLUSTERDOWN|MASTERDOWN|NOREPLICAS|TRYAGAIN)\b")
 # What is forbidden, if not the command itself: "No permissions to access a key", "can't access at least one of the keys".
@@ -59,12 +58,12 @@ _OF_LOGIN = ("noauth", "wrongpass", "invalid password", "invalid username", "aut
 
 
 class Connection:
-    """A fixed number of connections to one server.
+    """A fixed number of connections to one server, or to each of several.
 
     Args:
-        url: `redis://`, `rediss://` or `unix://`.
+        url: of a server, a cluster or Sentinels: see `addresses.py`.
         name: shown in the server's CLIENT LIST.
-        size: how many connections at most; a call waits when all are in use.
+        size: how many connections at most, to each server; a call waits when all are in use.
         patience: seconds for which an unreachable server is asked again.
 
     Raises:
@@ -72,25 +71,14 @@ class Connection:
     """
 
     def __init__(self, url: str, *, name: str = "flowq", size: int = 3, patience: float = 10.0) -> None:
-        self.url = checked_url(url)
+        address = address_of(url)
+        self.url = url
         self.patience = patience
-        self._is_down = False
+        self.is_cluster = address.kind == "cluster"
+        # Nodes of which the log has told that they do not answer; empty text: the server, or nobody in particular.
+        self._troubles: set[str] = set()
         self._may_write = False
-        # The client library's types are incomplete; nothing of it leaves this module.
-        pools: Any = redis.BlockingConnectionPool
-        self._pool: Any = pools.from_url(
-            self.url,
-            max_connections=size,
-            timeout=None,
-            client_name=name,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_connect_timeout=_CONNECT_SECONDS_MAX,
-            socket_timeout=_ANSWER_SECONDS_MAX,
-            **({} if self.url.startswith("unix") else {"socket_keepalive": True}),
-        )
-        self._client: Any = redis.Redis(connection_pool=self._pool)
-        self._caller = ScriptCaller(self._client)
+        self._link = linked(address, name, size)
 
     async def run(self, name: str, tag: str, *args: Any, patience: float | None = None) -> Any:
         """Runs a script on the partition of `tag`; loads it where the server does not know it (any more).
@@ -102,7 +90,7 @@ class Connection:
             await self.refuse_without_rights(tag, patience)
 
         async def once() -> Any:
-            return await self._caller.call(name, tag, args)
+            return await self._link.run(name, tag, args)
 
         return await self._patiently(once, patience)
 
@@ -120,13 +108,10 @@ class Connection:
         # EVAL first: then the server knows the script. Nobody sends to these channels, so nothing comes between the answers.
         asked: list[tuple[Any, ...]] = [("EVAL", trial.source, 1, tag), ("EVALSHA", trial.sha, 1, tag)]
         for channel in (WAKE_CHANNEL, ENDED_CHANNEL):
-            asked += [("SUBSCRIBE", f"{tag}{channel}?"), ("UNSUBSCRIBE", f"{tag}{channel}?")]
+            asked += [("SSUBSCRIBE", f"{tag}{channel}?"), ("SUNSUBSCRIBE", f"{tag}{channel}?")]
 
         async def once() -> list[Any]:
-            pipeline = self._client.pipeline(transaction=False)
-            for args in asked:
-                pipeline.execute_command(*args)
-            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            answers = await self._link.several(asked)
             for answer in answers:
                 if isinstance(answer, Exception) and not isinstance(answer, (refused.NoPermissionError, refused.NoScriptError)):
                     raise answer
@@ -140,8 +125,8 @@ class Connection:
             elif args[-1] == tag and not isinstance(answer, Exception):
                 refusals += [(name.decode(), text.decode()) for name, text in zip(answer[::2], answer[1::2], strict=True)]
         if refusals:
-            # Whoever may not UNSUBSCRIBE leaves a connection that can do nothing else any more.
-            await self._pool.disconnect(inuse_connections=False)
+            # Whoever may not SUNSUBSCRIBE leaves a connection that can do nothing else any more.
+            await (await self._link.server_of(tag)).disconnect()
             raise ServerForbids(self.url, _forbidden(tag, refusals))
         self._may_write = True
 
@@ -150,7 +135,8 @@ class Connection:
 
         async def once() -> NoFunction | None:
             try:
-                await self._caller.try_functions()
+                for server in await self._link.all_servers():
+                    await server.try_functions()
             except NoFunction as error:
                 return error
             return None
@@ -161,20 +147,21 @@ class Connection:
         """Runs one command that may be repeated."""
 
         async def once() -> Any:
-            return await self._client.execute_command(*args)
+            return await self._link.one(args)
 
         return await self._patiently(once, patience)
 
     async def commands(self, *many: tuple[Any, ...], patience: float | None = None) -> list[Any]:
-        """Runs several commands, each of which may be repeated, in one round trip."""
+        """Runs several commands, each of which may be repeated, in one round trip to each server."""
         if not many:
             return []
 
         async def once() -> list[Any]:
-            pipeline = self._client.pipeline(transaction=False)
-            for args in many:
-                pipeline.execute_command(*args)
-            return await pipeline.execute()
+            answers = await self._link.several(many)
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+            return answers
 
         return await self._patiently(once, patience)
 
@@ -184,10 +171,7 @@ class Connection:
             return []
 
         async def once() -> list[Any]:
-            pipeline = self._client.pipeline(transaction=False)
-            for args in many:
-                pipeline.execute_command(*args)
-            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            answers = await self._link.several(many)
             for answer in answers:
                 if isinstance(answer, Exception) and not isinstance(typed(self.url, answer), CorruptState):
                     raise answer
@@ -195,18 +179,38 @@ class Connection:
 
         return await self._patiently(once, None)
 
-    def subscription(self) -> Any:
-        """A pub/sub connection outside the budget of `size`: one per process."""
-        return self._client.pubsub(ignore_subscribe_messages=True)
+    async def servers(self) -> list[Server]:
+        """Every server that work is kept on: one, or the primaries of a cluster."""
+        return await self._patiently(self._link.all_servers, None)
+
+    async def partitions(self) -> int:
+        """Over how many partitions the flows of a new namespace are spread here."""
+        return _PARTITIONS_PER_PRIMARY * len(await self.servers()) if self.is_cluster else 1
+
+    async def on_each(self, *args: Any) -> list[Any]:
+        """Asks every server the same."""
+
+        async def once() -> list[Any]:
+            return [await server.one(args) for server in await self._link.all_servers()]
+
+        return await self._patiently(once, None)
+
+    async def server_of(self, tag: str) -> Server:
+        """The server that has the partition of `tag`."""
+        return await self._link.server_of(tag)
+
+    async def refresh(self) -> None:
+        """Looks anew which server has which partition."""
+        await self._link.refresh()
 
     async def close(self) -> None:
         """Closes all connections."""
-        await self._client.aclose()
-        await self._pool.disconnect()
+        await self._link.close()
 
     async def _patiently(self, once: Callable[[], Awaitable[Any]], patience: float | None) -> Any:
         began_at = time.monotonic()
         pause = 0.02
+        met: set[str] = set()
         task = asyncio.current_task()
         # Before Python 3.12 `asyncio.wait_for`, which the client uses, swallows a cancel that comes with an answer or error.
         cancels = task.cancelling() if task is not None else 0
@@ -222,18 +226,25 @@ class Connection:
                 is_passing = isinstance(known, _PASSING if wait_seconds < _LONG_SECONDS else _PASSING_IN_THE_LONG_RUN)
                 if not is_passing or time.monotonic() + pause > began_at + wait_seconds:
                     raise known from error
-                if not self._is_down:
-                    self._is_down = True
+                met.add(error.node if isinstance(error, NodeLost) else "")
+                if not met <= self._troubles:
                     log.warning("%s; trying again", known.problem)
+                    self._troubles |= met
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _PAUSE_SECONDS_MAX)
             else:
-                if self._is_down:
-                    self._is_down = False
-                    log.info("the server at %s answers again", masked(self.url))
+                if self._troubles:
+                    self._answered(met)
                 if task is not None and task.cancelling() > cancels:
                     raise asyncio.CancelledError
                 return answer
+
+    def _answered(self, met: set[str]) -> None:
+        """A call that had met some trouble was answered; one that met none says nothing of the other nodes of a cluster."""
+        over = self._troubles & met if self.is_cluster else self._troubles
+        self._troubles = self._troubles - over
+        if over:
+            log.info("the server at %s answers again", masked(self.url))
 
 
 def _forbidden(tag: str, refusals: list[tuple[str, str]]) -> str:
@@ -247,28 +258,14 @@ def _forbidden(tag: str, refusals: list[tuple[str, str]]) -> str:
     return "; ".join(said)
 
 
-def checked_url(url: str) -> str:
-    """The URL, if flowq can use it.
-
-    Raises:
-        InvalidValue: another scheme, a port out of range, no path for `unix://`.
-    """
-    expected = "redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket"
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 — raises where the port is no port
-    except (ValueError, AttributeError):
-        raise InvalidValue("server URL", masked(str(url)), expected) from None
-    is_socket = parts.scheme == "unix" and len(parts.path) > 1
-    if not is_socket and not (parts.scheme in ("redis", "rediss") and parts.hostname):
-        raise InvalidValue("server URL", masked(url), expected)
-    if parts.path.strip("/") and not is_socket and not parts.path.strip("/").isdecimal():
-        raise InvalidValue("server URL", masked(url), expected)
-    return url
-
-
 def typed(url: str, error: Exception) -> FlowqError:
     """The error of flowq for an error of the client library. ServerUnreachable means: asking again may help."""
+    if isinstance(error, NodeLost) and isinstance(error.__cause__, Exception):
+        known = typed(url, error.__cause__)
+        if not isinstance(known, (ServerUnreachable, ServerIsReplica)):
+            return known
+        # One of several: another becomes the primary in its place, or it comes back.
+        return ServerUnreachable(url, f"{what_the_system_said(error.__cause__) or error} (node {error.node})")
     if isinstance(error, refused.ConnectionError) and isinstance(error.__cause__, refused.ResponseError):
         return typed(url, error.__cause__)  # what the server refused while the connection was set up
     text = str(error)

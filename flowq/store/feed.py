@@ -21,6 +21,7 @@ log = logging.getLogger("flowq.store")
 
 _BLOCK_MS = 2_000
 _ENTRIES = 200
+_PAUSE_SECONDS_MIN, _PAUSE_SECONDS_MAX = 0.05, 0.5
 # Followers have no deadline of their own: they wait for the server as long as their program runs.
 _PATIENCE_SECONDS = 86_400.0
 
@@ -76,18 +77,29 @@ class Feed:
         return last[0][0] if last else b"0-0"
 
     async def _read(self, positions: dict[str, bytes]) -> None:
-        """Reads all streams in one command, because each that waits keeps a connection for itself."""
         while True:
-            answer: Any = await self._connection.command(
-                "XREAD", "COUNT", _ENTRIES, "BLOCK", _BLOCK_MS, "STREAMS", *positions, *positions.values(),
-                patience=_PATIENCE_SECONDS,
-            )  # fmt: skip
+            answer = await self._news(positions)
             for key, entries in answer or ():
                 for entry_id, fields in entries:
                     positions[key.decode()] = entry_id
                     for event in _decoded(fields):
                         for follower in list(self._followers.get(event.flow_id, ())):
                             follower(event)
+
+    async def _news(self, positions: dict[str, bytes]) -> list[Any]:
+        """All streams in one command, because each that waits keeps a connection for itself. Those of a cluster can't be read in
+        one: they are asked at intervals, which grow while nothing comes."""
+        if not self._connection.is_cluster:
+            words = ("XREAD", "COUNT", _ENTRIES, "BLOCK", _BLOCK_MS, "STREAMS", *positions, *positions.values())
+            return await self._connection.command(*words, patience=_PATIENCE_SECONDS) or []
+        pause = _PAUSE_SECONDS_MIN
+        while True:
+            asked = [("XREAD", "COUNT", _ENTRIES, "STREAMS", key, position) for key, position in positions.items()]
+            answers = await self._connection.commands(*asked, patience=_PATIENCE_SECONDS)
+            if found := [stream for answer in answers for stream in answer or ()]:
+                return found
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _PAUSE_SECONDS_MAX)
 
 
 def named(event: WireEvent, names: Callable[[int], str]) -> Event:

@@ -1,16 +1,16 @@
 """Every key of flowq, spelled here and nowhere else: Python builds keys with `Keys`, Lua gets the same words from `LUA`.
 
-All keys of one partition carry one hash tag, `{namespace:partition}`, so a script may touch any of them and a cluster
-keeps them in one slot. Ids and names are checked (`flowq.model.names`) so that none can hold a brace or, where it is
+All keys of one partition carry one hash tag (`slots.py`), so a script may touch any of them and a cluster keeps them in one
+slot. Ids and names are checked (`flowq.model.names`) so that none can hold a brace or, where it is
 followed by something, a colon.
 """
 
 from __future__ import annotations
 
-import binascii
 from typing import Final
 
 from flowq.model.names import root_id
+from flowq.store.slots import crc16, tags_of
 
 # What follows the tag. One letter where the key is written for every flow or stage, a word where there are few.
 FLOW: Final = ":f:"
@@ -124,7 +124,7 @@ class Keys:
         self.namespace = namespace
         self.meta = f"{{{namespace}}}:meta"
         self.limits = f"{{{namespace}}}:limits"
-        self.tags = [f"{{{namespace}:{partition}}}" for partition in range(partitions)]
+        self.tags = list(tags_of(namespace, partitions))
 
     def tag_of(self, flow_id: str) -> str:
         """The hash tag of the partition that a flow lives in: CRC16 of its id, as Redis Cluster computes it.
@@ -133,7 +133,7 @@ class Keys:
         """
         if len(self.tags) == 1:
             return self.tags[0]
-        return self.tags[binascii.crc_hqx(root_id(flow_id).encode(), 0) % len(self.tags)]
+        return self.tags[crc16(root_id(flow_id).encode()) % len(self.tags)]
 
     def flow(self, flow_id: str) -> str:
         """The hash that holds a flow."""

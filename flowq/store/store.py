@@ -52,19 +52,21 @@ class Store:
         self._own_retentions = OwnRetentions()
         self._submissions = Submissions(connection)
 
-    async def open(self, partitions: int = 1) -> str:
+    async def open(self, partitions: int | None = None) -> str:
         """Reads the namespace's meta key, or writes it; returns the id that this namespace got when it was first used.
+
+        From then on its flows are spread over so many partitions; None: over as many as suit the servers.
 
         Raises:
             SchemaNewer: the keys were written by a newer flowq.
         """
-        meta = self.keys.meta
-        asked = ("HMGET", meta, "schema", "partitions", "instance")
+        asked = ("HMGET", self.keys.meta, "schema", "partitions", "instance")
         found = await self.connection.command(*asked)
         if None in found:  # read before it is written: a full server refuses even a write that would change nothing
             await self.refuse_without_rights()
+            partitions = partitions or await self.connection.partitions()
             first = {"schema": SCHEMA, "partitions": partitions, "instance": secrets.token_hex(8)}
-            await self.connection.commands(*(("HSETNX", meta, name, value) for name, value in first.items()))
+            await self.connection.commands(*(("HSETNX", self.keys.meta, name, value) for name, value in first.items()))
             found = await self.connection.command(*asked)
         if int(found[0]) > SCHEMA:
             raise SchemaNewer(self.keys.namespace, int(found[0]), SCHEMA)
@@ -277,8 +279,7 @@ class Store:
 
     async def lease_of(self, tag: str, holder: str) -> int | None:
         """The deadline of a holder's lease, milliseconds since 1970."""
-        score = await self.connection.command("ZSCORE", tag + HOLDERS, holder)
-        return None if score is None else int(score)
+        return None if (score := await self.connection.command("ZSCORE", tag + HOLDERS, holder)) is None else int(score)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -286,5 +287,4 @@ class Store:
 
 
 def _pages(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,4 +1,7 @@
-"""Hints from the server: wake-ups for parked holders, and flows that ended. One connection; a lost hint costs a poll."""
+"""Hints from the server: wake-ups for parked holders, and flows that ended. One connection a server; a lost hint costs a poll.
+
+Channels are sharded: they have a slot like keys, and are heard where their partition is.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from redis.exceptions import NoPermissionError
 
@@ -14,12 +16,12 @@ from flowq.errors import ServerForbids
 from flowq.store.connection import Connection
 from flowq.store.ending import end
 from flowq.store.keys import ENDED_CHANNEL, WAKE_CHANNEL, Keys
+from flowq.store.listener import Listener
+from flowq.store.server import Server
 
 log = logging.getLogger("flowq.store")
 
 _PAUSE_SECONDS = 0.5
-# Shorter than the connection may be silent.
-_READ_SECONDS = 5.0
 
 
 class Wakeups:
@@ -29,16 +31,21 @@ class Wakeups:
         self._connection = connection
         self._keys = keys
         self._callbacks: dict[str, list[Callable[[], None]]] = {}
-        self._wants: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-        self._task: asyncio.Task[None] | None = None
+        # Channels to listen to from now on, or no more: each is dealt with in its turn.
+        self._changed: asyncio.Queue[str] = asyncio.Queue()
+        self._listeners: dict[Server, Listener] = {}
+        self._by_channel: dict[str, Listener] = {}
+        self._dealing: asyncio.Task[None] | None = None
+        self._listening: set[asyncio.Task[None]] = set()
         self._refusal: ServerForbids | None = None
 
     async def __aenter__(self) -> Wakeups:
-        self._task = asyncio.create_task(self._listen())
+        self._dealing = asyncio.create_task(self._deal())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await end(self._task)
+        for task in (self._dealing, *self._listening):
+            await end(task)
 
     def on_wake(self, holder: str, callback: Callable[[], None]) -> None:
         """Calls back when a partition has work for this holder, or something to tell it."""
@@ -74,56 +81,62 @@ class Wakeups:
         known.append(callback)
         if len(known) == 1:
             self._refusal = None  # asked anew: the right may have been granted
-            self._wants.put_nowait(("subscribe", channel))
+            self._changed.put_nowait(channel)
 
     def _remove(self, channel: str) -> None:
         if self._callbacks.pop(channel, None) is not None:
-            self._wants.put_nowait(("unsubscribe", channel))
+            self._changed.put_nowait(channel)
 
-    async def _listen(self) -> None:
+    async def _deal(self) -> None:
+        """Hands each channel to who listens where it is."""
         while True:
-            pubsub = self._connection.subscription()
+            channel = await self._changed.get()
+            listener = self._by_channel.get(channel)
+            if channel not in self._callbacks:
+                if listener is not None:
+                    self._by_channel.pop(channel).remove(channel)
+                continue
+            if listener is not None:
+                continue
             try:
-                if self._callbacks:
-                    await pubsub.subscribe(*self._callbacks)
-                await self._attend(pubsub)
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:  # only hints are lost; the polls go on, and the next connection is tried
+                server = await self._connection.server_of(channel)
+            except Exception as error:  # the polls go on; it is dealt with when the server is known again
                 log.debug("wake-ups interrupted: %s", error)
-                if isinstance(error, NoPermissionError):
-                    self._forbidden(ServerForbids(self._connection.url, str(error)))
+                self._changed.put_nowait(channel)
                 await asyncio.sleep(_PAUSE_SECONDS)
-            finally:
-                with contextlib.suppress(Exception):
-                    await pubsub.aclose()
+                continue
+            listener = self._listeners.get(server) or self._opened(server)
+            self._by_channel[channel] = listener
+            listener.add(channel)
 
-    async def _attend(self, pubsub: Any) -> None:
-        # What was missed while there was no connection is found by asking.
-        self._stir_all()
-        wanted: asyncio.Task[tuple[str, str]] = asyncio.create_task(self._wants.get())
-        heard: asyncio.Task[Any] | None = None
+    def _opened(self, server: Server) -> Listener:
+        listener = self._listeners[server] = Listener(server, self._heard)
+        task = asyncio.create_task(self._listen(server, listener))
+        self._listening.add(task)
+        task.add_done_callback(self._listening.discard)
+        return listener
+
+    async def _listen(self, server: Server, listener: Listener) -> None:
         try:
-            while True:
-                if heard is None and pubsub.subscribed:
-                    heard = asyncio.create_task(pubsub.get_message(timeout=_READ_SECONDS))
-                await asyncio.wait([task for task in (wanted, heard) if task], return_when=asyncio.FIRST_COMPLETED)
-                if wanted.done():
-                    verb, channel = wanted.result()
-                    await (pubsub.subscribe(channel) if verb == "subscribe" else pubsub.unsubscribe(channel))
-                    # What came between the caller's last look and this subscription was told to nobody.
-                    for callback in list(self._callbacks.get(channel, ())):
-                        callback()
-                    wanted = asyncio.create_task(self._wants.get())
-                if heard is not None and heard.done():
-                    message, heard, self._refusal = heard.result(), None, None
-                    if message is not None and message["type"] == "message":
-                        for callback in list(self._callbacks.get(message["channel"].decode(), ())):
-                            callback()
-        finally:
-            for task in (wanted, heard):
-                if task is not None:
-                    task.cancel()
+            await listener.listen()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # only hints are lost; the polls go on, and the next connection is tried
+            log.debug("wake-ups interrupted: %s", error)
+            if isinstance(error, NoPermissionError):
+                self._forbidden(ServerForbids(self._connection.url, str(error)))
+        await asyncio.sleep(_PAUSE_SECONDS)
+        with contextlib.suppress(Exception):  # who asks next finds out
+            await self._connection.refresh()
+        del self._listeners[server]
+        for channel in listener.channels:
+            self._by_channel.pop(channel, None)
+            self._changed.put_nowait(channel)
+
+    def _heard(self, channel: str) -> None:
+        self._refusal = None
+        for callback in list(self._callbacks.get(channel, ())):
+            callback()
 
     def _forbidden(self, refusal: ServerForbids) -> None:
         if self._refusal is None:

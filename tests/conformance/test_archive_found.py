@@ -18,12 +18,14 @@ async def af_work(text: str) -> str:
 
 
 async def test_a_flow_that_was_archived_is_looked_for_where_the_archive_is(
-    producer: FlowProducer, valkey_url: str, namespace: str, artifacts: str
+    producer: FlowProducer, namespace: str, artifacts: str
 ) -> None:
     keep = KeepSettings(archive=True)
     async with working(producer, af_work):
         assert await (await producer.add(af_work.flow("x"), id="clip:7")).result(30) == "x"
-    async with FlowProducer(settings=Settings(url=valkey_url, namespace=namespace, artifacts=artifacts, keep=keep)) as archiving:
+    async with FlowProducer(
+        settings=Settings(url=producer._settings.url, namespace=namespace, artifacts=artifacts, keep=keep)
+    ) as archiving:
         report = await archiving.prune(pipeline="af_work")
         assert report.done == 1, report
         with pytest.raises(FlowNotFound, match="been pruned, and then stands in a file below ") as caught:

@@ -14,6 +14,7 @@ from flowq.store.retentions import Retention
 from tests.conformance.after_the_end import pruner_of
 from tests.conformance.scene import broken, gate, order, ran
 from tests.engine.work import PATIENCE, told, until, working
+from tests.scanned import keys_like
 
 pytestmark = pytest.mark.anyio
 
@@ -202,7 +203,7 @@ async def test_flows_are_spread_over_the_partitions_and_each_lives_in_one(produc
     flows = await producer.add_bulk(fa_family([number]) for number in range(60))
     tags = {flow.id: store.keys.tag_of(flow.id) for flow in flows}
     assert set(tags.values()) == set(store.partitions)
-    async for key in store.connection._client.scan_iter(match=f"*{store.keys.namespace}*"):
+    for key in await keys_like(store, f"*{store.keys.namespace}*"):
         found = [flow_id for flow_id in tags if flow_id in key.decode()]
         assert all(key.decode().startswith(tags[flow_id]) for flow_id in found)
     async with working(producer, *EVERY):

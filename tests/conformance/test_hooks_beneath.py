@@ -16,6 +16,7 @@ from tests.conformance.after_the_end import beneath, hooks_completed
 from tests.conformance.in_the_store import put_aside, remove
 from tests.conformance.scene import broken, gate, ran
 from tests.engine.work import until, working
+from tests.scanned import keys_like
 
 pytestmark = pytest.mark.anyio
 
@@ -191,7 +192,7 @@ async def test_hooks_of_what_was_spawned_stay_as_long_as_the_root_and_go_with_it
     await remove(producer, flow)
     assert not await Views(store).exists(child.id)
     assert not await Views(store).exists(hooks)
-    assert [key async for key in store.connection._client.scan_iter(match=f"{tag}:failed*")] == []
+    assert await keys_like(store, f"{tag}:failed*") == []
 
 
 async def test_what_was_spawned_stays_until_it_is_undone(producer: FlowProducer) -> None:

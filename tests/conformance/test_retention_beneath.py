@@ -15,6 +15,7 @@ from flowq.store.views import Views
 from tests.conformance.after_the_end import archived, hooks_completed, pruner_of
 from tests.conformance.scene import gate
 from tests.engine.work import working
+from tests.scanned import keys_like
 
 pytestmark = pytest.mark.anyio
 
@@ -95,7 +96,7 @@ def shape(flow_id: str) -> str:
 
 
 async def left(store: Store, tag: str) -> list[str]:
-    return sorted([key.decode() async for key in store.connection._client.scan_iter(match=f"{tag}:[ft]:*")])
+    return sorted(key.decode() for key in await keys_like(store, f"{tag}:[ft]:*"))
 
 
 async def test_what_stages_spawned_and_all_hooks_are_archived_with_their_flow(producer: FlowProducer) -> None:

@@ -22,6 +22,7 @@ from tests.conformance.after_the_end import pruner_of
 from tests.conformance.scene import broken, ran
 from tests.engine.waiting import in_the_end
 from tests.engine.work import Gate, outcome, until, working
+from tests.scanned import keys_like
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("only_when_told")]
 
@@ -116,7 +117,7 @@ async def kept(producer: FlowProducer) -> list[str]:
     store = producer._open.store
     found: list[str] = []
     for tag in store.partitions:
-        found += [key.decode() for key in await store.connection.command("KEYS", f"{tag}{MEMO}*")]
+        found += [key.decode() for key in await keys_like(store, f"{tag}{MEMO}*")]
     return found
 
 
@@ -374,7 +375,7 @@ async def test_a_mark_of_a_stage_that_runs_no_more_holds_nobody_up(producer: Flo
         first = await producer.add(memo_one(4, "slow"))
         await gate.until_arrived()
         # As after a crash of the whole worker: nobody takes the mark away.
-        (mark,) = [key for tag in store.partitions for key in await store.connection.command("KEYS", f"{tag}{MEMO_MARK}*")]
+        (mark,) = [key for tag in store.partitions for key in await keys_like(store, f"{tag}{MEMO_MARK}*")]
         left_behind = await store.connection.command("GET", mark)
         stopping = asyncio.create_task(worker.stop())
         await stopping
@@ -397,7 +398,7 @@ async def test_a_result_that_its_process_could_not_keep_is_found_in_its_flow(pro
         gate = gates["slow"] = Gate()
         first = await producer.add(memo_one(4, "slow"))
         await gate.until_arrived()
-        (mark,) = [key for tag in store.partitions for key in await store.connection.command("KEYS", f"{tag}{MEMO_MARK}*")]
+        (mark,) = [key for tag in store.partitions for key in await keys_like(store, f"{tag}{MEMO_MARK}*")]
         held = await store.connection.command("GET", mark)
         gate.opened.set()
         await first.result(30)

@@ -16,6 +16,7 @@ from flowq.store.views import Views
 from tests.conformance.in_the_store import remove
 from tests.conformance.scene import broken, gate, ran
 from tests.engine.work import told, until, working
+from tests.scanned import keys_like
 
 pytestmark = pytest.mark.anyio
 
@@ -329,8 +330,7 @@ async def test_spawned_flows_stay_as_long_as_the_root_and_go_with_it(producer: F
     assert await Views(store).exists(child.id)
     await remove(producer, flow)
     assert not await Views(store).exists(child.id)
-    keys = [key async for key in store.connection._client.scan_iter(match=f"{tag}:t*")]
-    assert keys == []
+    assert await keys_like(store, f"{tag}:t*") == []
 
 
 async def test_ids_of_spawned_flows_are_not_for_users(producer: FlowProducer) -> None:

@@ -14,6 +14,7 @@ from flowq.store.keys import LANES, TENANT_LANES, TENANTS
 from flowq.store.store import Store
 from flowq.store.views import Views
 from tests.engine.work import working
+from tests.scanned import keys_like
 from tests.store.acting import Actor
 from tests.store.graphs import chain, drawn, one_stage, wide
 
@@ -193,9 +194,8 @@ async def test_nothing_is_left_in_the_order_when_all_has_run(actor: Actor, offic
     assert len(await served(actor, 30, at_once=4)) == 30
     tag = store.partitions[0]
     assert await served(actor, 1) == []
-    left = [key async for key in store.connection._client.scan_iter(match=f"{tag}*") if LANES.encode() in key]
-    left += [key async for key in store.connection._client.scan_iter(match=f"{tag}*") if TENANT_LANES.encode() in key]
-    assert left == []
+    lanes = (LANES.encode(), TENANT_LANES.encode())
+    assert [key for key in await keys_like(store, f"{tag}*") if any(word in key for word in lanes)] == []
     assert await store.connection.command("ZCARD", f"{tag}{TENANTS}default") <= 4
 
 

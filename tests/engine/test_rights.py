@@ -30,7 +30,7 @@ EVERYTHING = ("~*", "&*", "+@all")
 # As docs/how-to/deploy.md has it.
 READING = ("%R~{flowq*", "+@read", "+@connection", "-@dangerous", "+info", "+time")
 TRIED = re.findall(r"\{'([A-Z]+)'", script("trial").source)
-COMMANDS = [command.lower() for command in sorted({"EVAL", "EVALSHA", "SUBSCRIBE", "UNSUBSCRIBE", *TRIED})]
+COMMANDS = [command.lower() for command in sorted({"EVAL", "EVALSHA", "SSUBSCRIBE", "SUNSUBSCRIBE", *TRIED})]
 
 
 @stage
@@ -109,9 +109,9 @@ async def test_who_lacks_one_command_is_refused_before_anything_is_written(used:
 
 
 async def test_all_that_is_missing_is_said_at_once(used: str) -> None:
-    limited = await as_user(used, *EVERYTHING, "-xadd", "-ltrim", "-subscribe", "-eval", "resetchannels")
+    limited = await as_user(used, *EVERYTHING, "-xadd", "-ltrim", "-ssubscribe", "-eval", "resetchannels")
     async with FlowProducer(limited) as producer:
-        with pytest.raises(ServerForbids, match=r"the commands eval, ltrim, subscribe, xadd; the channels \{flowq:0\}:…"):
+        with pytest.raises(ServerForbids, match=r"the commands eval, ltrim, ssubscribe, xadd; the channels \{flowq:0\}:…"):
             await producer.add(rights_twice.flow(4))
 
 
@@ -120,7 +120,7 @@ async def test_all_that_is_missing_is_said_at_once(used: str) -> None:
     [
         (("~*", "+@all", "resetchannels"), "the channels"),
         (("~*", "+@all", "resetchannels", "&*:wake:*"), "the channels"),
-        (("~*", "&*", "+@all", "-publish"), "the command publish"),
+        (("~*", "&*", "+@all", "-spublish"), "the command spublish"),
         (("~other*", "~{flowq}:meta", "&*", "+@all"), "the keys"),
         (("~{flowq:0}", "~{flowq}:meta", "&*", "+@all"), "the keys"),
         (("%R~*", "&*", "+@all"), "the keys"),
@@ -143,7 +143,7 @@ async def test_a_large_flow_is_refused_before_its_first_piece_is_written(used: s
     assert await everything(used) == before
 
 
-@pytest.mark.parametrize("rules", [READING, (*EVERYTHING, "-unsubscribe")], ids=["reading", "no unsubscribe"])
+@pytest.mark.parametrize("rules", [READING, (*EVERYTHING, "-sunsubscribe")], ids=["reading", "no sunsubscribe"])
 async def test_who_lacks_rights_can_look_at_everything_and_change_nothing(used: str, rules: tuple[str, ...]) -> None:
     before = await everything(used)
     async with FlowProducer(await as_user(used, *rules)) as producer:
@@ -164,9 +164,9 @@ async def test_who_lacks_rights_can_look_at_everything_and_change_nothing(used: 
 async def test_who_may_not_subscribe_is_told_instead_of_waiting_too_long(used: str) -> None:
     async with FlowProducer(used) as producer, FlowProducer(await as_user(used, *READING)) as reader:
         await producer.add(rights_twice.flow(4), id="waits")
-        with pytest.raises(ServerForbids, match="subscribe"):
+        with pytest.raises(ServerForbids, match="ssubscribe"):
             await reader.flow("waits").result(4)  # less than what it waits at most between two looks
-        await told(used, "ACL", "SETUSER", "limited", "+subscribe", "+unsubscribe", "&*")
+        await told(used, "ACL", "SETUSER", "limited", "+ssubscribe", "+sunsubscribe", "&*")
         waiting = asyncio.create_task(reader.flow("waits").result(30))
         async with working(producer, rights_twice):
             assert await waiting == 8
@@ -197,7 +197,7 @@ async def test_rights_are_tried_once_by_each_client(used: str) -> None:
             await producer.add(rights_twice.flow(number))
         stats = await told(used, "INFO", "commandstats")
     assert isinstance(stats, dict)
-    assert (stats["cmdstat_eval"]["calls"], stats["cmdstat_subscribe"]["calls"]) == (1, 2)
+    assert (stats["cmdstat_eval"]["calls"], stats["cmdstat_ssubscribe"]["calls"]) == (1, 2)
 
 
 async def test_the_trial_leaves_nothing_that_stays(used: str) -> None:
@@ -231,7 +231,7 @@ async def test_a_message_that_is_refused_in_the_middle_leaves_nothing_by_halves(
     limited = await as_user(url, *EVERYTHING)
     async with FlowProducer(limited) as producer, working(producer, rights_twice):
         assert await (await producer.add(rights_twice.flow(1))).result(30) == 2
-        await told(url, "ACL", "SETUSER", "limited", "-publish")
+        await told(url, "ACL", "SETUSER", "limited", "-spublish")
         flow = await producer.add(rights_twice.flow(5))
         assert await flow.result(30) == 10
         assert [listed.state for listed in await producer.list()] == ["completed", "completed"]

@@ -425,7 +425,7 @@ async def test_a_worker_that_begins_again_listens_no_longer_for_who_it_was(produ
     store = producer._open.store
 
     async def channels() -> set[bytes]:
-        return set(await store.connection.command("PUBSUB", "CHANNELS", f"{{{store.keys.namespace}:*:wake:*"))
+        return set(await store.connection.command("PUBSUB", "SHARDCHANNELS", f"{{{store.keys.namespace}:*:wake:*"))
 
     async with working(producer, quick):
         first = await in_the_end(channels)

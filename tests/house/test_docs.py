@@ -20,6 +20,8 @@ from tests.house.blocks import Block, blocks, commands, missing_line
 from tests.house.project import ROOT, documents
 
 DOCUMENT_SECONDS_MAX = 150
+# Its blocks have a cluster, those of all others a server.
+ON_CLUSTER = "cluster.md"
 LANGUAGES = {"python", "console", "bash", "text", "toml", "yaml", "json", "mermaid"}
 WORDS = {"title", "output", "exit", "background", "not-run"}
 # What can't run in a test, but whose words can be checked.
@@ -55,7 +57,7 @@ def project() -> Iterator[Path]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("document", _named(path for path in documents() if list(blocks(path))))
-def test_every_code_block_runs(document: Path, project: Path) -> None:
+def test_every_code_block_runs(document: Path, project: Path, request: pytest.FixtureRequest) -> None:
     """Each file from top to bottom, against real servers; what it shows as output is what is printed."""
     directory = project / document.relative_to(ROOT).as_posix().replace("/", "-")
     directory.mkdir()
@@ -70,6 +72,8 @@ def test_every_code_block_runs(document: Path, project: Path) -> None:
         "COLUMNS": "100",
         "PYTHONUNBUFFERED": "1",
     }
+    if document.name == ON_CLUSTER and document.parent.name == "how-to":
+        environment["FLOWQ_URL"] = request.getfixturevalue("cluster").url
     argv = [sys.executable, "-m", "tests.house.document", str(document)]
     streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     run = subprocess.Popen(argv, cwd=directory, env=environment, text=True, **streams)

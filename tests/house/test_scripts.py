@@ -13,7 +13,8 @@ from flowq.store import keys
 from tests.house.project import SCRIPTS, dotted, modules, scripts
 
 KEYS_MODULE = "flowq.store.keys"
-RUNS_SCRIPTS = "flowq.store.connection"
+# Who finds the servers, tries the rights, and listens. What they send is tried before scripts are, or has no effect.
+LINKS = ("flowq.store.connection", "flowq.store.listener", "flowq.store.nodes", "flowq.store.topology")
 # `:f:` and its like, as keys.py has them; one of these in a literal elsewhere is a key spelled twice.
 WORDS = sorted({value for value in vars(keys).values() if isinstance(value, str) and value.startswith(":")})
 SCRIPT_FILES = [pytest.param(path, id=path.relative_to(SCRIPTS).as_posix()) for path in scripts()]
@@ -70,7 +71,7 @@ def test_the_trial_calls_every_command_that_scripts_and_python_send() -> None:
     sent |= {
         verb
         for module in modules()
-        if dotted("flowq.store", module.name) and module.name != RUNS_SCRIPTS
+        if dotted("flowq.store", module.name) and module.name not in LINKS
         for verb in _commands(module.tree)
     }
     assert sent - {"INFO", "CONFIG"} == tried  # every client asks for these first, and they have no effect

@@ -17,6 +17,7 @@ from flowq.store.store import Store
 from flowq.store.views import Views
 from flowq.store.wants import Wants
 from flowq.store.wire import Again, HolderInfo, again_of
+from tests.scanned import keys_like
 
 LEASE_MS = 15_000
 _pack = msgspec.msgpack.encode
@@ -168,7 +169,7 @@ async def states(store: Store, flow_id: str) -> str:
 
 async def everything(store: Store) -> dict[bytes, bytes]:
     """The serialised value of every key of the namespace, to see whether anything changed; times to live left out."""
-    keys = [key async for key in store.connection._client.scan_iter(match=f"{{{store.keys.namespace}[:}}]*", count=10_000)]
+    keys = await keys_like(store, f"{{{store.keys.namespace}[:}}]*")
     values = await store.connection.commands(*(("DUMP", key) for key in keys))
     return dict(zip(keys, values, strict=True))
 

@@ -13,6 +13,7 @@ from flowq.store.keys import ASIDE, CLOSING
 from flowq.store.pauses import Pauses
 from flowq.store.store import Store
 from flowq.store.views import Views
+from tests.scanned import keys_like
 from tests.store.acting import Actor, again, failed, snapshots
 from tests.store.graphs import wide
 
@@ -148,7 +149,7 @@ async def test_one_whose_parts_were_deleted_ends_and_can_be_retried_again(
 ) -> None:
     await begin(store, flow, monkeypatch)
     await more(store, flow)
-    (parts,) = [key async for key in store.connection._client.scan_iter(match=f"{store.keys.tag_of(flow)}:s:*")]
+    (parts,) = await keys_like(store, f"{store.keys.tag_of(flow)}:s:*")
     await store.connection.command("UNLINK", parts)
     await Closer(store, Views(store)).run_once()
     await Closer(store, Views(store)).run_once()

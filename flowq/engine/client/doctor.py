@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from flowq.engine.backend import Backend
 from flowq.engine.client.scheduling import problem_of
 from flowq.errors import FlowNotFound, FlowqError, masked
 from flowq.model.finding import Finding
+from flowq.store.addresses import named
 from flowq.store.schedules import Schedules
 from flowq.store.snapshots import Snapshots
 from flowq.store.views import Views
@@ -29,6 +31,7 @@ async def examine(backend: Backend) -> list[Finding]:
     findings: list[Finding] = []
     checks: list[Callable[[Backend], Awaitable[Finding]]] = [
         _server,
+        *((_nodes,) if backend.info.is_cluster else ()),
         _persistence,
         _memory,
         _clock,
@@ -49,11 +52,30 @@ async def examine(backend: Backend) -> list[Finding]:
 
 async def _server(backend: Backend) -> Finding:
     info = backend.info
+    several = f" on {info.nodes} nodes" if info.is_cluster else ""
     return Finding(
         "server",
         "ok",
-        f"{info.product} {info.version} at {masked(backend.settings.url)}, never evicts, {info.clients} connections",
+        f"{info.product} {info.version}{several} at {masked(backend.settings.url)}, never evicts, {info.clients} connections",
     )
+
+
+async def _nodes(backend: Backend) -> Finding:
+    connection, tags = backend.store.connection, backend.store.partitions
+    counts = Counter({named(server.host): 0 for server in await connection.servers()})
+    counts.update([named((await connection.server_of(tag)).host) for tag in tags])
+    spread = f"{len(tags)} partitions: " + ", ".join(f"{count} at {node}" for node, count in sorted(counts.items()))
+    if idle := sorted(node for node, count in counts.items() if not count):
+        return Finding(
+            "nodes", "warn", f"{spread}; {', '.join(idle)} has nothing to do",
+            "move slots there that partitions lie in; a namespace keeps the number of partitions that it began with",
+        )  # fmt: skip
+    if not backend.info.replicas:
+        return Finding(
+            "nodes", "warn", f"{spread}; not every primary has a replica: without one, all work waits until it is back",
+            "give each primary a replica",
+        )  # fmt: skip
+    return Finding("nodes", "ok", spread)
 
 
 async def _persistence(backend: Backend) -> Finding:
@@ -101,7 +123,8 @@ async def _memory(backend: Backend) -> Finding:
 
 
 async def _clock(backend: Backend) -> Finding:
-    skew_ms = abs(await Views(backend.store).now() - time.time() * 1000)
+    answers = await backend.store.connection.on_each("TIME")
+    skew_ms = max(abs(int(seconds) * 1000 + int(micros) // 1000 - time.time() * 1000) for seconds, micros in answers)
     if skew_ms > _CLOCK_SKEW_MS_MAX:
         return Finding(
             "clock",

@@ -37,8 +37,8 @@ class FlowProducer(Searching, ManyFlows, Pausing, Scheduling, Sharing, FleetView
     """A client that adds flows to a server and steers them. Use it with `async with`; one per process is enough.
 
     Args:
-        url: `redis://…`, `rediss://…`, `unix://…`, or `embedded:` for a server that flowq runs itself; None: `FLOWQ_URL`, the
-            configuration file, or the project's own `.flowq/`.
+        url: `redis://…`, `rediss://…`, `unix://…`, `redis+cluster://…`, `redis+sentinel://…`, or `embedded:` for a server that
+            flowq runs itself; None: `FLOWQ_URL`, the configuration file, or the project's own `.flowq/`.
         namespace: separates applications on one server; `flowq` by default.
         artifacts: where artifacts are kept: `s3://bucket/prefix` or `file:/directory`; None: `FLOWQ_ARTIFACTS`, or what the
             embedded server offers.

@@ -11,8 +11,9 @@ local function shared(command, key, ...)
   return redis.call(command, key, ...)
 end
 
--- A message is only a hint: where it may not be sent, nothing else may fail for it. Tells how many heard it.
+-- A message is only a hint: where it may not be sent, nothing else may fail for it. Tells how many heard it. Sent to who listens on
+-- this server: an ordinary message goes to all nodes of a cluster, and only those who listen here are counted.
 local function publish(channel, message)
-  local heard = redis.pcall('PUBLISH', channel, message)
+  local heard = redis.pcall('SPUBLISH', channel, message)
   return type(heard) == 'number' and heard or 0
 end

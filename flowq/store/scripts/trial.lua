@@ -8,7 +8,7 @@ local scratch = tag .. PROBE_KEY
 local hash, list, set, sorted, stream, text, renamed =
   scratch .. 'hash', scratch .. 'list', scratch .. 'set', scratch .. 'sorted', scratch .. 'stream', scratch .. 'text', scratch .. 'renamed'
 local calls = {
-  {'TIME'}, {'PUBLISH', tag .. WAKE_CHANNEL_KEY, ''}, {'PUBLISH', tag .. ENDED_CHANNEL_KEY, ''},
+  {'TIME'}, {'SPUBLISH', tag .. WAKE_CHANNEL_KEY, ''}, {'SPUBLISH', tag .. ENDED_CHANNEL_KEY, ''},
   {'HSET', hash, 'a', 1}, {'HSETNX', hash, 'b', 1}, {'HINCRBY', hash, 'a', 1}, {'HINCRBYFLOAT', hash, 'a', 1}, {'HGET', hash, 'a'}, {'HMGET', hash, 'a', 'b'},
   {'HGETALL', hash}, {'HEXISTS', hash, 'a'}, {'HLEN', hash}, {'HKEYS', hash}, {'HDEL', hash, 'b'},
   {'RPUSH', list, 'a', 'b', 'c'}, {'LPUSH', list, 'a'}, {'LLEN', list}, {'LRANGE', list, 0, 0}, {'LTRIM', list, 1, -1},
