@@ -28,7 +28,7 @@ from flowq.store.forecasts import forecast_of
 from flowq.store.full_limits import full_limits
 from flowq.store.hook_snapshots import hooks_after
 from flowq.store.item_snapshots import culprit_of, item_state, with_items
-from flowq.store.literals import joined, names_of_literals
+from flowq.store.literals import INPUTS, inputs_in
 from flowq.store.paused_others import telling_of_pauses
 from flowq.store.pauses import Pauses, pause_of
 from flowq.store.remembered import waits_of
@@ -70,9 +70,8 @@ class Snapshots:
             CorruptState: a part of it can't be read.
         """
         key = self._store.keys.flow(flow_id)
-        names = ("m", "o", "p", "^", "I", *names_of_literals(0))
-        head_data, header_data, digest, link, inputs, *literals = await self._store.connection.command("HMGET", key, *names)
-        if head_data is None or header_data is None or digest is None:
+        head_raw, header_raw, digest, link, *got = await self._store.connection.command("HMGET", key, "m", "o", "p", "^", *INPUTS)
+        if head_raw is None or header_raw is None or digest is None:
             raise FlowNotFound(flow_id)
         plan = await (await self._store.plan(flow_id, digest.decode())).whole()
         fields = await fields_of(self._store, key, plan)
@@ -80,18 +79,15 @@ class Snapshots:
         workers = await self._views.workers()
         now = await self._views.now()
         try:
-            fields.setdefault("m", head_data)
+            fields.setdefault("m", head_raw)
             head = head_decoder.decode(fields["m"])
-            header = header_decoder.decode(header_data)
+            header = header_decoder.decode(header_raw)
             pauses = await self._pauses.around(flow_id)
             dedup = dedup_of(head, header, fields)
             assembled = _Assembled(flow_id, plan, head, fields, items, workers, now, pauses, dedup)
             assembled.full = await full_limits(self._store, assembled.waiting_queues, header.tenant)
-            snapshot = assembled.snapshot(
-                header.pipeline, header.inputs or inputs or joined(*literals), header.tenant, header.tags
-            )
-            beneath = await Suspensions(self._store).beneath(flow_id, head, link)
-            spawned = tuple(await self._views.summaries(beneath))
+            snapshot = assembled.snapshot(header.pipeline, header.inputs or inputs_in(got), header.tenant, header.tags)
+            spawned = tuple(await self._views.summaries(await Suspensions(self._store).beneath(flow_id, head, link)))
             graph = await telling_of_pauses(self._views, snapshot.graph)
         except (msgspec.DecodeError, LookupError, TypeError) as error:  # bytes that are no msgpack, or are no record of ours
             raise CorruptState(flow_id, key, f"{type(error).__name__}: {error}") from None

@@ -21,7 +21,7 @@ from flowq.store.connection import Connection
 from flowq.store.damage import text_of
 from flowq.store.exchanged import exchanged_of
 from flowq.store.keys import HOLDERS, RUNNING, Keys
-from flowq.store.literals import joined, names_of_literals
+from flowq.store.literals import literals_in, names_of_literals
 from flowq.store.retentions import OwnRetentions, Retention
 from flowq.store.retries import finish_retry, retry
 from flowq.store.stored_plan import StoredPlan
@@ -219,10 +219,7 @@ class Store:
         """The literal arguments of stages."""
         found: dict[int, dict[str, Any]] = {}
         for page in _pages(list(indexes), 1_000):
-            names = [name for index in page for name in names_of_literals(index)]
-            values = await self.connection.command("HMGET", self.keys.flow(flow_id), *names)
-            for index, *parts in zip(page, values[::2], values[1::2], strict=True):
-                found[index] = msgspec.msgpack.decode(literals) if (literals := joined(*parts)) else {}
+            found |= literals_in(page, await self.connection.command("HMGET", self.keys.flow(flow_id), *names_of_literals(*page)))
         return found
 
     # ── steering ─────────────────────────────────────────────────────────────────────────────────────────────────

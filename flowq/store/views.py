@@ -14,6 +14,7 @@ from flowq.model.snapshot import FlowSummary
 from flowq.model.states import FlowState
 from flowq.store.damage import sound, text_of
 from flowq.store.keys import CANCELLED, CLOSING, DUE, EVENTS, FAILED, FINISHED, HOLDER, HOLDERS, LIVE, RUNNING
+from flowq.store.literals import INPUTS, inputs_in
 from flowq.store.ready import has_ready
 from flowq.store.room_in_use import room_in_use
 from flowq.store.store import Store
@@ -62,11 +63,12 @@ class Views:
 
     async def header(self, flow_id: str) -> Header:
         """What was said of a flow when it was added. Raises FlowNotFound."""
-        data = await self._connection.command("HGET", self._store.keys.flow(flow_id), "o")
+        data, *more = await self._connection.command("HMGET", self._store.keys.flow(flow_id), "o", *INPUTS)
         if data is None:
             raise FlowNotFound(flow_id)
         try:
-            return header_decoder.decode(data)
+            header = header_decoder.decode(data)
+            return header if header.inputs else msgspec.structs.replace(header, inputs=inputs_in(more))
         except msgspec.DecodeError as error:
             raise CorruptState(flow_id, "its header", str(error)) from None
 

@@ -22,7 +22,7 @@ FINISH_FIRST = 0.5
 
 
 class Record(msgspec.Struct, array_like=True):
-    """A stage's record. Times are milliseconds."""
+    """A stage's record. Times are milliseconds. A final one ends with its holder."""
 
     state: str
     attempt: int
@@ -33,8 +33,8 @@ class Record(msgspec.Struct, array_like=True):
     waited: int
     ran: int
     holder: str
-    route: str
-    priority: int | float
+    route: str = ""
+    priority: int | float = 0
     needs: Any = False
 
 
@@ -80,7 +80,7 @@ class Header(msgspec.Struct, array_like=True, frozen=True):
     """What was said of a flow when it was added; never changes, never read by scripts.
 
     Attributes:
-        inputs: the arguments of the pipeline; empty: they are in the field `I`, or else the literals of its first stage.
+        inputs: the arguments of the pipeline; empty: they are in the field `in`, or else the literals of its first stage.
         is_fresh: it reuses no results.
     """
 

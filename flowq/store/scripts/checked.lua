@@ -17,7 +17,9 @@ local function checked_head(bytes)
 end
 
 local function checked_record(bytes)
-  local r = elements(bytes, RECORD_SIZE)
+  local is_final = string.byte(bytes) == 0x90 + FINAL_SIZE
+  local r = elements(bytes, is_final and FINAL_SIZE or RECORD_SIZE)
+  if is_final then r[ROUTE], r[PRIORITY], r[NEEDS] = '', 0, false end
   if r[ATTEMPT] > EXACT_MAX or r[CRASHES] > EXACT_MAX or r[FENCE] > EXACT_MAX or r[READY_AT] > EXACT_MAX or r[WAITED] > EXACT_MAX
     or r[RAN] > EXACT_MAX or r[PRIORITY] > EXACT_MAX or r[STATE] < '' or r[NONCE] < '' or r[HOLDER] < '' or r[ROUTE] < '' then return end
   if r[NEEDS] then

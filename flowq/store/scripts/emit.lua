@@ -20,8 +20,9 @@ local function tell(flow, seq, verb, index, attempt, note)
     what = VERBS[verb][1] .. index .. '.' .. attempt
     if known and index < REMEMBERED_MAX then known[index] = what end
   end
-  events[events_size + 1], events[events_size + 2], events[events_size + 3], events[events_size + 4] = flow == told_last and '' or flow, seq, what, note
-  events_size, told_last = events_size + 4, flow
+  local all, size = events, events_size
+  all[size + 1], all[size + 2], all[size + 3], all[size + 4] = flow == told_last and '' or flow, seq, what, note
+  events_size, told_last = size + 4, flow
 end
 
 local function emit(view, verb, index, attempt, note, due_at)

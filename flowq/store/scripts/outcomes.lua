@@ -3,9 +3,9 @@
 -- `stale`, and to one who reports the same end twice `replayed`: a lost reply must not turn into an error.
 local left = {}
 
-local function leave(view, index)
+local function leave(view, index, has_progress)
   item_stopped(view, index)
-  drop(view, field('g', index))
+  if has_progress then drop(view, field('g', index)) end
   left[#left + 1] = stage_at(index, view.id)
 end
 

@@ -1,7 +1,8 @@
 -- records: how a stage's record and a flow's head are packed.
 -- A record is one field of the flow's hash, named by the stage's index; it exists from the moment the stage is ready.
 -- A stage without a record is blocked, or ready since the flow was added (a root). Packed as msgpack arrays, so that
--- Python reads the same bytes (flowq/store/wire.py); at most 64 bytes for a finished stage keeps the hash compact.
+-- Python reads the same bytes (flowq/store/wire.py); at most 64 bytes for a finished stage keeps the hash compact. A final record ends
+-- with its HOLDER. RAN of a running stage is more than 0 if it may have told its progress, field `g<index>`.
 local STATE, ATTEMPT, CRASHES, FENCE, NONCE, READY_AT, WAITED, RAN, HOLDER, ROUTE, PRIORITY, NEEDS = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 local READY, SCHEDULED, RUNNING, SUSPENDED, COMPLETED, FAILED, CANCELLED, SKIPPED = 'r', 's', 'x', 'u', 'c', 'f', 'k', '-'
 -- Item `i` of stage `k` has the index (k + 1) · ITEMS + i: see groups.lua.
@@ -16,7 +17,7 @@ local REASON, RUN, DEADLINE_AT, AWAY, TENANT, DEDUP = 10, 11, 12, 13, 14, 15
 -- CLOSING, FAILING: on the way to cancelled, or to failed with what still ran cancelled: nothing of it is claimed any more. REOPENING:
 -- its stages are made to run again, in parts.
 local CLOSING, FAILING, PAUSED, REOPENING = 'z', 'y', 'p', 'o'
-local RECORD_SIZE, HEAD_SIZE = NEEDS, DEDUP
+local RECORD_SIZE, FINAL_SIZE, HEAD_SIZE = NEEDS, HOLDER, DEDUP
 
 -- What a process said of itself is kept for so long beyond its lease.
 local INFO_KEPT_MS = 86400000
@@ -43,7 +44,7 @@ end
 -- A final record forgets what only a claim needs.
 local function close_record(record, state, now)
   if record[STATE] == RUNNING then record[RAN] = now - record[READY_AT] - record[WAITED] end
-  record[STATE], record[ROUTE], record[PRIORITY], record[NEEDS] = state, '', 0, false
+  record[STATE], record[ROUTE], record[PRIORITY], record[NEEDS] = state, nil, nil, nil
 end
 
 -- A flow takes part in releases while it has begun and is neither ended nor being cancelled, and in claims if it is not paused.

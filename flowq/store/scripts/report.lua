@@ -8,7 +8,7 @@ local function fields_of(outcome)
   -- The end of an item seldom releases anybody.
   local parents = at and index < ITEMS and parents_of(outcome[at])
   if parents and parents.names[index] then return parents.names[index] end
-  local names = {field('', index), field('g', index)}
+  local names = {field('', index)}
   if parents then
     for _, parent in ipairs(parents) do
       names[#names + 1] = field('i', parent[1])
@@ -40,8 +40,10 @@ local function report_one(outcome)
     left[#left + 1] = index .. ':' .. flow
     return 'late'
   end
+  local has_progress = record[RAN] > 0
+  record[RAN] = 0
   apply[verb](view, index, record, outcome)
-  leave(view, index)
+  leave(view, index, has_progress)
 end
 
 local function report(outcomes)
@@ -61,6 +63,10 @@ local function progress(reports)
     local record = view and record_of(view, index)
     if record and record[STATE] == RUNNING and record[FENCE] == fence and record[NONCE] == nonce then
       write(view, field('g', index), cmsgpack.pack({fraction, message}))
+      if record[RAN] == 0 then
+        record[RAN] = 1
+        keep(view, index, record)
+      end
       tell(flow, 0, 'progressed', index, record[ATTEMPT], {message, 0, fraction})
     end
   end

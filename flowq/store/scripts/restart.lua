@@ -28,7 +28,7 @@ end
 
 -- The first stage's may stand for the arguments of the flow, which stay what they are.
 local function change_literals(view, index, literals)
-  if index == 0 and not read(view, 'I') then write(view, 'I', literals_of(view, 0)) end
+  if index == 0 and not read(view, 'in') then write(view, 'in', literals_of(view, 0)) end
   drop(view, field('j', index))
   write(view, field('i', index), literals)
 end

@@ -5,7 +5,7 @@
 -- or ''}. What came between the stage's look and this script counts: it is looked for again here.
 
 local function fields_of_suspend(outcome)
-  local names = {field('', outcome[3]), field('g', outcome[3]), field('z', outcome[3]), field('h', outcome[3])}
+  local names = {field('', outcome[3]), field('z', outcome[3]), field('h', outcome[3])}
   for _, wait in ipairs(outcome[6]) do
     if wait[1] == 'signal' then
       names[#names + 1] = 's:' .. wait[2]
