@@ -11,7 +11,7 @@ from tests.house.project import ROOT
 TESTS = ROOT / "tests"
 NAME_WORDS_MIN = 4  # `test` included
 # Who pauses between two looks at what announces nothing: a process in /proc, a port, a file. Tests use `in_the_end` of these.
-LOOKS_AGAIN = {TESTS / "engine" / "waiting.py", TESTS / "engine" / "work.py", TESTS / "servers.py"}
+LOOKS_AGAIN = {TESTS / "engine" / "waiting.py", TESTS / "engine" / "work.py", TESTS / "servers.py", TESTS / "clusters.py"}
 
 
 def test_names_are_sentences() -> None:
