@@ -29,8 +29,9 @@ def exchanged_of(answer: Any, nonce: str) -> Exchanged:
         _readable("a claim", claims, lambda parts: _claim(parts, nonce, now)),
         _readable("a stage that was cancelled", cancelled, _cancelled),
         _readable("what is to be closed", closing[1::2], lambda member: str(member.decode())),
-        [_shown(tenant) for tenant in gated],
+        [_shown(tenant) for tenant in gated if tenant],
         {position: _shown(tenant) for position, tenant in permitted},
+        b"" in gated,
     )
 
 

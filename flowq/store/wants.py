@@ -62,6 +62,4 @@ def most_of(wants: Iterable[Wants], queue: str, most: int) -> int:
 
 def within(wants: Sequence[Wants], queue: str, most: int) -> list[Wants]:
     """The same, but of this queue so many at most."""
-    if not most:
-        return only(wants, lambda route: queue_of(route) != queue)
     return [*wants, together(only(wants, lambda route: queue_of(route) == queue), most)]

@@ -63,6 +63,7 @@ class WorkerRoom:
         # free again it is their turn, else who has just used it would take it again, for as long as it has work.
         self._lacking: list[str] = []
         self._freed = 0  # how often some was
+        self._served: dict[str, int] = {}  # when each got some last: who has waited for longest is first
         self._on_turn: list[Callable[[str], None]] = []
 
     @property
@@ -140,6 +141,8 @@ class WorkerRoom:
             self._give_slots_back(queue, count - used[queue])
         has_more = taken.is_partial or 0 < taken.fits == sum(self._needs_room(claim.route) for claim in claims)
         lacks = taken.lacks_room or any(count == used[queue] for queue, count in taken.slots.items())
+        if any(used[queue] for queue in taken.slots) or any(self._needs_room(claim.route) for claim in claims):
+            self._served[taken.partition] = max(self._served.values(), default=0) + 1
         if lacks and taken.freed != self._freed:
             has_more, lacks = True, False
         if lacks != (taken.partition in self._lacking):
@@ -163,7 +166,8 @@ class WorkerRoom:
         if self._host is not None:
             self._host.ended(claim.route)
         if claim.queue in self._limited or self._needs_room(claim.route):
-            self._waiting += [partition for partition in self._lacking if partition not in self._waiting]
+            lacking = sorted(self._lacking, key=lambda partition: self._served.get(partition, 0))
+            self._waiting += [partition for partition in lacking if partition not in self._waiting]
             self._lacking = []
             self._freed += 1
         self._tell()

@@ -34,6 +34,11 @@ class Taken(msgspec.Struct):
     is_partial: bool = False
 
     @property
+    def is_whole(self) -> bool:
+        """Whether nothing that is served is left out."""
+        return not (self.is_partial or self.lacks_room or 0 in self.slots.values())
+
+    @property
     def has_reserved(self) -> bool:
         """Whether others of this host may have to do without because of it."""
         return any(self.slots.values()) or any(self.room.values())

@@ -18,7 +18,7 @@ import msgspec
 
 from flowq.engine.capacity.taken import Taken
 from flowq.engine.exchange.afterwards import Afterwards
-from flowq.engine.exchange.gates import DENIED_SECONDS, Gates
+from flowq.engine.exchange.gates import Gates
 from flowq.engine.exchange.latest_progress import LatestProgress
 from flowq.engine.exchange.listener import Listener, Room
 from flowq.engine.exchange.notes import Notes
@@ -84,8 +84,7 @@ class Conversation:
         self._claims_are_in.set()
         self._gives_back = False
         self._wakes = 0
-        # A gate was shut: nobody tells when it opens, so it is asked again soon.
-        self._is_denied = False
+        self._pause: float | None = None  # a gate was shut: nobody tells when it opens, so it is asked again so soon
         # How many outcomes at the front were part of a call that met damaged data; and when to claim again after one did.
         self._doubtful = 0
         self._claims_again_at = 0.0
@@ -239,7 +238,7 @@ class Conversation:
 
         if self._gates is None:
             return await call(taken.wants, taken.capacity, {})
-        answer, self._is_denied = await self._gates.through(self._tag, taken.capacity, taken.wants, call)
+        answer, self._pause = await self._gates.through(self._tag, taken, call)
         return answer
 
     def _set_apart(self, outcomes: list[Outcome], capacity: int, damage: CorruptState | ValueNotStorable) -> None:
@@ -286,8 +285,10 @@ class Conversation:
         self._idle_until = 0.0
         if is_idle:
             until_due = (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else _POLL_SECONDS
-            most = DENIED_SECONDS if self._is_denied else 0.0 if answer.gated else _POLL_SECONDS
-            self._idle_until = time.monotonic() + min(most, max(0.001, until_due))
+            soon = _POLL_SECONDS if self._pause is None else self._pause
+            if self._pause is None or until_due > 0:  # else more is behind what was looked at, and that is held back
+                soon = min(soon, max(0.001, until_due))
+            self._idle_until = time.monotonic() + soon
             self._room.leave(self._tag)
 
     def _begin(self, claim: Claim) -> None:

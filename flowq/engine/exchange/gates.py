@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
+from flowq.engine.capacity.taken import Taken
 from flowq.engine.run.limiter import Limiter
 from flowq.model.limit import OF_QUEUE, OF_TENANT, LimitUse
 from flowq.model.outcome import Claim, Exchanged
@@ -38,11 +39,13 @@ class Opened(msgspec.Struct):
         wants: of which queues, and how much.
         permits: limit → the permits that were got for it.
         is_denied: whether there were fewer than could be used.
+        is_whole: whether it asks for all that is served here.
     """
 
     wants: Sequence[Wants]
     permits: dict[str, list[str]] = {}
     is_denied: bool = False
+    is_whole: bool = True
 
     @property
     def of_tenants(self) -> dict[str, int]:
@@ -71,8 +74,10 @@ class Gates:
         # Partition and limit → how many permits are in use; limit → until when they are used again without asking.
         self._in_use = Counter[tuple[str, str]]()
         self._turn_ends: dict[str, float] = {}
-        # Partition → tenants of which more waits there than there were permits for.
-        self._wanted: dict[str, list[str]] = {}
+        # Partition, and whether the call asked for all that is served → tenants of which more waited than there were permits for.
+        self._wanted: dict[tuple[str, bool], list[str]] = {}
+        # Partition → those met since it last paused.
+        self._met: dict[str, set[str]] = {}
 
     @property
     def are_there(self) -> bool:
@@ -87,50 +92,63 @@ class Gates:
         """The duty of the same name."""
         await self.refresh()
 
-    async def through(
-        self, partition: str, capacity: int, wants: Sequence[Wants], claim: Claiming
-    ) -> tuple[Exchanged | None, bool]:
-        """Claims what the gates let through; returns the answer, and whether a gate was shut.
+    async def through(self, partition: str, taken: Taken, claim: Claiming) -> tuple[Exchanged | None, float | None]:
+        """Claims what the gates let through; returns the answer, and how soon to ask again for the rest; None: there is none.
 
         Args:
             partition: where.
-            capacity: how many stages at most; 0: the call claims none.
-            wants: of which queues.
+            taken: what there is room for.
             claim: makes the call, with what may be claimed and the permits of tenants.
         """
-        if not self.are_there:
-            answer = await claim(wants, capacity, {})
-            if answer is not None and answer.gated:
-                self.close(partition, Opened(wants), answer)
-            return answer, False
-        opened = await self.open(partition, capacity, wants) if capacity else Opened(wants)
+        are_there = self.are_there
+        opened = Opened(taken.wants, is_whole=taken.is_whole)
+        if are_there and taken.capacity:
+            opened = await self.open(partition, taken)
         answer = None
         try:
-            answer = await claim(opened.wants, capacity if opened.wants else 0, opened.of_tenants)
+            answer = await claim(opened.wants, taken.capacity, opened.of_tenants)
         finally:
-            self.close(partition, opened, answer)
-        return answer, opened.is_denied
+            if are_there or (answer is not None and answer.gated):
+                self.close(partition, opened, answer)
+        return answer, self._pause(partition, opened, answer)
 
-    async def open(self, partition: str, capacity: int, wants: Sequence[Wants]) -> Opened:
-        """Gets permits for a claim of at most so many stages from this partition."""
-        opened = Opened(wants, {})
-        for queue in queues_of(wants):
+    async def open(self, partition: str, taken: Taken) -> Opened:
+        """Gets permits for what a call may claim from this partition."""
+        opened = Opened(taken.wants, is_whole=taken.is_whole)
+        for queue in queues_of(taken.wants):
             if (name := OF_QUEUE + queue) in self._names:
-                opened.wants = within(
-                    opened.wants, queue, await self._get(opened, partition, name, most_of(wants, queue, capacity))
-                )
-        if opened.wants:
-            # Where a queue's gate was shut they are asked for again: they may wait in that very queue.
-            waiting = self._wanted.get(partition, []) if opened.is_denied else self._wanted.pop(partition, [])
-            for tenant in waiting[:_TENANTS_MAX]:
-                await self._get(opened, partition, OF_TENANT + tenant, capacity)
+                got = await self._get(opened, partition, name, most_of(taken.wants, queue, taken.capacity))
+                opened.wants = within(opened.wants, queue, got)
+        # A call that asks for less than all gets permits for those that waited in such a call: the others wait for the rest.
+        kinds = [(partition, is_whole) for is_whole in ((False, True) if taken.is_whole else (False,))]
+        wanted = dict.fromkeys(tenant for kind in kinds for tenant in self._wanted.get(kind, ()))
+        if not opened.is_denied:  # else they may wait for just what a gate was shut for
+            for kind in kinds:
+                self._wanted.pop(kind, None)
+        for tenant in [*wanted][:_TENANTS_MAX]:
+            await self._get(opened, partition, OF_TENANT + tenant, taken.capacity)
         return opened
+
+    def _pause(self, partition: str, opened: Opened, answer: Exchanged | None) -> float | None:
+        """Tenants that are met for the first time are asked for at once, with permits; others when some may be back."""
+        if answer is None or not (answer.gated or (answer.is_bound and opened.is_denied)):
+            self._met.pop(partition, None)
+            return None
+        met = self._met.setdefault(partition, set())
+        if answer.claims:
+            met.clear()
+        has_new = not met.issuperset(answer.gated)
+        met.update(answer.gated)
+        if has_new:
+            return 0.0
+        met.clear()
+        return DENIED_SECONDS
 
     def close(self, partition: str, opened: Opened, answer: Exchanged | None) -> None:
         """Keeps the permits that the claims need for as long as they run; returns the others."""
         claims, permitted = (answer.claims, answer.permitted) if answer is not None else ([], dict[int, str]())
         if answer is not None and answer.gated:
-            self._wanted[partition] = answer.gated
+            self._wanted[partition, opened.is_whole] = answer.gated
         wanted = {OF_TENANT + tenant for tenants in self._wanted.values() for tenant in tenants}
         for name in list(self._spare):
             # Nothing was asked for, or nobody of this tenant waits here: others may have what is spare.
@@ -167,7 +185,7 @@ class Gates:
         if len(permits) < most or is_over:
             kept, asked = ([], permits) if is_over else (permits, [])
             asked = asked + [self._limiter.name() for _ in range(most - len(permits))]
-            asker = "" if self._in_use[partition, name] else self._holder + partition
+            asker = "" if kept or self._in_use[partition, name] else self._holder + partition
             taken = await self._limits.take(name, self._holder, await self._limiter.lease_ms(), asked, asker)
             opened.is_denied = opened.is_denied or (taken is not None and taken < len(asked))
             permits = kept + (asked if taken is None else asked[:taken])

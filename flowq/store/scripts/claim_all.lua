@@ -49,27 +49,27 @@ local function lanes_of(wants, kind, capacity)
 end
 
 -- The lanes in turns; gives how much of the capacity is left. A lane that got entries in this very call has two turns: else what has
--- begun would queue behind what has not, and be read again later instead of going on with what is in memory already.
+-- begun would queue behind what has not, and be read again later instead of going on with what is in memory already. Where not all can
+-- have a turn it is not always the same ones that have; but suspects keep their order.
 local function claim_in_turns(lanes, capacity, holder, nonce, claims)
-  local turns = {}
+  local turns, is_narrow, has_order = {}, false, false
   for _, lane in ipairs(lanes) do
     turns[#turns + 1] = lane
     if #lane.tail > 0 then turns[#turns + 1] = lane end
+    is_narrow = is_narrow or room_of(lane, capacity) < 2 * #lanes
+    has_order = has_order or string.sub(lane.route, -1) == '!'
   end
-  local unfinished = #turns
-  -- Where not all can have a turn it is not always the same ones that have; but suspects keep their order.
-  local ahead = capacity < unfinished and now or 0
-  for _, lane in ipairs(lanes) do
-    if ahead > 0 and string.sub(lane.route, -1) == '!' then ahead = 0 end
-  end
+  local unfinished, ahead = #turns, is_narrow and not has_order and now or 0
   while capacity > 0 and unfinished > 0 do
-    local quantum = math.max(1, math.floor(capacity / unfinished))
+    local share, quantum = unfinished, math.max(1, math.floor(capacity / unfinished))
     unfinished = 0
     for step = 0, #turns - 1 do
       local lane = turns[(ahead + step) % #turns + 1]
-      local room = room_of(lane, math.min(quantum, capacity))
-      if room > 0 and not lane.is_empty then
+      local most = capacity > 0 and not lane.is_empty and room_of(lane, capacity) or 0
+      if most > 0 then
         local count
+        -- What lanes share of a bound they share evenly, too.
+        local room = most < capacity and math.max(1, math.floor(most / share)) or math.min(quantum, most)
         count, lane.is_empty = claim_from(lane, room, holder, nonce, claims)
         capacity = capacity - count
         if not lane.is_empty then unfinished = unfinished + 1 end
