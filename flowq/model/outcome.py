@@ -264,9 +264,9 @@ class Verdict(msgspec.Struct, frozen=True):
 
     Attributes:
         position: which outcome of the batch.
-        word: `replayed` (it had been applied before) · `late` (the map of this item has ended) · `stale` (another run holds the
-            stage) · `gone` · `corrupt`.
-        holder: who holds the stage now, for `stale`.
+        word: `replayed` (it had been applied before) · `late` (it was cancelled before, or the map of this item has
+            ended) · `stale` (this run has no say in the stage any more) · `gone` · `corrupt`.
+        holder: whose run it is that has taken the place of this one, for `stale`; empty: none has.
     """
 
     position: int

@@ -19,6 +19,9 @@ from flowq.store.views import Views
 _PAGE = 100
 # Before the id of a schedule, where it is about firings by hand: no id begins so.
 _BY_HAND = ">"
+# Instead of that, where it was called off. It stands for longer than a worker takes to make a flow.
+_CALLED_OFF = "<"
+_CALLED_OFF_MS = 60_000
 
 _pack = msgspec.msgpack.Encoder().encode
 _schedule = msgspec.msgpack.Decoder(Schedule)
@@ -46,9 +49,14 @@ class Due(msgspec.Struct, frozen=True):
         return self.member.startswith(_BY_HAND)
 
     @property
+    def is_called_off(self) -> bool:
+        """Whether somebody asked for it and then called it off: a flow that was made of it nevertheless is to be cancelled."""
+        return self.member.startswith(_CALLED_OFF)
+
+    @property
     def flow_id(self) -> str:
         """The id of its flow, where somebody asked for it."""
-        return self.member.removeprefix(_BY_HAND)
+        return self.member.removeprefix(_BY_HAND).removeprefix(_CALLED_OFF)
 
 
 class Schedules:
@@ -93,10 +101,25 @@ class Schedules:
 
     async def is_asked_for(self, flow_id: str) -> bool:
         """Whether a flow of this id is still to be made, because somebody has run its schedule by hand."""
+        return await self._stands(_BY_HAND, flow_id)
+
+    async def call_off(self, flow_id: str) -> bool:
+        """Takes back that a flow of this id is to be made; whether it is called off now, by this call or an earlier one. A worker
+        may have made the flow nevertheless; who cancels it then says so with `forget`."""
         schedule_id, mark, _ = flow_id.rpartition("@")
         if not mark:
             return False
-        return await self._store.connection.command("ZSCORE", self._tag(schedule_id) + FIRINGS, _BY_HAND + flow_id) is not None
+        words = (_BY_HAND + flow_id, _CALLED_OFF + flow_id, _CALLED_OFF_MS)
+        return await self._store.connection.run("call_off", self._tag(schedule_id), *words) == b"called_off"
+
+    async def is_called_off(self, flow_id: str) -> bool:
+        """Whether it was called off a short while ago."""
+        return await self._stands(_CALLED_OFF, flow_id)
+
+    async def forget(self, flow_id: str) -> None:
+        """Notes that nobody needs to know any more that it was called off."""
+        tag = self._tag(flow_id.rpartition("@")[0])
+        await self._store.connection.command("ZREM", tag + FIRINGS, _CALLED_OFF + flow_id)
 
     async def due(self, tag: str, now: int) -> AsyncIterator[Due]:
         """The firings of a partition whose time has come, by whoever can make them."""
@@ -135,7 +158,7 @@ class Schedules:
             start += _PAGE
 
     async def _one_due(self, tag: str, member: str, at: int) -> Due | None:
-        schedule_id = member.removeprefix(_BY_HAND).rpartition("@")[0] if member.startswith(_BY_HAND) else member
+        schedule_id = member[1:].rpartition("@")[0] if member.startswith((_BY_HAND, _CALLED_OFF)) else member
         data, fired = await self._store.connection.commands(
             ("HGET", tag + SCHEDULES, schedule_id), ("HGET", tag + FIRED, schedule_id)
         )
@@ -143,6 +166,12 @@ class Schedules:
             await self._store.connection.command("ZREM", tag + FIRINGS, member)
             return None
         return Due(_schedule.decode(data), Firing() if fired is None else _firing.decode(fired), at, member)
+
+    async def _stands(self, prefix: str, flow_id: str) -> bool:
+        schedule_id, mark, _ = flow_id.rpartition("@")
+        if not mark:
+            return False
+        return await self._store.connection.command("ZSCORE", self._tag(schedule_id) + FIRINGS, prefix + flow_id) is not None
 
     def _tag(self, schedule_id: str) -> str:
         return self._store.keys.tag_of(schedule_id)

@@ -401,6 +401,31 @@ def test_an_artifact_that_is_sent_to_a_device_does_not_replace_it(run: Run, fini
     assert (tmp_path / "pipe").is_fifo()
 
 
+def test_an_artifact_is_written_where_a_link_leads_and_the_link_stays(run: Run, finished: str, tmp_path: Path) -> None:
+    """/dev/stdout is a link, and leads to an ordinary file when that is what stdout is."""
+    (tmp_path / "beneath").mkdir()
+    os.mkfifo(tmp_path / "beneath" / "pipe")
+    (tmp_path / "beneath" / "old").write_text("old")
+    for name in ("old", "new", "pipe"):
+        (tmp_path / name).symlink_to(Path("beneath", name))
+    assert run("artifact", finished, "write", "-O", "old", cwd=tmp_path).code == 2, "it would overwrite a file"
+    assert (tmp_path / "old").read_text() == "old"
+    assert run("artifact", finished, "write", "-O", "old", "--force", cwd=tmp_path).code == 0
+    assert run("artifact", finished, "write", "-O", "new", cwd=tmp_path).code == 0
+    with ThreadPoolExecutor(1) as threads:
+        read = threads.submit((tmp_path / "pipe").read_bytes)
+        assert run("artifact", finished, "write", "-O", "pipe", "--force", cwd=tmp_path).code == 0
+        assert read.result(30) == b"5"
+    assert {path.name: path.is_symlink() for path in tmp_path.iterdir()} == {
+        "beneath": False, "old": True, "new": True, "pipe": True,
+    }  # fmt: skip
+    assert {path.name: path.is_fifo() or path.read_text() for path in (tmp_path / "beneath").iterdir()} == {
+        "old": "5", "new": "5", "pipe": True,
+    }  # fmt: skip
+    (tmp_path / "nowhere").symlink_to(Path("gone", "file"))
+    assert "there is no directory" in run("artifact", finished, "write", "-O", "nowhere", cwd=tmp_path).err
+
+
 def test_one_artifact_of_several_must_be_named(run: Run, tmp_path: Path) -> None:
     assert run("submit", f"{FLOWS}:several", "--id", "several", "--wait").code == 0
     ran = run("artifact", "several", "write_*", cwd=tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
 
 import pytest
@@ -145,6 +146,18 @@ def test_a_schedule_is_added_listed_run_paused_and_removed(run: Run) -> None:
     assert json.loads(run("result", flow_id, "-o", "json").out)["data"]["result"]["key"]
     assert run("schedule", "remove", "nightly").err == "schedule nightly is removed\n"
     assert run("schedule", "remove", "nightly").code == 3
+
+
+def test_what_a_schedule_was_run_for_can_be_cancelled_where_no_worker_makes_it(run: Run) -> None:
+    alone = ("-n", f"alone{secrets.token_hex(4)}")
+    words = ("schedule", "add", "nightly", f"{FLOWS}:simple", "-i", "text=abc", "--every", "1d")
+    assert run(*words, *alone).code == 0
+    flow_id = run("schedule", "run", "nightly", *alone).out.strip()
+    ran = run("pause", "flow", flow_id, *alone)
+    assert (ran.code, "is not made yet" in ran.err) == (3, True)
+    assert run("cancel", flow_id, *alone).err == f"{flow_id} is cancelled\n"
+    ran = run("cancel", flow_id, *alone)
+    assert (ran.code, "no flow" in ran.err) == (3, True)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from flowq.errors import FlowNotFound, FlowTimedOut
 from flowq.model.event import Event
 from flowq.model.schedule import ScheduleSnapshot
 from flowq.store.keys import FIRED, FIRINGS
-from flowq.store.schedules import Schedules
+from flowq.store.schedules import Due, Schedules
 from flowq.store.views import Views
 from tests.engine.work import PATIENCE, working
 
@@ -49,6 +49,20 @@ async def comes_due(producer: FlowProducer, minutes_ago: int = 0) -> None:
 async def only(producer: FlowProducer) -> ScheduleSnapshot:
     (schedule,) = await producer.schedules()
     return schedule
+
+
+async def about_to_make(producer: FlowProducer, flow_id: str) -> tuple[Scheduler, Due]:
+    """A worker that has seen what it is to make, and gets no further."""
+    store = producer._open.store
+    found = [due async for due in Schedules(store).due(store.keys.tag_of("often"), await Views(store).now())]
+    return Scheduler(store, makers_of([sh_report], [])), next(due for due in found if due.flow_id == flow_id)
+
+
+async def firings(producer: FlowProducer) -> list[str]:
+    """What is still to be dealt with of the schedule."""
+    store = producer._open.store
+    members = await store.connection.command("ZRANGE", store.keys.tag_of("often") + FIRINGS, 0, -1)
+    return [member.decode() for member in members]
 
 
 async def flow_ids(producer: FlowProducer) -> set[str]:
@@ -154,6 +168,55 @@ async def test_who_looks_at_what_no_worker_makes_is_told_so(producer: FlowProduc
     flow = await producer.run_schedule("often")
     with pytest.raises(FlowNotFound, match="not made yet"):
         await flow.inspect()
+
+
+async def test_what_no_worker_has_made_yet_can_be_cancelled(producer: FlowProducer) -> None:
+    await producer.schedule("often", sh_report, 7, every="1d")
+    flow, other = await producer.run_schedule("often"), await producer.run_schedule("often")
+    assert [await flow.cancel(), await flow.cancel()] == [True, True]
+    await look(producer)
+    assert await flow_ids(producer) == {other.id}
+    with pytest.raises(FlowNotFound, match="no flow"):
+        await flow.result(PATIENCE)
+    await look(producer, minutes_on=2)
+    with pytest.raises(FlowNotFound):
+        await flow.cancel()
+    assert await firings(producer) == ["often"]
+
+
+async def test_what_is_made_while_it_is_cancelled_is_cancelled(producer: FlowProducer) -> None:
+    await producer.schedule("often", sh_report, 7, every="1d")
+    for is_killed in (False, True):
+        flow = await producer.run_schedule("often")
+        scheduler, due = await about_to_make(producer, flow.id)
+        assert await flow.cancel()
+        if is_killed:  # before it could see that somebody has cancelled it
+            await scheduler._made(due, due.at, due.flow_id)
+            await look(producer, minutes_on=2)
+        else:
+            await scheduler._fire(due, due.at)
+        assert (await flow.inspect()).state == "cancelled"
+    assert await firings(producer) == ["often"]
+
+
+async def test_what_was_made_just_before_it_is_cancelled_can_be_retried_at_once(producer: FlowProducer) -> None:
+    await producer.schedule("often", sh_report, 7, every="1d")
+    flow = await producer.run_schedule("often")
+    scheduler, due = await about_to_make(producer, flow.id)
+    await scheduler._made(due, due.at, due.flow_id)
+    assert await flow.cancel()
+    await flow.retry()
+    await scheduler._fire(due, due.at)
+    await look(producer, minutes_on=2)
+    assert (await flow.inspect()).state == "running"
+
+
+async def test_what_else_is_done_to_what_no_worker_has_made_is_told_so(producer: FlowProducer) -> None:
+    await producer.schedule("often", sh_report, 7, every="1d")
+    flow = await producer.run_schedule("often")
+    for deed in (flow.pause(), flow.resume(), flow.retry(), flow.signal("go"), flow.logs()):
+        with pytest.raises(FlowNotFound, match="not made yet"):
+            await deed
 
 
 async def test_what_is_asked_for_and_can_not_be_made_is_not_waited_for(producer: FlowProducer) -> None:

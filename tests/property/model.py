@@ -40,6 +40,8 @@ class Model(Steering):
         if stage is None or stage.token != token or (stage.is_item and not flow.stages[stage_of(index)].has_items):
             # What is left of an item of an earlier run may still know its token.
             return ("stale", "replayed", "late") if index != stage_of(index) else ("stale",)
+        if stage.state == "cancelled":
+            return ("late",)
         if stage.state != "running":
             return ("replayed",) if stage.state in _ENDS_OF[verb] else ("stale",)
         return ("late",) if stage.is_item and flow.map_of(stage) is None else ("",)

@@ -12,7 +12,7 @@ from flowq.model.plan import Plan
 from flowq.store.retentions import Retention
 from flowq.store.store import Store
 from flowq.store.views import Views
-from tests.store.acting import Actor, again, everything, failed, in_one_partition, retried, snapshots, states
+from tests.store.acting import Actor, again, everything, failed, in_one_partition, released, retried, snapshots, states
 from tests.store.graphs import chain, diamond, drawn, one_stage, wide
 
 pytestmark = pytest.mark.anyio
@@ -50,7 +50,20 @@ async def test_who_runs_a_cancelled_stage_is_told_once_and_refused(store: Store,
     after = await actor.exchange(tag=tag)
     assert after is not None
     assert after.cancelled == []
-    assert await actor.complete(claim) == "stale"
+    assert await actor.complete(claim) == "late"
+
+
+async def test_the_end_of_a_stage_that_was_cancelled_meanwhile_is_late_whatever_it_is(store: Store, actor: Actor) -> None:
+    """Nobody else has the stage: that it is held by the very one who reports it must not be told."""
+    await store.submit([("f1", one_stage())])
+    claim = await actor.claim_one()
+    await store.cancel("f1", "", 1)
+    before = await states(store, "f1")
+    ends = (await actor.completed(claim), failed(claim), retried(claim), released(claim))
+    answer = await actor.exchange(*ends)
+    assert answer is not None
+    assert [(verdict.word, verdict.holder) for verdict in answer.verdicts] == [("late", "")] * len(ends)
+    assert await states(store, "f1") == before
 
 
 async def test_scheduled_stages_of_a_cancelled_flow_never_come_back(store: Store, actor: Actor) -> None:

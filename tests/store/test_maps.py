@@ -203,7 +203,7 @@ async def test_a_cancellation_walks_the_items_in_pieces(store: Store, actor: Act
     assert told is not None
     assert len(told.cancelled) == len(held)
     assert await states(store) == ["cancelled", "cancelled"]
-    assert await actor.report(await completed(actor, held[0])) == "stale"
+    assert await actor.report(await completed(actor, held[0])) == "late"
 
 
 async def test_two_who_finish_one_cancellation_leave_no_item_behind(store: Store, actor: Actor) -> None:

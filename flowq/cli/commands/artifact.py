@@ -90,8 +90,8 @@ def _target(arguments: argparse.Namespace, artifact: Artifact) -> Path:
     path = Path(arguments.out or artifact.name)
     if path.is_dir():
         path = path / artifact.name
-    if not path.parent.is_dir():
-        raise UsageError(f"there is no directory {path.parent}", "make it, or name another file with -O FILE")
+    if not (folder := _behind_links(path).parent).is_dir():
+        raise UsageError(f"there is no directory {folder}", "make it, or name another file with -O FILE")
     if path.is_file() and not arguments.force:
         raise UsageError(f"{path} exists", "--force overwrites it; -O FILE names another file")
     return path
@@ -99,10 +99,11 @@ def _target(arguments: argparse.Namespace, artifact: Artifact) -> Path:
 
 def _download(source: BinaryIO, path: Path, artifact: Artifact) -> None:
     """Copies to a temporary file beside `path`, so that nobody ever sees half of it under its name. To a device it
-    writes: that must not be replaced."""
+    writes: that must not be replaced. Nor must a link: /dev/stdout is one, to a file where that is what stdout is."""
     if path.exists() and not path.is_file():
         with path.open("wb") as device:
             return _copy(source, device, artifact)
+    path = _behind_links(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as target:
@@ -114,6 +115,10 @@ def _download(source: BinaryIO, path: Path, artifact: Artifact) -> None:
     except BaseException:  # also Ctrl-C: whatever ended it, no half of a file is left behind
         os.unlink(temporary)
         raise
+
+
+def _behind_links(path: Path) -> Path:
+    return Path(os.path.realpath(path))
 
 
 def _copy(source: BinaryIO, target: Any, artifact: Artifact) -> None:

@@ -8,6 +8,7 @@ from flowq.cli import exits
 from flowq.cli.filters import act_on_many, add_dry_run, add_filters, filter_of, refuse_flow_and_filter
 from flowq.cli.report import note
 from flowq.cli.session import add_flow_id, add_yes, found, output_of, producer_of, run_async, say_json
+from flowq.errors import FlowNotFound
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -37,8 +38,13 @@ async def _cancel(arguments: argparse.Namespace) -> int:
     async with producer_of(arguments) as producer:
         flow_id = await found(producer, arguments, changes=True)
         handle = producer.flow(flow_id)
-        await handle.cancel(arguments.reason)
-        state = (await handle.inspect()).state
+        is_cancelled = await handle.cancel(arguments.reason)
+        try:
+            state = (await handle.inspect()).state
+        except FlowNotFound:  # of a schedule that somebody has run, and of which it was not made yet
+            if not is_cancelled:
+                raise
+            state = "cancelled"
     if output_of(arguments) == "text":
         note(f"{flow_id} is {state}" if state != "running" else f"{flow_id} is being cancelled: its running stages were told")
     else:

@@ -60,8 +60,13 @@ class Scheduler:
 
     async def _fire(self, due: Due, now: int) -> None:
         schedule = due.schedule
+        if due.is_called_off:
+            await self._undo(due)
+            return
         if due.is_by_hand:
-            await self._schedules.fired(due, 0, await self._made(due, due.at, due.flow_id))
+            is_fired = await self._schedules.fired(due, 0, await self._made(due, due.at, due.flow_id))
+            if not is_fired and await self._schedules.is_called_off(due.flow_id):
+                await self._undo(due)
             return
         at = due.at if schedule.catch_up == "all" else max(due.at, schedule.timetable.latest(now))
         if at <= due.latest.at:
@@ -82,6 +87,11 @@ class Scheduler:
                 await self._cancel(due.latest.flow_id, f"schedule {schedule.id} has fired again")
             outcome = await self._made(due, at, schedule.flow_id(at))
         await self._schedules.fired(due, schedule.timetable.after(at), outcome)
+
+    async def _undo(self, due: Due) -> None:
+        """Cancels what was made while somebody called it off."""
+        await self._cancel(due.flow_id, "cancelled before it was made")
+        await self._schedules.forget(due.flow_id)
 
     async def _made(self, due: Due, at: int, flow_id: str) -> Firing:
         """Adds the flow; where that can't be, the note says why, and the timetable goes on."""

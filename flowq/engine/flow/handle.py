@@ -27,6 +27,7 @@ from flowq.model.snapshot import StageSnapshot
 from flowq.store.events import WireEvent
 from flowq.store.feed import named
 from flowq.store.pauses import Pauses
+from flowq.store.schedules import Schedules
 from flowq.store.views import FLOW_STATES, Views
 
 R = TypeVar("R")
@@ -160,10 +161,21 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
     async def cancel(self, reason: str = "") -> bool:
         """Cancels the flow; stages that run are told. True: it is cancelled now, by this call or an earlier one.
 
+        Of a schedule that somebody has run, and of which no worker has made the flow yet, it is not made any more.
+
         Raises:
             FlowNotFound: it does not exist (any more).
         """
-        word = await cancel(self._backend.store, self.id, as_kept(reason))
+        schedules = Schedules(self._backend.store)
+        is_called_off = await schedules.call_off(self.id)
+        try:
+            word = await cancel(self._backend.store, self.id, as_kept(reason))
+        except FlowNotFound:
+            if is_called_off:
+                return True
+            raise
+        if is_called_off:  # it was made just before: who retries it now must not have it cancelled again
+            await schedules.forget(self.id)
         return FLOW_STATES.get(word, word) == "cancelled"
 
     async def pause(self, *, by: str = "") -> bool:
@@ -178,7 +190,7 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
         Raises:
             FlowNotFound: it does not exist (any more).
         """
-        return self._has_become(await Pauses(self._backend.store).pause("flow", self.id, as_kept(by)), "paused")
+        return await self._has_become(await Pauses(self._backend.store).pause("flow", self.id, as_kept(by)), "paused")
 
     async def resume(self) -> bool:
         """Resumes the flow, whether it was paused or not; False: it has ended.
@@ -186,7 +198,7 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
         Raises:
             FlowNotFound: it does not exist (any more).
         """
-        return self._has_become(await Pauses(self._backend.store).resume("flow", self.id), "resumed")
+        return await self._has_become(await Pauses(self._backend.store).resume("flow", self.id), "resumed")
 
     async def artifact(self, stage: str, name: str | None = None) -> Artifact:
         """An artifact that a completed stage wrote.
@@ -213,9 +225,9 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _has_become(self, word: str, wanted: str) -> bool:
+    async def _has_become(self, word: str, wanted: str) -> bool:
         if word == "unknown":
-            raise FlowNotFound(self.id)
+            raise await self._not_found()
         return word == wanted
 
     async def _refuse_another_pipeline(self) -> None:

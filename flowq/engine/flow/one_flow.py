@@ -70,10 +70,13 @@ class OneFlow:
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         return True
 
+    async def _not_found(self) -> FlowNotFound:
+        return FlowNotFound(self.id, is_asked_for=await Schedules(self._backend.store).is_asked_for(self.id))
+
     async def _plan(self) -> Plan:
         digest = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "p")
         if digest is None:
-            raise FlowNotFound(self.id)
+            raise await self._not_found()
         return await (await self._backend.store.plan(self.id, digest.decode())).whole()
 
     async def _state(self) -> str:

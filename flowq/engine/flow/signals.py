@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flowq.engine.flow.one_flow import OneFlow
-from flowq.errors import FlowHasEnded, FlowNotFound, SignalConflict
+from flowq.errors import FlowHasEnded, SignalConflict
 from flowq.model.names import check_name
 from flowq.model.values import packed_input
 from flowq.store.suspensions import Suspensions
@@ -37,7 +37,7 @@ class SignalledFlow(OneFlow):
         data, store = packed_input(value, f"signal {check_name(name, 'signal')}", "value"), self._backend.store
         match await Suspensions(store).signal(self.id, name, data):
             case "unknown":
-                raise FlowNotFound(self.id)
+                raise await self._not_found()
             case "differs":
                 raise SignalConflict(self.id, name)
             case "ended":

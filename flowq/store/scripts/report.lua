@@ -32,10 +32,9 @@ local function report_one(outcome)
     return view and 'corrupt' or 'gone'
   end
   if not record or record[FENCE] ~= fence or record[NONCE] ~= nonce then return 'stale', record and record[HOLDER] end
-  if record[STATE] ~= RUNNING then
-    local is_same_end = string.find(ENDED_AS[verb], record[STATE], 1, true)
-    return is_same_end and 'replayed' or 'stale', record[HOLDER]
-  end
+  -- From here on it is this very run: nobody else holds the stage.
+  if record[STATE] == CANCELLED then return 'late' end
+  if record[STATE] ~= RUNNING then return string.find(ENDED_AS[verb], record[STATE], 1, true) and 'replayed' or 'stale' end
   if index >= ITEMS and not map_of(view, index) then
     left[#left + 1] = index .. ':' .. flow
     return 'late'
