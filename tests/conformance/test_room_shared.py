@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowq import FlowProducer, stage
+from flowq.engine.capacity import slots
 from tests.conformance.scene import busy, gate, most
 from tests.engine.work import until, working
 
@@ -33,6 +34,22 @@ async def crs_other(number: int) -> int:
 async def crs_held(number: int) -> int:
     await gate.stop_async()
     return number
+
+
+ran: list[str] = []
+
+
+@stage(queue="crs-one", needs={"card": 1})
+async def crs_backlog(number: int) -> int:
+    if not number:
+        await gate.stop_async()
+    ran.append("backlog")
+    return number
+
+
+@stage(queue="crs-two", needs={"card": 1})
+async def crs_single() -> None:
+    ran.append("single")
 
 
 EVERY = (crs_plain, crs_needy, crs_other, crs_held)
@@ -65,3 +82,18 @@ async def test_who_waits_while_it_is_in_use_says_so_and_has_it_next(producer: Fl
             assert reason.code == "room_used"
         gate.opened.set()
         assert [await flow.result(30) for flow in (held, *waiting)] == [1, 2, 2]
+
+
+async def test_workers_of_a_host_take_turns_with_what_it_has(producer: FlowProducer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "TURN_SECONDS", 0.0)
+    ran.clear()
+    async with working(producer, crs_backlog, has={"card": 1}), working(producer, crs_single, has={"card": 1}):
+        first = await producer.add(crs_backlog.flow(0))
+        await gate.until_arrived()
+        backlog = [await producer.add(crs_backlog.flow(number)) for number in range(1, 200)]
+        single = await producer.add(crs_single.flow())
+        await until(single, lambda found: getattr(found.graph[0].reason, "code", "") == "room_used")
+        gate.opened.set()
+        for flow in (first, single, *backlog):
+            await flow.result(30)
+    assert ran[-1] == "backlog", "who has most of the work would have had it until all was done"

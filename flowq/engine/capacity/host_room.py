@@ -29,6 +29,7 @@ class HostRoom:
     def __init__(self, slots: QueueSlots | None, needs: Mapping[str, Needs]) -> None:
         self._slots = slots
         self._needs = dict(needs)
+        self._lacking: set[str] = set()
 
     def needs_of(self, route: str) -> Needs:
         """What the stage of a route needs."""
@@ -45,9 +46,12 @@ class HostRoom:
         """
         fitting: list[str] = []
         reserved: dict[str, int] = {}
+        self._lacking.clear()
         for route in routes:
             if self._reserve(reserved, dict(self.needs_of(route))):
                 fitting.append(route)
+        if self._slots is not None:  # others leave nothing to who has some: what needs more waits until so much is free at once
+            self._slots.lack(self._lacking.difference(reserved))
         count, once = min(1, len(fitting)), dict(reserved)
         while fitting and count < most and self._reserve(reserved, {name: have + once[name] for name, have in reserved.items()}):
             count += 1
@@ -73,6 +77,7 @@ class HostRoom:
             lack = max(0, amount - reserved.get(name, 0))
             more[name] = self._slots.take(name, lack) if self._slots is not None and self._slots.count(name) else 0
             if more[name] < lack:
+                self._lacking.add(name)
                 for other, got in more.items():
                     self._give_back(other, got)
                 return False
@@ -83,6 +88,10 @@ class HostRoom:
     def _give_back(self, name: str, count: int) -> None:
         if self._slots is not None and count:
             self._slots.give_back(name, count)
+
+    def look(self, *, is_open: bool) -> bool:
+        """See `QueueSlots.look`."""
+        return self._slots is not None and self._slots.look(is_open=is_open)
 
     def close(self) -> None:
         """Gives everything back."""

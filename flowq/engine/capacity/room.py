@@ -65,6 +65,7 @@ class WorkerRoom:
         self._freed = 0  # how often some was
         self._served: dict[str, int] = {}  # when each got some last: who has waited for longest is first
         self._on_turn: list[Callable[[str], None]] = []
+        self.is_closed = False  # nothing is claimed any more
 
     @property
     def routes(self) -> tuple[str, ...]:
@@ -166,11 +167,27 @@ class WorkerRoom:
         if self._host is not None:
             self._host.ended(claim.route)
         if claim.queue in self._limited or self._needs_room(claim.route):
-            lacking = sorted(self._lacking, key=lambda partition: self._served.get(partition, 0))
-            self._waiting += [partition for partition in lacking if partition not in self._waiting]
-            self._lacking = []
-            self._freed += 1
+            self._pass_on()
         self._tell()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether others of this host may have what is lacked here."""
+        return self._slots is not None or self._host is not None
+
+    async def run_once(self) -> None:
+        """Looks whether others of this host have given back what was lacked here."""
+        is_open = self.is_open and not self.is_closed
+        found = [shared.look(is_open=is_open) for shared in (self._slots, self._host) if shared is not None]
+        if any(found) and self._lacking:
+            self._pass_on()
+            self._tell()
+
+    def _pass_on(self) -> None:
+        lacking = sorted(self._lacking, key=lambda partition: self._served.get(partition, 0))
+        self._waiting += [partition for partition in lacking if partition not in self._waiting]
+        self._lacking = []
+        self._freed += 1
 
     def _tell(self) -> None:
         if self._waiting and self.is_open:
@@ -184,6 +201,7 @@ class WorkerRoom:
         slots: dict[str, int] = {}
         if self._slots is not None:
             slots = {queue: self._slots.take(queue, capacity) for queue in queues if queue in self._limited}
+            self._slots.lack([queue for queue, count in slots.items() if not count])
         wants = [Wants(slots.get(queue, -1), routes.get(queue, ()), suspects.get(queue, ())) for queue in queues]
         taken = Taken(capacity, [want for want in wants if want.capacity], slots=slots)
         if self._host is not None:

@@ -3,6 +3,10 @@
 A slot is a byte of a file, taken by a record lock, so the kernel frees the slots of a process that is killed. Record
 locks have two traps, both met here: they never conflict within one process, and closing *any* descriptor of a file
 drops all locks of the process on it. Hence one open file per queue and process, however many `QueueSlots` there are.
+
+The kernel knows no turns: who has just given a slot back would take it again, for as long as it has work. So there is one
+byte more, the door: who lacks slots locks it and looks again soon, and others leave it one, but for their own turn. Both
+end by themselves: a process that dies drops the door, and nothing is left for long to one that does not look.
 """
 
 from __future__ import annotations
@@ -12,13 +16,19 @@ import fcntl
 import os
 import stat
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from flowq.errors import InvalidValue, SlotsUnusable
 from flowq.model.names import check_name
 
 SLOTS_MAX = 10_000
+# How often who lacks slots looks again; for how long who has some takes all that it can; how long it leaves one then.
+LOOK_SECONDS = 0.1
+TURN_SECONDS = 1.0
+PATIENCE_SECONDS = 3 * LOOK_SECONDS
+_DOOR = SLOTS_MAX
 
 
 class QueueSlots:
@@ -31,13 +41,14 @@ class QueueSlots:
         directory: where the files are; made with mode 0700 if missing. All workers of the host that are to share slots
             name the same one, on a local disk.
         slots: how many slots each queue has.
+        clock: tells the seconds.
 
     Raises:
         InvalidValue: a queue's name or number is out of range.
         SlotsUnusable: the directory is not ours alone, or can't be written.
     """
 
-    def __init__(self, directory: Path, slots: Mapping[str, int]) -> None:
+    def __init__(self, directory: Path, slots: Mapping[str, int], clock: Callable[[], float] = time.monotonic) -> None:
         for queue, count in slots.items():
             check_name(queue, "queue")
             if isinstance(count, bool) or not 1 <= count <= SLOTS_MAX:
@@ -46,6 +57,10 @@ class QueueSlots:
         self._count = dict(slots)
         self._held: dict[str, list[int]] = {queue: [] for queue in slots}
         self._files: dict[str, _SlotFile] = {}
+        self._clock = clock
+        self._lacking: frozenset[str] = frozenset()
+        self._turn_ends = dict.fromkeys(slots, 0.0)
+        self._left_since: dict[str, float] = {}
         try:
             for queue in slots:
                 self._files[queue] = _SlotFile.of(directory / f"{queue}.slots")
@@ -54,9 +69,19 @@ class QueueSlots:
             raise
 
     def take(self, queue: str, wanted: int) -> int:
-        """Takes up to `wanted` slots and returns how many it got: 0 when all are in use."""
+        """Takes up to `wanted` slots and returns how many it got: 0 when all are in use, or the last one is left to others."""
         self._check(queue, wanted)
-        taken = self._files[queue].take(self._count[queue], wanted)
+        file, now = self._files[queue], self._clock()
+        is_own_turn = now < self._turn_ends[queue]
+        is_patient = now - self._left_since.get(queue, now) < PATIENCE_SECONDS
+        leaves = not is_own_turn and is_patient and file.is_awaited_by_others(self)
+        taken, has_left = file.take(self._count[queue], wanted, leaves=leaves)
+        if has_left:
+            self._left_since.setdefault(queue, now)
+        else:
+            self._left_since.pop(queue, None)
+        if taken and not leaves and not is_own_turn:
+            self._turn_ends[queue] = now + TURN_SECONDS
         self._held[queue] += taken
         return len(taken)
 
@@ -66,8 +91,8 @@ class QueueSlots:
         held = self._held[queue]
         if count > len(held):
             raise InvalidValue(f"slots of queue {queue!r} to give back", count, f"at most the {len(held)} that were taken")
-        # The highest first: the lower ones are those that processes with fewer slots can use.
-        held.sort()
+        # The highest first, for the lower ones are those that processes with fewer slots can use: so they get them, if they wait.
+        held.sort(reverse=self._files[queue].is_awaited_by_others(self))
         for _ in range(count):
             self._files[queue].give_back(held.pop())
 
@@ -79,11 +104,33 @@ class QueueSlots:
         """How many slots of the queue this object holds."""
         return len(self._held.get(queue, ()))
 
+    def lack(self, queues: Collection[str]) -> None:
+        """Waits for slots of these queues, in which there were none, and of no others any more. Who holds some does not wait."""
+        before, self._lacking = self._lacking, frozenset(queue for queue in queues if not self._held[queue])
+        for queue in before - self._lacking:
+            self._files[queue].leave_door(self)
+        for queue in self._lacking - before:
+            self._files[queue].wait_at_door(self)
+
+    def look(self, *, is_open: bool = True) -> bool:
+        """Whether there is a slot of a queue where one was lacked, or left to others. Who has no room itself waits for none."""
+        for queue in self._lacking:
+            (self._files[queue].wait_at_door if is_open else self._files[queue].leave_door)(self)
+        return is_open and any(self._is_free(queue) for queue in self._lacking.union(self._left_since))
+
+    def _is_free(self, queue: str) -> bool:
+        count = self.take(queue, 1)
+        self.give_back(queue, count)
+        return count > 0
+
     def close(self) -> None:
         """Gives everything back."""
+        self._lacking = frozenset()
+        self._left_since = {}
         for queue, file in self._files.items():
             for slot in self._held.pop(queue):
                 file.give_back(slot)
+            file.leave_door(self)
             file.release()
         self._files.clear()
 
@@ -106,6 +153,7 @@ class _SlotFile:
         self._path = path
         self._users = 0
         self._taken: set[int] = set()
+        self._at_door: object = None
         self._descriptor = _opened(path)
 
     @classmethod
@@ -123,25 +171,56 @@ class _SlotFile:
                 del self._open[self._path]
                 os.close(self._descriptor)
 
-    def take(self, slots: int, wanted: int) -> list[int]:
+    def take(self, slots: int, wanted: int, *, leaves: bool) -> tuple[list[int], bool]:
+        """Which it got, and whether one is left free, as it was to be: the lowest, which all can use."""
         got: list[int] = []
+        left = -1
         with self._lock:
             for slot in range(slots):
                 if len(got) == wanted:
                     break
                 if slot not in self._taken and self._locked(slot):
+                    if leaves and left < 0:
+                        left = slot
+                        continue
                     self._taken.add(slot)
                     got.append(slot)
-        return got
+            if left >= 0:
+                self._unlock(left)
+        return got, left >= 0
 
     def give_back(self, slot: int) -> None:
         with self._lock:
             self._taken.discard(slot)
-            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, slot)
+            self._unlock(slot)
 
-    def _locked(self, slot: int) -> bool:
+    def is_awaited_by_others(self, asker: object) -> bool:
+        with self._lock:
+            if self._at_door is not None:
+                return self._at_door is not asker
+            # Shared, so that two who try it don't take each other for somebody at the door.
+            is_empty = self._locked(_DOOR, fcntl.LOCK_SH)
+            if is_empty:
+                self._unlock(_DOOR)
+            return not is_empty
+
+    def wait_at_door(self, waiter: object) -> None:
+        with self._lock:
+            if self._at_door is None and self._locked(_DOOR):
+                self._at_door = waiter
+
+    def leave_door(self, waiter: object) -> None:
+        with self._lock:
+            if self._at_door is waiter:
+                self._at_door = None
+                self._unlock(_DOOR)
+
+    def _unlock(self, slot: int) -> None:
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, slot)
+
+    def _locked(self, slot: int, how: int = fcntl.LOCK_EX) -> bool:
         try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
+            fcntl.lockf(self._descriptor, how | fcntl.LOCK_NB, 1, slot)
         except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, as the system likes
             return False
         except OSError as error:  # a file system without locks

@@ -17,6 +17,7 @@ from functools import partial
 from flowq.artifacts.storage import Storage
 from flowq.engine.backend import LAST_WORDS_SECONDS
 from flowq.engine.capacity.room import WorkerRoom
+from flowq.engine.capacity.slots import LOOK_SECONDS as LOOK_FOR_SLOTS_SECONDS
 from flowq.engine.duties.closing import finish_closing
 from flowq.engine.duties.every import run_every
 from flowq.engine.exchange.conversation import BATCH, LINES, Conversation
@@ -87,6 +88,9 @@ class Holder:
         self._ended = asyncio.Event()
         self._ended.set()
         self._over = asyncio.Event()
+        self._shares_nothing = asyncio.Event()
+        if not room.is_shared:
+            self._shares_nothing.set()
         expired, batch = partial(self.lose, "the server gave its stages to others"), min(BATCH, -(-threads // LINES))
         self._conversations = {
             tag: Conversation(store, tag, holder, room, self, expired, self._gates, batch) for tag in store.partitions
@@ -128,6 +132,8 @@ class Holder:
         looking = asyncio.create_task(run_every(REFRESH_SECONDS, self._gates, stop=asyncio.Event(), name="looking for limits"))
         reusing = run_every(LOOK_SECONDS, self._executor.reuser, stop=asyncio.Event(), name="looking for what is computed")
         asking = asyncio.create_task(reusing)
+        looks = run_every(LOOK_FOR_SLOTS_SECONDS, self._room, stop=self._shares_nothing, name="looking for slots")
+        sharing = asyncio.create_task(looks)
         talks = asyncio.gather(*(conversation.hold() for conversation in self._conversations.values()))
         over = asyncio.create_task(self._over.wait())
         try:
@@ -135,9 +141,9 @@ class Holder:
             if talks.done():
                 talks.result()
         finally:
-            for task in (talks, over, looking, asking):
+            for task in (talks, over, looking, asking, sharing):
                 task.cancel()
-            await asyncio.gather(talks, over, looking, asking, return_exceptions=True)
+            await asyncio.gather(talks, over, looking, asking, sharing, return_exceptions=True)
             self._abandon()
             await self._executor.reuser.settle()
             with contextlib.suppress(FlowqError):
@@ -148,6 +154,7 @@ class Holder:
         """Claims no more, lets what runs end for `seconds`, gives the rest back, and ends when the last outcome is reported."""
         for conversation in self._conversations.values():
             conversation.stop_claiming()
+        self._room.is_closed = True
         until = self._loop.time() + seconds
         # A server that is gone would keep the last question open for as long as it is gone.
         with contextlib.suppress(TimeoutError):
