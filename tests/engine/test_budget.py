@@ -194,11 +194,12 @@ def asked(server: House, monkeypatch: pytest.MonkeyPatch) -> Asked:
         return await patiently(connection, *args)
 
     async def named(connection: Connection, name: str, *args: Any, **options: Any) -> Any:
+        answer = await run(connection, name, *args, **options)
         if connection.url == server.url:
             asked.exchanges += name == "exchange"
-            if name == "renew":
+            if name == "renew":  # after it, for before a connection's first script its rights are tried
                 asked.renewed.set()
-        return await run(connection, name, *args, **options)
+        return answer
 
     monkeypatch.setattr(Connection, "_patiently", counted)
     monkeypatch.setattr(Connection, "run", named)
