@@ -63,7 +63,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
             the loaded stages. Written `gpu:1,cpu:2` in the environment.
         drain_timeout_ms: how long running stages may go on after SIGTERM before they are handed back.
         idle_timeout_ms: stop after this long without work; None: never.
-        health_port: serve /livez and /readyz on this port of 127.0.0.1; None: don't.
+        health_port: serve /livez, /readyz and /backlog on this port; None: don't.
+        health_host: the address on which they are served; 0.0.0.0: all of this host.
     """
 
     concurrency: int = 50
@@ -72,6 +73,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout_ms: int = 30_000
     idle_timeout_ms: int | None = None
     health_port: int | None = None
+    health_host: str = "127.0.0.1"
 
 
 class Origin(NamedTuple):
@@ -238,6 +240,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "worker.drain_timeout": setting_values.duration("worker.drain_timeout"),
     "worker.idle_timeout": setting_values.duration("worker.idle_timeout"),
     "worker.health_port": setting_values.count("worker.health_port", 65_535),
+    "worker.health_host": setting_values.address,
     **{f"keep.{outcome}": setting_values.duration(f"keep.{outcome}") for outcome in _OUTCOMES},
     **{f"keep.{outcome}_most": setting_values.most(f"keep.{outcome}_most") for outcome in _OUTCOMES},
     "keep.archive": setting_values.switch("keep.archive"),

@@ -12,8 +12,8 @@ class QueueSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: its name.
-        ready: how many stages wait for a worker. Of flows that ended since they count until a worker comes by them; what was put
-            aside because its flow or pipeline is paused does not.
+        ready: how many stages wait for a worker, also those whose time has come while none was there. Of flows that ended since
+            they count until a worker comes by them; what was put aside because its flow or pipeline is paused does not.
         running: how many run, under workers whose lease lasts.
         delayed: how many wait for a time: of flows that begin later, and between two attempts.
         workers: how many worker processes serve it.

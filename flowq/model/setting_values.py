@@ -36,6 +36,13 @@ def text(name: str, value: Any) -> str:
     return value
 
 
+def address(value: Any) -> str:
+    """An address of this host, or its name; whether it has it is seen when it is used."""
+    if not isinstance(value, str) or not value or any(char.isspace() for char in value):
+        raise InvalidValue("setting worker.health_host", value, "an address of this host, such as 127.0.0.1 or 0.0.0.0")
+    return value
+
+
 def whole(field: str, value: Any, least: int, most: int) -> int:
     """A whole number in a range, also written as text."""
     expected = f"a whole number from {least} to {most}"

@@ -19,6 +19,7 @@ from flowq.errors import CorruptState
 from flowq.model.builtin import BUILTIN_QUEUE
 from flowq.model.fleet import QueueSnapshot, WorkerSnapshot
 from flowq.model.limit import OF_QUEUE, OF_TENANT
+from flowq.store.due_soon import DUE_MEMBER, part_decoder
 from flowq.store.keys import BY, DUE, FLOW, LANE, LIVE, PIPELINES, RUNNING, TREE, TREES
 from flowq.store.lane_names import lanes_of
 from flowq.store.pauses import Pauses
@@ -38,9 +39,6 @@ _PAGE = 500
 # scripts/lanes.lua.
 _ENTRY = re.compile(r"(\d+)(?:-(\d+))?(?:@(\d+)(?:\+(\d+))?|\+)?:(.+)")
 _Parts = tuple[str | None, ...]
-# `index:flow`, or `b3:flow`: see scripts/due.lua.
-_DUE = re.compile(r"(b?\d+):(.+)")
-_part = msgspec.msgpack.Decoder(tuple[int, list[tuple[str, int | float, int, int]]])
 
 
 class Fleet:
@@ -156,9 +154,15 @@ class Fleet:
                     count.note_waiting(queue, known.ready_at)
 
     async def _delayed(self, tag: str, count: _Count) -> None:
+        asked = ("ZCARD", tag + DUE), ("ZCOUNT", tag + DUE, "-inf", count.now), ("ZRANGE", tag + DUE, 0, _COUNTED_MAX - 1)
         members: list[bytes]
-        total, members = await self._commands(("ZCARD", tag + DUE), ("ZRANGE", tag + DUE, 0, _COUNTED_MAX - 1))
-        found = [match.groups() for member in members if (match := _DUE.fullmatch(member.decode("utf-8", "replace")))]
+        total, is_due, members = await self._commands(*asked)
+        # What is due waits for a worker, and if there is none, nobody makes it ready either.
+        await self._due(tag, members[:is_due], is_due, count, count.ready)
+        await self._due(tag, members[is_due:], total - is_due, count, count.delayed)
+
+    async def _due(self, tag: str, members: Sequence[bytes], total: int, count: _Count, counter: Counter[str]) -> None:
+        found = [match.groups() for member in members if (match := DUE_MEMBER.fullmatch(member.decode("utf-8", "replace")))]
         values = await self._paged([("HGET", tag + FLOW + flow, name) for name, flow in found])
         stages: Counter[str] = Counter()
         for (name, _), data in zip(found, values, strict=True):
@@ -166,13 +170,14 @@ class Fleet:
                 if data is None:
                     continue
                 if not name.startswith("b"):
-                    if (record := record_decoder.decode(data)).state == "s":  # else it is suspended, and waits in no queue
+                    # What is suspended waits in no queue before its time.
+                    if (record := record_decoder.decode(data)).state == "s" or (record.state == "u" and counter is count.ready):
                         stages[_queue_of(record.route)] += 1
                     continue
-                for route, _, first, last in _part.decode(data)[1]:
+                for route, _, first, last in part_decoder.decode(data)[1]:
                     stages[_queue_of(route)] += last - first + 1
         for queue, number in stages.items():
-            count.add(count.delayed, queue, number, len(members), total)
+            count.add(counter, queue, number, len(members), total)
 
     async def _running(self, tag: str, workers: Sequence[WorkerSnapshot], count: _Count) -> None:
         members = await self._paged([("SMEMBERS", tag + RUNNING + worker.id) for worker in workers])

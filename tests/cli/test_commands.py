@@ -498,6 +498,10 @@ def test_version_and_help_need_no_server(tmp_path: Path) -> None:
         assert flowq(*words, cwd=tmp_path).code == 0
 
 
+def test_an_idle_worker_ends_with_0_when_it_was_told_to(server: Mapping[str, str]) -> None:
+    assert flowq("worker", FLOWS, "-q", "nobody-serves-this-either", "--idle-timeout", "100ms", env=server).code == 0
+
+
 def test_a_burst_worker_does_what_there_is_and_ends(server: Mapping[str, str], run: Run) -> None:
     run("submit", f"{FLOWS}:stuck", "--id", "for-the-burst")
     assert flowq("worker", FLOWS, "-q", "nobody-serves-this", "--burst", env=server).code == 0

@@ -27,6 +27,13 @@ def test_queues_shows_what_waits_where_nobody_serves(run: Run, finished: str) ->
     run("resume", "queue", "held")
 
 
+def test_queues_shows_those_that_were_named_also_where_nothing_waits(run: Run, finished: str) -> None:
+    data = json.loads(run("queues", "unheard-of", "default", "-o", "json").out)["data"]
+    assert [queue["name"] for queue in data] == ["unheard-of", "default"]
+    assert (data[0]["ready"], data[0]["running"], data[0]["oldest_seconds"]) == (0, 0, None)
+    assert run("queues", "two words").code == 2
+
+
 def test_workers_shows_who_works(run: Run, finished: str) -> None:
     shown = run("workers")
     assert shown.out.splitlines()[0].split() == ["worker", "runs", "for", "lease", "id", "queues"]

@@ -12,6 +12,7 @@ from flowq.model.fleet import QueueSnapshot
 from flowq.pipeline import Dedup
 from flowq.store.keys import HOLDER, LIVE
 from tests.conformance.scene import gate
+from tests.engine.waiting import in_the_end
 from tests.engine.work import working
 
 pytestmark = pytest.mark.anyio
@@ -124,6 +125,18 @@ async def test_a_stage_between_two_attempts_is_delayed(producer: FlowProducer) -
         assert (await queues_of(producer))["moody"].delayed == 1
     await flow.cancel()
     assert (await queues_of(producer))["moody"].delayed == 0
+
+
+async def test_what_is_due_while_there_is_no_worker_waits_for_one(producer: FlowProducer) -> None:
+    """Workers make ready what is due: without one nobody does, and who scales workers by what is ready would never start one."""
+    await producer.add(fl_wide(3), delay="1ms")
+
+    async def quick_is_due() -> QueueSnapshot | None:
+        quick = (await queues_of(producer))["quick"]
+        return quick if quick.ready else None
+
+    quick = await in_the_end(quick_is_due)
+    assert (quick.ready, quick.delayed, quick.workers) == (3, 0, 0)
 
 
 async def test_a_paused_queue_says_so(producer: FlowProducer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, assert_type
 
 import msgspec
@@ -9,6 +10,8 @@ import msgspec
 from flowq import (
     Artifact,
     Backoff,
+    FlowHandle,
+    FlowProducer,
     FlowSpec,
     Node,
     StageFailure,
@@ -245,6 +248,13 @@ def submit() -> None:
     assert_type(to_spec(Node("a", data={"b": Node("c")}, children=[{"name": "d"}])), FlowSpec[Any])
     assert_type(to_spec({"name": "a"}), FlowSpec[Any])
     assert_type(whisper(), WhisperModel)
+
+
+async def submit_many(producer: FlowProducer) -> None:
+    """Handles are typed by what the iterable gives."""
+    async for flow in producer.add_many(short_video(url) for url in ("https://…",)):
+        assert_type(flow, FlowHandle[Published])
+    assert_type(await producer.add_bulk([short_video("https://…")]), Sequence[FlowHandle[Published]])
 
 
 def typed_by_hand(one: Stage[[Artifact], Artifact]) -> Artifact:

@@ -38,7 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drain-timeout", metavar="DURATION", help="how long running stages may go on after SIGTERM (default: 30s)"
     )
-    parser.add_argument("--health-port", type=int, metavar="PORT", help="serve /livez and /readyz on this port of 127.0.0.1")
+    parser.add_argument("--health-port", type=int, metavar="PORT", help="serve /livez, /readyz and /backlog on this port")
+    parser.add_argument("--health-host", metavar="ADDRESS", help="the address on which they are served (default: 127.0.0.1)")
     parser.add_argument("--name", default="", help="the worker's name in `inspect` (default: the host's)")
     # For `flowq dev`: stop when stdin ends, so that a killed parent leaves no worker behind.
     parser.add_argument("--lifeline", action="store_true", help=argparse.SUPPRESS)
@@ -73,6 +74,7 @@ def worker_settings(arguments: argparse.Namespace) -> Settings:
         worker_idle_timeout=arguments.idle_timeout,
         worker_drain_timeout=arguments.drain_timeout,
         worker_health_port=arguments.health_port,
+        worker_health_host=arguments.health_host,
     )
 
 
@@ -89,6 +91,7 @@ async def _work(arguments: argparse.Namespace, settings: Settings) -> int:
         idle_timeout_ms=worker.idle_timeout_ms,
         drain_timeout_ms=worker.drain_timeout_ms,
         health_port=worker.health_port,
+        health_host=worker.health_host,
         name=arguments.name,
         has=_has(arguments.has),
     )

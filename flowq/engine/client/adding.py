@@ -3,20 +3,47 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from flowq.errors import FlowConflict
 from flowq.model.spec import FlowSpec
+from flowq.pipeline import to_spec
 from flowq.store.store import Store
-from flowq.store.submissions import Added
+from flowq.store.submissions import Added, bytes_of
 from flowq.store.views import Views
 from flowq.store.wire import Header
 
+R = TypeVar("R")
+
+# What many flows come from: a list, a generator, an asynchronous one.
+Flows: TypeAlias = Iterable[FlowSpec[R]] | AsyncIterable[FlowSpec[R]]
+
+# Of the arguments of flows so much is held at once, or one flow's, if they are larger.
+_HELD_BYTES_MAX = 4_000_000
+
 # Compared as they are stored: 1 and 1.0 are different inputs.
 _inputs = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+
+
+async def batches(flows: Flows[Any], most: int) -> AsyncGenerator[list[FlowSpec[Any]], None]:
+    """The flows in lists of at most so many, none of which is much larger than `_HELD_BYTES_MAX`; none is taken before its turn.
+
+    Raises:
+        NotAFlow: one of them is none.
+    """
+    batch: list[FlowSpec[Any]] = []
+    held = 0
+    async for flow in _one_by_one(flows):
+        batch.append(spec := to_spec(flow))
+        held += bytes_of(spec)
+        if len(batch) == most or held >= _HELD_BYTES_MAX:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
 
 
 async def added(store: Store, specs: Sequence[FlowSpec[Any]]) -> list[Added]:
@@ -32,6 +59,15 @@ async def added(store: Store, specs: Sequence[FlowSpec[Any]]) -> list[Added]:
         first, *others = conflict.flow_ids
         header = await Views(store).header(first)
         raise FlowConflict(first, _difference(header, dict(flows)[first]), others) from None
+
+
+async def _one_by_one(flows: Flows[Any]) -> AsyncIterator[FlowSpec[Any]]:
+    if isinstance(flows, AsyncIterable):
+        async for flow in flows:
+            yield flow
+    else:
+        for flow in flows:
+            yield flow
 
 
 def _difference(known: Header, spec: FlowSpec[Any]) -> str:

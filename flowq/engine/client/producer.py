@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, Unpack, cast, overload
 
-from flowq.engine.client.adding import added
+from flowq.engine.client.adding import Flows, added, batches
 from flowq.engine.client.fleet import FleetView
 from flowq.engine.client.many import ManyFlows
 from flowq.engine.client.pausing import Pausing
@@ -120,22 +120,31 @@ class FlowProducer(Searching, ManyFlows, Pausing, Scheduling, Sharing, FleetView
         (handle,) = await self._submit([spec])
         return handle
 
-    async def add_bulk(self, flows: Iterable[FlowSpec[R]]) -> Sequence[FlowHandle[R]]:
-        """Adds many flows, each all or nothing, in calls of 250; takes any iterable and never holds more than one call's.
+    async def add_bulk(self, flows: Flows[R]) -> Sequence[FlowHandle[R]]:
+        """Adds many flows, each all or nothing, in calls of 250; takes any iterable, also an async one.
 
         Give ids, tenants, tags and priorities with `spec.with_options(...)`. With ids the whole `add_bulk` may be made again
-        after any error: what was added before is given back as it is, and nothing is added twice.
+        after any error: what was added before is given back as it is, and nothing is added twice. Of the flows it never holds
+        more than one call's, but it returns a handle for each: see `add_many` for more of them than memory has room for.
 
         Raises:
             as `add`, at the first call that has a flow to refuse. What earlier calls of 250 held is added; of this one all
             but the flows in conflict with others, or nothing after any other refusal. If the server failed, it may be added.
         """
+        return [handle async for handle in self.add_many(flows)]
+
+    def add_many(self, flows: Flows[R]) -> AsyncIterator[FlowHandle[R]]:
+        """Adds flows as `add_bulk` does, and gives the handle of each as soon as it is added: bounded in memory, however many.
+
+        Flows are added as the loop goes on: if it is left, what was not in the same call as the last handle is not added, nor
+        taken from the iterable. A call is made for 250 flows, fewer if they are large, so that a source which gives one now and
+        then is better served by `add`.
+
+        Raises:
+            as `add_bulk`; whatever the iterable raises.
+        """
         _refuse_one_flow(flows)
-        handles: list[FlowHandle[R]] = []
-        remaining = iter(flows)
-        while batch := [to_spec(flow) for flow in islice(remaining, BULK)]:
-            handles += await self._submit(batch)
-        return handles
+        return self._added_one_by_one(flows)
 
     async def upload(
         self, source: str | PathLike[str] | BinaryIO | bytes, name: str | None = None, *, content_type: str | None = None
@@ -155,6 +164,12 @@ class FlowProducer(Searching, ManyFlows, Pausing, Scheduling, Sharing, FleetView
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
 
+    async def _added_one_by_one(self, flows: Flows[R]) -> AsyncIterator[FlowHandle[R]]:
+        async with aclosing(batches(flows, BULK)) as calls:
+            async for batch in calls:
+                for handle in await self._submit(batch):
+                    yield handle
+
     async def _submit(self, specs: Sequence[FlowSpec[Any]]) -> Sequence[FlowHandle[Any]]:
         return [
             FlowHandle(self._while_open, one.flow_id, spec.result_type, addition=one.addition)
@@ -169,5 +184,5 @@ def _configured(storage: Storage | None) -> Storage:
 
 
 def _refuse_one_flow(flows: object) -> None:
-    if isinstance(flows, Mapping | str) or not hasattr(flows, "__iter__"):
+    if isinstance(flows, Mapping | str) or not isinstance(flows, Iterable | AsyncIterable):
         raise InvalidValue("flows", cast("Any", flows), "a list or another iterable of flows; one flow is added with `add`")

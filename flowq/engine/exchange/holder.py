@@ -83,6 +83,7 @@ class Holder:
         capture(log_of_this_run)
         # By token, because a stage may be claimed again here while its earlier run still winds down.
         self._running: dict[RunKey, StageRun] = {}
+        self.begun = 0
         self._tasks: set[asyncio.Task[None]] = set()  # also of runs that are over, but not their last words
         self._closing: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
@@ -185,6 +186,7 @@ class Holder:
 
     def start(self, claim: Claim) -> None:
         """Runs a claimed stage."""
+        self.begun += 1
         key = (claim.flow_id, claim.index, claim.token.fence)
         self._ended.clear()
         task = asyncio.create_task(self._run(key, claim))

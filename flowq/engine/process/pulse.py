@@ -17,7 +17,7 @@ import time
 
 _SIZE = mmap.PAGESIZE
 # One aligned 8-byte word each, so no reader sees half of one: the machine stores it in one go.
-_TICK, _RUNNING, _DEADLINE, _SEQUENCE, _NAME, _FIRST = 0, 8, 16, 24, 32, 1024
+_TICK, _RUNNING, _DEADLINE, _SEQUENCE, _NAME, _FIRST, _BEGUN = 0, 8, 16, 24, 32, 1024, 2560
 _NAME_BYTES_MAX = 512
 _FIRST_BYTES_MAX = 1024
 _RUNNING_MAX = 1_000_000
@@ -71,16 +71,18 @@ class Pulse:
 
     # --- the child's side
 
-    def beat(self, *, running: int, earliest_deadline: float, first: bytes = b"") -> None:
+    def beat(self, *, running: int, earliest_deadline: float, first: bytes = b"", begun: int = 0) -> None:
         """Says that the loop turns.
 
         Args:
             running: how many stages run in this child.
             earliest_deadline: when the first of them must have ended, by `time.monotonic()`; inf: none has to.
             first: a description of that one, at most 1,024 bytes.
+            begun: how many stages it has begun so far.
         """
         first = first[:_FIRST_BYTES_MAX]
         struct.pack_into(f"H{len(first)}s", self._page, _FIRST, len(first), first)
+        struct.pack_into("d", self._page, _BEGUN, float(begun))
         struct.pack_into("d", self._page, _RUNNING, float(running))
         struct.pack_into("d", self._page, _DEADLINE, earliest_deadline)
         struct.pack_into("d", self._page, _TICK, time.monotonic())
@@ -108,6 +110,12 @@ class Pulse:
         """How many stages the child runs."""
         running = self._word(_RUNNING, if_damaged=0)
         return int(running) if 0 <= running <= _RUNNING_MAX else 0
+
+    @property
+    def begun(self) -> int:
+        """How many stages the child has begun so far."""
+        begun = self._word(_BEGUN, if_damaged=0)
+        return int(begun) if 0 <= begun < 2**53 else 0
 
     def overdue(self) -> float:
         """Seconds since the earliest deadline of its stages has passed; 0 before."""

@@ -162,7 +162,10 @@ class Child:
         running = self._holder.running if self._holder else []
         deadline, first, will_stall = self._earliest_deadline(self._holder) if self._holder else (math.inf, None, False)
         description = described(first, will_stall=will_stall) if first is not None and deadline < math.inf else b""
-        self._pulse.beat(running=len(running), earliest_deadline=deadline + _OVERDUE_GRACE_SECONDS, first=description)
+        begun = self._holder.begun if self._holder else 0
+        self._pulse.beat(
+            running=len(running), earliest_deadline=deadline + _OVERDUE_GRACE_SECONDS, first=description, begun=begun
+        )
         self._ticked_at = time.monotonic()
 
     def _earliest_deadline(self, holder: Holder) -> tuple[float, Claim | None, bool]:

@@ -66,6 +66,11 @@ class Nurse:
         """How many stages the child runs."""
         return self._pulse.running if self._pulse is not None else 0
 
+    @property
+    def begun(self) -> int:
+        """How many stages the child has begun; fewer than before if it is another child."""
+        return self._pulse.begun if self._pulse is not None else 0
+
     async def known(self) -> Known | None:
         """What the child can run, once it has said so; None: it never will."""
         return await asyncio.shield(self._known)

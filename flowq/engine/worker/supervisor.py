@@ -19,8 +19,10 @@ from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
 from flowq.engine.code.serving import announce
 from flowq.engine.duties.every import run_every
 from flowq.engine.duties.lease import LEASE_MS, RENEWALS_PER_LEASE, SAFE_SHARE
+from flowq.engine.worker.backlog_page import BacklogPage
 from flowq.engine.worker.child_options import ChildOptions
 from flowq.engine.worker.health import Health
+from flowq.engine.worker.idleness import AtRest, Burst, Idleness
 from flowq.engine.worker.nursery import Nurse
 from flowq.engine.worker.worker import background_duties, default_name
 from flowq.errors import FlowqError
@@ -49,7 +51,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
         burst: stop when there is nothing left to do.
         idle_timeout_ms: stop after so long without work; None: never.
         drain_timeout_ms: how long running stages may go on after SIGTERM before they are handed back.
-        health_port: serve /livez and /readyz there, on 127.0.0.1; None: don't.
+        health_port: serve /livez, /readyz and /backlog there; None: don't.
+        health_host: the address on which that is served.
         name: shown in `flowq inspect`; empty: host and process.
         lease_ms: how long after the supervisor's last sign of life its stages are given to others.
         has: what this host has of what stages need.
@@ -64,6 +67,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout_ms: int | None = None
     drain_timeout_ms: int = 30_000
     health_port: int | None = None
+    health_host: str = "127.0.0.1"
     name: str = ""
     lease_ms: int = LEASE_MS
     has: dict[str, int] = {}
@@ -108,7 +112,9 @@ class Supervisor:
                 loop.add_signal_handler(number, self.stop)
                 house.callback(loop.remove_signal_handler, number)
             if self._options.health_port is not None:
-                house.callback((await Health.serve(self._options.health_port, self._is_ready)).close)
+                page = BacklogPage(backend.store).answer
+                health = await Health.serve(self._options.health_port, self._is_ready, page, self._options.health_host)
+                house.callback(health.close)
             duties = [asyncio.create_task(duty) for duty in self._duties(backend)]
             house.push_async_callback(self._end_everything, duties)
             # Read now: where descriptors have run out, no file can be opened, and what a dead child ran must go on.
@@ -211,8 +217,12 @@ class Supervisor:
         renewal_seconds = self._options.lease_ms / 1000 / RENEWALS_PER_LEASE
         duties.append(run_every(renewal_seconds, _Duty(self._renew), stop=self._over, name="renewing leases"))
         duties.append(run_every(_WATCH_SECONDS, _Duty(self._watch), stop=self._over, name="watching children"))
-        if self._options.burst or self._options.idle_timeout_ms is not None:
-            duties.append(run_every(_WATCH_SECONDS / 2, _Idleness(self), stop=self._over, name="watching for work"))
+        if self._options.burst:
+            burst = Burst(self._is_done, self.stop)
+            duties.append(run_every(_WATCH_SECONDS / 2, burst, stop=self._over, name="watching for work"))
+        if (timeout_ms := self._options.idle_timeout_ms) is not None:
+            idleness = Idleness(backend.store, timeout_ms, self._at_rest, self._stop_idle)
+            duties.append(run_every(idleness.look_seconds, idleness, stop=self._over, name="watching for work"))
         return duties
 
     async def _renew(self) -> None:
@@ -249,23 +259,23 @@ class Supervisor:
         is_renewed = time.monotonic() - self._renewed_at < self._options.lease_ms / 1000
         return is_renewed and not self._stopping.is_set() and all(nurse.is_working for nurse in self._nurses)
 
-    async def is_idle(self) -> bool:
-        """Whether nothing runs here and nothing waits for this worker."""
-        # None yet: it has only begun, and does not know what waits for it.
-        if (
-            not self._nurses
-            or not all(nurse.is_working for nurse in self._nurses)
-            or any(nurse.running for nurse in self._nurses)
-        ):
+    async def _is_done(self) -> bool:
+        if (resting := self._at_rest()) is None:
             return False
         views = Views(self._backend.store)
-        routes = {route for nurse in self._nurses for route in nurse.routes}
-        return not await views.waiting(routes) and not await views.scheduled()
+        return not await views.waiting(resting.routes) and not await views.scheduled()
 
-    @property
-    def options(self) -> WorkerOptions:
-        """How this worker runs."""
-        return self._options
+    def _at_rest(self) -> AtRest | None:
+        nurses = self._nurses
+        # None yet: it has only begun, and does not know what waits for it.
+        if not nurses or any(nurse.running or not nurse.is_working for nurse in nurses):
+            return None
+        return AtRest.of((route for nurse in nurses for route in nurse.routes), (nurse.begun for nurse in nurses))
+
+    def _stop_idle(self) -> None:
+        if not self._stopping.is_set():
+            log.info("worker %s stops: it had nothing to do for its idle timeout", self._name)
+            self.stop()
 
 
 class _Duty:
@@ -274,22 +284,3 @@ class _Duty:
 
     async def run_once(self) -> None:
         await self._once()
-
-
-class _Idleness:
-    """Stops the supervisor when it has been idle for long enough."""
-
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
-        self._idle_since: float | None = None
-
-    async def run_once(self) -> None:
-        options = self._supervisor.options
-        if not await self._supervisor.is_idle():
-            self._idle_since = None
-            return
-        now = time.monotonic()
-        if self._idle_since is None:
-            self._idle_since = now
-        elif options.burst or now - self._idle_since >= (options.idle_timeout_ms or 0) / 1000:
-            self._supervisor.stop()

@@ -21,6 +21,7 @@ from flowq.engine.duties.lease import LEASE_MS, LeaseKeeper
 from flowq.engine.duties.removal import Remover
 from flowq.engine.duties.scheduler import SCHEDULE_SECONDS, Makers, Scheduler, makers_of
 from flowq.engine.exchange.holder import Holder, new_holder_id
+from flowq.engine.worker.idleness import AtRest, Idleness
 from flowq.errors import FlowqError, InvalidValue
 from flowq.model.duration import Duration, to_ms
 from flowq.model.names import check_name, checked_room
@@ -69,6 +70,8 @@ class Worker:
         drain_timeout: how long `stop` lets running stages go on before they are handed back; 30 s by default.
         name: shown in `flowq inspect`; host and process by default.
         settings: settings that were loaded already.
+        idle_timeout: `run` returns by itself when nothing has run here for so long, and nothing waits for this worker or will
+            within that time; None: never.
 
     Raises:
         InvalidValue, DefinitionError: an option is out of range; it has no stage to serve.
@@ -89,6 +92,7 @@ class Worker:
         name: str | None = None,
         settings: Settings | None = None,
         has: Mapping[str, int] = {},
+        idle_timeout: Duration | None = None,
     ) -> None:
         base = settings or Settings.load()
         self._settings = Settings(
@@ -114,6 +118,7 @@ class Worker:
         self._has = dict(checked_room(has, "has"))
         self._lease_ms = to_ms(lease, "lease", least_ms=LEASE_MS_MIN)
         self._drain_seconds = to_ms(drain_timeout, "drain_timeout") / 1000
+        self._idle_ms = None if idle_timeout is None else to_ms(idle_timeout, "idle_timeout", least_ms=1)
         self._name = check_name(name, "name") if name else default_name()
         self._stopping = asyncio.Event()
         self._backend: Backend | None = None
@@ -144,6 +149,10 @@ class Worker:
                 house.callback(host.close)
             for duty in background_duties(backend, over := asyncio.Event(), self._makers):
                 house.push_async_callback(end, asyncio.create_task(duty))
+            if self._idle_ms is not None:
+                idleness = Idleness(backend.store, self._idle_ms, self._at_rest, self._stop_idle)
+                watching = run_every(idleness.look_seconds, idleness, stop=over, name="watching for work")
+                house.push_async_callback(end, asyncio.create_task(watching))
             house.callback(over.set)
             announce(self._name, self._stages, routes_of(self._stages.values(), self._queues), own_queues(self._stages.values()))
             while not self._stopping.is_set():
@@ -154,12 +163,25 @@ class Worker:
 
         A stage that is handed back loses no attempt.
         """
+        if (draining := self._begin_to_stop()) is not None:
+            await asyncio.shield(draining)
+
+    def _begin_to_stop(self) -> asyncio.Task[None] | None:
         self._stopping.set()
-        holder = self._holder
-        if holder is not None:
-            if self._draining is None:
-                self._draining = asyncio.create_task(self._drain(holder))
-            await asyncio.shield(self._draining)
+        if self._draining is None and self._holder is not None:
+            self._draining = asyncio.create_task(self._drain(self._holder))
+        return self._draining
+
+    def _at_rest(self) -> AtRest | None:
+        if (holder := self._holder) is None or holder.running:
+            return None
+        served = routes_of(self._stages.values(), self._queues)
+        return AtRest.of((route for routes in served.values() for route in routes), (holder.begun,))
+
+    def _stop_idle(self) -> None:
+        if not self._stopping.is_set():
+            log.info("worker %s stops: it had nothing to do for its idle timeout", self._name)
+            self._begin_to_stop()
 
     async def _drain(self, holder: Holder) -> None:
         await holder.drain(self._drain_seconds)

@@ -1,0 +1,133 @@
+"""Adding more flows than memory has room for: what is held is counted."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import Any, cast
+
+import pytest
+
+from flowq import FlowHandle, FlowProducer, stage
+from flowq.engine.client import adding
+from flowq.engine.client.producer import BULK
+from flowq.errors import FlowConflict, InvalidValue, NotAFlow
+from flowq.model.spec import FlowSpec
+
+pytestmark = pytest.mark.anyio
+
+MANY = 50_000
+
+
+@stage
+async def many_echo(text: str) -> str:
+    return text
+
+
+def specs(count: int) -> Iterator[FlowSpec[str]]:
+    for number in range(count):
+        yield many_echo.flow(f"{number:0100}").with_options(id=f"n{number}")
+
+
+def alive() -> int:
+    """How many flows and handles there are in this process."""
+    return sum(isinstance(found, FlowSpec | FlowHandle) for found in gc.get_objects())
+
+
+async def test_fifty_thousand_flows_are_added_while_few_of_them_are_held(producer: FlowProducer) -> None:
+    """The objects are counted, and the memory: the arguments alone, of all flows, are more than may be held."""
+    made = added = 0
+
+    async def counted() -> AsyncIterator[FlowSpec[str]]:
+        nonlocal made
+        for spec in specs(MANY):
+            assert made - added <= BULK
+            made += 1
+            yield spec
+
+    async for _ in producer.add_many(specs(2 * BULK)):  # what is kept once
+        pass
+    before = alive()
+    tracemalloc.start()
+    try:
+        async for handle in producer.add_many(counted()):
+            assert handle.id == f"n{added}"
+            added += 1
+            if added % 10_000 == 1:
+                assert alive() - before <= 3 * BULK
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert added == made == MANY
+    assert peak < 100 * MANY / 2
+    assert (await producer.flow(f"n{MANY - 1}").inspect()).state == "ready"
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_flows_come_from_any_iterable(producer: FlowProducer, *, is_async: bool) -> None:
+    async def later() -> AsyncIterator[FlowSpec[str]]:
+        for spec in specs(2 * BULK + 1):
+            yield spec
+
+    source = later() if is_async else specs(2 * BULK + 1)
+    handles = [handle async for handle in producer.add_many(source)]
+    assert [handle.id for handle in handles] == [f"n{number}" for number in range(2 * BULK + 1)]
+    again = await producer.add_bulk(later() if is_async else specs(2 * BULK + 1))
+    assert {handle.is_new for handle in handles} == {True}
+    assert {handle.is_new for handle in again} == {False}
+
+
+async def test_who_leaves_the_loop_has_added_what_was_in_the_same_call_and_no_more(producer: FlowProducer) -> None:
+    source = specs(10 * BULK)
+    async with aclosing(cast("Any", producer.add_many(source))) as handles:
+        async for _ in handles:
+            break
+    assert len(await producer.list(limit=1_000)) == BULK
+    assert next(source).options.id == f"n{BULK}"
+
+
+async def test_large_flows_are_sent_in_smaller_calls(producer: FlowProducer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adding, "_HELD_BYTES_MAX", 1_000)
+    taken = 0
+
+    def counted() -> Iterator[FlowSpec[str]]:
+        nonlocal taken
+        for spec in specs(100):
+            taken += 1
+            yield spec
+
+    async with aclosing(cast("Any", producer.add_many(counted()))) as handles:
+        async for _ in handles:
+            break
+    assert taken <= 10
+
+
+async def test_a_flow_that_is_refused_ends_it_and_what_came_before_is_added(producer: FlowProducer) -> None:
+    await producer.add(many_echo.flow("another").with_options(id=f"n{BULK + 1}"))
+    handles = producer.add_many(specs(3 * BULK))
+    added = [await anext(handles) for _ in range(BULK)]
+    with pytest.raises(FlowConflict):
+        await anext(handles)
+    assert all(handle.is_new for handle in added)
+    assert len(await producer.list(limit=1_000)) == 2 * BULK
+
+
+async def test_what_is_no_flow_is_refused(producer: FlowProducer) -> None:
+    for wrong in (7, None, "flow", {"name": "echo"}, many_echo.flow("one")):
+        with pytest.raises(InvalidValue, match="one flow is added with `add`"):
+            producer.add_many(cast("Any", wrong))
+    with pytest.raises(NotAFlow):
+        await producer.add_bulk(cast("Any", [7]))
+    assert not await producer.list()
+
+
+async def test_an_error_of_the_source_is_given_on(producer: FlowProducer) -> None:
+    def breaking() -> Iterator[FlowSpec[str]]:
+        yield from specs(BULK)
+        raise ConnectionError("the file has moved")
+
+    with pytest.raises(ConnectionError, match="moved"):
+        await producer.add_bulk(breaking())
+    assert len(await producer.list(limit=1_000)) == BULK
