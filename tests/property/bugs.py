@@ -121,7 +121,7 @@ BUGS = (
         "    view.head[STATUS], view.head[REASON], view.is_changed = FAILING, OUT_OF_TIME, true\n",
         "",
     ),
-    Bug("a paused flow's stages are claimed", "claim.lua", "if is_wanted and not what then", "if is_wanted then"),
+    Bug("a paused flow's stages are claimed", "claim.lua", "local what = is_wanted and held_by(view)", "local what = false"),
     Bug("a paused queue's stages are claimed", "paused.lua", "return paused.queue and paused", "return false and paused"),
     Bug("what was put aside in a pause stays there", "resume.lua", "local _, has_more = let_go(what)", "local has_more = false"),
     # Retry by hand.

@@ -216,7 +216,7 @@ class Conversation:
         # No room at all, though it claims: other processes of this host have the slots; what ends here asks by itself.
         if wakes == self._wakes:
             self._news_due_at = time.monotonic() + _POLL_SECONDS
-        has_got_all = (len(answer.claims) < taken.capacity or not taken.capacity) and not has_more
+        has_got_all = len(answer.claims) < max(1, taken.capacity) and not has_more
         self._heard(answer, outcomes, is_idle=has_got_all and wakes == self._wakes)
         return True
 
@@ -284,10 +284,9 @@ class Conversation:
             self._overtaken.clear()
         self._idle_until = 0.0
         if is_idle:
-            until_due = (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else _POLL_SECONDS
-            soon = _POLL_SECONDS if self._pause is None else self._pause
-            if self._pause is None or until_due > 0:  # else more is behind what was looked at, and that is held back
-                soon = min(soon, max(0.001, until_due))
+            soon, until_due = self._pause, (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else _POLL_SECONDS
+            if soon is None or until_due > 0:  # else more is behind what was looked at, and that is held back
+                soon = min(_POLL_SECONDS if soon is None else soon, max(0.001, until_due))
             self._idle_until = time.monotonic() + soon
             self._room.leave(self._tag)
 

@@ -71,8 +71,8 @@ class Gates:
         self._names: frozenset[str] = frozenset()
         self._spare: dict[str, list[str]] = {}
         self._used: dict[tuple[str, int, int], tuple[str, list[tuple[str, str]]]] = {}
-        # Partition and limit → how many permits are in use; limit → until when they are used again without asking.
-        self._in_use = Counter[tuple[str, str]]()
+        # Partition and limit → how many permits are in use or offered; limit → until when they are used again without asking.
+        self._held = Counter[tuple[str, str]]()
         self._turn_ends: dict[str, float] = {}
         # Partition, and whether the call asked for all that is served → tenants of which more waited than there were permits for.
         self._wanted: dict[tuple[str, bool], list[str]] = {}
@@ -159,15 +159,15 @@ class Gates:
             used = [(name, opened.permits[name].pop()) for name in names if opened.permits.get(name)]
             if used:
                 self._used[claim.flow_id, claim.index, claim.token.fence] = partition, used
-                self._in_use.update((partition, name) for name, _ in used)
         for name, permits in opened.permits.items():
+            self._held[partition, name] -= len(permits)
             self._return(name, permits)
 
     def ended(self, claim: Claim) -> None:
         """A stage has ended: its permits are free for the next."""
         partition, used = self._used.pop((claim.flow_id, claim.index, claim.token.fence), ("", []))
         for name, permit in used:
-            self._in_use[partition, name] -= 1
+            self._held[partition, name] -= 1
             self._spare.setdefault(name, []).append(permit)
 
     async def give_all_back(self) -> None:
@@ -185,12 +185,15 @@ class Gates:
         if len(permits) < most or is_over:
             kept, asked = ([], permits) if is_over else (permits, [])
             asked = asked + [self._limiter.name() for _ in range(most - len(permits))]
-            asker = "" if kept or self._in_use[partition, name] else self._holder + partition
+            asker = "" if kept or self._held[partition, name] else self._holder + partition
+            self._held[partition, name] += len(permits)
             taken = await self._limits.take(name, self._holder, await self._limiter.lease_ms(), asked, asker)
             opened.is_denied = opened.is_denied or (taken is not None and taken < len(asked))
+            self._held[partition, name] -= len(permits)
             permits = kept + (asked if taken is None else asked[:taken])
             if taken and is_over:
                 self._turn_ends[name] = time.monotonic() + TURN_SECONDS
+        self._held[partition, name] += len(permits)
         opened.permits.setdefault(name, []).extend(permits)
         return len(permits)
 

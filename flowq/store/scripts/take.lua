@@ -4,10 +4,11 @@
 -- Called by  Limits.take      KEYS 1 the limit's tag
 --                             ARGV 1 holder  2 lease_ms  3 who asks, or '': who has its turn  4… permits, by the names they are to have
 -- Replies    how many of them are held now, the first ones | -1: nobody has set this limit
--- Who got none is hungry for a while: as many permits as others are hungry are left for them, or taken back, unless who asks is hungry
--- too. Else who has permits would keep them for as long as it has work.
+-- Who got none is hungry, and no longer if it does not ask again for a while: as many permits as others have been hungry for longer are
+-- left for them, or taken back. Else who has permits would keep them for as long as it has work.
 local HUNGRY_MS = 500
-local holder, lease_ms, asker, hungry, key = ARGV[1], tonumber(ARGV[2]), ARGV[3], tag .. HUNGRY_KEY, ''
+local holder, lease_ms, asker, key = ARGV[1], tonumber(ARGV[2]), ARGV[3], ''
+local hungry, asked_at = tag .. HUNGRY_KEY .. 'since', tag .. HUNGRY_KEY .. 'asked'
 local rule = rules()
 if not rule then return -1 end
 local free, taken, is_held = rule[CONCURRENCY] - held(key), 0, {}
@@ -15,8 +16,11 @@ for position = 4, #ARGV do
   is_held[position] = shared('ZSCORE', tag .. PERMITS_KEY .. key, ARGV[position])
   if is_held[position] then free = free + 1 end
 end
-shared('ZREMRANGEBYSCORE', hungry, '-inf', now - HUNGRY_MS)
-if not shared('ZSCORE', hungry, asker) then free = free - shared('ZCARD', hungry) end
+for _, gone in ipairs(shared('ZRANGEBYSCORE', asked_at, '-inf', now - HUNGRY_MS, 'LIMIT', 0, 100)) do
+  shared('ZREM', hungry, gone)
+  shared('ZREM', asked_at, gone)
+end
+free = free - (shared('ZRANK', hungry, asker) or shared('ZCARD', hungry))
 for position = 4, #ARGV do
   if taken < free then
     lend(key, ARGV[position], holder, lease_ms)
@@ -27,8 +31,11 @@ for position = 4, #ARGV do
 end
 if taken > 0 then
   shared('ZREM', hungry, asker)
+  shared('ZREM', asked_at, asker)
 elseif asker ~= '' then
-  shared('ZADD', hungry, now, asker)
+  shared('ZADD', hungry, 'NX', now, asker)
+  shared('ZADD', asked_at, now, asker)
   redis.call('PEXPIRE', hungry, HUNGRY_MS)
+  redis.call('PEXPIRE', asked_at, HUNGRY_MS)
 end
 return taken
