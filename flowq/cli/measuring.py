@@ -183,13 +183,14 @@ async def _run(settings: Settings, flows: int, concurrency: int) -> None:
 
 
 async def _memory(backend: Backend) -> int | None:
-    """Bytes of data on the server; None: who asks may not know, or the server does not say."""
+    """Bytes of data on all servers; None: who asks may not know, or one of them does not say."""
     try:
-        told = await backend.store.connection.command("INFO", "memory")
+        told = await backend.store.connection.on_each("INFO", "memory")
     except ServerError:
         return None
-    size = cast("dict[str, object]", told).get("used_memory_dataset") if isinstance(told, dict) else None
-    return size if isinstance(size, int) else None
+    sizes = [cast("dict[str, object]", one).get("used_memory_dataset") if isinstance(one, dict) else None for one in told]
+    known = [size for size in sizes if isinstance(size, int)]
+    return sum(known) if len(known) == len(sizes) else None
 
 
 def _each(before: int | None, after: int | None, flows: int) -> float | None:

@@ -57,7 +57,7 @@ async def test_of_the_failed_flows_of_a_key_one_is_retried_at_a_time(producer: F
     async with working(producer, dr_work):
         (again,) = [flow for flow in flows if (await flow.inspect()).state != "failed"]
         await again.result(PATIENCE)
-        assert (await producer.retry(pipeline="dr_one")).done == 1, "it has ended: the next one may run"
+    assert (await producer.retry(pipeline="dr_one")).done == 1, "it has ended: the next one may run"
 
 
 async def test_a_retry_is_refused_before_anything_changes_while_another_flow_of_the_key_runs(producer: FlowProducer) -> None:

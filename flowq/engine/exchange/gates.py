@@ -102,19 +102,18 @@ class Gates:
         """
         are_there = self.are_there
         opened = Opened(taken.wants, is_whole=taken.is_whole)
-        if are_there and taken.capacity:
-            opened = await self.open(partition, taken)
         answer = None
         try:
+            if are_there and taken.capacity:
+                await self.open(partition, taken, opened)
             answer = await claim(opened.wants, taken.capacity, opened.of_tenants)
         finally:
             if are_there or (answer is not None and answer.gated):
                 self.close(partition, opened, answer)
         return answer, self._pause(partition, opened, answer)
 
-    async def open(self, partition: str, taken: Taken) -> Opened:
+    async def open(self, partition: str, taken: Taken, opened: Opened) -> None:
         """Gets permits for what a call may claim from this partition."""
-        opened = Opened(taken.wants, is_whole=taken.is_whole)
         for queue in queues_of(taken.wants):
             if (name := OF_QUEUE + queue) in self._names:
                 got = await self._get(opened, partition, name, most_of(taken.wants, queue, taken.capacity))
@@ -127,7 +126,6 @@ class Gates:
                 self._wanted.pop(kind, None)
         for tenant in [*wanted][:_TENANTS_MAX]:
             await self._get(opened, partition, OF_TENANT + tenant, taken.capacity)
-        return opened
 
     def _pause(self, partition: str, opened: Opened, answer: Exchanged | None) -> float | None:
         """Tenants that are met for the first time are asked for at once, with permits; others when some may be back."""
@@ -187,6 +185,7 @@ class Gates:
             asked = asked + [self._limiter.name() for _ in range(most - len(permits))]
             asker = "" if kept or self._held[partition, name] else self._holder + partition
             self._held[partition, name] += len(permits)
+            opened.permits[name] = permits  # whatever becomes of the call, they are used or returned
             taken = await self._limits.take(name, self._holder, await self._limiter.lease_ms(), asked, asker)
             opened.is_denied = opened.is_denied or (taken is not None and taken < len(asked))
             self._held[partition, name] -= len(permits)
@@ -194,7 +193,7 @@ class Gates:
             if taken and is_over:
                 self._turn_ends[name] = time.monotonic() + TURN_SECONDS
         self._held[partition, name] += len(permits)
-        opened.permits.setdefault(name, []).extend(permits)
+        opened.permits[name] = permits
         return len(permits)
 
     def _return(self, name: str, permits: Sequence[str]) -> None:
