@@ -200,14 +200,15 @@ async def test_namespaces_know_nothing_of_each_other(producer: FlowProducer) -> 
 
 async def test_flows_are_spread_over_the_partitions_and_each_lives_in_one(producer: FlowProducer) -> None:
     store = producer._open.store
-    flows = await producer.add_bulk(fa_family([number]) for number in range(60))
+    count = 25 * len(store.partitions)  # so many that none is missed by chance
+    flows = await producer.add_bulk(fa_family([number]) for number in range(count))
     tags = {flow.id: store.keys.tag_of(flow.id) for flow in flows}
     assert set(tags.values()) == set(store.partitions)
     for key in await keys_like(store, f"*{store.keys.namespace}*"):
         found = [flow_id for flow_id in tags if flow_id in key.decode()]
         assert all(key.decode().startswith(tags[flow_id]) for flow_id in found)
     async with working(producer, *EVERY):
-        assert [await flow.result(PATIENCE) for flow in flows] == list(range(60))
+        assert [await flow.result(PATIENCE) for flow in flows] == list(range(count))
 
 
 # ── retention, and ids that are used again ───────────────────────────────────────────────────────────────────────────

@@ -52,19 +52,18 @@ end
 -- begun would queue behind what has not, and be read again later instead of going on with what is in memory already. Where not all can
 -- have a turn it is not always the same ones that have; but suspects keep their order.
 local function claim_in_turns(lanes, capacity, holder, nonce, claims)
-  local turns, is_narrow, has_order = {}, false, false
+  local second, is_narrow, has_order = {}, false, false
   for _, lane in ipairs(lanes) do
-    turns[#turns + 1] = lane
-    if #lane.tail > 0 then turns[#turns + 1] = lane end
+    if #lane.tail > 0 then second[#second + 1] = lane end
     is_narrow = is_narrow or room_of(lane, capacity) < 2 * #lanes
     has_order = has_order or string.sub(lane.route, -1) == '!'
   end
-  local unfinished, ahead = #turns, is_narrow and not has_order and now or 0
+  local turns, unfinished, ahead = #lanes + #second, #lanes + #second, is_narrow and not has_order and now or 0
   while capacity > 0 and unfinished > 0 do
     local share, quantum = unfinished, math.max(1, math.floor(capacity / unfinished))
     unfinished = 0
-    for step = 0, #turns - 1 do
-      local lane = turns[(ahead + step) % #turns + 1]
+    for step = 0, turns - 1 do
+      local lane = second[step - #lanes + 1] or lanes[(ahead + step) % #lanes + 1]
       local most = capacity > 0 and not lane.is_empty and room_of(lane, capacity) or 0
       if most > 0 then
         local count
