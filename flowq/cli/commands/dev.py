@@ -76,7 +76,7 @@ async def _dev(arguments: argparse.Namespace, settings: Settings) -> int:
 
     def stop_or_hurry() -> None:
         if stop.is_set():
-            worker.terminate()
+            worker.hurry()
         stop.set()
 
     _on_signals(stop_or_hurry)
@@ -211,17 +211,19 @@ class _Worker:
         has_lived = time.monotonic() - self._started_at > _LIVED_SECONDS
         return _End(code, is_accident=has_lived and code != exits.USAGE)
 
-    def terminate(self) -> None:
-        """SIGTERM: running stages may finish; the second time they are handed back at once."""
+    def hurry(self) -> None:
+        """Running stages are handed back at once, when it was told to stop before."""
         if self._process is not None:
-            self._process.terminate()
+            note("flowq: running stages are handed back")
+            # Not SIGTERM again: of two that wait for a process, the kernel keeps one.
+            self._process.send_signal(signal.SIGINT)
 
     async def stop(self) -> None:
         """Ends it, the hard way when that takes too long."""
         process = self._process
         if process is None or process.poll() is not None:
             return
-        self.terminate()
+        process.terminate()
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await asyncio.to_thread(process.wait)
