@@ -285,7 +285,7 @@ class Exchanged(msgspec.Struct, frozen=True):
         cancelled: (flow, index, fence) of running stages whose flow was cancelled.
         closing: what this call left to be finished: flows that fail at once or ran out of time, maps that have ended early.
         gated: tenants with a limit of which more waits than there were permits for.
-        is_bound: whether something waits of which the call's bounds left room for none.
+        bound: queues of which something waits that the call's bounds left no room for.
         permitted: position of a claim → the tenant of which it used a permit.
     """
 
@@ -297,4 +297,4 @@ class Exchanged(msgspec.Struct, frozen=True):
     closing: list[str]
     gated: list[str] = []
     permitted: dict[int, str] = {}
-    is_bound: bool = False
+    bound: list[str] = []

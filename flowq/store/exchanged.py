@@ -11,6 +11,9 @@ from flowq.model.outcome import Claim, Exchanged, Token, Verdict
 
 T = TypeVar("T")
 
+# Before the name of a queue that is bound (scripts/bounds.lua). No tenant's begins with it.
+_QUEUE = b"="
+
 log = logging.getLogger("flowq.store")
 
 
@@ -29,9 +32,9 @@ def exchanged_of(answer: Any, nonce: str) -> Exchanged:
         _readable("a claim", claims, lambda parts: _claim(parts, nonce, now)),
         _readable("a stage that was cancelled", cancelled, _cancelled),
         _readable("what is to be closed", closing[1::2], lambda member: str(member.decode())),
-        [_shown(tenant) for tenant in gated if tenant],
+        [_shown(tenant) for tenant in gated if not tenant.startswith(_QUEUE)],
         {position: _shown(tenant) for position, tenant in permitted},
-        b"" in gated,
+        [_shown(queue[1:]) for queue in gated if queue.startswith(_QUEUE)],
     )
 
 

@@ -124,7 +124,7 @@ async def test_a_worker_with_much_to_do_leaves_permits_to_another(
     producer: FlowProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They know different stages of a queue; who has permits would keep them for as long as it has work."""
-    monkeypatch.setattr("flowq.engine.exchange.gates.TURN_SECONDS", 0)
+    monkeypatch.setattr("flowq.engine.exchange.permits.TURN_SECONDS", 0)
     await producer.set_limit("queue:gates", concurrency=1)
     async with working(producer, cg_endless), working(producer, cg_queued):
         many = [await producer.add(cg_endless.flow(number)) for number in range(40)]

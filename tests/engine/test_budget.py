@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from benchmarks.server import Counters, counters
-from flowq import FlowProducer
+from flowq import FlowProducer, stage
 from flowq.cli.measuring import KEY, STAGES, chain, when_done
 from flowq.engine.client.producer import BULK
 from flowq.engine.worker import worker as workers
@@ -33,6 +33,16 @@ pytestmark = pytest.mark.anyio
 
 FLOWS = 200
 BATCH = 25
+
+
+at_work, may_go = threading.Semaphore(0), threading.Semaphore(0)
+
+
+@stage
+def gated() -> None:
+    """Stays until it may go."""
+    at_work.release()
+    may_go.acquire()
 
 
 class House(NamedTuple):
@@ -277,13 +287,42 @@ async def test_an_idle_worker_asks_seldom(server: House, namespace: str, asked: 
     async with FlowProducer(server.url, namespace=namespace) as producer:
         async with working(producer, *chain.stages()):
             await (await producer.add(chain(KEY))).result(30)
-            await asked.until_renewed()
-            round_trips, before, began_at = asked.round_trips, server.counted(), asyncio.get_running_loop().time()
-            for _ in range(2):
-                await asked.until_renewed()
-            seconds = asyncio.get_running_loop().time() - began_at
-            keeps_to_budget("idle.round_trips", (asked.round_trips - round_trips) / seconds)
-            keeps_to_budget("idle.commands", server.counted().since(before).commands / seconds)
+            round_trips, commands = await _a_while(server, asked)
+            keeps_to_budget("idle.round_trips", round_trips)
+            keeps_to_budget("idle.commands", commands)
+
+
+async def test_a_worker_whose_tenants_are_at_their_limits_asks_seldom(
+    server: House, namespace: str, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has all permits itself: its partitions hand them to each other, and nobody else can return one."""
+    monkeypatch.setattr(workers, "_PRUNE_SECONDS", 1e9)
+    store = Store(Connection(server.url, name="budget"), namespace)
+    await store.open(partitions=4)
+    await store.close()
+    async with FlowProducer(server.url, namespace=namespace) as producer:
+        for number in range(10):
+            await producer.set_limit(f"tenant:t{number}", concurrency=1)
+        async with working(producer, gated):
+            flows = [await producer.add(gated.flow(), tenant=f"t{number % 10}") for number in range(40)]
+            for _ in range(10):
+                await asyncio.to_thread(at_work.acquire)
+            round_trips, commands = await _a_while(server, asked)
+            for _ in flows:
+                may_go.release()
+            await asyncio.gather(*(flow.result(30) for flow in flows))
+            keeps_to_budget("limited.round_trips", round_trips)
+            keeps_to_budget("limited.commands", commands)
+
+
+async def _a_while(server: House, asked: Asked) -> tuple[float, float]:
+    """Round trips and commands a second, from one renewal of the lease to the next but one."""
+    await asked.until_renewed()
+    round_trips, before, began_at = asked.round_trips, server.counted(), asyncio.get_running_loop().time()
+    for _ in range(2):
+        await asked.until_renewed()
+    seconds = asyncio.get_running_loop().time() - began_at
+    return (asked.round_trips - round_trips) / seconds, server.counted().since(before).commands / seconds
 
 
 # ── what is kept ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,31 +1,27 @@
 """Gates: queues and tenants of which only so many stages run at once, on all workers together.
 
-A worker gets permits before it claims, uses those that its claims need and returns the others. When a stage has ended its
-permit serves the next claim here; only what that does not use goes back, or after a while what others are hungry for. What a
-dead process held expires with its lease.
+A worker gets permits for what it knows to wait before it claims, uses those that its claims need and returns the others. When a
+stage has ended its permit serves the next claim here: of the partition that lacks one, if any does, each in its turn, else of
+whichever asks. What others are hungry for goes to them after a while. What a dead process held expires with its lease.
 """
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
 from flowq.engine.capacity.taken import Taken
+from flowq.engine.exchange.permits import Permits
 from flowq.engine.run.limiter import Limiter
-from flowq.model.limit import OF_QUEUE, OF_TENANT, LimitUse
+from flowq.model.limit import OF_QUEUE, OF_TENANT
 from flowq.model.outcome import Claim, Exchanged
-from flowq.store.limits import Limits
 from flowq.store.store import Store
 from flowq.store.wants import Wants, most_of, queues_of, within
 
-# How soon a limit that is set or removed is seen, and how soon somebody who got no permit asks again.
+# How soon a limit that is set or removed is seen; how soon is asked again for what is lacked, if nothing tells that it is there.
 REFRESH_SECONDS = 2.0
-DENIED_SECONDS = 0.1
-# For how long who has got permits uses them again without asking whether others want some.
-TURN_SECONDS = 1.0
+_PATIENCE_SECONDS = 1.0
 # Tenants for which permits are asked before one claim.
 _TENANTS_MAX = 16
 
@@ -36,16 +32,25 @@ class Opened(msgspec.Struct):
     """What one claim may take.
 
     Attributes:
-        wants: of which queues, and how much.
-        permits: limit → the permits that were got for it.
-        is_denied: whether there were fewer than could be used.
+        partition: from which partition.
+        wants: of which queues, and how much; []: nothing.
         is_whole: whether it asks for all that is served here.
+        permits: limit → the permits that were got for it.
+        asked: limits of which permits were asked for because something is known to wait for them.
+        short: limits of which fewer were got than could be used.
     """
 
+    partition: str
     wants: Sequence[Wants]
+    is_whole: bool
     permits: dict[str, list[str]] = {}
-    is_denied: bool = False
-    is_whole: bool = True
+    asked: set[str] = set()
+    short: set[str] = set()
+
+    @property
+    def kinds(self) -> list[tuple[str, bool]]:
+        """Where to look for what waits, the rest of what is served left to calls that ask for all."""
+        return [(self.partition, is_whole) for is_whole in ((False, True) if self.is_whole else (False,))]
 
     @property
     def of_tenants(self) -> dict[str, int]:
@@ -62,35 +67,29 @@ class Gates:
         store: the store.
         limiter: names permits and knows their lease.
         holder: whose permits they are.
+        on_turn: called with a partition when there is a permit that it lacked.
     """
 
-    def __init__(self, store: Store, limiter: Limiter, holder: str) -> None:
-        self._limits = Limits(store)
-        self._limiter = limiter
-        self._holder = holder
+    def __init__(self, store: Store, limiter: Limiter, holder: str, on_turn: Callable[[str], None]) -> None:
+        self._permits = Permits(store, limiter, holder)
+        self._on_turn = on_turn
         self._names: frozenset[str] = frozenset()
-        self._spare: dict[str, list[str]] = {}
-        self._used: dict[tuple[str, int, int], tuple[str, list[tuple[str, str]]]] = {}
-        # Partition and limit → how many permits are in use or offered; limit → until when they are used again without asking.
-        self._held = Counter[tuple[str, str]]()
-        self._turn_ends: dict[str, float] = {}
-        # Partition, and whether the call asked for all that is served → tenants of which more waited than there were permits for.
-        self._wanted: dict[tuple[str, bool], list[str]] = {}
-        # Partition → those met since it last paused.
-        self._met: dict[str, set[str]] = {}
+        self._used: dict[tuple[str, int, int], list[tuple[str, str]]] = {}
+        # Partition, and whether the call asked for all that is served → the gates that something waits at.
+        self._waits: dict[tuple[str, bool], list[str]] = {}
+        # Limit → partitions that lack a permit. Partition → when it used one last: who waited for longest has the next one. In
+        # one order for all limits: else of two that need the same two permits each would be first for one.
+        self._lacking: dict[str, set[str]] = {}
+        self._served: dict[str, int] = {}
 
     @property
     def are_there(self) -> bool:
         """Whether there is any gate; if not, nothing of this costs anything."""
-        return bool(self._names or self._spare or self._wanted or self._used)
-
-    async def refresh(self) -> None:
-        """Learns which queues have limits."""
-        self._names = frozenset(name for name in await self._limits.names() if name.startswith(OF_QUEUE))
+        return bool(self._names or self._permits.spare or self._waits or self._used)
 
     async def run_once(self) -> None:
-        """The duty of the same name."""
-        await self.refresh()
+        """Learns which queues have limits."""
+        self._names = frozenset(name for name in await self._permits.limits() if name.startswith(OF_QUEUE))
 
     async def through(self, partition: str, taken: Taken, claim: Claiming) -> tuple[Exchanged | None, float | None]:
         """Claims what the gates let through; returns the answer, and how soon to ask again for the rest; None: there is none.
@@ -100,102 +99,116 @@ class Gates:
             taken: what there is room for.
             claim: makes the call, with what may be claimed and the permits of tenants.
         """
-        are_there = self.are_there
-        opened = Opened(taken.wants, is_whole=taken.is_whole)
-        answer = None
+        opened = Opened(partition, taken.wants, taken.is_whole)
+        are_there, answer, has_new = self.are_there, None, False
         try:
-            if are_there and taken.capacity:
-                await self.open(partition, taken, opened)
+            if are_there:
+                await self._open(opened, taken.capacity)
             answer = await claim(opened.wants, taken.capacity, opened.of_tenants)
         finally:
             if are_there or (answer is not None and answer.gated):
-                self.close(partition, opened, answer)
-        return answer, self._pause(partition, opened, answer)
-
-    async def open(self, partition: str, taken: Taken, opened: Opened) -> None:
-        """Gets permits for what a call may claim from this partition."""
-        for queue in queues_of(taken.wants):
-            if (name := OF_QUEUE + queue) in self._names:
-                got = await self._get(opened, partition, name, most_of(taken.wants, queue, taken.capacity))
-                opened.wants = within(opened.wants, queue, got)
-        # A call that asks for less than all gets permits for those that waited in such a call: the others wait for the rest.
-        kinds = [(partition, is_whole) for is_whole in ((False, True) if taken.is_whole else (False,))]
-        wanted = dict.fromkeys(tenant for kind in kinds for tenant in self._wanted.get(kind, ()))
-        if not opened.is_denied:  # else they may wait for just what a gate was shut for
-            for kind in kinds:
-                self._wanted.pop(kind, None)
-        for tenant in [*wanted][:_TENANTS_MAX]:
-            await self._get(opened, partition, OF_TENANT + tenant, taken.capacity)
-
-    def _pause(self, partition: str, opened: Opened, answer: Exchanged | None) -> float | None:
-        """Tenants that are met for the first time are asked for at once, with permits; others when some may be back."""
-        if answer is None or not (answer.gated or (answer.is_bound and opened.is_denied)):
-            self._met.pop(partition, None)
-            return None
-        met = self._met.setdefault(partition, set())
-        if answer.claims:
-            met.clear()
-        has_new = not met.issuperset(answer.gated)
-        met.update(answer.gated)
-        if has_new:
-            return 0.0
-        met.clear()
-        return DENIED_SECONDS
-
-    def close(self, partition: str, opened: Opened, answer: Exchanged | None) -> None:
-        """Keeps the permits that the claims need for as long as they run; returns the others."""
-        claims, permitted = (answer.claims, answer.permitted) if answer is not None else ([], dict[int, str]())
-        if answer is not None and answer.gated:
-            self._wanted[partition, opened.is_whole] = answer.gated
-        wanted = {OF_TENANT + tenant for tenants in self._wanted.values() for tenant in tenants}
-        for name in list(self._spare):
-            # Nothing was asked for, or nobody of this tenant waits here: others may have what is spare.
-            if not opened.wants or (name.startswith(OF_TENANT) and name not in wanted):
-                self._return(name, self._spare.pop(name))
-        for position, claim in enumerate(claims):
-            names = [OF_QUEUE + claim.queue, *([OF_TENANT + permitted[position]] if position in permitted else [])]
-            used = [(name, opened.permits[name].pop()) for name in names if opened.permits.get(name)]
-            if used:
-                self._used[claim.flow_id, claim.index, claim.token.fence] = partition, used
-        for name, permits in opened.permits.items():
-            self._held[partition, name] -= len(permits)
-            self._return(name, permits)
+                has_new = self._close(opened, answer)
+        return answer, 0.0 if has_new else self._pause(partition)
 
     def ended(self, claim: Claim) -> None:
         """A stage has ended: its permits are free for the next."""
-        partition, used = self._used.pop((claim.flow_id, claim.index, claim.token.fence), ("", []))
-        for name, permit in used:
-            self._held[partition, name] -= 1
-            self._spare.setdefault(name, []).append(permit)
+        for name, permit in self._used.pop((claim.flow_id, claim.index, claim.token.fence), []):
+            self._free(name, [permit])
 
-    async def give_all_back(self) -> None:
-        """Returns what nothing uses: the holder has ended."""
-        spare, self._spare = self._spare, {}
-        for name, permits in spare.items():
-            await self._limits.give_back(LimitUse(name), self._holder, permits)
+    async def close(self) -> None:
+        """Returns all permits: the holder has ended."""
+        await self._permits.close()
 
-    async def _get(self, opened: Opened, partition: str, name: str, most: int) -> int:
-        spare = self._spare.pop(name, [])
-        permits, rest = spare[:most], spare[most:]
-        if rest:
-            self._return(name, rest)
-        is_over = time.monotonic() >= self._turn_ends.get(name, 0)
-        if len(permits) < most or is_over:
-            kept, asked = ([], permits) if is_over else (permits, [])
-            asked = asked + [self._limiter.name() for _ in range(most - len(permits))]
-            asker = "" if kept or self._held[partition, name] else self._holder + partition
-            self._held[partition, name] += len(permits)
-            opened.permits[name] = permits  # whatever becomes of the call, they are used or returned
-            taken = await self._limits.take(name, self._holder, await self._limiter.lease_ms(), asked, asker)
-            opened.is_denied = opened.is_denied or (taken is not None and taken < len(asked))
-            self._held[partition, name] -= len(permits)
-            permits = kept + (asked if taken is None else asked[:taken])
-            if taken and is_over:
-                self._turn_ends[name] = time.monotonic() + TURN_SECONDS
-        self._held[partition, name] += len(permits)
-        opened.permits[name] = permits
-        return len(permits)
+    # ── before the call ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _return(self, name: str, permits: Sequence[str]) -> None:
-        if permits:
-            self._limiter.soon(self._limits.give_back(LimitUse(name), self._holder, list(permits)))
+    async def _open(self, opened: Opened, capacity: int) -> None:
+        """Gets permits for what waits, as far as is known; for the rest only those that are spare."""
+        waits = dict.fromkeys(name for kind in opened.kinds for name in self._waits.get(kind, ()))
+        wants = opened.wants
+        for queue in queues_of(wants):
+            if (name := OF_QUEUE + queue) in self._names:
+                await self._offer(opened, name, most_of(wants, queue, capacity), is_known=name in waits)
+                opened.wants = within(opened.wants, queue, len(opened.permits[name]))
+        if wants:
+            spare = [name for name in self._permits.spare if name.startswith(OF_TENANT)]
+            tenants = [name for name in waits if name.startswith(OF_TENANT) and not self._permits.denied_for(name)]
+            for name in dict.fromkeys([*spare, *tenants[:_TENANTS_MAX]]):
+                await self._offer(opened, name, capacity, is_known=name in waits)
+        for name in list(self._permits.spare):
+            # Nobody has a use for it, or who has the next one has no room.
+            if name not in self._lacking or (not wants and opened.partition == self._line(name)[0]):
+                self._permits.give_back(name)
+
+    async def _offer(self, opened: Opened, name: str, most: int, *, is_known: bool) -> None:
+        if is_known:
+            opened.asked.add(name)
+        ahead = self._line(name, opened.partition).index(opened.partition)
+        if not await self._permits.offer(opened.permits, name, most, leaves=ahead, asks=is_known):
+            opened.short.add(name)
+
+    # ── after the call ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _close(self, opened: Opened, answer: Exchanged | None) -> bool:
+        """Keeps the permits that the claims need for as long as they run; returns the others. Tells whether something waits for
+        permits that were not asked for: that is done at once."""
+        if answer is not None:
+            self._use(opened, answer)
+        has_new = bool(opened.wants) and self._note_waits(opened, answer)
+        for name, permits in opened.permits.items():
+            self._free(name, permits)
+            if not has_new and name not in self._lacking:  # else the next call may need it beside what it asks for
+                self._permits.give_back(name)
+        return has_new
+
+    def _use(self, opened: Opened, answer: Exchanged) -> None:
+        for position, claim in enumerate(answer.claims):
+            tenant = answer.permitted.get(position)
+            names = [OF_QUEUE + claim.queue, *([OF_TENANT + tenant] if tenant is not None else [])]
+            used = [(name, opened.permits[name].pop()) for name in names if opened.permits.get(name)]
+            if used:
+                self._used[claim.flow_id, claim.index, claim.token.fence] = used
+                self._served[opened.partition] = max(self._served.values(), default=0) + 1
+
+    def _note_waits(self, opened: Opened, answer: Exchanged | None) -> bool:
+        told = [] if answer is None else [OF_TENANT + tenant for tenant in answer.gated] + [OF_QUEUE + q for q in answer.bound]
+        # Where permits are left it is something else that it waits for.
+        waits = [name for name in told if not opened.permits.get(name) and (name.startswith(OF_TENANT) or name in self._names)]
+        for kind in opened.kinds:
+            self._waits.pop(kind, None)
+        if waits:
+            self._waits[opened.partition, opened.is_whole] = waits
+        new = [name for name in waits if name not in opened.asked and not self._permits.denied_for(name)]
+        lacked = {name for name in waits if name not in new and (name in opened.short or name not in opened.permits)}
+        for name in {*lacked, *self._lacking}:
+            self._note_lack(opened.partition, name, is_lacked=name in lacked)
+        return bool(new)
+
+    def _note_lack(self, partition: str, name: str, *, is_lacked: bool) -> None:
+        lacking = self._lacking.setdefault(name, set())
+        (lacking.add if is_lacked else lacking.discard)(partition)
+        if not lacking:
+            del self._lacking[name]
+        self._tell(name)
+
+    def _free(self, name: str, permits: Sequence[str]) -> None:
+        self._permits.free(name, permits)
+        self._tell(name)
+
+    def _tell(self, name: str) -> None:
+        count = len(self._permits.spare.get(name, ()))
+        for partition in self._line(name)[:count]:
+            self._on_turn(partition)
+
+    def _line(self, name: str, *more: str) -> list[str]:
+        """The partitions that lack a permit, and these, in their turns."""
+        return sorted({*self._lacking.get(name, ()), *more}, key=lambda partition: (self._served.get(partition, 0), partition))
+
+    def _pause(self, partition: str) -> float | None:
+        """One partition asks whether other holders have returned permits; the others are told when there is one."""
+        ahead = {name: self._line(name).index(partition) for name, lacking in self._lacking.items() if partition in lacking}
+        if not ahead:
+            return None
+        if any(count < len(self._permits.spare.get(name, ())) for name, count in ahead.items()):
+            return 0.0
+        asks = [name for name, count in ahead.items() if not count and not self._permits.has_any(name)]
+        return min([_PATIENCE_SECONDS, *(self._permits.denied_for(name) for name in asks)])

@@ -76,7 +76,7 @@ class Holder:
         self._room = room
         self._loop = asyncio.get_running_loop()
         limiter = Limiter(store, holder)
-        self._gates = Gates(store, limiter, holder)
+        self._gates = Gates(store, limiter, holder, self._take_turn)
         self._executor = Executor(
             store, stages, storage, threads, self._progress_from_any_thread, on_group, self._log_from_any_thread, limiter
         )
@@ -96,7 +96,7 @@ class Holder:
         self._conversations = {
             tag: Conversation(store, tag, holder, room, self, expired, self._gates, batch) for tag in store.partitions
         }
-        room.on_turn(lambda tag: self._conversations[tag].take_turn())
+        room.on_turn(self._take_turn)
 
     @property
     def running(self) -> list[Claim]:
@@ -129,7 +129,7 @@ class Holder:
     async def work(self, wakeups: Wakeups) -> None:
         """Claims and runs until `drain` has finished or the lease is lost."""
         wakeups.on_wake(self.id, self._wake)
-        await self._gates.refresh()
+        await self._gates.run_once()
         looking = asyncio.create_task(run_every(REFRESH_SECONDS, self._gates, stop=asyncio.Event(), name="looking for limits"))
         reusing = run_every(LOOK_SECONDS, self._executor.reuser, stop=asyncio.Event(), name="looking for what is computed")
         asking = asyncio.create_task(reusing)
@@ -148,7 +148,7 @@ class Holder:
             self._abandon()
             await self._executor.reuser.settle()
             with contextlib.suppress(FlowqError):
-                await self._gates.give_all_back()
+                await self._gates.close()
             self._executor.close()
 
     async def drain(self, seconds: float) -> None:
@@ -277,6 +277,9 @@ class Holder:
             conversation = self._conversations[self._store.keys.tag_of(claim.flow_id)]
             with contextlib.suppress(RuntimeError):  # the loop has ended before a thread that did not stop
                 self._loop.call_soon_threadsafe(conversation.hear_log, claim, run.context)
+
+    def _take_turn(self, tag: str) -> None:
+        self._conversations[tag].take_turn()
 
     def _wake(self) -> None:
         for conversation in self._conversations.values():

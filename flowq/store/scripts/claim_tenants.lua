@@ -1,12 +1,14 @@
 -- claim_tenants: hands out stages of one priority where tenants wait: the queues in turns, and within one the tenant that is
 -- least far (standings.lua).
 
--- The lane that is next; of equals the one that has waited for longer.
+-- The lane that is next; of a tenant's the one that has waited for longest, and of equals not always the same one.
 local function next_of(lanes, standings)
   local best, best_at
-  for position, lane in ipairs(lanes) do
+  for step = 1, #lanes do
+    local position = (now + step) % #lanes + 1
+    local lane = lanes[position]
     local at = math.max(lane.starts_at, standings[lane.tenant].at)
-    if not best or at < best_at or (at == best_at and lane.starts_at < lanes[best].starts_at) then best, best_at = position, at end
+    if not best or at < best_at or (at == best_at and lane.served_at < lanes[best].served_at) then best, best_at = position, at end
   end
   return best, best_at
 end
@@ -19,8 +21,11 @@ local function claim_next(queue, lanes, capacity, holder, nonce, claims)
   local lane = lanes[position]
   local standing, room = standings[lane.tenant], room_of(lane, capacity)
   if room == 0 or standing.room == 0 then
-    -- Who lacks permits goes back in the order, so that it does not hide who may run.
-    if room > 0 then wanted[lane.tenant], lane.starts_at = true, time_of(queue) + 1 end
+    if standing.room == 0 then
+      wanted[lane.tenant] = true
+      -- Who lacks permits goes back in the order, so that it does not hide who may run.
+      if room > 0 then lane.starts_at = time_of(queue) + 1 end
+    end
     table.remove(lanes, position)
     return 0, #lanes > 0
   end
@@ -30,7 +35,7 @@ local function claim_next(queue, lanes, capacity, holder, nonce, claims)
   if count > 0 then
     -- Its turn was charged when a resumed stage was claimed first.
     standing.at, standing.is_moved = math.max(at, time_of(queue)) + (count - resumed) / standing.weight, true
-    lane.starts_at, times[queue] = standing.at, math.max(at, time_of(queue))
+    lane.starts_at, lane.served_at, times[queue] = standing.at, standing.at, math.max(at, time_of(queue))
   end
   lane.is_empty = is_empty
   if is_empty then table.remove(lanes, position) end

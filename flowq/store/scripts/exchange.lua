@@ -3,7 +3,7 @@
 -- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed due paused release history groups ends map_ends outcomes reuse expand awaited suspend report notes promote item_claims literals carried standings bounds claim claim_tenants claim_all claim_kind park successor retain ended flush flow_ends
 -- Called by  Store.exchange   KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention, notes, permits}
--- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, closing, {gated tenants and '': see bounds.lua, {claim, its gated tenant}, …}}
+-- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, closing, {gated tenants and '=' .. bound queues, {claim, its gated tenant}, …}}
 --            | {"expired"} | {"superseded"}
 -- One script, because a stage that completes, its parent's release and the claim of that parent must be one step; and replay-safe,
 -- because clients repeat a call whose reply was lost: outcomes by their tokens, claims by line, seq and nonce.

@@ -3,7 +3,7 @@ local GATED = '='
 local turn_of = {}
 
 -- Tenants that have a limit are gated: of them only so many stages are handed out as the worker holds permits. `allowed`:
--- tenant → permits that it brought; `wanted`: gated tenants that had more waiting.
+-- tenant → permits that it brought; `wanted`: gated tenants that had more waiting, and GATED .. queues (bounds.lua).
 local allowed, wanted = {}, {}
 
 -- Where the tenants of these lanes of a queue stand: {at, weight}, by tenant.
@@ -30,7 +30,8 @@ local function standings_of(queue, lanes)
     end
   end
   for _, lane in ipairs(lanes) do
-    lane.starts_at = math.max(lane.starts_at or 0, lane.stood_at or time_of(queue) + HALF_TURN, standings[lane.tenant].at)
+    lane.served_at = lane.stood_at or time_of(queue) + HALF_TURN
+    lane.starts_at = math.max(lane.starts_at or 0, lane.served_at, standings[lane.tenant].at)
   end
   return standings
 end
