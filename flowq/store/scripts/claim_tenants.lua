@@ -1,14 +1,18 @@
 -- claim_tenants: hands out stages of one priority where tenants wait: the queues in turns, and within one the tenant that is
 -- least far (standings.lua).
 
--- The lane that is next; of a tenant's the one that has waited for longest, and of equals not always the same one.
+-- Of two lanes of equal standing: the one that has waited for longer; of one tenant's, whichever was served longer ago.
+local function has_waited_more(one, other)
+  if one.starts_at ~= other.starts_at then return one.starts_at < other.starts_at end
+  return one.tenant == other.tenant and one.served_at < other.served_at
+end
+
+-- The lane that is next.
 local function next_of(lanes, standings)
   local best, best_at
-  for step = 1, #lanes do
-    local position = (now + step) % #lanes + 1
-    local lane = lanes[position]
+  for position, lane in ipairs(lanes) do
     local at = math.max(lane.starts_at, standings[lane.tenant].at)
-    if not best or at < best_at or (at == best_at and lane.served_at < lanes[best].served_at) then best, best_at = position, at end
+    if not best or at < best_at or (at == best_at and has_waited_more(lane, lanes[best])) then best, best_at = position, at end
   end
   return best, best_at
 end

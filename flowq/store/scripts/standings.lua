@@ -29,9 +29,10 @@ local function standings_of(queue, lanes)
       if weights[#names / 2 + position] then standings[name].room = allowed[name] or 0 end
     end
   end
-  for _, lane in ipairs(lanes) do
-    lane.served_at = lane.stood_at or time_of(queue) + HALF_TURN
-    lane.starts_at = math.max(lane.starts_at or 0, lane.served_at, standings[lane.tenant].at)
+  for position, lane in ipairs(lanes) do
+    -- Of lanes without a tenant it is not known: by lot.
+    lane.served_at = lane.stood_at or (now + position) % #lanes
+    lane.starts_at = math.max(lane.starts_at or 0, lane.stood_at or time_of(queue) + HALF_TURN, standings[lane.tenant].at)
   end
   return standings
 end
