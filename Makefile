@@ -13,7 +13,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick property check format docs bench clean
+.PHONY: help install demo test quick property check format docs bench peers clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ docs: $(INSTALLED) ## write the tables of docs/reference anew from the code
 
 bench: $(INSTALLED) ## measure flowq beside its peers, an hour or two; small and once: make bench B=--quick
 	@$(RUN) -m benchmarks $(B)
+
+peers: $(INSTALLED) ## install the peers of flowq, so that the tests of the benchmark's drivers run, too
+	@$(RUN) -m benchmarks.install
 
 clean: ## remove what the other targets made, the data in .flowq too
 	@rm -rf .venv* .bench .flowq demo-output build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

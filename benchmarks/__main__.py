@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.contestants import CONTESTANTS, FLOWQ, ROOT, Contestant
 from benchmarks.conversation import DriverFailed
 from benchmarks.document import about, document, written
-from benchmarks.install import missing
+from benchmarks.install import CACHE, missing
 from benchmarks.measures import MEASURES
 from benchmarks.plot import plot
 from benchmarks.report import report
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of: {', '.join(names)}")
     parser.add_argument("--measures", nargs="+", choices=measures, metavar="MEASURE", help=f"of: {', '.join(measures)}")
     parser.add_argument("--beside", action="append", default=[], metavar="CHECKOUT", help="another checkout of flowq, in turn")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".bench", help="where the peers are installed")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where the peers are installed")
     parser.add_argument("--no-install", action="store_true", help="report peers as missing that are not installed yet")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 31), help="of the order in the first round")
     parser.add_argument("--output", metavar="FILE", help=f"where the JSON goes; complete runs: {RESULT.relative_to(ROOT)}")

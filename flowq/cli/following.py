@@ -13,6 +13,7 @@ from flowq.cli.render.events import event_line
 from flowq.cli.render.flow import flow_view
 from flowq.cli.render.ink import line, painted
 from flowq.cli.render.screen import WIDTH_MAX, WIDTH_MIN, Screen
+from flowq.cli.waiting import once_made
 from flowq.errors import FlowTimedOut
 from flowq.model.event import Event
 
@@ -116,9 +117,9 @@ async def _live(handle: FlowHandle[Any], stream: TextIO, screen: Screen) -> Flow
     from rich.text import Text
 
     console = Console(file=stream, force_terminal=True, no_color=not screen.colour, highlight=False, markup=False)
+    snapshot = await once_made(handle)
     changed = asyncio.Event()
     listener = asyncio.create_task(_listen(handle, changed))
-    snapshot = await handle.inspect()
 
     def picture(rows_max: int | None) -> Text:
         # The terminal may have been resized since the last picture.

@@ -11,7 +11,7 @@ import contextlib
 import secrets
 import statistics
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from typing import cast
 
 import msgspec
@@ -22,13 +22,15 @@ from flowq.engine.worker.worker import Worker
 from flowq.errors import ServerError
 from flowq.pipeline import pipeline, stage
 from flowq.settings import Settings
-from flowq.store.keys import PERMANENT
+from flowq.store.keys import FINISHED, PERMANENT
+from flowq.store.views import Views
 
 STAGES = 4
 KEY = "s3://media/flows/0000000000000000/source/1-00000000/video.mp4"
 
 _WARM_FLOWS = 20
 _ALONE_SECONDS_MAX = 60.0
+_HOUR_MS = 3_600_000
 
 _when_done: list[Callable[[], None]] = []
 
@@ -112,6 +114,8 @@ async def measure(settings: Settings, *, flows: int, alone: int, concurrency: in
     """
     own = msgspec.structs.replace(settings, namespace=f"bench{secrets.token_hex(4)}")
     async with FlowProducer(settings=own) as producer, _backend(own) as backend:
+        views = Views(backend.store)
+        began_at = await views.now()
         try:
             milliseconds = await _alone(producer, own, alone, concurrency)
             empty = await _memory(backend)
@@ -120,7 +124,7 @@ async def measure(settings: Settings, *, flows: int, alone: int, concurrency: in
             run_seconds = await _seconds(_run(own, flows, concurrency))
             completed = await _memory(backend)
         finally:
-            await _remove(producer, backend)
+            await _remove(producer, backend, range(began_at // _HOUR_MS, await views.now() // _HOUR_MS + 1))
     return Measured(
         flows, concurrency, flows / submit_seconds, flows * STAGES / run_seconds, flows / (submit_seconds + run_seconds),
         statistics.median(milliseconds), milliseconds[min(len(milliseconds) - 1, int(0.99 * len(milliseconds)))],
@@ -197,11 +201,12 @@ def _each(before: int | None, after: int | None, flows: int) -> float | None:
     return None if before is None or after is None else max(0.0, (after - before) / flows)
 
 
-async def _remove(producer: FlowProducer, backend: Backend) -> None:
-    """All flows, then what a namespace keeps without any; what else it wrote expires."""
+async def _remove(producer: FlowProducer, backend: Backend, hours: Iterable[int]) -> None:
+    """All flows, then what a namespace keeps without any, and the lists of what has completed in these hours since 1970."""
     await producer.cancel(pipeline=chain.name)
     await producer.prune(pipeline=chain.name)
     keys, connection = backend.store.keys, backend.store.connection
     for tag in keys.tags:
-        await connection.command("UNLINK", *(tag + word for word in PERMANENT if word[0] == ":" and word[-1] != ":"))
+        kept = [tag + word for word in PERMANENT if word[0] == ":" and word[-1] != ":"]
+        await connection.command("UNLINK", *kept, *(f"{tag}{FINISHED}{hour}" for hour in hours))
     await connection.command("UNLINK", keys.meta)

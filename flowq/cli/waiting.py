@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from typing import TYPE_CHECKING, Any
 
-from flowq.errors import FlowTimedOut
+from flowq.errors import FlowNotMade, FlowTimedOut
 from flowq.model.duration import to_ms
 
 if TYPE_CHECKING:
     from flowq.engine.flow.handle import FlowHandle
+    from flowq.model.snapshot import FlowSnapshot
+
+_LOOK_AGAIN_SECONDS = 0.25
 
 
 def timeout_seconds(arguments: argparse.Namespace) -> float | None:
@@ -35,8 +39,27 @@ async def result_of(handle: FlowHandle[Any], timeout: float | None, run: int | N
     """
     if run is not None:
         return await handle.result(run=run)
-    snapshot = await handle.inspect()
+    try:
+        snapshot = await handle.inspect()
+    except FlowNotMade:
+        return await handle.result(timeout)
     # A look first: with `--timeout 0` the answer of a finished flow must not depend on who is faster.
     if not snapshot.is_final and timeout == 0:
         raise FlowTimedOut(handle.id, 0)
     return await handle.result(timeout=None if snapshot.is_final else timeout)
+
+
+async def once_made(handle: FlowHandle[Any]) -> FlowSnapshot:
+    """The flow as it stands, as soon as a worker has made it: somebody may have run its schedule a moment ago.
+
+    Raises:
+        FlowNotMade: it was cancelled before.
+        FlowNotFound: it does not exist (any more).
+    """
+    while True:
+        try:
+            return await handle.inspect()
+        except FlowNotMade as error:
+            if error.is_cancelled:
+                raise
+        await asyncio.sleep(_LOOK_AGAIN_SECONDS)

@@ -19,6 +19,7 @@
     ├── ValueTooLarge             an input or a result above the limit
     ├── FlowConflict              the id is taken by a flow of another pipeline or with other inputs
     ├── FlowNotFound · StageNotFound · ScheduleNotFound · AmbiguousFlowId
+    │   └── FlowNotMade           of a schedule that somebody has run: no worker has made it yet, or it was cancelled before
     ├── RetryOutOfTurn            what runs after the flow's end, or another of its key, has not ended; or it was superseded
     ├── FlowFailed                what `result()` raises
     │   └── FlowDeadlinePassed    it had not completed at its deadline
@@ -75,6 +76,7 @@ from flowq.errors.flows import (
     FlowFailed,
     FlowHasEnded,
     FlowNotFound,
+    FlowNotMade,
     FlowTimedOut,
     RetryOutOfTurn,
     ScheduleNotFound,
@@ -154,6 +156,7 @@ __all__ = [
     "FlowHasEnded",
     "FlowIsEmpty",
     "FlowNotFound",
+    "FlowNotMade",
     "FlowTimedOut",
     "FlowqError",
     "ForeignPromise",

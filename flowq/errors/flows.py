@@ -60,19 +60,36 @@ class FlowNotFound(FlowqError):
     Args:
         flow_id: the id.
         archive: where flows are written before they are removed, if they are.
-        is_asked_for: somebody has run its schedule by hand, and no worker has made the flow yet.
     """
 
-    def __init__(self, flow_id: str, archive: str = "", *, is_asked_for: bool = False) -> None:
-        if is_asked_for:
-            super().__init__(
-                f"flow {flow_id!r} is not made yet", "a worker that knows its pipeline makes it; see `flowq schedule list`"
-            )
-            return
+    def __init__(self, flow_id: str, archive: str = "") -> None:
         pruned = f"been pruned, and then stands in a file below {archive}" if archive else "been pruned"
         super().__init__(
             f"no flow {flow_id!r} here", f"it may have {pruned}, or live in another namespace or server: see `flowq list`"
         )
+
+
+class FlowNotMade(FlowNotFound):
+    """Somebody has run its schedule by hand, and no worker has made the flow yet; or it was cancelled before one had.
+
+    Attributes:
+        flow_id: the id that it will have, or would have had.
+        why: why nobody makes it now; empty: a worker that knows its pipeline is there, and looks once a second.
+        is_cancelled: it is not made any more.
+    """
+
+    def __init__(self, flow_id: str, why: str = "", *, is_cancelled: bool = False) -> None:
+        if is_cancelled:
+            FlowqError.__init__(self, f"flow {flow_id!r} was cancelled before it was made", "`flowq schedule run` makes another")
+        else:
+            FlowqError.__init__(
+                self,
+                f"flow {flow_id!r} is not made yet" + (f": {why}" if why else ""),
+                "`result`, `events` and `flowq watch` wait until a worker that knows its pipeline has made it",
+            )
+        self.flow_id = flow_id
+        self.why = why
+        self.is_cancelled = is_cancelled
 
 
 class AmbiguousFlowId(FlowqError):

@@ -5,6 +5,7 @@ The one importer of cronsim, which knows time zones and what becomes of 02:30 wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from zoneinfo import ZoneInfo
@@ -13,6 +14,7 @@ import msgspec
 
 from flowq.errors import InvalidValue
 from flowq.model.duration import Duration, shown_duration, to_ms
+from flowq.model.fleet import WorkerSnapshot
 
 if TYPE_CHECKING:
     from cronsim import CronSim
@@ -25,6 +27,8 @@ CatchUp = Literal["one", "none", "all"]
 EVERY_MS_MIN = 1_000
 # A firing that is later than this was missed: no worker was there that knew the pipeline.
 MISSED_MS = 60_000
+# Why a flow is cancelled that a schedule was run for, before it was made.
+CALLED_OFF = "cancelled before it was made"
 
 
 class Timetable(msgspec.Struct, frozen=True, array_like=True):
@@ -150,6 +154,13 @@ class ScheduleSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     last_flow: str = ""
     note: str = ""
     problem: str = ""
+
+
+def problem_of(schedule: Schedule, workers: Sequence[WorkerSnapshot]) -> str:
+    """Why its next flow can't be made, as far as is known; empty: it can."""
+    if any(schedule.pipeline in (*worker.pipelines, *worker.stages) for worker in workers):
+        return ""
+    return f"no worker knows pipeline {schedule.pipeline}"
 
 
 def checked_word(value: object, field: str, kind: Any) -> Any:

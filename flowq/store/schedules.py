@@ -116,6 +116,14 @@ class Schedules:
         """Whether it was called off a short while ago."""
         return await self._stands(_CALLED_OFF, flow_id)
 
+    async def is_known(self, flow_id: str) -> bool:
+        """Whether somebody has run its schedule by hand, and no worker has made it: not yet, or not any more."""
+        return await self.is_asked_for(flow_id) or await self.is_called_off(flow_id)
+
+    async def of_flow(self, flow_id: str) -> Schedule | None:
+        """The schedule that makes the flow of this id; None: there is none (any more)."""
+        return await self.get(flow_id.rpartition("@")[0])
+
     async def forget(self, flow_id: str) -> None:
         """Notes that nobody needs to know any more that it was called off."""
         tag = self._tag(flow_id.rpartition("@")[0])

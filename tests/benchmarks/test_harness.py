@@ -1,9 +1,11 @@
-"""The harness with real drivers on a real server. Peers take part where `make bench` has installed them."""
+"""The harness with real drivers on a real server. Peers take part where `make peers` or `make bench` has installed them, and must
+with FLOWQ_TEST_PEERS=all."""
 
 from __future__ import annotations
 
 import ast
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from benchmarks import __main__ as command
 from benchmarks.contestants import CONTESTANTS, FLOWQ, ROOT
 from benchmarks.conversation import DriverFailed
 from benchmarks.document import rows_of
-from benchmarks.install import missing
+from benchmarks.install import CACHE, lacks_node, missing
+from benchmarks.install import main as install
 from benchmarks.measures import MEASURES
 from benchmarks.plot import plot
 from benchmarks.report import report
@@ -21,7 +24,6 @@ from benchmarks.rounds import Failure, played, rotated
 from benchmarks.stand import QUICK, Sizes, running_servers, stand_for
 
 TINY = Sizes(20, 20, 20, (5,), 20, 40, 5, 20, 5, (0, 20), 40, 5, 0.2, 1)
-CACHE = ROOT / ".bench"
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +82,8 @@ def test_the_plot_is_drawn_from_the_document_alone(measured: tuple[dict[str, Any
 @pytest.mark.parametrize("contestant", [each for each in CONTESTANTS if each.packages], ids=lambda each: each.name)
 def test_a_peer_that_is_installed_runs_as_many_chains_as_it_was_given(contestant: Any) -> None:
     if why := missing(contestant, CACHE, may_install=False):
+        if os.environ.get("FLOWQ_TEST_PEERS") == "all" and not lacks_node(contestant):
+            pytest.fail(why)
         pytest.skip(why)
     (chains,) = (each for each in MEASURES if each.name == "chains")
     with running_servers({"none"}) as servers:
@@ -94,6 +98,12 @@ def test_a_peer_that_is_not_installed_is_reported_as_missing(tmp_path: Path, cap
     assert command.main(words) == 0
     assert json.loads(output.read_text("utf-8"))["contestants"][0]["missing"]
     assert "MISSING" in capsys.readouterr().out
+
+
+def test_who_installs_the_peers_is_told_of_each_that_can_not_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nowhere = FLOWQ._replace(name="nobody", packages=(str(tmp_path / "nobody.whl"),))
+    assert install([FLOWQ, nowhere], tmp_path / "cache") == 1
+    assert "nobody: could not be installed: " in capsys.readouterr().err
 
 
 def test_a_driver_that_dies_is_a_failure_and_not_a_gap() -> None:

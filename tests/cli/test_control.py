@@ -155,9 +155,16 @@ def test_what_a_schedule_was_run_for_can_be_cancelled_where_no_worker_makes_it(r
     flow_id = run("schedule", "run", "nightly", *alone).out.strip()
     ran = run("pause", "flow", flow_id, *alone)
     assert (ran.code, "is not made yet" in ran.err) == (3, True)
-    assert run("cancel", flow_id, *alone).err == f"{flow_id} is cancelled\n"
-    ran = run("cancel", flow_id, *alone)
-    assert (ran.code, "no flow" in ran.err) == (3, True)
+    ran = run("result", flow_id, "--timeout", "0.1", *alone)
+    assert (ran.code, "has not ended" in ran.err) == (124, True)
+    for _ in range(2):
+        ran = run("cancel", flow_id, *alone)
+        assert (ran.code, ran.err) == (0, f"{flow_id} is cancelled\n")
+    ran = run("inspect", flow_id, *alone)
+    assert (ran.code, "cancelled before it was made" in ran.err) == (3, True)
+    assert run("result", flow_id, *alone).code == 6
+    ran = run("logs", "-f", flow_id, *alone)
+    assert (ran.code, "cancelled before it was made" in ran.err) == (3, True)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ import pytest
 
 from flowq import FlowProducer, pipeline, stage
 from flowq.engine.duties.scheduler import Scheduler, makers_of
-from flowq.errors import FlowNotFound, FlowTimedOut
+from flowq.errors import FlowCancelled, FlowNotFound, FlowNotMade, FlowTimedOut
 from flowq.model.event import Event
 from flowq.model.schedule import ScheduleSnapshot
 from flowq.store.keys import FIRED, FIRINGS
 from flowq.store.schedules import Due, Schedules
 from flowq.store.views import Views
+from flowq.store.wire import HolderInfo
 from tests.engine.work import PATIENCE, working
 
 pytestmark = pytest.mark.anyio
@@ -155,19 +156,49 @@ async def test_who_has_run_a_schedule_can_wait_for_its_flow_before_a_worker_has_
     async def verbs() -> list[str]:
         return [event.verb async for event in flow.events() if isinstance(event, Event)]
 
-    waiting = asyncio.gather(flow.result(PATIENCE), flow.inspect(), verbs())
+    waiting = asyncio.gather(flow.result(PATIENCE), verbs())
     await asyncio.sleep(0)
     async with working(producer, sh_step, pipelines=[sh_report]):
-        result, snapshot, told = await waiting
-    assert (result, snapshot.id, told[0]) == (7, flow.id, "added")
+        result, told = await waiting
+    assert (result, told[0]) == (7, "added")
 
 
-async def test_who_looks_at_what_no_worker_makes_is_told_so(producer: FlowProducer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flowq.engine.flow.one_flow._MADE_IN_SECONDS", 0)
+async def test_who_looks_at_what_no_worker_has_made_is_told_why_not_at_once(producer: FlowProducer) -> None:
     await producer.schedule("often", sh_report, 7, every="1d")
     flow = await producer.run_schedule("often")
-    with pytest.raises(FlowNotFound, match="not made yet"):
+    with pytest.raises(FlowNotMade, match="not made yet: no worker knows pipeline sh_report") as caught:
         await flow.inspect()
+    assert not caught.value.is_cancelled
+
+
+async def test_who_looks_at_what_a_worker_is_about_to_make_waits_for_it(
+    producer: FlowProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await producer.schedule("often", sh_report, 7, every="1d")
+    flow, store = await producer.run_schedule("often"), producer._open.store
+    await store.register(store.partitions[0], "holder", MINUTE, HolderInfo("holder", (), (), (), 1, pipelines=("sh_report",)))
+    looking = asyncio.create_task(flow.inspect())
+    await asyncio.sleep(0)
+    await look(producer)
+    assert (await looking).id == flow.id
+    monkeypatch.setattr("flowq.engine.flow.one_flow._MADE_IN_SECONDS", 0)
+    other = await producer.run_schedule("often")
+    with pytest.raises(FlowNotMade) as told:
+        await other.inspect()
+    assert (told.value.problem, told.value.why) == (f"flow {other.id!r} is not made yet", "")
+
+
+async def test_what_is_made_between_two_looks_is_found(producer: FlowProducer, monkeypatch: pytest.MonkeyPatch) -> None:
+    await producer.schedule("often", sh_report, 7, every="1d")
+    flow = await producer.run_schedule("often")
+    looked = Schedules.is_asked_for
+
+    async def is_made_meanwhile(self: Schedules, flow_id: str) -> bool:
+        await look(producer)
+        return await looked(self, flow_id)
+
+    monkeypatch.setattr(Schedules, "is_asked_for", is_made_meanwhile)
+    assert (await flow.inspect()).state == "ready"
 
 
 async def test_what_no_worker_has_made_yet_can_be_cancelled(producer: FlowProducer) -> None:
@@ -176,12 +207,28 @@ async def test_what_no_worker_has_made_yet_can_be_cancelled(producer: FlowProduc
     assert [await flow.cancel(), await flow.cancel()] == [True, True]
     await look(producer)
     assert await flow_ids(producer) == {other.id}
-    with pytest.raises(FlowNotFound, match="no flow"):
-        await flow.result(PATIENCE)
+    assert await producer.find(flow.id) == flow.id
+    for handle in (flow, producer.flow(flow.id, sh_report)):
+        with pytest.raises(FlowCancelled, match="cancelled before it was made"):
+            await handle.result(PATIENCE)
+    for deed in (flow.inspect(), flow.pause(), flow.retry()):
+        with pytest.raises(FlowNotMade, match="cancelled before it was made") as caught:
+            await deed
+        assert caught.value.is_cancelled
     await look(producer, minutes_on=2)
     with pytest.raises(FlowNotFound):
         await flow.cancel()
     assert await firings(producer) == ["often"]
+
+
+async def test_who_waits_for_what_is_cancelled_before_it_is_made_is_told_so(producer: FlowProducer) -> None:
+    await producer.schedule("often", sh_report, 7, every="1d")
+    flow = await producer.run_schedule("often")
+    waiting = asyncio.create_task(flow.result(PATIENCE))
+    await asyncio.sleep(0)
+    assert await flow.cancel()
+    with pytest.raises(FlowCancelled):
+        await waiting
 
 
 async def test_what_is_made_while_it_is_cancelled_is_cancelled(producer: FlowProducer) -> None:
@@ -214,9 +261,14 @@ async def test_what_was_made_just_before_it_is_cancelled_can_be_retried_at_once(
 async def test_what_else_is_done_to_what_no_worker_has_made_is_told_so(producer: FlowProducer) -> None:
     await producer.schedule("often", sh_report, 7, every="1d")
     flow = await producer.run_schedule("often")
-    for deed in (flow.pause(), flow.resume(), flow.retry(), flow.signal("go"), flow.logs()):
-        with pytest.raises(FlowNotFound, match="not made yet"):
+    deeds = (
+        flow.pause(), flow.resume(), flow.retry(), flow.signal("go"), flow.logs(), flow.items("sh_step"),
+        flow.artifact("sh_step"),
+    )  # fmt: skip
+    for deed in deeds:
+        with pytest.raises(FlowNotMade, match="not made yet"):
             await deed
+    assert not await flow.awaits("go")
 
 
 async def test_what_is_asked_for_and_can_not_be_made_is_not_waited_for(producer: FlowProducer) -> None:

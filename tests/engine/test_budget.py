@@ -163,6 +163,14 @@ async def test_a_stage_calls_few_commands(played: Played, batch: int, figure: st
     keeps_to_budget(figure, await played.cost(played.run_stages(batch)) / (STAGES * batch))
 
 
+async def test_a_claim_calls_few_commands_however_many_tenants_wait(played: Played) -> None:
+    for number in range(4):
+        waiting = range(250 * number, 250 * (number + 1))
+        await played.store.submit([(f"of{each}", chain(KEY).with_options(tenant=f"t{each}")) for each in waiting])
+        if number in (0, 3):
+            keeps_to_budget("calls.claim_of_tenants", await played.cost(played.actor.claim(BATCH)) / BATCH)
+
+
 async def test_what_workers_call_beside_their_work_calls_few_commands(played: Played) -> None:
     store, tag, holder = played.store, played.tag, played.actor.id
     keeps_to_budget("calls.register", await played.cost_again("register", "another", LEASE_MS, b"\x90"))

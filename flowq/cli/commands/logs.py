@@ -48,9 +48,11 @@ async def _logs(arguments: argparse.Namespace) -> int:
 
 async def _follow(arguments: argparse.Namespace, handle: FlowHandle[Any]) -> None:
     """Looks once a second, as often as logs come in: lines that are there already are not shown again."""
+    from flowq.cli.waiting import once_made
+
     shown: set[LogLine] = set()
     while True:
-        is_over = (await handle.inspect()).is_final
+        is_over = (await once_made(handle)).is_final
         lines = list(await handle.logs(arguments.stage))
         _show(arguments, [line for line in lines if line not in shown])
         if is_over:

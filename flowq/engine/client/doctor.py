@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from flowq.engine.backend import Backend
-from flowq.engine.client.scheduling import problem_of
 from flowq.errors import FlowNotFound, FlowqError, masked
 from flowq.model.finding import Finding
+from flowq.model.schedule import problem_of
 from flowq.store.addresses import named
 from flowq.store.schedules import Schedules
 from flowq.store.snapshots import Snapshots

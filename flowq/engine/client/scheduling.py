@@ -13,9 +13,8 @@ from flowq.engine.client.client import Client
 from flowq.engine.flow.handle import FlowHandle
 from flowq.errors import InvalidValue, ScheduleNotFound
 from flowq.model.duration import Duration, to_ms
-from flowq.model.fleet import WorkerSnapshot
 from flowq.model.names import check_name
-from flowq.model.schedule import CatchUp, Overlap, Schedule, ScheduleSnapshot, Timetable, checked_word
+from flowq.model.schedule import CatchUp, Overlap, Schedule, ScheduleSnapshot, Timetable, checked_word, problem_of
 from flowq.model.spec import FlowOptions, FlowSpec
 from flowq.pipeline import Pipeline, Stage
 from flowq.store.schedules import Schedules
@@ -91,8 +90,9 @@ class Scheduling(Client):
         on as if nothing had happened: `overlap` and `catch_up` are about its own firings. Done again, it is another flow.
 
         Returns:
-            The flow. A worker that knows the pipeline makes it within a second or so; until then `result` and `events` wait, and
-            so does `inspect`, for 5 s. FlowNotFound: it could not be made, or the schedule was removed; `schedules` tells.
+            The flow. A worker that knows the pipeline makes it within a second or so; until then `result` and `events` wait,
+            and so does `inspect` if such a worker is there; `cancel` takes it back, and all else raises FlowNotMade.
+            FlowNotFound: it could not be made, or the schedule was removed; `schedules` tells.
 
         Raises:
             ScheduleNotFound: there is none of this id.
@@ -159,10 +159,3 @@ def _wanted(
 def _kept_paused(wanted: Schedule, known: Schedule | None) -> Schedule:
     """A release that sets its schedules again does not resume what somebody has paused."""
     return wanted if known is None else msgspec.structs.replace(wanted, is_paused=known.is_paused)
-
-
-def problem_of(schedule: Schedule, workers: Sequence[WorkerSnapshot]) -> str:
-    """Why its next flow can't be made, as far as is known; empty: it can."""
-    if any(schedule.pipeline in (*worker.pipelines, *worker.stages) for worker in workers):
-        return ""
-    return f"no worker knows pipeline {schedule.pipeline}"

@@ -26,8 +26,8 @@ class Searching(Client):
     """Finds flows."""
 
     async def find(self, name: str) -> str:
-        """The id that `name` means: itself, if there is such a flow, or somebody has run its schedule; the newest flow's, for
-        `latest`; or the only one that begins with it.
+        """The id that `name` means: itself, if there is such a flow, or somebody has run its schedule, and perhaps cancelled
+        the flow before it was made; the newest flow's, for `latest`; or the only one that begins with it.
 
         Raises:
             FlowNotFound, AmbiguousFlowId.
@@ -38,7 +38,7 @@ class Searching(Client):
             if not newest:
                 raise FlowNotFound(name)
             return newest[0].id
-        if await views.exists(check_flow_id(name)) or await Schedules(self._open.store).is_asked_for(name):
+        if await views.exists(check_flow_id(name)) or await Schedules(self._open.store).is_known(name):
             return name
         return await _beginning_with(views, name, archive_of(self._open.settings))
 

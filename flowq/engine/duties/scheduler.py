@@ -11,7 +11,7 @@ import msgspec
 from flowq.engine.duties.closing import cancel
 from flowq.errors import FlowConflict, FlowNotFound, FlowqError, ServerError
 from flowq.model.builtin import BUILTIN_QUEUE
-from flowq.model.schedule import MISSED_MS, Firing
+from flowq.model.schedule import CALLED_OFF, MISSED_MS, Firing
 from flowq.model.spec import FlowOptions, FlowSpec
 from flowq.model.timing import Timing
 from flowq.pipeline import Pipeline
@@ -90,7 +90,7 @@ class Scheduler:
 
     async def _undo(self, due: Due) -> None:
         """Cancels what was made while somebody called it off."""
-        await self._cancel(due.flow_id, "cancelled before it was made")
+        await self._cancel(due.flow_id, CALLED_OFF)
         await self._schedules.forget(due.flow_id)
 
     async def _made(self, due: Due, at: int, flow_id: str) -> Firing:

@@ -17,12 +17,13 @@ from flowq.engine.flow.results import read_result
 from flowq.engine.flow.retrying import RetriableFlow
 from flowq.engine.flow.signals import SignalledFlow
 from flowq.engine.flow.spawned import failure_of_flow
-from flowq.errors import FlowCancelled, FlowNotFound, FlowTimedOut, InvalidValue
+from flowq.errors import FlowCancelled, FlowNotFound, FlowNotMade, FlowTimedOut, InvalidValue
 from flowq.model.artifact import Artifact
 from flowq.model.dedup import Addition
 from flowq.model.duration import Duration, to_ms
 from flowq.model.event import Event, Gap
 from flowq.model.pause import as_kept
+from flowq.model.schedule import CALLED_OFF
 from flowq.model.snapshot import StageSnapshot
 from flowq.store.events import WireEvent
 from flowq.store.feed import named
@@ -75,7 +76,7 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
             StageNotFound: no stage is called so.
             InvalidValue: `start` or `limit` is out of range; or the stage is no map.
         """
-        page = await item_page(self._backend.store, self.id, stage, start, limit)
+        page = await self._read(lambda: item_page(self._backend.store, self.id, stage, start, limit))
         if not page:
             plan = await self._plan()
             if plan.stages[plan.index_of[stage]].mapping is None:
@@ -101,12 +102,16 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
         give_up_at = None if seconds is None else time.monotonic() + seconds
         if not await self._is_made(seconds):
             raise FlowTimedOut(self.id, seconds or 0)
-        await self._refuse_another_pipeline()
         if run is not None:
+            await self._refuse_another_pipeline()
             if type(run) is not int or not await self._backend.store.completed_in(self.id, run):
                 raise InvalidValue("run", run, f"a number of an earlier run in which flow {self.id!r} completed")
             return await read_result(self._backend, self.id, await self._plan(), self._result_type, run)
-        state = await self._ended(seconds, give_up_at)
+        try:
+            await self._refuse_another_pipeline()
+            state = await self._ended(seconds, give_up_at)
+        except FlowNotMade as error:
+            raise FlowCancelled(self.id, CALLED_OFF) if error.is_cancelled else error from None
         if state == "failed":
             raise await failure_of_flow(self._backend.store, self.id)
         if state == "cancelled":
@@ -211,7 +216,7 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
             StageNotFound: no such stage.
             InvalidValue: it has no such artifact, or several and none was named.
         """
-        found = await stages_or_item(self._backend.store, self.id, stage)
+        found = await self._read(lambda: stages_or_item(self._backend.store, self.id, stage))
         artifacts = [artifact for known in found for artifact in known.artifacts if name is None or artifact.name == name]
         if len(artifacts) != 1:
             names = sorted({artifact.name for known in found for artifact in known.artifacts})
@@ -231,7 +236,10 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
         return word == wanted
 
     async def _refuse_another_pipeline(self) -> None:
-        if (wanted := self._pipeline) and (found := (await Views(self._backend.store).header(self.id)).pipeline) != wanted:
+        if not (wanted := self._pipeline):
+            return
+        header = await self._read(lambda: Views(self._backend.store).header(self.id))
+        if (found := header.pipeline) != wanted:
             raise InvalidValue(f"the pipeline of flow {self.id!r}", found, f"{wanted!r}, which producer.flow(id, …) was given")
 
     async def _ended(self, seconds: float | None, give_up_at: float | None) -> str:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, TypeVar
 
 from flowq.engine.backend import Backend
 from flowq.engine.flow.item_pages import every_item
-from flowq.errors import FlowNotFound
+from flowq.errors import FlowNotFound, FlowNotMade
 from flowq.model.plan import Plan
+from flowq.model.schedule import problem_of
 from flowq.model.snapshot import FlowSnapshot
 from flowq.store.feed import Feed
 from flowq.store.schedules import Schedules
 from flowq.store.snapshots import Snapshots
 from flowq.store.views import FLOW_STATES, Views
+
+T = TypeVar("T")
 
 # Workers look once a second what they are to make.
 _MADE_IN_SECONDS = 5.0
@@ -48,12 +51,18 @@ class OneFlow:
             items: list all items of maps, however many; else only those that failed first.
 
         Raises:
-            FlowNotFound: it does not exist (any more); or somebody has run its schedule, and no worker makes it.
+            FlowNotFound: it does not exist (any more).
+            FlowNotMade: somebody has run its schedule, and no worker makes it. One that knows the pipeline is waited for.
         """
-        if not await self._is_made(_MADE_IN_SECONDS):
-            raise FlowNotFound(self.id, is_asked_for=True)
         snapshots = Snapshots(self._backend.store, Views(self._backend.store))
-        return await (snapshots.snapshot(self.id, every_item) if items else snapshots.snapshot(self.id))
+        give_up_at = time.monotonic() + _MADE_IN_SECONDS
+        while True:
+            try:
+                return await self._read(lambda: snapshots.snapshot(self.id, every_item if items else None))
+            except FlowNotMade as error:
+                if error.is_cancelled or error.why or time.monotonic() >= give_up_at:
+                    raise
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
     # ── for the parts ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -70,15 +79,35 @@ class OneFlow:
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         return True
 
+    async def _read(self, read: Callable[[], Awaitable[T]]) -> T:
+        """What `read` finds of the flow; if it finds none because no worker has made it, FlowNotMade says so."""
+        try:
+            return await read()
+        except FlowNotFound:
+            if isinstance(error := await self._not_found(), FlowNotMade):
+                raise error from None
+        return await read()  # it may have been made between these two looks
+
     async def _not_found(self) -> FlowNotFound:
-        return FlowNotFound(self.id, is_asked_for=await Schedules(self._backend.store).is_asked_for(self.id))
+        """Why there is no flow of this id."""
+        store = self._backend.store
+        schedules = Schedules(store)
+        if await schedules.is_asked_for(self.id):
+            schedule = await schedules.of_flow(self.id)
+            return FlowNotMade(self.id, problem_of(schedule, await Views(store).workers()) if schedule else "")
+        if await schedules.is_called_off(self.id):
+            return FlowNotMade(self.id, is_cancelled=True)
+        return FlowNotFound(self.id)
 
     async def _plan(self) -> Plan:
+        return await self._read(self._plan_now)
+
+    async def _plan_now(self) -> Plan:
         digest = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "p")
         if digest is None:
-            raise await self._not_found()
+            raise FlowNotFound(self.id)
         return await (await self._backend.store.plan(self.id, digest.decode())).whole()
 
     async def _state(self) -> str:
-        head = await Views(self._backend.store).head(self.id)
+        head = await self._read(lambda: Views(self._backend.store).head(self.id))
         return "running" if head.status in ("z", "y") else FLOW_STATES[head.status]
