@@ -85,7 +85,7 @@ class Exchanges:
         assert sorted(answer.cancelled) == sorted(told), "who runs what was cancelled was told something else"
         self.model.told[hand.id] = [one for one in self.model.told[hand.id] if one not in told]
         for one in told:
-            hand.leave(*one)
+            hand.leave(one)
         if is_repeated:
             again = await self.store.exchange(*arguments, capacity, parks=False)
             assert again is not None

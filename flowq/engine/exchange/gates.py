@@ -15,6 +15,7 @@ import msgspec
 
 from flowq.engine.capacity.taken import Taken
 from flowq.engine.run.limiter import Limiter
+from flowq.engine.run.stage_run import RunKey
 from flowq.model.limit import OF_QUEUE, OF_TENANT, LimitUse
 from flowq.model.outcome import Claim, Exchanged
 from flowq.store.limits import Limits
@@ -70,7 +71,7 @@ class Gates:
         self._holder = holder
         self._names: frozenset[str] = frozenset()
         self._spare: dict[str, list[str]] = {}
-        self._used: dict[tuple[str, int, int], tuple[str, list[tuple[str, str]]]] = {}
+        self._used: dict[RunKey, tuple[str, list[tuple[str, str]]]] = {}
         # Partition and limit → how many permits are in use or offered; limit → until when they are used again without asking.
         self._held = Counter[tuple[str, str]]()
         self._turn_ends: dict[str, float] = {}
@@ -156,14 +157,14 @@ class Gates:
             names = [OF_QUEUE + claim.queue, *([OF_TENANT + permitted[position]] if position in permitted else [])]
             used = [(name, opened.permits[name].pop()) for name in names if opened.permits.get(name)]
             if used:
-                self._used[claim.flow_id, claim.index, claim.token.fence] = partition, used
+                self._used[claim.run] = partition, used
         for name, permits in opened.permits.items():
             self._held[partition, name] -= len(permits)
             self._return(name, permits)
 
     def ended(self, claim: Claim) -> None:
         """A stage has ended: its permits are free for the next."""
-        partition, used = self._used.pop((claim.flow_id, claim.index, claim.token.fence), ("", []))
+        partition, used = self._used.pop(claim.run, ("", []))
         for name, permit in used:
             self._held[partition, name] -= 1
             self._spare.setdefault(name, []).append(permit)
