@@ -73,9 +73,10 @@ class Snapshots:
         head_raw, header_raw, digest, link, *got = await self._store.connection.command("HMGET", key, "m", "o", "p", "^", *INPUTS)
         if head_raw is None or header_raw is None or digest is None:
             raise FlowNotFound(flow_id)
-        plan = await (await self._store.plan(flow_id, digest.decode())).whole()
-        fields = await fields_of(self._store, key, plan)
-        items = await items_of(self._store, key, plan, fields, listed)
+        async with self._store.unless_removed(flow_id):
+            plan = await (await self._store.plan(flow_id, digest.decode())).whole()
+            fields = await fields_of(self._store, key, plan)
+            items = await items_of(self._store, key, plan, fields, listed)
         workers = await self._views.workers()
         now = await self._views.now()
         try:

@@ -101,7 +101,8 @@ class Exchanges:
             allowed = self.model.verdicts(claim.flow_id, claim.index, claim.token, verb)
             word = words.get(position, "")
             assert word in allowed, f"the report {verb} of {claim.flow_id}/{claim.index} was answered {word!r}, not {allowed}"
-            if word in ("", "late", "gone"):
+            is_left = word == "stale" and not self.model.is_run_by(hand.id, claim.flow_id, claim.index)
+            if is_left or word in ("", "late", "gone"):
                 self.model.held[hand.id].discard((claim.flow_id, claim.index))
             hand.claims = [one for one in hand.claims if one.run != claim.run]
             if not word:
