@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -116,7 +116,7 @@ class Store:
         return known
 
     @contextlib.asynccontextmanager
-    async def unless_removed(self, flow_id: str) -> AsyncIterator[None]:
+    async def unless_removed(self, flow_id: str) -> AsyncGenerator[None]:
         """What is missing of a flow that was removed while it is read in here is no damage. Raises FlowNotFound instead."""
         try:
             yield

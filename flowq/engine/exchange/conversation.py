@@ -292,10 +292,9 @@ class Conversation:
             self._room.leave(self._tag)
 
     def _begin(self, claim: Claim) -> None:
-        is_cancelled = claim.run in self._overtaken
-        if not is_cancelled and not self._gives_back:
+        if (is_valid := claim.run not in self._overtaken) and not self._gives_back:
             return self._listener.start(claim)
-        if not is_cancelled:
+        if is_valid:
             self.report(Release(*claim.run))
         self._room.ended(claim)  # it counted as used from when it was claimed
         return self._gates.ended(claim) if self._gates is not None else None
