@@ -286,7 +286,7 @@ class Conversation:
         self._idle_until = 0.0
         if is_idle:
             soon, until_due = self._pause, (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else _POLL_SECONDS
-            if soon is None or until_due > 0:  # else more is behind what was looked at, and that is held back
+            if soon is None or until_due > 0 or answer.claims:  # else more is behind what was looked at, and that is held back
                 soon = min(_POLL_SECONDS if soon is None else soon, max(0.001, until_due))
             self._idle_until = time.monotonic() + soon
             self._room.leave(self._tag)

@@ -7,7 +7,7 @@ whichever asks. What others are hungry for goes to them after a while. What a de
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -35,6 +35,7 @@ class Opened(msgspec.Struct):
     Attributes:
         partition: from which partition.
         wants: of which queues, and how much; []: nothing.
+        capacity: how many stages at most.
         is_whole: whether it asks for all that is served here.
         permits: limit → the permits that were got for it.
         asked: limits of which permits were asked for because something is known to wait for them.
@@ -43,9 +44,10 @@ class Opened(msgspec.Struct):
 
     partition: str
     wants: Sequence[Wants]
+    capacity: int
     is_whole: bool
     permits: dict[str, list[str]] = {}
-    asked: set[str] = set()
+    asked: dict[str, None] = {}
     short: set[str] = set()
 
     @property
@@ -100,11 +102,11 @@ class Gates:
             taken: what there is room for.
             claim: makes the call, with what may be claimed and the permits of tenants.
         """
-        opened = Opened(partition, taken.wants, taken.is_whole)
+        opened = Opened(partition, taken.wants, taken.capacity, taken.is_whole)
         are_there, answer, has_new = self.are_there, None, False
         try:
             if are_there:
-                await self._open(opened, taken.capacity)
+                await self._open(opened)
             answer = await claim(opened.wants, taken.capacity, opened.of_tenants)
         finally:
             if are_there or (answer is not None and answer.gated):
@@ -122,27 +124,38 @@ class Gates:
 
     # ── before the call ──────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _open(self, opened: Opened, capacity: int) -> None:
+    async def _open(self, opened: Opened) -> None:
         """Gets permits for what waits, as far as is known; for the rest only those that are spare."""
         waits = dict.fromkeys(name for kind in opened.kinds for name in self._waits.get(kind, ()))
-        wants = opened.wants
+        wants, capacity = opened.wants, opened.capacity
         for queue in queues_of(wants):
             if (name := OF_QUEUE + queue) in self._names:
                 await self._offer(opened, name, most_of(wants, queue, capacity), is_known=name in waits)
                 opened.wants = within(opened.wants, queue, len(opened.permits[name]))
         if wants:
-            spare = [name for name in self._permits.spare if name.startswith(OF_TENANT)]
-            tenants = [name for name in waits if name.startswith(OF_TENANT) and not self._permits.denied_for(name)]
-            for name in dict.fromkeys([*spare, *tenants[:_TENANTS_MAX]]):
-                await self._offer(opened, name, capacity, is_known=name in waits)
+            await self._offer_tenants(opened, waits)
         for name in list(self._permits.spare):
             # Nobody has a use for it, or who has the next one has no room.
             if name not in self._lacking or (not wants and opened.partition == self._line(name)[0]):
                 self._permits.give_back(name)
 
+    async def _offer_tenants(self, opened: Opened, waits: Iterable[str]) -> None:
+        """Of tenants whose permits are spare, and of those that wait, the first first: of more than could be served, because this
+        call may not ask for what one waits for."""
+        got = 0
+        waiting = [name for name in waits if name.startswith(OF_TENANT)]
+        for name in [name for name in self._permits.spare if name.startswith(OF_TENANT) and name not in waiting]:
+            await self._offer(opened, name, opened.capacity, is_known=False)
+        for name in [name for name in waiting if not self._permits.denied_for(name) or name in self._permits.spare][
+            :_TENANTS_MAX
+        ]:
+            if got < 2 * opened.capacity or name in self._permits.spare:
+                await self._offer(opened, name, opened.capacity, is_known=True)
+                got += len(opened.permits[name])
+
     async def _offer(self, opened: Opened, name: str, most: int, *, is_known: bool) -> None:
         if is_known:
-            opened.asked.add(name)
+            opened.asked[name] = None
         ahead = self._line(name, opened.partition).index(opened.partition)
         if not await self._permits.offer(opened.permits, name, most, leaves=ahead, asks=is_known):
             opened.short.add(name)
@@ -172,8 +185,10 @@ class Gates:
 
     def _note_waits(self, opened: Opened, answer: Exchanged | None) -> bool:
         told = [] if answer is None else [OF_TENANT + tenant for tenant in answer.gated] + [OF_QUEUE + q for q in answer.bound]
-        # Where permits are left it is something else that it waits for.
+        # Where permits are left it is something else that it waits for; or the call was full before its turn came.
         waits = [name for name in told if not opened.permits.get(name) and (name.startswith(OF_TENANT) or name in self._names)]
+        if answer is not None and len(answer.claims) == opened.capacity:
+            waits = list(dict.fromkeys([*(name for name in opened.asked if opened.permits.get(name)), *waits]))
         for kind in opened.kinds:
             self._waits.pop(kind, None)
         if waits:

@@ -7,6 +7,6 @@ local function room_of(lane, most)
   for _, want in ipairs(lane.bounds) do
     if want[1] >= 0 then most = math.min(most, want[1]) end
   end
-  if most == 0 then wanted[GATED .. queue_of(lane)] = true end
+  if most == 0 then note_waiting(GATED .. queue_of(lane)) end
   return most
 end

@@ -1,23 +1,6 @@
 -- claim_all: chooses among the lanes of the routes that a worker serves.
 -- `wants`: see bounds.lua; `capacity` bounds all of them together.
-local LANES_PER_ROUTE, ROUTES, SUSPECTS = 8, 2, 3
-
--- Looks at the lanes that a route has at a priority; tells whether these are all. Of tenants as many as could be served now.
-local function look(route, name, capacity)
-  local priority, tenants = string.match(name, '^(-?[%d.]+)(%*?)$')
-  priority = tonumber(priority)
-  if tenants ~= '*' then
-    local lane = priority and lane_of(route, priority, '')
-    if lane then lane.is_listed = true end
-    return true
-  end
-  local most = math.max(LANES_PER_ROUTE, capacity)
-  local found = shared('ZRANGE', tag .. TENANT_LANES_KEY .. route .. ':' .. priority, 0, most - 1, 'WITHSCORES')
-  for position = 1, #found, 2 do
-    lane_of(route, priority, found[position]).stood_at = tonumber(found[position + 1])
-  end
-  return #found < 2 * most
-end
+local ROUTES, SUSPECTS = 2, 3
 
 -- Also tells whether these are all lanes there are.
 local function lanes_of(wants, kind, capacity)
@@ -28,10 +11,9 @@ local function lanes_of(wants, kind, capacity)
         table.insert(bounds[route], want)
       elseif not is_route_paused(route) then
         bounds[route] = {want}
-        local names = shared('ZRANGE', tag .. LANES_KEY .. route, 0, LANES_PER_ROUTE - 1)
-        are_whole[route] = #names < LANES_PER_ROUTE
-        is_all = is_all and are_whole[route]
-        for _, name in ipairs(names) do is_all = look(route, name, capacity) and is_all end
+        local is_whole
+        are_whole[route], is_whole = look_at(route, capacity)
+        is_all = is_all and are_whole[route] and is_whole
       end
     end
   end

@@ -23,19 +23,15 @@ local function claim_next(queue, lanes, capacity, holder, nonce, claims)
   local standings = turn_of[queue]
   local position, at = next_of(lanes, standings)
   local lane = lanes[position]
-  local standing, room = standings[lane.tenant], room_of(lane, capacity)
-  if room == 0 or standing.room == 0 then
-    if standing.room == 0 then
-      wanted[lane.tenant] = true
-      -- Who lacks permits goes back in the order, so that it does not hide who may run.
-      if room > 0 then lane.starts_at = time_of(queue) + 1 end
-    end
+  local standing, room, permits = standings[lane.tenant], room_of(lane, capacity), permitted(lane.tenant)
+  if permits == 0 then note_waiting(lane.tenant) end
+  if room == 0 or permits == 0 then
     table.remove(lanes, position)
     return 0, #lanes > 0
   end
-  local quantum = math.min(math.max(1, math.floor(room / #lanes)), standing.room or room)
+  local quantum = math.min(math.max(1, math.floor(room / #lanes)), permits or room)
   local count, is_empty, resumed = claim_from(lane, quantum, holder, nonce, claims)
-  if standing.room then standing.room = standing.room - count end
+  if permits then gates.left[lane.tenant] = permits - count end
   if count > 0 then
     -- Its turn was charged when a resumed stage was claimed first.
     standing.at, standing.is_moved = math.max(at, time_of(queue)) + (count - resumed) / standing.weight, true

@@ -1,10 +1,5 @@
 -- standings: how far each tenant is whose stages this script may hand out (tenants.lua), read once and written at the end.
-local GATED = '='
 local turn_of = {}
-
--- Tenants that have a limit are gated: of them only so many stages are handed out as the worker holds permits. `allowed`:
--- tenant → permits that it brought; `wanted`: gated tenants that had more waiting, and GATED .. queues (bounds.lua).
-local allowed, wanted = {}, {}
 
 -- Where the tenants of these lanes of a queue stand: {at, weight}, by tenant.
 local function standings_of(queue, lanes)
@@ -13,20 +8,17 @@ local function standings_of(queue, lanes)
   for _, lane in ipairs(lanes) do
     if not standings[lane.tenant] then
       names[#names + 1] = lane.tenant
-      standings[lane.tenant] = {weight = 1}
+      standings[lane.tenant] = {}
     end
   end
   if #names > 0 then
     local reached = shared('ZMSCORE', tag .. TENANTS_KEY .. queue, unpack(names))
-    for position = 1, #names do names[#names + 1] = GATED .. names[position] end
-    local weights = shared('HMGET', tag .. WEIGHTS_KEY, unpack(names))
-    for position = 1, #names / 2 do
-      local name = names[position]
+    meet(names)
+    for position, name in ipairs(names) do
       local at = tonumber(reached[position])
       standings[name].at = at or (name == '' and time_of(queue) + HALF_TURN) or 0
       standings[name].is_moved = name == '' and not at
-      standings[name].weight = tonumber(weights[position]) or 1
-      if weights[#names / 2 + position] then standings[name].room = allowed[name] or 0 end
+      standings[name].weight = weight_of[name]
     end
   end
   for position, lane in ipairs(lanes) do
@@ -47,17 +39,4 @@ local function settle_turns()
     shared('ZREMRANGEBYSCORE', key, '-inf', '(' .. string.format('%.17g', time_of(queue)))
     for from = 1, #flat, 1000 do shared('ZADD', key, unpack(flat, from, math.min(from + 999, #flat))) end
   end
-end
-
--- What the worker must know of gated tenants: who had more waiting, and which claims used a permit.
-local function gated_of(claims)
-  local names = {}
-  for tenant in pairs(wanted) do names[#names + 1] = tenant end
-  local gated = {names}
-  if not next(allowed) then return gated end
-  for position, claim in ipairs(claims) do
-    local tenant = views[claim[1]].head[TENANT]
-    if allowed[tenant] then gated[#gated + 1] = {position - 1, tenant} end
-  end
-  return gated
 end
