@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 
-from flowq import FlowProducer, RetryAfter, stage
+from flowq import FlowHandle, FlowProducer, RetryAfter, stage
 from flowq.store.keys import PERMITS
 from flowq.store.limits import Limits
 from flowq.store.store import Store
-from tests.conformance.scene import busy, gate, most
+from tests.conformance.scene import busy, gate, most, order
 from tests.engine.waiting import in_the_end
 from tests.engine.work import until, working
 from tests.store.acting import Actor
@@ -31,6 +32,18 @@ async def cg_of(tenant: str) -> str:
     return tenant
 
 
+@stage(queue="gates-too")
+async def cg_of_too(tenant: str) -> str:
+    await busy(**{tenant: 1})
+    return tenant
+
+
+@stage
+async def cg_ordered(tenant: str) -> str:
+    order.append(tenant)
+    return tenant
+
+
 @stage(queue="gates")
 async def cg_held(number: int) -> int:
     await gate.stop_async()
@@ -46,7 +59,7 @@ async def cg_endless(number: int) -> int:
     return number
 
 
-EVERY = (cg_queued, cg_of, cg_held)
+EVERY = (cg_queued, cg_of, cg_of_too, cg_held)
 
 
 @pytest.fixture
@@ -78,6 +91,51 @@ async def test_of_a_tenant_no_more_stages_run_than_its_limit_says_and_others_go_
         assert [await flow.result(50) for flow in flows] == ["small"] * 30 + ["free"] * 30
         assert 1 <= most["small"] <= 2
     assert await held(producer) == 0
+
+
+async def test_the_limit_of_a_tenant_counts_its_stages_of_all_queues(producer: FlowProducer) -> None:
+    await producer.set_limit("tenant:small", concurrency=2)
+    async with working(producer, *EVERY, concurrency=20):
+        flows = [await producer.add(one.flow("small"), tenant="small") for _ in range(20) for one in (cg_of, cg_of_too)]
+        assert [await flow.result(50) for flow in flows] == ["small"] * 40
+        assert 1 <= most["small"] <= 2
+    assert await held(producer) == 0
+
+
+@pytest.mark.parametrize("priorities", [1, 12], ids=["of one priority", "of twelve"])
+async def test_tenants_at_their_limits_hide_nobody(producer: FlowProducer, priorities: int) -> None:
+    """Twelve wait in vain, of each priority one, and a slot is free."""
+    for number in range(12):
+        await producer.set_limit(f"tenant:t{number}", concurrency=1)
+    async with working(producer, cg_held, cg_ordered, concurrency=13):
+        running = [await producer.add(cg_held.flow(number), tenant=f"t{number}") for number in range(12)]
+        await in_the_end(lambda: _run(running))
+        waiting = [
+            await producer.add(cg_ordered.flow(f"t{number}"), tenant=f"t{number}", priority=number % priorities)
+            for number in range(12)
+        ]
+        assert await (await producer.add(cg_ordered.flow("free"), tenant="zz")).result(30) == "free"
+        assert await (await producer.add(cg_ordered.flow("none"))).result(30) == "none"
+        assert order == ["free", "none"]
+        gate.opened.set()
+        assert [await flow.result(30) for flow in (*running, *waiting)] == [*range(12), *(f"t{number}" for number in range(12))]
+
+
+async def _run(flows: Sequence[FlowHandle[Any]]) -> bool:
+    return all([(await flow.inspect()).state == "running" for flow in flows])
+
+
+async def test_tenants_with_limits_are_served_in_turns(producer: FlowProducer) -> None:
+    for number in range(20):
+        await producer.set_limit(f"tenant:t{number}", concurrency=1)
+    names = [f"t{number}" for number in range(20)]
+    keys = producer._open.store.keys
+    ids = [f"f{number}" for number in range(1_000) if keys.tag_of(f"f{number}") == keys.tags[0]]  # turns are those of a partition
+    flows = [await producer.add(cg_ordered.flow(name), tenant=name, id=ids.pop()) for _ in range(5) for name in names]
+    async with working(producer, cg_ordered, concurrency=1):
+        assert [await flow.result(50) for flow in flows] == 5 * names
+    turns = [order[first : first + 20] for first in range(0, 100, 20)]
+    assert all(len(set(turn)) >= 15 for turn in turns), turns
 
 
 async def test_a_stage_that_waits_for_its_queues_limit_says_so(producer: FlowProducer) -> None:
