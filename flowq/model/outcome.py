@@ -274,6 +274,22 @@ class Verdict(msgspec.Struct, frozen=True):
     holder: str
 
 
+class House(msgspec.Struct, frozen=True):
+    """What there is for the duties of workers in a partition.
+
+    Attributes:
+        limits: another one when limits were set or removed.
+        late: how many leases ran out.
+        closing: whether something is being closed.
+        firings: how many firings of schedules are due.
+    """
+
+    limits: bytes
+    late: int
+    closing: int
+    firings: int
+
+
 class Exchanged(msgspec.Struct, frozen=True):
     """The answer to an exchange.
 
@@ -287,6 +303,7 @@ class Exchanged(msgspec.Struct, frozen=True):
             their items.
         gated: tenants with a limit of which more waits than there were permits for.
         permitted: position of a claim → the tenant of which it used a permit.
+        house: what there is for duties; None: that was not asked.
     """
 
     now: int
@@ -297,3 +314,4 @@ class Exchanged(msgspec.Struct, frozen=True):
     closing: list[str]
     gated: list[str] = []
     permitted: dict[int, str] = {}
+    house: House | None = None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
 from flowq.errors import CorruptState
-from flowq.model.outcome import Claim, Exchanged, Token, Verdict
+from flowq.model.outcome import Claim, Exchanged, House, Token, Verdict
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ def exchanged_of(answer: Any, nonce: str) -> Exchanged:
         answer: as the script gave it.
         nonce: that of the call, which is half of each claim's token.
     """
-    _, now, next_due_at, verdicts, claims, cancelled, closing, (gated, *permitted) = answer
+    _, now, next_due_at, verdicts, claims, cancelled, closing, (gated, *permitted), *looked = answer
     return Exchanged(
         now,
         next_due_at,
@@ -31,6 +31,7 @@ def exchanged_of(answer: Any, nonce: str) -> Exchanged:
         _readable("what is to be closed", closing[1::2], lambda member: str(member.decode())),
         [_shown(tenant) for tenant in gated],
         {position: _shown(tenant) for position, tenant in permitted},
+        House(*looked[0]) if looked else None,
     )
 
 

@@ -175,6 +175,7 @@ class Store:
         parks: bool,
         notes: Sequence[Note] = (),
         permits: Mapping[str, int] = {},
+        looks: bool = False,
     ) -> Exchanged | None:
         """The worker's one conversation, see scripts/exchange.lua; None: the holder is expired.
 
@@ -184,7 +185,7 @@ class Store:
             ValueNotStorable: something in it can't be packed; nothing was sent.
         """
         said = (outcomes, progress, wants, capacity, parks, self._own_retentions.beside(self.retention))
-        payload = sendable((*said, notes, permits) if notes or permits else said)
+        payload = sendable((*said, notes, permits, looks) if notes or permits or looks else said)
         answer = await self.connection.run("exchange", tag, holder, line, seq, nonce, payload)
         return exchanged_of(answer, nonce) if answer[0] == b"ok" else None
 

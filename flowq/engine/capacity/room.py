@@ -77,6 +77,11 @@ class WorkerRoom:
         return self._free > 0 and not self._asks_for_suspects and not self._suspects_running and not is_held_free
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs here nor makes way: a suspect is claimed as any other stage."""
+        return self._free == self._concurrency and not self._way
+
+    @property
     def suspect_routes(self) -> tuple[str, ...]:
         """The routes whose suspects wait until nothing else runs here."""
         return tuple(name for names in self._suspects.values() for name in names)

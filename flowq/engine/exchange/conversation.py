@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from flowq.engine.capacity.taken import Taken
+from flowq.engine.duties.hints import Hints
 from flowq.engine.exchange.afterwards import Afterwards
 from flowq.engine.exchange.gates import DENIED_SECONDS, Gates
 from flowq.engine.exchange.latest_progress import LatestProgress
@@ -54,12 +55,13 @@ class Conversation:
         listener: who runs the stages.
         on_expired: called when the server no longer knows the holder: its stages belong to others.
         gates: what else a claim needs permits for.
+        hints: told what there is for duties.
         batch: how many stages a call claims at most.
     """
 
     def __init__(
         self, store: Store, tag: str, holder: str, room: Room, listener: Listener, on_expired: Callable[[], None],
-        gates: Gates | None = None, batch: int = BATCH,
+        gates: Gates | None = None, batch: int = BATCH, hints: Hints | None = None,
     ) -> None:  # fmt: skip
         self._store = store
         self._tag = tag
@@ -68,6 +70,7 @@ class Conversation:
         self._listener = listener
         self._on_expired = on_expired
         self._gates = gates
+        self._hints = hints or Hints([tag])
         self._batch = batch
         self._outcomes: list[Outcome] = []
         self._progress = LatestProgress()
@@ -84,8 +87,7 @@ class Conversation:
         self._claims_are_in.set()
         self._gives_back = False
         self._wakes = 0
-        # A gate was shut: nobody tells when it opens, so it is asked again soon.
-        self._is_denied = False
+        self._is_denied = False  # a gate was shut: nobody tells when it opens, so it is asked again soon
         # How many outcomes at the front were part of a call that met damaged data; and when to claim again after one did.
         self._doubtful = 0
         self._claims_again_at = 0.0
@@ -171,7 +173,9 @@ class Conversation:
             now = time.monotonic()
             # Who can't claim still asks whether what it runs was cancelled: a wake-up that says so may be lost.
             can_claim = self._claims_on and now >= self._idle_until
-            if self._may_ask(line) and ((can_claim and self._room.admits(self._tag)) or now >= self._news_due_at):
+            # While the other line asks, this one waits: two empty-handed questions at once would only cost.
+            may_ask = not (self._in_flight or line.number)
+            if may_ask and ((can_claim and self._room.admits(self._tag)) or now >= self._news_due_at):
                 return
             due_in = [seconds for seconds in (self._progress.due_in, self._notes.due_in) if seconds is not None]
             if any(seconds <= 0 for seconds in due_in):
@@ -184,10 +188,6 @@ class Conversation:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(waits)):
                     await self._stirred.wait()
-
-    def _may_ask(self, line: _Line) -> bool:
-        # While the other line asks, this one waits: two empty-handed questions at once would only cost.
-        return not (self._in_flight or line.number)
 
     async def _speak(self, line: _Line) -> bool:
         """One exchange; False: the holder is expired."""
@@ -234,7 +234,7 @@ class Conversation:
         async def call(wants: Sequence[Wants], capacity: int, permits: Mapping[str, int]) -> Exchanged | None:
             return await self._store.exchange(
                 self._tag, self._holder, line.number, line.seq, nonce, outcomes, progress,
-                wants, capacity, parks=capacity > 0, notes=notes, permits=permits,
+                wants, capacity, parks=capacity > 0, notes=notes, permits=permits, looks=self._hints.is_due(self._tag),
             )  # fmt: skip
 
         if self._gates is None:
@@ -243,8 +243,7 @@ class Conversation:
         return answer
 
     def _set_apart(self, outcomes: list[Outcome], capacity: int, damage: CorruptState | ValueNotStorable) -> None:
-        """A call met damaged data, where nothing is written: scripts write at their end only. Or it could not be packed. So each
-        part is tried alone."""
+        """A call met damaged data, where nothing is written, or it could not be packed. So each part is tried alone."""
         if len(outcomes) > 1 or (outcomes and capacity):
             self._try_alone(outcomes)
         elif outcomes:
@@ -273,6 +272,7 @@ class Conversation:
             if verdict.word not in ("replayed", "late"):
                 self._listener.refused(outcomes[verdict.position], verdict.word, verdict.holder)
         self._afterwards.heard(outcomes, answer)
+        self._hints.tell(self._tag, answer.house)
         for run in answer.cancelled:
             self._listener.cancel(*run)
             if self._asking:

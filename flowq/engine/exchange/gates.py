@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
+from flowq.engine.duties.hints import Hints
 from flowq.engine.run.limiter import Limiter
 from flowq.model.limit import OF_QUEUE, OF_TENANT, LimitUse
 from flowq.model.outcome import Claim, Exchanged
@@ -59,10 +60,13 @@ class Gates:
         store: the store.
         limiter: names permits and knows their lease.
         holder: whose permits they are.
+        hints: of limits that were set or removed.
     """
 
-    def __init__(self, store: Store, limiter: Limiter, holder: str) -> None:
+    def __init__(self, store: Store, limiter: Limiter, holder: str, hints: Hints) -> None:
         self._limits = Limits(store)
+        self._hints = hints
+        self._marks: list[bytes] = []
         self._limiter = limiter
         self._holder = holder
         self._names: frozenset[str] = frozenset()
@@ -81,11 +85,17 @@ class Gates:
 
     async def refresh(self) -> None:
         """Learns which queues have limits."""
+        marks = self._marks_now()
         self._names = frozenset(name for name in await self._limits.names() if name.startswith(OF_QUEUE))
+        self._marks = marks
 
     async def run_once(self) -> None:
-        """The duty of the same name."""
+        """The duty of the same name, when there is something to learn."""
+        await self._hints.until(lambda: self._marks_now() != self._marks)
         await self.refresh()
+
+    def _marks_now(self) -> list[bytes]:
+        return [house.limits for house in self._hints.houses]
 
     async def through(
         self, partition: str, capacity: int, wants: Sequence[Wants], claim: Claiming

@@ -19,6 +19,7 @@ from flowq.engine.backend import LAST_WORDS_SECONDS
 from flowq.engine.capacity.room import WorkerRoom
 from flowq.engine.duties.closing import finish_closing
 from flowq.engine.duties.every import run_every
+from flowq.engine.duties.hints import Hints
 from flowq.engine.exchange.conversation import BATCH, LINES, Conversation
 from flowq.engine.exchange.gates import REFRESH_SECONDS, Gates
 from flowq.engine.exchange.notes import last_note
@@ -55,6 +56,7 @@ class Holder:
         threads: how many stages run at once.
         on_group: told the process groups that stages start and end.
         on_deadline: told that `earliest_deadline` may have changed, before the stage's function is called.
+        hints: told what there is for duties.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Holder:
         threads: int,
         on_group: Callable[[int, bool], None] | None = None,
         on_deadline: Callable[[], None] | None = None,
+        hints: Hints | None = None,
     ) -> None:
         self.id = holder
         self.lost_because = ""
@@ -74,8 +77,9 @@ class Holder:
         self._on_deadline = on_deadline
         self._room = room
         self._loop = asyncio.get_running_loop()
-        limiter = Limiter(store, holder)
-        self._gates = Gates(store, limiter, holder)
+        hints = hints or Hints(store.partitions)
+        self._limiter = limiter = Limiter(store, holder)
+        self._gates = Gates(store, limiter, holder, hints)
         self._executor = Executor(
             store, stages, storage, threads, self._progress_from_any_thread, on_group, self._log_from_any_thread, limiter
         )
@@ -89,9 +93,14 @@ class Holder:
         self._over = asyncio.Event()
         expired, batch = partial(self.lose, "the server gave its stages to others"), min(BATCH, -(-threads // LINES))
         self._conversations = {
-            tag: Conversation(store, tag, holder, room, self, expired, self._gates, batch) for tag in store.partitions
+            tag: Conversation(store, tag, holder, room, self, expired, self._gates, batch, hints) for tag in store.partitions
         }
         room.on_turn(lambda tag: self._conversations[tag].take_turn())
+
+    @property
+    def uses_limits(self) -> bool:
+        """Whether it may have permits that are to be renewed with its lease."""
+        return self._limiter.is_used
 
     @property
     def running(self) -> list[Claim]:

@@ -84,6 +84,11 @@ class Limiter:
             tell("")
         return permits
 
+    @property
+    def is_used(self) -> bool:
+        """Whether a permit was ever asked for."""
+        return self._lease_ms > 0
+
     async def lease_ms(self) -> int:
         """How long permits last without a sign of life."""
         self._lease_ms = self._lease_ms or await self._limits.lease_of(self._holder)

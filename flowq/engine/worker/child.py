@@ -26,6 +26,7 @@ from flowq.engine.code.builtin import BUILTIN_STAGES
 from flowq.engine.code.modules import AnyPipeline, load_pipelines, load_stages
 from flowq.engine.code.serving import labels_of, limited_queues, own_queues, routes_of
 from flowq.engine.duties.every import run_every
+from flowq.engine.duties.hints import Hints, WhenNeeded
 from flowq.engine.duties.scheduler import SCHEDULE_SECONDS, Scheduler, makers_of
 from flowq.engine.exchange.holder import Holder
 from flowq.engine.process.child_process import DRAIN, STOP
@@ -102,6 +103,7 @@ class Child:
             routes, options.concurrency, suspects=suspects, slots=slots, limited=limited_queues(options.queues),
             host=host_room(options.namespace, options.has, self._stages.values()),
         )  # fmt: skip
+        hints = Hints(backend.store.partitions)
         self._holder = holder = Holder(
             backend.store,
             options.holder,
@@ -111,10 +113,11 @@ class Child:
             options.concurrency,
             on_group=self._link.announce_group,
             on_deadline=self._beat,
+            hints=hints,
         )
         tasks = [asyncio.create_task(self._obey(holder)), asyncio.create_task(self._tick())]
         if self._makers:
-            scheduler = Scheduler(backend.store, self._makers)
+            scheduler = WhenNeeded(Scheduler(backend.store, self._makers), hints, lambda house: house.firings > 0)
             firing = run_every(SCHEDULE_SECONDS, scheduler, stop=asyncio.Event(), name="firing schedules")
             tasks.append(asyncio.create_task(firing))
         threading.Thread(target=self._watch_loop, args=(asyncio.get_running_loop(),), daemon=True, name="flowq-watch").start()

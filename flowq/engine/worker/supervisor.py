@@ -18,6 +18,7 @@ import msgspec
 from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
 from flowq.engine.code.serving import announce
 from flowq.engine.duties.every import run_every
+from flowq.engine.duties.hints import Hints
 from flowq.engine.duties.lease import LEASE_MS, RENEWALS_PER_LEASE, SAFE_SHARE
 from flowq.engine.worker.child_options import ChildOptions
 from flowq.engine.worker.health import Health
@@ -207,7 +208,8 @@ class Supervisor:
     # ── duties ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _duties(self, backend: Backend) -> list[Coroutine[Any, Any, None]]:
-        duties = background_duties(backend, self._over)
+        # Its children's conversations tell it nothing: a duty that saves them from a stuck child may not wait for one.
+        duties = background_duties(backend, self._over, Hints(backend.store.partitions))
         renewal_seconds = self._options.lease_ms / 1000 / RENEWALS_PER_LEASE
         duties.append(run_every(renewal_seconds, _Duty(self._renew), stop=self._over, name="renewing leases"))
         duties.append(run_every(_WATCH_SECONDS, _Duty(self._watch), stop=self._over, name="watching children"))
