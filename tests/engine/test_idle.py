@@ -132,4 +132,5 @@ async def test_what_is_damaged_counts_as_something_to_do_and_stages_go_on(produc
     await store.register(tag, "h", 15_000, HolderInfo("w", (), (), (), 1))
     await store.connection.command("SET", tag + FIRINGS, "rubbish")
     house = await _house(store, 1)
-    assert house is not None and house.firings == 1
+    assert house is not None
+    assert house.firings == 1
