@@ -1,11 +1,12 @@
-"""Claims and outcomes: what a worker takes from the store, and what it reports back. Pure data.
-
-Each outcome is packed as an array `[verb, flow, index, fence, nonce, …]`, the order in which scripts/outcomes.lua reads it.
+"""Claims and outcomes: what a worker takes from the store, and what it reports back. Each outcome is packed as an array
+`[verb, flow, index, fence, nonce, …]`, the order in which scripts/outcomes.lua reads it.
 """
 
 from __future__ import annotations
 
 import msgspec
+
+from flowq.model.house import House
 
 
 def opaque(data: bytes) -> msgspec.Raw:
@@ -264,30 +265,13 @@ class Verdict(msgspec.Struct, frozen=True):
 
     Attributes:
         position: which outcome of the batch.
-        word: `replayed` (it had been applied before) · `late` (the map of this item has ended) · `stale` (another run holds the
-            stage) · `gone` · `corrupt`.
+        word: `replayed` (it had been applied before) · `late` (the map of this item has ended) · `stale` (another holds it) · `gone` · `corrupt`.
         holder: who holds the stage now, for `stale`.
     """
 
     position: int
     word: str
     holder: str
-
-
-class House(msgspec.Struct, frozen=True):
-    """What there is for the duties of workers in a partition.
-
-    Attributes:
-        limits: another one when limits were set or removed.
-        late: how many leases ran out.
-        closing: whether something is being closed.
-        firings: how many firings of schedules are due.
-    """
-
-    limits: bytes
-    late: int
-    closing: int
-    firings: int
 
 
 class Exchanged(msgspec.Struct, frozen=True):
@@ -299,8 +283,7 @@ class Exchanged(msgspec.Struct, frozen=True):
         verdicts: the outcomes that were not applied.
         claims: what to run.
         cancelled: (flow, index, fence) of running stages whose flow was cancelled.
-        closing: what this call left to be finished: flows that fail at once or ran out of time, maps that have ended before all
-            their items.
+        closing: what this call left to be finished: flows that fail at once or ran out of time, maps that ended early.
         gated: tenants with a limit of which more waits than there were permits for.
         permitted: position of a claim → the tenant of which it used a permit.
         house: what there is for duties; None: that was not asked.

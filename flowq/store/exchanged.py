@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
 from flowq.errors import CorruptState
-from flowq.model.outcome import Claim, Exchanged, House, Token, Verdict
+from flowq.model.house import House
+from flowq.model.outcome import Claim, Exchanged, Token, Verdict
 
 T = TypeVar("T")
 

@@ -10,7 +10,8 @@ import redis
 
 from flowq import FlowProducer, stage
 from flowq.engine.duties.hints import Hints, WhenNeeded
-from flowq.model.outcome import Exchanged, House
+from flowq.model.house import House
+from flowq.model.outcome import Exchanged
 from flowq.store.keys import CLOSING, FIRINGS, HOLDERS
 from flowq.store.store import Store
 from flowq.store.wire import HolderInfo

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from flowq.engine.duties.every import Duty
-from flowq.model.outcome import House
+from flowq.model.house import House
 
 # How often a conversation has a look taken. It polls once a second: each poll shall carry one.
 _LOOK_SECONDS = 0.9
