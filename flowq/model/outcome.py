@@ -265,7 +265,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     Attributes:
         position: which outcome of the batch.
-        word: `replayed` (it was applied before) · `late` (its map has ended) · `stale` (another run holds it) · `gone` · `corrupt`.
+        word: `replayed` (applied before) · `late` (its map is over) · `stale` (another run holds it) · `gone` · `corrupt`.
         holder: who holds the stage now, for `stale`.
     """
 
