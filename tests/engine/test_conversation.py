@@ -16,7 +16,8 @@ from flowq.engine.capacity.slots import QueueSlots
 from flowq.engine.exchange import conversation as conversations
 from flowq.engine.exchange.conversation import Conversation
 from flowq.errors import CorruptState
-from flowq.model.outcome import Claim, Complete, Exchanged, Fail, Outcome, Release
+from flowq.model.exchanged import Exchanged
+from flowq.model.outcome import Claim, Complete, Fail, Outcome, Release
 from flowq.store.connection import Connection
 from flowq.store.store import Store
 from tests.engine.waiting import in_the_end

@@ -10,7 +10,8 @@ import pytest
 
 from flowq.engine.capacity.room import WorkerRoom
 from flowq.engine.exchange.conversation import Conversation
-from flowq.model.outcome import Claim, Exchanged, Note, Outcome, Progress, opaque
+from flowq.model.exchanged import Exchanged
+from flowq.model.outcome import Claim, Note, Outcome, Progress, opaque
 from flowq.store.connection import Connection
 from flowq.store.store import Store
 from tests.store.acting import Actor

@@ -15,6 +15,10 @@ from flowq.engine.capacity.taken import Taken
 from flowq.model.outcome import Claim
 from flowq.store.wants import Wants, only, routes_of, together
 
+# How soon is asked for work without a wake-up, in case one was lost. For suspects less often: there are next to none, other
+# processes ask for what else there is and for what is due, and mostly a process that runs nothing but suspects waits in vain.
+_POLL_SECONDS, _POLL_FOR_SUSPECTS_SECONDS = 1.0, 4.0
+
 
 class WorkerRoom:
     """Room for `concurrency` stages of the given routes.
@@ -77,6 +81,16 @@ class WorkerRoom:
         """Whether a stage more could run."""
         is_held_free = bool(self._way) and self._free < self._concurrency
         return self._free > 0 and not self._asks_for_suspects and not self._suspects_running and not is_held_free
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs here nor makes way: a suspect is claimed as any other stage."""
+        return self._free == self._concurrency and not self._way
+
+    @property
+    def poll_seconds(self) -> float:
+        """See `listener.Room`."""
+        return _POLL_FOR_SUSPECTS_SECONDS if self.is_idle and not self.routes else _POLL_SECONDS
 
     @property
     def suspect_routes(self) -> tuple[str, ...]:

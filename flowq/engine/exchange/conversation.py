@@ -2,7 +2,7 @@
 
 Outcomes that pile up while a call is in flight make the next batch, so load makes the conversation cheaper by itself:
 there is no timer and nothing to tune. An idle worker parks: the server wakes it when there is work, and because a wake-up
-is only a hint, it asks by itself once a second.
+is only a hint, it asks by itself: once a second, who runs nothing but suspects less often.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from flowq.engine.capacity.taken import Taken
+from flowq.engine.duties.hints import Hints
 from flowq.engine.exchange.afterwards import Afterwards
 from flowq.engine.exchange.gates import Gates
 from flowq.engine.exchange.latest_progress import LatestProgress
@@ -25,7 +26,8 @@ from flowq.engine.exchange.notes import Notes
 from flowq.engine.exchange.unstorable import Unstorable
 from flowq.engine.run.context import StageContext
 from flowq.errors import CorruptState, ValueNotStorable
-from flowq.model.outcome import Claim, Exchanged, Note, Outcome, Progress, Release
+from flowq.model.exchanged import Exchanged
+from flowq.model.outcome import Claim, Note, Outcome, Progress, Release
 from flowq.store.store import Store
 from flowq.store.wants import Wants
 
@@ -35,7 +37,7 @@ log = logging.getLogger("flowq.engine")
 # takes its share of what may run: calls of 46 stages and of 4 wait for each other, and ran a fifth fewer than calls of 25.
 LINES = 2
 BATCH = 50
-_POLL_SECONDS = 1.0
+_AGAIN_SECONDS = 1.0
 
 
 class _Line(msgspec.Struct):
@@ -54,12 +56,13 @@ class Conversation:
         listener: who runs the stages.
         on_expired: called when the server no longer knows the holder: its stages belong to others.
         gates: what else a claim needs permits for.
+        hints: told what there is for duties.
         batch: how many stages a call claims at most.
     """
 
     def __init__(
         self, store: Store, tag: str, holder: str, room: Room, listener: Listener, on_expired: Callable[[], None],
-        gates: Gates | None = None, batch: int = BATCH,
+        gates: Gates | None = None, batch: int = BATCH, hints: Hints | None = None,
     ) -> None:  # fmt: skip
         self._store = store
         self._tag = tag
@@ -68,6 +71,7 @@ class Conversation:
         self._listener = listener
         self._on_expired = on_expired
         self._gates = gates
+        self._hints = hints or Hints([tag])
         self._batch = batch
         self._outcomes: list[Outcome] = []
         self._progress = LatestProgress()
@@ -76,14 +80,11 @@ class Conversation:
         self._stirred = asyncio.Event()
         self._idle_until = 0.0
         self._news_due_at = 0.0
-        self._claims_on = True
-        self._is_over = False
-        self._in_flight = 0
-        self._asking = 0
+        self._claims_on, self._is_over = True, False
+        self._in_flight, self._asking = 0, 0
         self._claims_are_in = asyncio.Event()
         self._claims_are_in.set()
-        self._gives_back = False
-        self._wakes = 0
+        self._gives_back, self._wakes = False, 0
         self._pause: float | None = None  # a gate was shut: nobody tells when it opens, so it is asked again so soon
         # How many outcomes at the front were part of a call that met damaged data; and when to claim again after one did.
         self._doubtful = 0
@@ -170,12 +171,14 @@ class Conversation:
             now = time.monotonic()
             # Who can't claim still asks whether what it runs was cancelled: a wake-up that says so may be lost.
             can_claim = self._claims_on and now >= self._idle_until
-            if self._may_ask(line) and ((can_claim and self._room.admits(self._tag)) or now >= self._news_due_at):
+            # While the other line asks, this one waits: two empty-handed questions at once would only cost.
+            may_ask = not (self._in_flight or line.number)
+            if may_ask and ((can_claim and self._room.admits(self._tag)) or now >= self._news_due_at):
                 return
             due_in = [seconds for seconds in (self._progress.due_in, self._notes.due_in) if seconds is not None]
             if any(seconds <= 0 for seconds in due_in):
                 return
-            waits = [_POLL_SECONDS, *due_in]
+            waits = [_AGAIN_SECONDS, *due_in]
             if line.number == 0:
                 waits += [due_at - now for due_at in (self._idle_until, self._news_due_at) if due_at > now]
             self._stirred.clear()
@@ -183,10 +186,6 @@ class Conversation:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(waits)):
                     await self._stirred.wait()
-
-    def _may_ask(self, line: _Line) -> bool:
-        # While the other line asks, this one waits: two empty-handed questions at once would only cost.
-        return not (self._in_flight or line.number)
 
     async def _speak(self, line: _Line) -> bool:
         """One exchange; False: the holder is expired."""
@@ -215,7 +214,7 @@ class Conversation:
         # Fewer than it had room for: there was no more, and the server has parked it. A wake-up may overtake the answer.
         # No room at all, though it claims: other processes of this host have the slots; what ends here asks by itself.
         if wakes == self._wakes:
-            self._news_due_at = time.monotonic() + _POLL_SECONDS
+            self._news_due_at = time.monotonic() + self._room.poll_seconds
         has_got_all = len(answer.claims) < max(1, taken.capacity) and not has_more
         self._heard(answer, outcomes, is_idle=has_got_all and wakes == self._wakes)
         return True
@@ -233,7 +232,7 @@ class Conversation:
         async def call(wants: Sequence[Wants], capacity: int, permits: Mapping[str, int]) -> Exchanged | None:
             return await self._store.exchange(
                 self._tag, self._holder, line.number, line.seq, nonce, outcomes, progress,
-                wants, capacity, parks=capacity > 0, notes=notes, permits=permits,
+                wants, capacity, parks=capacity > 0, notes=notes, permits=permits, looks=self._hints.is_due(self._tag),
             )  # fmt: skip
 
         if self._gates is None:
@@ -242,15 +241,14 @@ class Conversation:
         return answer
 
     def _set_apart(self, outcomes: list[Outcome], capacity: int, damage: CorruptState | ValueNotStorable) -> None:
-        """A call met damaged data, where nothing is written: scripts write at their end only. Or it could not be packed. So each
-        part is tried alone."""
+        """A call met damaged data, where nothing is written, or it could not be packed. So each part is tried alone."""
         if len(outcomes) > 1 or (outcomes and capacity):
             self._try_alone(outcomes)
         elif outcomes:
             self._refused(outcomes[0], damage)
         else:
             log.error("nothing can be claimed for a second: %s", damage)
-            self._claims_again_at = self._idle_until = time.monotonic() + _POLL_SECONDS
+            self._claims_again_at = self._idle_until = time.monotonic() + _AGAIN_SECONDS
             self._room.leave(self._tag)
 
     def _try_alone(self, outcomes: Sequence[Outcome]) -> None:
@@ -263,7 +261,7 @@ class Conversation:
             self._notes.spare_log(outcome)
         instead = self._unstorable.instead_of(outcome, damage)
         if instead is outcome:
-            asyncio.get_running_loop().call_later(_POLL_SECONDS, self._try_alone, [outcome])
+            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._try_alone, [outcome])
         else:
             self._try_alone([instead])
 
@@ -272,6 +270,7 @@ class Conversation:
             if verdict.word not in ("replayed", "late"):
                 self._listener.refused(outcomes[verdict.position], verdict.word, verdict.holder)
         self._afterwards.heard(outcomes, answer)
+        self._hints.tell(self._tag, answer.house)
         for run in answer.cancelled:
             self._listener.cancel(*run)
             if self._asking:
@@ -284,9 +283,10 @@ class Conversation:
             self._overtaken.clear()
         self._idle_until = 0.0
         if is_idle:
-            soon, until_due = self._pause, (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else _POLL_SECONDS
+            soon, poll = self._pause, self._room.poll_seconds
+            until_due = (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else poll
             if soon is None or until_due > 0:  # else more is behind what was looked at, and that is held back
-                soon = min(_POLL_SECONDS if soon is None else soon, max(0.001, until_due))
+                soon = min(poll if soon is None else soon, max(0.001, until_due))
             self._idle_until = time.monotonic() + soon
             self._room.leave(self._tag)
 

@@ -28,6 +28,11 @@ class Room(Protocol):
         """Whether there is room for a stage of this partition; if not, it is noted that it waits for some."""
         ...
 
+    @property
+    def poll_seconds(self) -> float:
+        """How soon who has nothing to do asks without a wake-up."""
+        ...
+
     def leave(self, partition: str) -> None:
         """It does not wait for room any more: others need not wait for its turn."""
         ...
