@@ -46,7 +46,7 @@ class Exchanged(msgspec.Struct, frozen=True):
         next_due_at: when the next scheduled stage is due; 0: none, or not asked because there was work.
         verdicts: the outcomes that were not applied.
         claims: what to run.
-        cancelled: (flow, index, fence) of running stages whose flow was cancelled.
+        cancelled: the runs (see `Claim.run`) of stages that were cancelled.
         closing: what this call left to be finished: flows that fail at once or ran out of time, maps that have ended early.
         gated: tenants with a limit of which more waits than there were permits for.
         bound: queues of which something waits that the call's bounds left no room for.
@@ -58,7 +58,7 @@ class Exchanged(msgspec.Struct, frozen=True):
     next_due_at: int
     verdicts: list[Verdict]
     claims: list[Claim]
-    cancelled: list[tuple[str, int, int]]
+    cancelled: list[tuple[str, int, int, str]]
     closing: list[str]
     gated: list[str] = []
     permitted: dict[int, str] = {}

@@ -68,9 +68,9 @@ def _claim(parts: Any, nonce: str, now: int) -> Claim:
     )  # fmt: skip
 
 
-def _cancelled(parts: Any) -> tuple[str, int, int]:
-    flow_id, index, fence = parts
-    return flow_id.decode(), index, fence
+def _cancelled(parts: Any) -> tuple[str, int, int, str]:
+    flow_id, index, fence, nonce = parts
+    return flow_id.decode(), index, fence, nonce.decode()
 
 
 def _shown(text: bytes) -> str:

@@ -73,17 +73,17 @@ class Snapshots:
         head_raw, header_raw, digest, link, *got = await self._store.connection.command("HMGET", key, "m", "o", "p", "^", *INPUTS)
         if head_raw is None or header_raw is None or digest is None:
             raise FlowNotFound(flow_id)
-        plan = await (await self._store.plan(flow_id, digest.decode())).whole()
-        fields = await fields_of(self._store, key, plan)
-        items = await items_of(self._store, key, plan, fields, listed)
+        async with self._store.unless_removed(flow_id):
+            plan = await (await self._store.plan(flow_id, digest.decode())).whole()
+            fields = await fields_of(self._store, key, plan)
+            items = await items_of(self._store, key, plan, fields, listed)
         workers = await self._views.workers()
         now = await self._views.now()
         try:
             fields.setdefault("m", head_raw)
             head = head_decoder.decode(fields["m"])
             header = header_decoder.decode(header_raw)
-            pauses = await self._pauses.around(flow_id)
-            dedup = dedup_of(head, header, fields)
+            pauses, dedup = await self._pauses.around(flow_id), dedup_of(head, header, fields)
             assembled = _Assembled(flow_id, plan, head, fields, items, workers, now, pauses, dedup)
             assembled.full = await full_limits(self._store, assembled.waiting_queues, header.tenant)
             snapshot = assembled.snapshot(header.pipeline, header.inputs or inputs_in(got), header.tenant, header.tags)

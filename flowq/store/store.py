@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from flowq.errors import CorruptState, FlowConflict, SchemaNewer
+from flowq.errors import CorruptState, FlowConflict, FlowNotFound, SchemaNewer
 from flowq.model.exchanged import Exchanged
 from flowq.model.outcome import Note, Outcome, Progress
 from flowq.model.spec import FlowSpec
@@ -115,6 +115,16 @@ class Store:
             if len(self._plans) > _PLANS_CACHED:
                 self._plans.popitem(last=False)
         return known
+
+    @contextlib.asynccontextmanager
+    async def unless_removed(self, flow_id: str) -> AsyncGenerator[None]:
+        """What is missing of a flow that was removed while it is read in here is no damage. Raises FlowNotFound instead."""
+        try:
+            yield
+        except CorruptState:
+            if not await self.connection.command("EXISTS", self.keys.flow(flow_id)):
+                raise FlowNotFound(flow_id) from None
+            raise
 
     # ── working ──────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -84,10 +84,10 @@ async def _a_single_flow_has_its_turn(producer: FlowProducer, many: AnyStage, on
         return [f"f{number}" for number in range(6 * BACKLOG) if store.keys.tag_of(f"f{number}") == tag]
 
     flows = [
-        await producer.add(many.flow(number), id=ids(tags[0])[number], tenant=tenants[number % len(tenants)] or None)
+        await producer.add(many.flow(number), id=ids(tags[0])[number], tenant=tenants[number % len(tenants)])
         for number in range(BACKLOG)
     ]
     await gate.until_arrived()
-    assert await (await producer.add(one.flow(BACKLOG), id=ids(tags[1])[-1], tenant=tenants[0] or None)).result(30) == BACKLOG
+    assert await (await producer.add(one.flow(BACKLOG), id=ids(tags[1])[-1], tenant=tenants[0])).result(30) == BACKLOG
     gate.opened.set()
     assert [await flow.result(30) for flow in flows] == list(range(BACKLOG))

@@ -15,6 +15,7 @@ from flowq.engine.capacity.room import WorkerRoom
 from flowq.engine.capacity.slots import QueueSlots
 from flowq.engine.exchange import conversation as conversations
 from flowq.engine.exchange.conversation import Conversation
+from flowq.engine.run.stage_run import RunKey
 from flowq.errors import CorruptState
 from flowq.model.exchanged import Exchanged
 from flowq.model.outcome import Claim, Complete, Fail, Outcome, Release
@@ -86,7 +87,7 @@ class Idler:
     def start(self, claim: Claim) -> None:
         self.claimed.put_nowait(claim)
 
-    def cancel(self, flow_id: str, index: int, fence: int) -> None:
+    def cancel(self, key: RunKey) -> None:
         raise AssertionError("nothing was cancelled")
 
     def close(self, member: str) -> None:

@@ -30,6 +30,12 @@ BUGS = (
         "if not record then",
     ),
     Bug(
+        "a report on a removed flow counts for the one that has its id",
+        "report.lua",
+        "record[FENCE] ~= fence or record[NONCE] ~= nonce then\n    --",
+        "record[FENCE] ~= fence then\n    --",
+    ),
+    Bug(
         "a stage that was reported stays among those its process runs",
         "outcomes.lua",
         "  left[#left + 1] = stage_at(index, view.id)\n",

@@ -39,6 +39,14 @@ def claimable(model: Model, is_here: Callable[[str], bool], routes: Sequence[str
     return sorted(found, key=lambda one: one[1].place)
 
 
+def owed(model: Model, found: Sequence[tuple[Flow, Stage]]) -> list[tuple[Flow, Stage]]:
+    """Those of what may be claimed that must be.
+
+    What was put aside while a flow above was paused stays there when that fails or closes instead of going on: it goes with it.
+    """
+    return [one for one in found if not any(above.state in ("failing", "closing") for above in model.above(one[0]))]
+
+
 def judge(
     model: Model,
     is_here: Callable[[str], bool],
@@ -50,18 +58,19 @@ def judge(
 ) -> None:
     """Applies the claims of one exchange to the model; an AssertionError says which should not have been, or is missing."""
     assert len(claims) <= capacity, "more was claimed than there is room for"
-    lanes = {(priority_of(*one), one[1].route) for one in claimable(model, is_here, routes)}
+    lanes = {(priority_of(*one), one[1].route) for one in owed(model, claimable(model, is_here, routes))}
     for claim in claims:
         left = claimable(model, is_here, routes)
         if claim.is_suspect:
-            assert not left, f"a suspect was claimed before {[stage.index for _, stage in left]}"
+            before = [stage.index for _, stage in owed(model, left)]
+            assert not before, f"a suspect was claimed before {before}"
             assert len(claims) == 1, "a suspect was claimed beside others"
             left = claimable(model, is_here, suspects)
         _judge_one(model, left, holder, claim)
     if len(claims) < capacity:
-        left_over = [(flow.id, stage.index) for flow, stage in claimable(model, is_here, routes)]
+        left_over = [(flow.id, stage.index) for flow, stage in owed(model, claimable(model, is_here, routes))]
         assert not left_over, f"not claimed: {left_over}"
-        assert claims or not claimable(model, is_here, suspects), "a suspect is ready, and was not claimed"
+        assert claims or not owed(model, claimable(model, is_here, suspects)), "a suspect is ready, and was not claimed"
     highest = {lane for lane in lanes if lane[0] == max(priority for priority, _ in lanes)}
     if capacity >= len(highest):
         # The lanes of one priority are served in turns, so that none waits for another.
@@ -73,7 +82,7 @@ def _judge_one(model: Model, left: list[tuple[Flow, Stage]], holder: str, claim:
     found = [one for one in left if (one[0].id, one[1].index) == (claim.flow_id, claim.index)]
     assert found, f"{claim.flow_id}/{claim.index} was claimed and might not be; ready: {[(f.id, s.index) for f, s in left]}"
     flow, stage = found[0]
-    highest = max(priority_of(*one) for one in left)
+    highest = max(priority_of(*one) for one in (*owed(model, left), found[0]))
     assert priority_of(flow, stage) == highest, f"{claim.flow_id}/{claim.index} was claimed before what has priority {highest}"
     if not flow.has_ghosts and not stage.gives_way:
         earlier = [

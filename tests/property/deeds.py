@@ -53,6 +53,8 @@ class Deeds(Exchanges):
     async def add(self, add: Add) -> None:
         """Adds a flow, or adds it again."""
         flow_id, plan = FLOWS[add.flow], self.plans[add.plan]
+        if add.is_anew:
+            await self._drop(flow_id)
         timing = Timing(HOUR_MS if add.begins_later else 0, 0, 48 * HOUR_MS if add.has_deadline else 0, 0)
         inputs = _pack(add.inputs)
         spec: FlowSpec[object] = FlowSpec(plan, {}, inputs, options=FlowOptions(priority=add.priority, timing=timing))
@@ -131,15 +133,9 @@ class Deeds(Exchanges):
         flow = self.model.flows.get(flow_id)
         match steer.verb:
             case "cancel":
-                word = await self.store.cancel(flow_id, "why", 0 if flow is None else len(flow.stages))
-                if flow is None:
-                    expected = "unknown"
-                elif flow.state in ENDED:
-                    expected = LETTER[flow.state]
-                else:
-                    self.model.close(flow, "why")
-                    expected = flow.state
-                assert word == expected
+                await self._cancel(flow_id)
+            case "drop":
+                await self._drop(FLOWS[steer.flow % len(FLOWS)])
             case "prune":
                 await self.prune(one_of(steer.flow, self._ended(FLOWS), FLOWS))
             case "fell":
@@ -151,6 +147,23 @@ class Deeds(Exchanges):
                 assert word == ("unknown" if flow is None else f"{steer.verb}d" if may else LETTER[flow.state])
                 if flow is not None and may:
                     (self.model.pause if steer.verb == "pause" else self.model.resume)(flow)
+
+    async def _cancel(self, flow_id: str) -> None:
+        flow = self.model.flows.get(flow_id)
+        word = await self.store.cancel(flow_id, "why", 0 if flow is None else len(flow.stages))
+        if flow is None:
+            expected = "unknown"
+        elif flow.state in ENDED:
+            expected = LETTER[flow.state]
+        else:
+            self.model.close(flow, "why")
+            expected = flow.state
+        assert word == expected
+
+    async def _drop(self, flow_id: str) -> None:
+        """Who runs a stage of it has not heard of it yet."""
+        await self._cancel(flow_id)
+        await self.prune(flow_id)
 
     def _ended(self, ids: Sequence[str]) -> list[str]:
         return [flow.id for flow in self.model.flows.values() if flow.id in ids and flow.state in ENDED]

@@ -85,7 +85,7 @@ class Exchanges:
         assert sorted(answer.cancelled) == sorted(told), "who runs what was cancelled was told something else"
         self.model.told[hand.id] = [one for one in self.model.told[hand.id] if one not in told]
         for one in told:
-            hand.leave(*one)
+            hand.leave(one)
         if is_repeated:
             again = await self.store.exchange(*arguments, capacity, parks=False)
             assert again is not None
@@ -101,7 +101,8 @@ class Exchanges:
             allowed = self.model.verdicts(claim.flow_id, claim.index, claim.token, verb)
             word = words.get(position, "")
             assert word in allowed, f"the report {verb} of {claim.flow_id}/{claim.index} was answered {word!r}, not {allowed}"
-            if word in ("", "late", "gone"):
+            is_left = word == "stale" and not self.model.is_run_by(hand.id, claim.flow_id, claim.index)
+            if is_left or word in ("", "late", "gone"):
                 self.model.held[hand.id].discard((claim.flow_id, claim.index))
             hand.claims = [one for one in hand.claims if one.run != claim.run]
             if not word:

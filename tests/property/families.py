@@ -59,7 +59,9 @@ class Families(Beginnings):
         self.closing.discard((flow.id, ITSELF))
         self.forget(flow.id, "e")
         above = next(self.above(flow), None)
-        if above is not None and above.state in OPEN and flow.link is not None:
+        # What an earlier root of the same id left behind is of no stage that there is now.
+        is_left = flow.link is None or self.flows.get(root_id(flow.id)) is not flow.link.root
+        if above is not None and above.state in OPEN and flow.link is not None and not is_left:
             stage = above.at(flow.link.stage)
             if stage is not None and stage.state == "suspended":
                 self.wake(above, stage)

@@ -120,7 +120,9 @@ class Flow:
         self.listeners: dict[str, list[int]] = {}
 
     def at(self, index: int) -> Stage | None:
-        """A stage or an item."""
+        """A stage or an item; what ran under the same id before may have had more of them."""
+        if stage_of(index) >= len(self.stages):
+            return None
         stage = self.stages[stage_of(index)]
         if index == stage.index:
             return stage

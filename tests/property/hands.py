@@ -14,6 +14,7 @@ from flowq.model.items import LIST, is_item, item_index, stage_of
 from flowq.model.outcome import Claim, Complete, CompleteItem, Outcome, Release, Skip, Suspend, Wait, opaque
 from flowq.model.plan import StagePlan
 from flowq.store.store import Store
+from flowq.store.stored_plan import StoredPlan
 from flowq.store.suspensions import Suspensions
 from tests.property.histories import HOUR_MS
 from tests.property.operations import WAITING, Ending
@@ -43,9 +44,9 @@ class Hand(Actor):
         """Then nothing else may run beside it."""
         return any(claim.is_suspect for claim in self.claims)
 
-    def leave(self, flow_id: str, index: int, fence: int) -> None:
+    def leave(self, run: tuple[str, int, int, str]) -> None:
         """It does not run this any more."""
-        self.claims = [one for one in self.claims if (one.flow_id, one.index, one.token.fence) != (flow_id, index, fence)]
+        self.claims = [one for one in self.claims if one.run != run]
 
 
 async def outcome_of(store: Store, claim: Claim, ending: Ending, items: int, spawned: Sequence[str] = ()) -> Outcome:
@@ -58,10 +59,13 @@ async def outcome_of(store: Store, claim: Claim, ending: Ending, items: int, spa
         items: how many a map finds in its list.
         spawned: the flows that the run waits for, if it waits.
     """
-    plan = await store.plan(claim.flow_id, claim.plan)
-    stage = await loaded(plan, claim.index)
+    plan: StoredPlan | None = None
+    stage: StagePlan | None = None
     index = stage_of(claim.index)
     try:
+        # A plan goes with its last flow, also before who runs a stage of it has read it.
+        plan = await store.plan(claim.flow_id, claim.plan)
+        stage = await loaded(plan, claim.index)
         match ending:
             case _ if ending in WAITING and may_wait(stage, claim.index):
                 return await _suspended(store, claim, ending, spawned)

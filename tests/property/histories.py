@@ -100,6 +100,7 @@ _adds = st.builds(
     priority=st.sampled_from((0, 0, 0, 5)),
     begins_later=_seldom,
     has_deadline=_seldom,
+    is_anew=_seldom,
 )
 _spawns = st.builds(
     Spawn,
@@ -112,7 +113,7 @@ _spawns = st.builds(
 )
 _steers = st.builds(
     Steer,
-    verb=st.sampled_from(("cancel", "cancel", "pause", "resume", "resume", "prune", "prune", "fell")),
+    verb=st.sampled_from(("cancel", "cancel", "pause", "resume", "resume", "prune", "prune", "drop", "fell")),
     flow=_small,
 )
 # How often each is drawn; `one_of` would draw all of them equally often.
@@ -138,5 +139,5 @@ def histories(draw: st.DrawFn, least: int = 1) -> History:
     partitions = draw(st.sampled_from((1, 1, 1, 4)))
     some = (draw(plans("one")), draw(plans("other")), draw(plans("beneath", 2)))
     count = draw(st.integers(least, OPERATIONS_MAX))
-    first = [replace(draw(_adds), flow=flow) for flow in range(draw(st.sampled_from((1, 2, 4, 4))))]
+    first = [replace(draw(_adds), flow=flow, is_anew=False) for flow in range(draw(st.sampled_from((1, 2, 4, 4))))]
     return History(partitions, some, (*first, *(draw(draw(_KINDS)) for _ in range(count))))

@@ -46,6 +46,12 @@ class Model(Steering):
             return ("replayed",) if stage.state in _ENDS_OF[verb] else ("stale",)
         return ("late",) if stage.is_item and flow.map_of(stage) is None else ("",)
 
+    def is_run_by(self, holder: str, flow_id: str, index: int) -> bool:
+        """Whether this holder runs this stage now, under whatever token."""
+        flow = self.flows.get(flow_id)
+        stage = flow.at(index) if flow is not None else None
+        return stage is not None and stage.state == "running" and stage.holder == holder
+
     def claim(self, flow: Flow, stage: Stage, holder: str, token: Token) -> None:
         """A holder runs it from now on."""
         stage.attempt = 1 if stage.is_first else stage.attempt + 1

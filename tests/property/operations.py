@@ -15,7 +15,7 @@ WAITING: tuple[Ending, ...] = ("await", "sleep", "ask", "ask briefly", "ask agai
 
 
 class Add(msgspec.Struct, frozen=True):
-    """Adds a flow, or adds it again."""
+    """Adds a flow, or adds it again; or (`is_anew`) it takes the place of the one of this id, which is cancelled and removed."""
 
     flow: int
     plan: int
@@ -23,6 +23,7 @@ class Add(msgspec.Struct, frozen=True):
     priority: int = 0
     begins_later: bool = False
     has_deadline: bool = False
+    is_anew: bool = False
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -90,9 +91,12 @@ class Signal(msgspec.Struct, frozen=True):
 
 
 class Steer(msgspec.Struct, frozen=True):
-    """Somebody cancels, pauses, resumes or prunes a flow; or what outlived its root is removed (`fell`)."""
+    """Somebody cancels, pauses, resumes or prunes a flow, or cancels and prunes it at once (`drop`).
 
-    verb: Literal["cancel", "pause", "resume", "prune", "fell"]
+    Or what outlived its root is removed (`fell`).
+    """
+
+    verb: Literal["cancel", "pause", "resume", "prune", "drop", "fell"]
     flow: int
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import traceback
 from collections.abc import Callable
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from flowq.store.connection import Connection
 from tests.property.histories import histories
 from tests.property.operations import History
 from tests.property.player import Player
 from tests.property.shrinking import shrunk
+
+# Other histories than those of every run.
+SEED = int(os.environ.get("SEED") or 0)
 
 
 class Found(AssertionError):
@@ -61,7 +65,7 @@ class Playground:
                 raise
 
         try:
-            agree()
+            (seed(SEED)(agree) if SEED else agree)()
         except Exception:  # Hypothesis has more to say than what was found
             if not found:
                 raise

@@ -53,7 +53,9 @@ class Spawning(Deeds):
 
     def _may_spawn(self, claim: Claim) -> bool:
         flow = self.model.flows.get(claim.flow_id)
-        return flow is not None and may_wait(flow.plan.stages[stage_of(claim.index)], claim.index)
+        # Another flow may have its id since.
+        is_known = flow is not None and stage_of(claim.index) < len(flow.plan.stages)
+        return flow is not None and is_known and may_wait(flow.plan.stages[stage_of(claim.index)], claim.index)
 
     def _child_of(self, claim: Claim, key: int) -> str | None:
         stage = self.model.flows[claim.flow_id].plan.stages[stage_of(claim.index)]

@@ -19,7 +19,7 @@ class World:
         due: those of them whose time has come, in order.
         closing: (flow, index of a map, or ITSELF, or BENEATH) of what has to be stopped.
         held: who runs what.
-        told: what a holder has to be told: (flow, index, fence) of stages that were cancelled under it.
+        told: what a holder has to be told: the runs of stages that were cancelled under it.
         paused: `queue:…` and `pipeline:…`.
         events: what each flow's history has gained since it was last looked at: (verb, index, attempt).
     """
@@ -30,7 +30,7 @@ class World:
         self.due: list[tuple[str, int | str]] = []
         self.closing: set[tuple[str, int]] = set()
         self.held: defaultdict[str, set[tuple[str, int]]] = defaultdict(set)
-        self.told: defaultdict[str, list[tuple[str, int, int]]] = defaultdict(list)
+        self.told: defaultdict[str, list[tuple[str, int, int, str]]] = defaultdict(list)
         self.paused: set[str] = set()
         self.events: defaultdict[str, list[tuple[str, int, int]]] = defaultdict(list)
         self.added: set[str] = set()
@@ -67,7 +67,7 @@ class World:
     def stop(self, flow: Flow, stage: Stage) -> None:
         """Nobody waits for it any more; who runs it is told."""
         if stage.state == "running" and stage.token is not None:
-            self.told[stage.holder].append((flow.id, stage.index, stage.token.fence))
+            self.told[stage.holder].append((flow.id, stage.index, stage.token.fence, stage.token.nonce))
             self.held[stage.holder].discard((flow.id, stage.index))
         if stage.state in ("scheduled", "suspended"):
             self.forget(flow.id, stage.index)

@@ -7,10 +7,11 @@ import pytest
 
 from flowq.engine.flow.spawned import retry_flow
 from flowq.model.names import spawned_id
-from flowq.model.outcome import Claim
+from flowq.model.outcome import Claim, Wait
 from flowq.store.store import Store
 from flowq.store.suspensions import Spawner, Suspensions
-from tests.store.acting import Actor, retried
+from flowq.store.views import Views
+from tests.store.acting import Actor, retried, states, suspended
 from tests.store.graphs import chain
 
 pytestmark = pytest.mark.anyio
@@ -77,3 +78,45 @@ async def closing_head(store: Store, flow_id: str) -> bytes:
     """The head of a flow as it is while it is being cancelled in parts."""
     head = msgspec.msgpack.decode(await store.connection.command("HGET", store.keys.flow(flow_id), "m"))
     return msgspec.msgpack.encode(["z", *head[1:]])
+
+
+async def removed(store: Store, flow_id: str, digest: str) -> None:
+    """Cancelled and removed, as if who cancelled it had died before it came to what is beneath."""
+    await store.cancel(flow_id, "", 1)
+    assert await store.prune(store.keys.tag_of(flow_id), await Views(store).now() + 1_000, [f"{digest}{flow_id}".encode()]) == 1
+
+
+async def test_what_a_removed_flow_spawned_wakes_no_stage_of_the_one_that_has_its_id(store: Store, actor: Actor) -> None:
+    """A map that waited for its items was made to run again, and the flow counted less than nothing that waits."""
+    await store.submit([("f1", chain(1))])
+    first, child = await actor.claim_one_of("f1"), spawned_id("f1", "s-0", "a")
+    await Suspensions(store).spawn(child, chain(1), spawner(first))
+    await removed(store, "f1", first.plan)
+    while await Views(store).now() == first.created_at:
+        pass
+    await store.submit([("f1", chain(1))])
+    later = await actor.claim_one_of("f1")
+    assert await actor.report(suspended(later, Wait("signal", "go"))) == ""
+    await store.finish_closing(child, 1)
+    assert await states(store, "f1") == "suspended: suspended"
+
+
+async def test_who_ran_what_a_later_flow_of_the_same_id_spawned_anew_has_left_it_when_it_is_refused(
+    store: Store, actor: Actor
+) -> None:
+    """It counted as running there for as long as its process lived."""
+    await store.submit([("f1", chain(1))])
+    first, child = await actor.claim_one_of("f1"), spawned_id("f1", "s-0", "a")
+    await Suspensions(store).spawn(child, chain(1), spawner(first))
+    earlier = await actor.claim_one_of("f1")
+    assert earlier.flow_id == child
+    await removed(store, "f1", first.plan)
+    while await Views(store).now() == first.created_at:
+        pass
+    await store.submit([("f1", chain(1))])
+    other = await Actor(store).begin()
+    later = await other.claim_one_of("f1")
+    await Suspensions(store).spawn(child, chain(1), spawner(later))
+    assert await actor.complete(earlier) == "stale"
+    tag = store.keys.tag_of("f1")
+    assert await store.connection.command("SCARD", f"{tag}:x:{actor.id}") == 0

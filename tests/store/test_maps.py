@@ -187,7 +187,7 @@ async def test_a_duty_stops_what_runs_of_a_map_that_has_ended(store: Store, acto
     assert await Views(store).closing() == []
     told = await runner.exchange(tag=tag)
     assert told is not None
-    assert sorted(told.cancelled) == [("f1", claim.index, claim.token.fence) for claim in held]
+    assert sorted(told.cancelled) == [claim.run for claim in held]
     assert await store.connection.command("SCARD", f"{tag}:x:{runner.id}") == 0
 
 

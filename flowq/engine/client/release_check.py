@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from flowq.errors import FlowNotFound
 from flowq.model.filter import FlowFilter
 from flowq.model.plan import Plan
 from flowq.model.release import ReleaseCheck, ReleaseReport, Served
@@ -56,8 +58,10 @@ async def _known(views: Views, flows: Sequence[FlowSummary]) -> list[tuple[FlowS
 
 
 async def _take(store: Store, check: ReleaseCheck, flow: FlowSummary, digest: str) -> None:
-    plan = await (await store.plan(flow.id, digest)).whole()
-    check.take(flow.id, flow.pipeline, await _pending(store, flow.id, plan), plan.hooks())
+    with contextlib.suppress(FlowNotFound):
+        async with store.unless_removed(flow.id):
+            plan = await (await store.plan(flow.id, digest)).whole()
+        check.take(flow.id, flow.pipeline, await _pending(store, flow.id, plan), plan.hooks())
 
 
 def _is_nearest(flow_id: str, below: str) -> bool:

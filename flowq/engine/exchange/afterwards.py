@@ -33,4 +33,4 @@ class Afterwards:
 
 def key_of(outcome: Outcome) -> RunKey:
     """Which run an outcome is of."""
-    return outcome.flow_id, outcome.index, outcome.fence
+    return outcome.flow_id, outcome.index, outcome.fence, outcome.nonce

@@ -2,7 +2,7 @@
 
 Outcomes that pile up while a call is in flight make the next batch, so load makes the conversation cheaper by itself:
 there is no timer and nothing to tune. An idle worker parks: the server wakes it when there is work, and because a wake-up
-is only a hint, it asks by itself: once a second, who runs nothing but suspects less often.
+is only a hint, it asks by itself once a second; see `room.py` for who asks less often.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from flowq.engine.exchange.listener import Listener, Room
 from flowq.engine.exchange.notes import Notes
 from flowq.engine.exchange.unstorable import Unstorable
 from flowq.engine.run.context import StageContext
+from flowq.engine.run.stage_run import RunKey
 from flowq.errors import CorruptState, ValueNotStorable
 from flowq.model.exchanged import Exchanged
 from flowq.model.outcome import Claim, Note, Outcome, Progress, Release
@@ -91,7 +92,7 @@ class Conversation:
         self._claims_again_at = 0.0
         self._unstorable = Unstorable()
         # What was cancelled while claims were under way: it may be among them, if their reply was overtaken by one that says so.
-        self._overtaken: set[tuple[str, int, int]] = set()
+        self._overtaken: set[RunKey] = set()
 
     # ── called by the worker, in its loop ────────────────────────────────────────────────────────────────────────
 
@@ -272,7 +273,7 @@ class Conversation:
         self._afterwards.heard(outcomes, answer)
         self._hints.tell(self._tag, answer.house)
         for run in answer.cancelled:
-            self._listener.cancel(*run)
+            self._listener.cancel(run)
             if self._asking:
                 self._overtaken.add(run)
         for member in answer.closing:
@@ -291,10 +292,9 @@ class Conversation:
             self._room.leave(self._tag)
 
     def _begin(self, claim: Claim) -> None:
-        is_cancelled = (claim.flow_id, claim.index, claim.token.fence) in self._overtaken
-        if not is_cancelled and not self._gives_back:
+        if (is_valid := claim.run not in self._overtaken) and not self._gives_back:
             return self._listener.start(claim)
-        if not is_cancelled:
+        if is_valid:
             self.report(Release(*claim.run))
         self._room.ended(claim)  # it counted as used from when it was claimed
         return self._gates.ended(claim) if self._gates is not None else None

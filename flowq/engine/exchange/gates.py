@@ -15,6 +15,7 @@ from flowq.engine.capacity.taken import Taken
 from flowq.engine.duties.hints import Hints
 from flowq.engine.exchange.permits import Permits
 from flowq.engine.run.limiter import Limiter
+from flowq.engine.run.stage_run import RunKey
 from flowq.model.exchanged import Exchanged
 from flowq.model.limit import OF_QUEUE, OF_TENANT
 from flowq.model.outcome import Claim
@@ -79,7 +80,7 @@ class Gates:
         self._hints = hints
         self._marks: list[bytes] = []
         self._names: frozenset[str] = frozenset()
-        self._used: dict[tuple[str, int, int], list[tuple[str, str]]] = {}
+        self._used: dict[RunKey, list[tuple[str, str]]] = {}
         # Partition, and whether the call asked for all that is served → the gates that something waits at.
         self._waits: dict[tuple[str, bool], list[str]] = {}
         # Limit → partitions that lack a permit. Partition → when it used one last: who waited for longest has the next one. In
@@ -127,7 +128,7 @@ class Gates:
 
     def ended(self, claim: Claim) -> None:
         """A stage has ended: its permits are free for the next."""
-        for name, permit in self._used.pop((claim.flow_id, claim.index, claim.token.fence), []):
+        for name, permit in self._used.pop(claim.run, []):
             self._free(name, [permit])
 
     async def close(self) -> None:
@@ -181,7 +182,7 @@ class Gates:
             names = [OF_QUEUE + claim.queue, *([OF_TENANT + tenant] if tenant is not None else [])]
             used = [(name, opened.permits[name].pop()) for name in names if opened.permits.get(name)]
             if used:
-                self._used[claim.flow_id, claim.index, claim.token.fence] = used
+                self._used[claim.run] = used
                 self._served[opened.partition] = max(self._served.values(), default=0) + 1
 
     def _note_waits(self, opened: Opened, answer: Exchanged | None) -> bool:

@@ -188,16 +188,15 @@ class Holder:
     def start(self, claim: Claim) -> None:
         """Runs a claimed stage."""
         self.begun += 1
-        key = (claim.flow_id, claim.index, claim.token.fence)
         self._ended.clear()
-        task = asyncio.create_task(self._run(key, claim))
-        self._running[key] = StageRun(task, claim)
+        task = asyncio.create_task(self._run(claim.run, claim))
+        self._running[claim.run] = StageRun(task, claim)
         self._tasks.add(task)
-        task.add_done_callback(lambda _: self._done(task, key))
+        task.add_done_callback(lambda _: self._done(task, claim.run))
 
-    def cancel(self, flow_id: str, index: int, fence: int) -> None:
-        """Ends a running stage whose flow was cancelled."""
-        run = self._running.get((flow_id, index, fence))
+    def cancel(self, key: RunKey) -> None:
+        """Ends a run, if it is here: its stage was cancelled."""
+        run = self._running.get(key)
         if run is not None:
             if run.context is not None:
                 run.context.cancel()
@@ -273,7 +272,7 @@ class Holder:
         self._loop.call_soon_threadsafe(conversation.report_progress, progress)
 
     def _log_from_any_thread(self, claim: Claim) -> None:
-        run = self._running.get((claim.flow_id, claim.index, claim.token.fence))
+        run = self._running.get(claim.run)
         if run is not None and run.context is not None:
             conversation = self._conversations[self._store.keys.tag_of(claim.flow_id)]
             with contextlib.suppress(RuntimeError):  # the loop has ended before a thread that did not stop

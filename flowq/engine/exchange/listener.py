@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from flowq.engine.capacity.taken import Taken
+from flowq.engine.run.stage_run import RunKey
 from flowq.model.outcome import Claim, Outcome
 
 
@@ -45,8 +46,8 @@ class Listener(Protocol):
         """Runs the stage."""
         ...
 
-    def cancel(self, flow_id: str, index: int, fence: int) -> None:
-        """Ends a stage that runs here and whose flow was cancelled."""
+    def cancel(self, key: RunKey) -> None:
+        """Ends a run, if it is here: its stage was cancelled."""
         ...
 
     def close(self, member: str) -> None:

@@ -34,7 +34,7 @@ class Notes:
 
     def hear(self, claim: Claim, context: StageContext) -> None:
         """A run has logged something."""
-        self._logging[claim.flow_id, claim.index, claim.token.fence] = _Logging(claim, context)
+        self._logging[claim.run] = _Logging(claim, context)
 
     def take_last(self, outcome: Outcome, note: Note | None) -> None:
         """A run has ended; its note goes with its outcome."""

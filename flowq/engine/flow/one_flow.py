@@ -106,7 +106,8 @@ class OneFlow:
         digest = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "p")
         if digest is None:
             raise FlowNotFound(self.id)
-        return await (await self._backend.store.plan(self.id, digest.decode())).whole()
+        async with self._backend.store.unless_removed(self.id):
+            return await (await self._backend.store.plan(self.id, digest.decode())).whole()
 
     async def _state(self) -> str:
         head = await self._read(lambda: Views(self._backend.store).head(self.id))

@@ -32,6 +32,7 @@ async def read_result(backend: Backend, flow_id: str, plan: Plan, result_type: A
         run: an earlier run, in which it completed; None: the latest.
 
     Raises:
+        FlowNotFound: it was removed meanwhile.
         CorruptState: a part is missing, or of another type than declared.
         StorageNotConfigured: it lies in artifact storage, and none is configured.
     """
@@ -43,7 +44,8 @@ async def read_result(backend: Backend, flow_id: str, plan: Plan, result_type: A
         runs = (run, (await Views(store).head(flow_id)).run)
         packed = await store.earlier_results(flow_id, wanted, *runs)
     bound_reader.set(StorageReader(backend))
-    return await value_of(store, backend.reach_storage, flow_id, plan, packed, result_type, runs)
+    async with store.unless_removed(flow_id):
+        return await value_of(store, backend.reach_storage, flow_id, plan, packed, result_type, runs)
 
 
 async def value_of(

@@ -90,12 +90,12 @@ class Reuser:
         found = None if standing.is_fresh else await self._found_if_reachable(asking)
         if isinstance(found, Mark) and claim.flow_id.startswith(spawned_id(found.flow_id, found.stage, "")):
             found = None  # that one waits for this flow: they would wait for each other
-        self._asking[_key(claim)] = asking, found if isinstance(found, Mark) else None
+        self._asking[claim.run] = asking, found if isinstance(found, Mark) else None
         if isinstance(found, Mark):
             return Delay(*claim.run, _LOOK_AGAIN_MS, found.flow_id, found.stage)
         if found is None:
             return None
-        del self._asking[_key(claim)]
+        del self._asking[claim.run]
         index = stage_of(claim.index)
         made_by, result, artifacts = found.made_by, opaque(found.result), opaque(found.artifacts)
         done = (*claim.run, result, artifacts, plan.releases(index))
@@ -104,7 +104,7 @@ class Reuser:
 
     def after(self, claim: Claim, outcome: Outcome | None) -> Callable[[], None] | None:
         """What is to be done when this outcome of a run was accepted, None: it was cancelled; None: nothing."""
-        asking, mark = self._asking.pop(_key(claim), (None, None))
+        asking, mark = self._asking.pop(claim.run, (None, None))
         if asking is None:
             return None
         match outcome:
@@ -202,7 +202,3 @@ async def _quietly(work: Coroutine[Any, Any, None]) -> None:
         await work
     except FlowqError as error:
         log.info("a result was not kept for other flows: %s", error)
-
-
-def _key(claim: Claim) -> RunKey:
-    return claim.flow_id, claim.index, claim.token.fence

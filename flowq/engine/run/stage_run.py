@@ -11,8 +11,9 @@ from flowq.engine.run.context import StageContext
 from flowq.engine.run.stage_clock import StageClock
 from flowq.model.outcome import Claim
 
-# Flow, index, fence: what sets a run apart from every other.
-RunKey = tuple[str, int, int]
+# What sets a run apart from every other, see `Claim.run`. Its fence alone would not: where a flow was removed and another has its
+# id, both count from 1.
+RunKey = tuple[str, int, int, str]
 
 
 class StageRun(msgspec.Struct):

@@ -25,7 +25,7 @@ if is_replay and known[3] then  -- what the lost reply told, and what came since
   for _, stage in ipairs(told and unpacked(told) or {}) do both[#both + 1] = stage end
   told = cmsgpack.pack(both)
 end
-local verdicts = report(outcomes)
+local verdicts = report(outcomes, holder)
 progress(reports)
 if notes then take_notes(notes, verdicts) end
 local due = promote()

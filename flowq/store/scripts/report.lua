@@ -23,7 +23,7 @@ end
 local ENDED_AS = {complete = COMPLETED, skip = SKIPPED, fail = FAILED, retry = SCHEDULED, release = READY, suspend = SUSPENDED .. READY,
   expand = SUSPENDED .. COMPLETED .. FAILED, reuse = COMPLETED, delay = SCHEDULED}
 
-local function report_one(outcome)
+local function report_one(outcome, holder)
   local verb, flow, index, fence, nonce = unpack(outcome, 1, 5)
   local view = open_flow(flow, fields_of(outcome))
   local record = view and record_of(view, index)
@@ -31,7 +31,11 @@ local function report_one(outcome)
     left[#left + 1] = index .. ':' .. flow
     return view and 'corrupt' or 'gone'
   end
-  if not record or record[FENCE] ~= fence or record[NONCE] ~= nonce then return 'stale', record and record[HOLDER] end
+  if not record or record[FENCE] ~= fence or record[NONCE] ~= nonce then
+    -- Unless it runs the stage again: what a run spawned makes room for what a later one spawns, whoever runs it.
+    if not record or record[STATE] ~= RUNNING or record[HOLDER] ~= holder then left[#left + 1] = index .. ':' .. flow end
+    return 'stale', record and record[HOLDER]
+  end
   -- From here on it is this very run: nobody else holds the stage.
   if record[STATE] == CANCELLED then return 'late' end
   if record[STATE] ~= RUNNING then return string.find(ENDED_AS[verb], record[STATE], 1, true) and 'replayed' or 'stale' end
@@ -45,10 +49,10 @@ local function report_one(outcome)
   leave(view, index, has_progress)
 end
 
-local function report(outcomes)
+local function report(outcomes, holder)
   local verdicts = {}
   for position = 1, #outcomes do
-    local word, by = report_one(outcomes[position])
+    local word, by = report_one(outcomes[position], holder)
     if word then verdicts[#verdicts + 1] = {position - 1, word, by or ''} end
   end
   return verdicts

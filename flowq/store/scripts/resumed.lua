@@ -19,7 +19,9 @@ local function wake_parent(view)
   local parent = parent_of(spawned)
   local flow = parent and open_flow(spawned)
   local link = flow and link_of(read(flow, '^'))
-  if not link then return end
+  -- One that an earlier flow of the root's id left behind is of no stage that there is now.
+  local root = link and open_root(parent)
+  if not root or link[2] ~= root.head[CREATED_AT] then return end
   local above = open_flow(parent, {field('', link[1])})
   local record = above and is_open(above) and record_of(above, link[1])
   if record and record[STATE] == SUSPENDED then resume(above, link[1], record, 'flow ' .. view.id .. ' has ended') end

@@ -34,7 +34,7 @@ end
 -- Deletes a flow and counts it off its plan, which then lives a while for those who are about to use it.
 local function forget_flow(id)
   local plan = redis.call('HGET', tag .. FLOW_KEY .. id, 'p')
-  redis.call('UNLINK', tag .. FLOW_KEY .. id)
+  redis.call('UNLINK', tag .. FLOW_KEY .. id, tag .. ASIDE_KEY .. 'flow:' .. id)
   local plan_key = tag .. PLAN_KEY .. (plan or '')
   if plan and redis.call('HEXISTS', plan_key, 'flows') == 1 and redis.call('HINCRBY', plan_key, 'flows', -1) <= 0 then
     redis.call('PEXPIRE', plan_key, PLAN_UNUSED_MS)

@@ -6,7 +6,7 @@ local function stop(view, index, record, reason)
   local state = record[STATE]
   if state == RUNNING then
     told[record[HOLDER]] = told[record[HOLDER]] or {}
-    table.insert(told[record[HOLDER]], {view.id, index, record[FENCE]})
+    table.insert(told[record[HOLDER]], {view.id, index, record[FENCE], record[NONCE]})
   elseif state == SCHEDULED or state == SUSPENDED then
     shared('ZREM', tag .. DUE_KEY, index .. ':' .. view.id)
   end
