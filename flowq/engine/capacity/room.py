@@ -15,9 +15,8 @@ from flowq.engine.capacity.taken import Taken
 from flowq.model.outcome import Claim
 from flowq.store.wants import Wants, only, routes_of, together
 
-# How soon is asked for work without a wake-up, in case one was lost. For suspects less often: there are next to none, other
-# processes ask for what else there is and for what is due, and mostly a process that runs nothing but suspects waits in vain.
-_POLL_SECONDS, _POLL_FOR_SUSPECTS_SECONDS = 1.0, 4.0
+# See `WorkerRoom.patience`. There are next to no suspects, and other processes ask for what else there is and for what is due.
+_PATIENCE_FOR_SUSPECTS = 4
 
 
 class WorkerRoom:
@@ -88,9 +87,9 @@ class WorkerRoom:
         return self._free == self._concurrency and not self._way
 
     @property
-    def poll_seconds(self) -> float:
+    def patience(self) -> int:
         """See `listener.Room`."""
-        return _POLL_FOR_SUSPECTS_SECONDS if self.is_idle and not self.routes else _POLL_SECONDS
+        return _PATIENCE_FOR_SUSPECTS if self.is_idle and not self.routes else 1
 
     @property
     def suspect_routes(self) -> tuple[str, ...]:

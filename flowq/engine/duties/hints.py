@@ -18,7 +18,7 @@ _LOOK_SECONDS = 0.9
 # What was said longer ago does not count.
 _STALE_SECONDS = 2.0
 # A duty is done so often at least, whatever is said.
-AT_LEAST_SECONDS = 30.0
+AT_LEAST_SECONDS = 60.0
 
 
 class Hints:

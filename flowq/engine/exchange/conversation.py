@@ -38,7 +38,7 @@ log = logging.getLogger("flowq.engine")
 # takes its share of what may run: calls of 46 stages and of 4 wait for each other, and ran a fifth fewer than calls of 25.
 LINES = 2
 BATCH = 50
-_AGAIN_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 
 
 class _Line(msgspec.Struct):
@@ -179,7 +179,7 @@ class Conversation:
             due_in = [seconds for seconds in (self._progress.due_in, self._notes.due_in) if seconds is not None]
             if any(seconds <= 0 for seconds in due_in):
                 return
-            waits = [_AGAIN_SECONDS, *due_in]
+            waits = [_POLL_SECONDS, *due_in]
             if line.number == 0:
                 waits += [due_at - now for due_at in (self._idle_until, self._news_due_at) if due_at > now]
             self._stirred.clear()
@@ -214,8 +214,8 @@ class Conversation:
             return False
         # Fewer than it had room for: there was no more, and the server has parked it. A wake-up may overtake the answer.
         # No room at all, though it claims: other processes of this host have the slots; what ends here asks by itself.
-        if wakes == self._wakes:
-            self._news_due_at = time.monotonic() + self._room.poll_seconds
+        if wakes == self._wakes:  # later than it claims: who has to wait a moment for room asks for both at once
+            self._news_due_at = time.monotonic() + 1.1 * self._room.patience * _POLL_SECONDS
         has_got_all = len(answer.claims) < max(1, taken.capacity) and not has_more
         self._heard(answer, outcomes, is_idle=has_got_all and wakes == self._wakes)
         return True
@@ -249,7 +249,7 @@ class Conversation:
             self._refused(outcomes[0], damage)
         else:
             log.error("nothing can be claimed for a second: %s", damage)
-            self._claims_again_at = self._idle_until = time.monotonic() + _AGAIN_SECONDS
+            self._claims_again_at = self._idle_until = time.monotonic() + _POLL_SECONDS
             self._room.leave(self._tag)
 
     def _try_alone(self, outcomes: Sequence[Outcome]) -> None:
@@ -262,7 +262,7 @@ class Conversation:
             self._notes.spare_log(outcome)
         instead = self._unstorable.instead_of(outcome, damage)
         if instead is outcome:
-            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._try_alone, [outcome])
+            asyncio.get_running_loop().call_later(_POLL_SECONDS, self._try_alone, [outcome])
         else:
             self._try_alone([instead])
 
@@ -284,7 +284,7 @@ class Conversation:
             self._overtaken.clear()
         self._idle_until = 0.0
         if is_idle:
-            soon, poll = self._pause, self._room.poll_seconds
+            soon, poll = self._pause, self._room.patience * _POLL_SECONDS
             until_due = (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else poll
             if soon is None or until_due > 0:  # else more is behind what was looked at, and that is held back
                 soon = min(poll if soon is None else soon, max(0.001, until_due))

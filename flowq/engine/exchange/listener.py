@@ -30,8 +30,8 @@ class Room(Protocol):
         ...
 
     @property
-    def poll_seconds(self) -> float:
-        """How soon who has nothing to do asks without a wake-up."""
+    def patience(self) -> int:
+        """How many times as long as others who has nothing to do waits for a wake-up before asking without one."""
         ...
 
     def leave(self, partition: str) -> None:
