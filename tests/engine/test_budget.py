@@ -39,7 +39,7 @@ at_work, may_go = threading.Semaphore(0), threading.Semaphore(0)
 
 
 @stage
-def gated() -> None:
+def tb_gated() -> None:
     """Stays until it may go."""
     at_work.release()
     may_go.acquire()
@@ -318,8 +318,8 @@ async def test_a_worker_whose_tenants_are_at_their_limits_asks_seldom(
     async with FlowProducer(server.url, namespace=namespace) as producer:
         for number in range(10):
             await producer.set_limit(f"tenant:t{number}", concurrency=1)
-        async with working(producer, gated):
-            flows = [await producer.add(gated.flow(), tenant=f"t{number % 10}") for number in range(40)]
+        async with working(producer, tb_gated):
+            flows = [await producer.add(tb_gated.flow(), tenant=f"t{number % 10}") for number in range(40)]
             for _ in range(10):
                 await asyncio.to_thread(at_work.acquire)
             round_trips, commands = await _a_while(server, asked)

@@ -58,7 +58,9 @@ def judge(
 ) -> None:
     """Applies the claims of one exchange to the model; an AssertionError says which should not have been, or is missing."""
     assert len(claims) <= capacity, "more was claimed than there is room for"
-    lanes = {(priority_of(*one), one[1].route) for one in owed(model, claimable(model, is_here, routes))}
+    lanes = _lanes(owed(model, claimable(model, is_here, routes)))
+    # What need not be claimed may have its turn as well.
+    lanes_too = _lanes(claimable(model, is_here, routes))
     for claim in claims:
         left = claimable(model, is_here, routes)
         if claim.is_suspect:
@@ -72,10 +74,14 @@ def judge(
         assert not left_over, f"not claimed: {left_over}"
         assert claims or not owed(model, claimable(model, is_here, suspects)), "a suspect is ready, and was not claimed"
     highest = {lane for lane in lanes if lane[0] == max(priority for priority, _ in lanes)}
-    if capacity >= len(highest):
+    if capacity >= len([lane for lane in lanes_too if lane[0] >= max(lanes, default=lane)[0]]):
         # The lanes of one priority are served in turns, so that none waits for another.
         left_out = {route for _, route in highest} - {claim.route for claim in claims}
         assert not left_out, f"there was room for each of {highest}, and {left_out} got none"
+
+
+def _lanes(found: Sequence[tuple[Flow, Stage]]) -> set[tuple[float, str]]:
+    return {(priority_of(*one), one[1].route) for one in found}
 
 
 def _judge_one(model: Model, left: list[tuple[Flow, Stage]], holder: str, claim: Claim) -> None:
