@@ -112,6 +112,16 @@ class Flowq:
                 await running
                 await self._open.aclose()
 
+    async def told_of_run(self, work: Work) -> dict[str, Any]:
+        """Of a fan, by the server's clock: from the commit of the last child to the claim of its parent."""
+        if work.shape != "fan":
+            return {}
+        async with FlowProducer(self._url, namespace=self._namespace) as producer:
+            (flow,) = await producer.list(limit=1)
+            stages = {stage.stage: stage for stage in (await producer.flow(flow.id).inspect()).graph}
+        ended_at, started_at = stages["measured_step"].ended_at, stages["measured_gather"].started_at
+        return {"claimed_ms": started_at - ended_at} if ended_at and started_at else {}
+
     async def one(self) -> None:
         """From `add` to its result."""
         if self._producer is None:

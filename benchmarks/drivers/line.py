@@ -193,8 +193,13 @@ class _Session:
             seconds, used = time.perf_counter() - began, time.process_time() - cpu
         return {
             "seconds": seconds, "cpu": used, "ran": tally.ran, "ended": tally.ended, "rss": _peak_rss(),
-            "release_ms": 1000 * (tally.released_at - tally.earlier_at),
+            "release_ms": 1000 * (tally.released_at - tally.earlier_at), **(await self._told(work)),
         }  # fmt: skip
+
+    async def _told(self, work: Work) -> dict[str, Any]:
+        """What only the engine itself can tell of a run."""
+        tell = getattr(self._driver, "told_of_run", None)
+        return {} if tell is None else await tell(work)
 
     async def _hold(self, **words: Any) -> dict[str, Any]:
         """A worker that has begun a stage of each flow, and finishes none before `release`."""

@@ -33,4 +33,6 @@ def _fan(stand: Stand, width: int) -> Iterator[Figure]:
     yield Figure("submit and run", (width + 2) / seconds, "stages/s", True)
     yield Figure("whole fan", seconds, "s")
     yield Figure("last child ended → parent begins", ran["release_ms"], "ms")
+    if "claimed_ms" in ran:
+        yield Figure("last child committed → parent claimed", ran["claimed_ms"], "ms")
     yield Figure("slowest command", stand.slowest_ms(), "ms")
