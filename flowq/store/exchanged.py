@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
 from flowq.errors import CorruptState
-from flowq.model.outcome import Claim, Exchanged, Token, Verdict
+from flowq.model.exchanged import Exchanged, House, Verdict
+from flowq.model.outcome import Claim, Token
 
 T = TypeVar("T")
 
@@ -24,7 +25,7 @@ def exchanged_of(answer: Any, nonce: str) -> Exchanged:
         answer: as the script gave it.
         nonce: that of the call, which is half of each claim's token.
     """
-    _, now, next_due_at, verdicts, claims, cancelled, closing, (gated, *permitted) = answer
+    _, now, next_due_at, verdicts, claims, cancelled, closing, (gated, *permitted), *looked = answer
     return Exchanged(
         now,
         next_due_at,
@@ -35,6 +36,7 @@ def exchanged_of(answer: Any, nonce: str) -> Exchanged:
         [_shown(tenant) for tenant in gated if not tenant.startswith(_QUEUE)],
         {position: _shown(tenant) for position, tenant in permitted},
         [_shown(queue[1:]) for queue in gated if queue.startswith(_QUEUE)],
+        House(*looked[0]) if looked else None,
     )
 
 

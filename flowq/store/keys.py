@@ -28,6 +28,7 @@ HELD: Final = ":held:"
 LINE: Final = ":line:"
 SEEN: Final = ":seen:"
 HUNGRY: Final = ":hungry:"
+LIMITS_MARK: Final = ":limits-mark"
 GRANT: Final = ":grant:"
 PARKED: Final = ":w:"
 HOLDER: Final = ":h:"
@@ -72,7 +73,7 @@ _TAGGED: Final = {
     "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
     "TENANT_LANES": TENANT_LANES, "TENANTS": TENANTS, "WEIGHTS": WEIGHTS,
     "RULES": RULES, "WINDOWS": WINDOWS, "PERMITS": PERMITS, "HELD": HELD, "LINE": LINE, "SEEN": SEEN, "GRANT": GRANT,
-    "HUNGRY": HUNGRY,
+    "HUNGRY": HUNGRY, "LIMITS_MARK": LIMITS_MARK,
 }  # fmt: skip
 
 # Keys without a time to live, and why each is bounded. All others expire. docs/reference/keys.md is this table.
@@ -103,6 +104,7 @@ PERMANENT: Final[dict[str, str]] = {
     TENANTS: "one per queue: whose turn it is; only tenants that are ahead of the others are in it",
     WEIGHTS: "the weights of tenants that somebody set",
     RULES: "one per limit that is set: what it allows",
+    LIMITS_MARK: "one per namespace: changes when a limit is set or removed",
     TREE: "the flows beneath one that spawned some; deleted after it",
     TREES: "flows that spawned others, until these are deleted",
 }

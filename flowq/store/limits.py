@@ -10,7 +10,7 @@ import msgspec
 
 from flowq.errors import DefinitionError, InvalidValue, LimitNotSet
 from flowq.model.limit import OF_QUEUE, OF_TENANT, LimitRule, LimitUse, Rate
-from flowq.store.keys import HOLDER, LINE, PERMITS, RULES, WINDOWS
+from flowq.store.keys import HOLDER, LIMITS_MARK, LINE, PERMITS, RULES, WINDOWS
 from flowq.store.store import Store
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -75,13 +75,19 @@ class Limits:
         if _is(rule, await self._connection.command("GET", tag + RULES)):  # nobody need ask again
             return
         await self._connection.command("SADD", self._store.keys.limits, name)
+        await self._mark()
         await self._connection.run("allow", tag, _pack((rule.rates, rule.concurrency, secrets.token_hex(8))))
 
     async def remove(self, name: str) -> bool:
         """Removes a limit; False: there was none."""
         removed = await self._connection.command("DEL", self._store.keys.limit(name) + RULES)
         await self._connection.command("SREM", self._store.keys.limits, name)
+        await self._mark()
         return bool(removed)
+
+    async def _mark(self) -> None:
+        """Workers hear of it with their next exchange: it lies where they come by, and the names don't."""
+        await self._connection.command("SET", self._store.partitions[0] + LIMITS_MARK, secrets.token_hex(4))
 
     async def names(self) -> list[str]:
         """The names of all limits."""

@@ -93,8 +93,9 @@ class Outlived:
             async for doomed in up_to_damage(self._indexed(tag, tag + key, now - kept_ms, own), tag + key):
                 yield doomed
         before = now - retention.completed_ms
-        for hour in range(before // _HOUR_MS - hours, before // _HOUR_MS):
-            key = f"{tag}{FINISHED}{hour}"
+        keys = [f"{tag}{FINISHED}{hour}" for hour in range(before // _HOUR_MS - hours, before // _HOUR_MS)]
+        # Mostly there are none: one question instead of one for each.
+        for key in keys if await self._command("EXISTS", *keys) else ():
             async for doomed in up_to_damage(self._finished(tag, key, before, own), key):
                 yield doomed
 

@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from flowq.errors import CorruptState, FlowConflict, FlowNotFound, SchemaNewer
-from flowq.model.outcome import Exchanged, Note, Outcome, Progress
+from flowq.model.exchanged import Exchanged
+from flowq.model.outcome import Note, Outcome, Progress
 from flowq.model.spec import FlowSpec
 from flowq.model.values import sendable
 from flowq.store.connection import Connection
@@ -187,6 +188,7 @@ class Store:
         parks: bool,
         notes: Sequence[Note] = (),
         permits: Mapping[str, int] = {},
+        looks: bool = False,
     ) -> Exchanged | None:
         """The worker's one conversation, see scripts/exchange.lua; None: the holder is expired.
 
@@ -196,7 +198,7 @@ class Store:
             ValueNotStorable: something in it can't be packed; nothing was sent.
         """
         said = (outcomes, progress, wants, capacity, parks, self._own_retentions.beside(self.retention))
-        payload = sendable((*said, notes, permits) if notes or permits else said)
+        payload = sendable((*said, notes, permits, looks) if notes or permits or looks else said)
         answer = await self.connection.run("exchange", tag, holder, line, seq, nonce, payload)
         return exchanged_of(answer, nonce) if answer[0] == b"ok" else None
 

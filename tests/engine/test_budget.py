@@ -216,7 +216,7 @@ def asked(server: House, monkeypatch: pytest.MonkeyPatch) -> Asked:
         if connection.url == server.url:
             asked.exchanges += name == "exchange"
             if name == "renew":  # after it, for before a connection's first script its rights are tried
-                asked.renewed.set()
+                asked.note_renewal(args[0])
         return answer
 
     monkeypatch.setattr(Connection, "_patiently", counted)
@@ -230,13 +230,20 @@ class Asked:
     Attributes:
         round_trips: all of it.
         exchanges: the part that reports and claims stages.
-        renewed: set with each renewal of a lease.
+        renewed: set with each renewal of a lease, of all partitions.
     """
 
     def __init__(self) -> None:
         self.round_trips = 0
         self.exchanges = 0
         self.renewed = threading.Event()
+        self._first_renewed = ""
+
+    def note_renewal(self, tag: str) -> None:
+        """Of one partition; those of the others are sent in a row with it."""
+        self._first_renewed = self._first_renewed or tag
+        if tag == self._first_renewed:
+            self.renewed.set()
 
     async def until_renewed(self) -> None:
         """Waits for the next renewal."""

@@ -17,7 +17,8 @@ from flowq.engine.exchange import conversation as conversations
 from flowq.engine.exchange.conversation import Conversation
 from flowq.engine.run.stage_run import RunKey
 from flowq.errors import CorruptState
-from flowq.model.outcome import Claim, Complete, Exchanged, Fail, Outcome, Release
+from flowq.model.exchanged import Exchanged
+from flowq.model.outcome import Claim, Complete, Fail, Outcome, Release
 from flowq.store.connection import Connection
 from flowq.store.store import Store
 from tests.engine.waiting import in_the_end

@@ -65,13 +65,15 @@ async def test_way_is_made_in_the_partitions_where_a_suspect_can_still_be_claime
     assert len(flows) == 2
     await store.submit([(flow_id, one_stage()) for flow_id in flows.values()])
     actor = await Actor(store).begin()
-    assert len(await actor.claim(2)) == 2
+    first, _ = await actor.claim(2)
     await rescue(store, actor.id, "killed by SIGKILL")
     room = WorkerRoom({"default": ["default:a"]}, 5)
     way_maker = WayMaker(Views(store), room)
     one, other = store.partitions
 
+    room.give_back(room.take(1), [first])
     await way_maker.run_once()
+    room.ended(first)
     assert not room.admits(other), "it is the turn of the first partition's suspect"
     await store.cancel(flows[one], "", 1)
     await way_maker.run_once()
@@ -89,9 +91,10 @@ async def test_way_is_made_for_a_sixth_of_the_time_and_longer_each_time(producer
     store = producer._open.store
     actor = await Actor(store).begin()
     await store.submit([("f1", one_stage()), ("f2", one_stage())])
-    await actor.claim(2)
+    first, _ = await actor.claim(2)
     await rescue(store, actor.id, "killed by SIGKILL")
     room, now = WorkerRoom({"default": ["default:a"]}, 5), 1_000
+    room.give_back(room.take(1), [first])
     way_maker = WayMaker(Views(store), room, lambda: now)
     made: list[int] = []
     for now in range(1_000, 1_240, 5):

@@ -11,7 +11,8 @@ import pytest
 from flowq.engine.capacity.room import WorkerRoom
 from flowq.engine.exchange.conversation import Conversation
 from flowq.engine.run.stage_run import RunKey
-from flowq.model.outcome import Claim, Exchanged, Note, Outcome, Progress, opaque
+from flowq.model.exchanged import Exchanged
+from flowq.model.outcome import Claim, Note, Outcome, Progress, opaque
 from flowq.store.connection import Connection
 from flowq.store.store import Store
 from flowq.store.views import Views

@@ -183,3 +183,14 @@ def test_who_leaves_the_queue_for_room_lets_the_next_one_in() -> None:
     room.on_turn(lambda _: opened.append(room.admits("B")))
     room.leave("A")
     assert opened == [True]
+
+
+def test_who_runs_nothing_but_suspects_waits_longer_for_a_wake_up_unless_one_runs() -> None:
+    room = WorkerRoom({}, 1, suspects=ROUTES)
+    assert WorkerRoom(ROUTES, 1, suspects=ROUTES).patience == 1
+    assert room.patience > 1
+    suspect = claim("cpu:a!")
+    room.give_back(room.take(50), [suspect])
+    assert room.patience == 1, "it is to hear at once that it was cancelled"
+    room.ended(suspect)
+    assert room.patience > 1

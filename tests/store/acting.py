@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from flowq.model.exchanged import Exchanged
 from flowq.model.failure import Failure
-from flowq.model.outcome import Claim, Complete, Exchanged, Fail, Outcome, Progress, Release, Retry, Skip, Suspend, Wait, opaque
+from flowq.model.outcome import Claim, Complete, Fail, Outcome, Progress, Release, Retry, Skip, Suspend, Wait, opaque
 from flowq.model.plan import Plan
 from flowq.model.restart import restart
 from flowq.model.snapshot import FlowSnapshot

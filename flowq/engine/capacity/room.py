@@ -15,6 +15,9 @@ from flowq.engine.capacity.taken import Taken
 from flowq.model.outcome import Claim
 from flowq.store.wants import Wants, only, routes_of, together
 
+# See `WorkerRoom.patience`. There are next to no suspects, and other processes ask for what else there is and for what is due.
+_PATIENCE_FOR_SUSPECTS = 4
+
 
 class WorkerRoom:
     """Room for `concurrency` stages of the given routes.
@@ -77,6 +80,16 @@ class WorkerRoom:
         """Whether a stage more could run."""
         is_held_free = bool(self._way) and self._free < self._concurrency
         return self._free > 0 and not self._asks_for_suspects and not self._suspects_running and not is_held_free
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs here nor makes way: a suspect is claimed as any other stage."""
+        return self._free == self._concurrency and not self._way
+
+    @property
+    def patience(self) -> int:
+        """See `listener.Room`."""
+        return _PATIENCE_FOR_SUSPECTS if self.is_idle and not self.routes else 1
 
     @property
     def suspect_routes(self) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ class WayMaker:
 
     async def run_once(self) -> None:
         """One look at the lanes of suspects: where one waits, or waits no longer because somebody else has taken it."""
-        waiting = await self._views.waiting(self._room.suspect_routes)
+        waiting = [] if self._room.is_idle else await self._views.waiting(self._room.suspect_routes)
         self._room.make_way(waiting if self._is_time(bool(waiting)) else ())
 
     def _is_time(self, is_needed: bool) -> bool:

@@ -40,14 +40,19 @@ class LeaseKeeper:
         holder: whose lease.
         lease_ms: how long each renewal lasts.
         on_lost: called, in the keeper's thread, when the lease can't be relied on any more.
+        uses_limits: asked, in the keeper's thread, whether the holder may have permits, which last as long as its lease.
     """
 
-    def __init__(self, url: str, namespace: str, holder: str, lease_ms: int, on_lost: Callable[[str], None]) -> None:
+    def __init__(
+        self, url: str, namespace: str, holder: str, lease_ms: int, on_lost: Callable[[str], None],
+        uses_limits: Callable[[], bool] = lambda: True,
+    ) -> None:  # fmt: skip
         self._url = url
         self._namespace = namespace
         self._holder = holder
         self._lease_ms = lease_ms
         self._on_lost = on_lost
+        self._uses_limits = uses_limits
         self._is_stopping = False
         self._wake: Callable[[], object] | None = None
         self._thread = threading.Thread(target=self._run, name="flowq-lease", daemon=True)
@@ -84,7 +89,7 @@ class LeaseKeeper:
         interval = self._lease_ms / 1000 / RENEWALS_PER_LEASE
         connection = Connection(self._url, name="flowq:lease", size=1, patience=interval)
         store = Store(connection, self._namespace)
-        safe_until = time.monotonic() + SAFE_SHARE * self._lease_ms / 1000
+        is_open, safe_until = False, time.monotonic() + SAFE_SHARE * self._lease_ms / 1000
         try:
             while True:
                 await asyncio.sleep(min(interval, max(0.05, safe_until - time.monotonic())))
@@ -92,11 +97,14 @@ class LeaseKeeper:
                 try:
                     # By the clock too: a server that is stopped keeps a call waiting for longer than a short lease lasts.
                     async with asyncio.timeout(max(0.05, safe_until - sent_at)):
-                        await store.open()
+                        if not is_open:
+                            await store.open()
+                            is_open = True
                         expired = [
                             await store.renew(tag, self._lease_ms, [self._holder], patience=interval) for tag in store.partitions
                         ]
-                        await Limits(store).extend(self._lease_ms, [self._holder], patience=interval)
+                        if self._uses_limits():
+                            await Limits(store).extend(self._lease_ms, [self._holder], patience=interval)
                 except (FlowqError, TimeoutError) as error:
                     if time.monotonic() >= safe_until:
                         why = error.problem if isinstance(error, FlowqError) else "the server does not answer"

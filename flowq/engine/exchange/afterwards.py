@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from flowq.engine.run.stage_run import RunKey
-from flowq.model.outcome import Exchanged, Outcome
+from flowq.model.exchanged import Exchanged
+from flowq.model.outcome import Outcome
 
 
 class Afterwards:

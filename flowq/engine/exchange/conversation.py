@@ -2,7 +2,7 @@
 
 Outcomes that pile up while a call is in flight make the next batch, so load makes the conversation cheaper by itself:
 there is no timer and nothing to tune. An idle worker parks: the server wakes it when there is work, and because a wake-up
-is only a hint, it asks by itself once a second.
+is only a hint, it asks by itself once a second; see `room.py` for who asks less often.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from flowq.engine.capacity.taken import Taken
+from flowq.engine.duties.hints import Hints
 from flowq.engine.exchange.afterwards import Afterwards
 from flowq.engine.exchange.gates import Gates
 from flowq.engine.exchange.latest_progress import LatestProgress
@@ -26,7 +27,8 @@ from flowq.engine.exchange.unstorable import Unstorable
 from flowq.engine.run.context import StageContext
 from flowq.engine.run.stage_run import RunKey
 from flowq.errors import CorruptState, ValueNotStorable
-from flowq.model.outcome import Claim, Exchanged, Note, Outcome, Progress, Release
+from flowq.model.exchanged import Exchanged
+from flowq.model.outcome import Claim, Note, Outcome, Progress, Release
 from flowq.store.store import Store
 from flowq.store.wants import Wants
 
@@ -55,12 +57,13 @@ class Conversation:
         listener: who runs the stages.
         on_expired: called when the server no longer knows the holder: its stages belong to others.
         gates: what else a claim needs permits for.
+        hints: told what there is for duties.
         batch: how many stages a call claims at most.
     """
 
     def __init__(
         self, store: Store, tag: str, holder: str, room: Room, listener: Listener, on_expired: Callable[[], None],
-        gates: Gates | None = None, batch: int = BATCH,
+        gates: Gates | None = None, batch: int = BATCH, hints: Hints | None = None,
     ) -> None:  # fmt: skip
         self._store = store
         self._tag = tag
@@ -69,6 +72,7 @@ class Conversation:
         self._listener = listener
         self._on_expired = on_expired
         self._gates = gates
+        self._hints = hints or Hints([tag])
         self._batch = batch
         self._outcomes: list[Outcome] = []
         self._progress = LatestProgress()
@@ -77,14 +81,11 @@ class Conversation:
         self._stirred = asyncio.Event()
         self._idle_until = 0.0
         self._news_due_at = 0.0
-        self._claims_on = True
-        self._is_over = False
-        self._in_flight = 0
-        self._asking = 0
+        self._claims_on, self._is_over = True, False
+        self._in_flight, self._asking = 0, 0
         self._claims_are_in = asyncio.Event()
         self._claims_are_in.set()
-        self._gives_back = False
-        self._wakes = 0
+        self._gives_back, self._wakes = False, 0
         self._pause: float | None = None  # a gate was shut: nobody tells when it opens, so it is asked again so soon
         # How many outcomes at the front were part of a call that met damaged data; and when to claim again after one did.
         self._doubtful = 0
@@ -171,7 +172,9 @@ class Conversation:
             now = time.monotonic()
             # Who can't claim still asks whether what it runs was cancelled: a wake-up that says so may be lost.
             can_claim = self._claims_on and now >= self._idle_until
-            if self._may_ask(line) and ((can_claim and self._room.admits(self._tag)) or now >= self._news_due_at):
+            # While the other line asks, this one waits: two empty-handed questions at once would only cost.
+            may_ask = not (self._in_flight or line.number)
+            if may_ask and ((can_claim and self._room.admits(self._tag)) or now >= self._news_due_at):
                 return
             due_in = [seconds for seconds in (self._progress.due_in, self._notes.due_in) if seconds is not None]
             if any(seconds <= 0 for seconds in due_in):
@@ -184,10 +187,6 @@ class Conversation:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(waits)):
                     await self._stirred.wait()
-
-    def _may_ask(self, line: _Line) -> bool:
-        # While the other line asks, this one waits: two empty-handed questions at once would only cost.
-        return not (self._in_flight or line.number)
 
     async def _speak(self, line: _Line) -> bool:
         """One exchange; False: the holder is expired."""
@@ -215,8 +214,8 @@ class Conversation:
             return False
         # Fewer than it had room for: there was no more, and the server has parked it. A wake-up may overtake the answer.
         # No room at all, though it claims: other processes of this host have the slots; what ends here asks by itself.
-        if wakes == self._wakes:
-            self._news_due_at = time.monotonic() + _POLL_SECONDS
+        if wakes == self._wakes:  # later than it claims: who has to wait a moment for room asks for both at once
+            self._news_due_at = time.monotonic() + 1.1 * self._room.patience * _POLL_SECONDS
         has_got_all = len(answer.claims) < max(1, taken.capacity) and not has_more
         self._heard(answer, outcomes, is_idle=has_got_all and wakes == self._wakes)
         return True
@@ -234,7 +233,7 @@ class Conversation:
         async def call(wants: Sequence[Wants], capacity: int, permits: Mapping[str, int]) -> Exchanged | None:
             return await self._store.exchange(
                 self._tag, self._holder, line.number, line.seq, nonce, outcomes, progress,
-                wants, capacity, parks=capacity > 0, notes=notes, permits=permits,
+                wants, capacity, parks=capacity > 0, notes=notes, permits=permits, looks=self._hints.is_due(self._tag),
             )  # fmt: skip
 
         if self._gates is None:
@@ -243,8 +242,7 @@ class Conversation:
         return answer
 
     def _set_apart(self, outcomes: list[Outcome], capacity: int, damage: CorruptState | ValueNotStorable) -> None:
-        """A call met damaged data, where nothing is written: scripts write at their end only. Or it could not be packed. So each
-        part is tried alone."""
+        """A call met damaged data, where nothing is written, or it could not be packed. So each part is tried alone."""
         if len(outcomes) > 1 or (outcomes and capacity):
             self._try_alone(outcomes)
         elif outcomes:
@@ -273,6 +271,7 @@ class Conversation:
             if verdict.word not in ("replayed", "late"):
                 self._listener.refused(outcomes[verdict.position], verdict.word, verdict.holder)
         self._afterwards.heard(outcomes, answer)
+        self._hints.tell(self._tag, answer.house)
         for run in answer.cancelled:
             self._listener.cancel(run)
             if self._asking:
@@ -285,9 +284,10 @@ class Conversation:
             self._overtaken.clear()
         self._idle_until = 0.0
         if is_idle:
-            soon, until_due = self._pause, (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else _POLL_SECONDS
+            soon, poll = self._pause, self._room.patience * _POLL_SECONDS
+            until_due = (answer.next_due_at - answer.now) / 1000 if answer.next_due_at else poll
             if soon is None or until_due > 0 or answer.claims:  # else more is behind what was looked at, and that is held back
-                soon = min(_POLL_SECONDS if soon is None else soon, max(0.001, until_due))
+                soon = min(poll if soon is None else soon, max(0.001, until_due))
             self._idle_until = time.monotonic() + soon
             self._room.leave(self._tag)
 

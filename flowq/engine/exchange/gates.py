@@ -12,11 +12,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from flowq.engine.capacity.taken import Taken
+from flowq.engine.duties.hints import Hints
 from flowq.engine.exchange.permits import Permits
 from flowq.engine.run.limiter import Limiter
 from flowq.engine.run.stage_run import RunKey
+from flowq.model.exchanged import Exchanged
 from flowq.model.limit import OF_QUEUE, OF_TENANT
-from flowq.model.outcome import Claim, Exchanged
+from flowq.model.outcome import Claim
 from flowq.store.store import Store
 from flowq.store.wants import Wants, most_of, queues_of, within
 
@@ -71,11 +73,14 @@ class Gates:
         limiter: names permits and knows their lease.
         holder: whose permits they are.
         on_turn: called with a partition when there is a permit that it lacked.
+        hints: of limits that were set or removed.
     """
 
-    def __init__(self, store: Store, limiter: Limiter, holder: str, on_turn: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, limiter: Limiter, holder: str, on_turn: Callable[[str], None], hints: Hints) -> None:
         self._permits = Permits(store, limiter, holder)
         self._on_turn = on_turn
+        self._hints = hints
+        self._marks: list[bytes] = []
         self._names: frozenset[str] = frozenset()
         self._used: dict[RunKey, list[tuple[str, str]]] = {}
         # Partition, and whether the call asked for all that is served → the gates that something waits at.
@@ -90,9 +95,19 @@ class Gates:
         """Whether there is any gate; if not, nothing of this costs anything."""
         return bool(self._names or self._permits.spare or self._waits or self._used)
 
-    async def run_once(self) -> None:
+    async def refresh(self) -> None:
         """Learns which queues have limits."""
+        marks = self._marks_now()
         self._names = frozenset(name for name in await self._permits.limits() if name.startswith(OF_QUEUE))
+        self._marks = marks
+
+    async def run_once(self) -> None:
+        """The duty of the same name, when there is something to learn."""
+        await self._hints.until(lambda: self._marks_now() != self._marks)
+        await self.refresh()
+
+    def _marks_now(self) -> list[bytes]:
+        return [house.limits for house in self._hints.houses]
 
     async def through(self, partition: str, taken: Taken, claim: Claiming) -> tuple[Exchanged | None, float | None]:
         """Claims what the gates let through; returns the answer, and how soon to ask again for the rest; None: there is none.

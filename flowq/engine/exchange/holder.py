@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from flowq.artifacts.storage import Storage
 from flowq.engine.backend import LAST_WORDS_SECONDS
@@ -20,6 +21,7 @@ from flowq.engine.capacity.room import WorkerRoom
 from flowq.engine.capacity.slots import LOOK_SECONDS as LOOK_FOR_SLOTS_SECONDS
 from flowq.engine.duties.closing import finish_closing
 from flowq.engine.duties.every import run_every
+from flowq.engine.duties.hints import Hints
 from flowq.engine.exchange.conversation import BATCH, LINES, Conversation
 from flowq.engine.exchange.gates import REFRESH_SECONDS, Gates
 from flowq.engine.exchange.notes import last_note
@@ -55,7 +57,8 @@ class Holder:
         storage: where artifacts are kept.
         threads: how many stages run at once.
         on_group: told the process groups that stages start and end.
-        on_deadline: told that `earliest_deadline` may have changed, before the stage's function is called.
+        on_deadline: told that `earliest_deadline` may have changed, before the stage's function is called, or `limiter.is_used`.
+        hints: told what there is for duties.
     """
 
     def __init__(
@@ -68,17 +71,17 @@ class Holder:
         threads: int,
         on_group: Callable[[int, bool], None] | None = None,
         on_deadline: Callable[[], None] | None = None,
+        hints: Hints | None = None,
     ) -> None:
         self.id = holder
         self.lost_because = ""
-        self._store = store
-        self._on_deadline = on_deadline
-        self._room = room
+        self._store, self._room, self._on_deadline = store, room, on_deadline
         self._loop = asyncio.get_running_loop()
-        limiter = Limiter(store, holder)
-        self._gates = Gates(store, limiter, holder, self._take_turn)
+        hints = hints or Hints(store.partitions)
+        self.limiter = Limiter(store, holder, on_deadline)
+        self._gates = Gates(store, self.limiter, holder, self._take_turn, hints)
         self._executor = Executor(
-            store, stages, storage, threads, self._progress_from_any_thread, on_group, self._log_from_any_thread, limiter
+            store, stages, storage, threads, self._progress_from_any_thread, on_group, self._log_from_any_thread, self.limiter
         )
         capture(log_of_this_run)
         # By token, because a stage may be claimed again here while its earlier run still winds down.
@@ -89,12 +92,9 @@ class Holder:
         self._ended = asyncio.Event()
         self._ended.set()
         self._over = asyncio.Event()
-        self._shares_nothing = asyncio.Event()
-        if not room.is_shared:
-            self._shares_nothing.set()
         expired, batch = partial(self.lose, "the server gave its stages to others"), min(BATCH, -(-threads // LINES))
         self._conversations = {
-            tag: Conversation(store, tag, holder, room, self, expired, self._gates, batch) for tag in store.partitions
+            tag: Conversation(store, tag, holder, room, self, expired, self._gates, batch, hints) for tag in store.partitions
         }
         room.on_turn(self._take_turn)
 
@@ -129,22 +129,23 @@ class Holder:
     async def work(self, wakeups: Wakeups) -> None:
         """Claims and runs until `drain` has finished or the lease is lost."""
         wakeups.on_wake(self.id, self._wake)
-        await self._gates.run_once()
-        looking = asyncio.create_task(run_every(REFRESH_SECONDS, self._gates, stop=asyncio.Event(), name="looking for limits"))
-        reusing = run_every(LOOK_SECONDS, self._executor.reuser, stop=asyncio.Event(), name="looking for what is computed")
-        asking = asyncio.create_task(reusing)
-        looks = run_every(LOOK_FOR_SLOTS_SECONDS, self._room, stop=self._shares_nothing, name="looking for slots")
-        sharing = asyncio.create_task(looks)
+        await self._gates.refresh()
+        duties = [
+            run_every(REFRESH_SECONDS, self._gates, stop=self._over, name="looking for limits"),
+            run_every(LOOK_SECONDS, self._executor.reuser, stop=self._over, name="looking for what is computed"),
+        ]
+        if self._room.is_shared:
+            duties.append(run_every(LOOK_FOR_SLOTS_SECONDS, self._room, stop=self._over, name="looking for slots"))
         talks = asyncio.gather(*(conversation.hold() for conversation in self._conversations.values()))
-        over = asyncio.create_task(self._over.wait())
+        tasks: list[asyncio.Future[Any]] = [talks, *map(asyncio.create_task, (self._over.wait(), *duties))]
         try:
-            await asyncio.wait([talks, over], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks[:2], return_when=asyncio.FIRST_COMPLETED)
             if talks.done():
                 talks.result()
         finally:
-            for task in (talks, over, looking, asking, sharing):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(talks, over, looking, asking, sharing, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._abandon()
             await self._executor.reuser.settle()
             with contextlib.suppress(FlowqError):

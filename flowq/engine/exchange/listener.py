@@ -29,6 +29,11 @@ class Room(Protocol):
         """Whether there is room for a stage of this partition; if not, it is noted that it waits for some."""
         ...
 
+    @property
+    def patience(self) -> int:
+        """How many times as long as others who has nothing to do waits for a wake-up before asking without one."""
+        ...
+
     def leave(self, partition: str) -> None:
         """It does not wait for room any more: others need not wait for its turn."""
         ...

@@ -17,7 +17,7 @@ import time
 
 _SIZE = mmap.PAGESIZE
 # One aligned 8-byte word each, so no reader sees half of one: the machine stores it in one go.
-_TICK, _RUNNING, _DEADLINE, _SEQUENCE, _NAME, _FIRST, _BEGUN = 0, 8, 16, 24, 32, 1024, 2560
+_TICK, _RUNNING, _DEADLINE, _SEQUENCE, _NAME, _FIRST, _BEGUN, _LIMITS = 0, 8, 16, 24, 32, 1024, 2560, 2568
 _NAME_BYTES_MAX = 512
 _FIRST_BYTES_MAX = 1024
 _RUNNING_MAX = 1_000_000
@@ -71,7 +71,9 @@ class Pulse:
 
     # --- the child's side
 
-    def beat(self, *, running: int, earliest_deadline: float, first: bytes = b"", begun: int = 0) -> None:
+    def beat(
+        self, *, running: int, earliest_deadline: float, first: bytes = b"", begun: int = 0, uses_limits: bool = False
+    ) -> None:
         """Says that the loop turns.
 
         Args:
@@ -79,10 +81,12 @@ class Pulse:
             earliest_deadline: when the first of them must have ended, by `time.monotonic()`; inf: none has to.
             first: a description of that one, at most 1,024 bytes.
             begun: how many stages it has begun so far.
+            uses_limits: whether it may have permits, which last as long as its lease is renewed for them too.
         """
         first = first[:_FIRST_BYTES_MAX]
         struct.pack_into(f"H{len(first)}s", self._page, _FIRST, len(first), first)
         struct.pack_into("d", self._page, _BEGUN, float(begun))
+        struct.pack_into("d", self._page, _LIMITS, float(uses_limits))
         struct.pack_into("d", self._page, _RUNNING, float(running))
         struct.pack_into("d", self._page, _DEADLINE, earliest_deadline)
         struct.pack_into("d", self._page, _TICK, time.monotonic())
@@ -116,6 +120,11 @@ class Pulse:
         """How many stages the child has begun so far."""
         begun = self._word(_BEGUN, if_damaged=0)
         return int(begun) if 0 <= begun < 2**53 else 0
+
+    @property
+    def uses_limits(self) -> bool:
+        """Whether the child may have permits."""
+        return self._word(_LIMITS, if_damaged=1) != 0
 
     def overdue(self) -> float:
         """Seconds since the earliest deadline of its stages has passed; 0 before."""

@@ -50,12 +50,14 @@ class Limiter:
     Args:
         store: the store.
         holder: whose lease the permits have.
+        on_used: called before it asks for its first permit.
     """
 
-    def __init__(self, store: Store, holder: str) -> None:
+    def __init__(self, store: Store, holder: str, on_used: Callable[[], None] | None = None) -> None:
         self._limits = Limits(store)
         self._views = Views(store)
         self._holder = holder
+        self._on_used = on_used
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count(1)
         self._lease_ms = 0
@@ -84,9 +86,17 @@ class Limiter:
             tell("")
         return permits
 
+    @property
+    def is_used(self) -> bool:
+        """Whether a permit was ever asked for."""
+        return self._lease_ms > 0
+
     async def lease_ms(self) -> int:
         """How long permits last without a sign of life."""
-        self._lease_ms = self._lease_ms or await self._limits.lease_of(self._holder)
+        if not self._lease_ms:
+            self._lease_ms = await self._limits.lease_of(self._holder)
+            if self._on_used is not None:
+                self._on_used()
         return self._lease_ms
 
     def name(self) -> str:

@@ -26,13 +26,14 @@ from flowq.engine.code.builtin import BUILTIN_STAGES
 from flowq.engine.code.modules import AnyPipeline, load_pipelines, load_stages
 from flowq.engine.code.serving import labels_of, limited_queues, own_queues, routes_of
 from flowq.engine.duties.every import run_every
+from flowq.engine.duties.hints import Hints, WhenNeeded
 from flowq.engine.duties.scheduler import SCHEDULE_SECONDS, Scheduler, makers_of
 from flowq.engine.exchange.holder import Holder
 from flowq.engine.process.child_process import DRAIN, STOP
 from flowq.engine.process.parent_link import Note, ParentLink, Ready, Retire
 from flowq.engine.process.pulse import Pulse
 from flowq.engine.run.stage_threads import STRAYS_MAX
-from flowq.engine.worker.child_options import ChildOptions, Known
+from flowq.engine.worker.child_options import HOUSE, ChildOptions, Heard, Known
 from flowq.engine.worker.console import log_to_stderr
 from flowq.engine.worker.overdue import described
 from flowq.engine.worker.worker import host_slots
@@ -102,6 +103,7 @@ class Child:
             routes, options.concurrency, suspects=suspects, slots=slots, limited=limited_queues(options.queues),
             host=host_room(options.namespace, options.has, self._stages.values()),
         )  # fmt: skip
+        hints = Hints(backend.store.partitions, lambda tag, house: self._link.say(Note(HOUSE, Heard(tag, house))))
         self._holder = holder = Holder(
             backend.store,
             options.holder,
@@ -111,10 +113,11 @@ class Child:
             options.concurrency,
             on_group=self._link.announce_group,
             on_deadline=self._beat,
+            hints=hints,
         )
-        tasks = [asyncio.create_task(self._obey(holder)), asyncio.create_task(self._tick())]
+        tasks = [asyncio.create_task(self._obey(holder, hints)), asyncio.create_task(self._tick())]
         if self._makers:
-            scheduler = Scheduler(backend.store, self._makers)
+            scheduler = WhenNeeded(Scheduler(backend.store, self._makers), hints, lambda house: house.firings > 0)
             firing = run_every(SCHEDULE_SECONDS, scheduler, stop=asyncio.Event(), name="firing schedules")
             tasks.append(asyncio.create_task(firing))
         threading.Thread(target=self._watch_loop, args=(asyncio.get_running_loop(),), daemon=True, name="flowq-watch").start()
@@ -138,8 +141,12 @@ class Child:
         isolated = [stage for stage in self._stages.values() if stage.options.isolation == "process"]
         return routes_of(isolated, self._options.queues), every
 
-    async def _obey(self, holder: Holder) -> None:
+    async def _obey(self, holder: Holder, hints: Hints) -> None:
         async for word in self._link.commands():
+            if word.startswith(HOUSE):
+                heard = msgspec.json.decode(word.removeprefix(HOUSE), type=Heard)
+                hints.hear(heard.tag, heard.house)
+                continue
             self._went.set()
             if word in (DRAIN, STOP):
                 seconds = self._options.drain_seconds if word == DRAIN else 0.0
@@ -162,10 +169,9 @@ class Child:
         running = self._holder.running if self._holder else []
         deadline, first, will_stall = self._earliest_deadline(self._holder) if self._holder else (math.inf, None, False)
         description = described(first, will_stall=will_stall) if first is not None and deadline < math.inf else b""
-        begun = self._holder.begun if self._holder else 0
-        self._pulse.beat(
-            running=len(running), earliest_deadline=deadline + _OVERDUE_GRACE_SECONDS, first=description, begun=begun
-        )
+        begun, uses_limits = (self._holder.begun, self._holder.limiter.is_used) if self._holder else (0, False)
+        latest = deadline + _OVERDUE_GRACE_SECONDS
+        self._pulse.beat(running=len(running), earliest_deadline=latest, first=description, begun=begun, uses_limits=uses_limits)
         self._ticked_at = time.monotonic()
 
     def _earliest_deadline(self, holder: Holder) -> tuple[float, Claim | None, bool]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from flowq.model.exchanged import House
 from flowq.settings import KeepSettings, S3Access
 
 # What the supervisor says when the child's lease has begun.
 GO = "go"
+# Before a `Heard`: what one child has heard for duties. The supervisor passes it on to the others.
+HOUSE = "house"
 
 
 class ChildOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +47,18 @@ class ChildOptions(msgspec.Struct, frozen=True, kw_only=True):
     pulse_fd: int
     keep: KeepSettings = KeepSettings()
     has: dict[str, int] = {}
+
+
+class Heard(msgspec.Struct, frozen=True, array_like=True):
+    """What there is for duties.
+
+    Attributes:
+        tag: in which partition.
+        house: there.
+    """
+
+    tag: str
+    house: House
 
 
 class Known(msgspec.Struct, frozen=True):

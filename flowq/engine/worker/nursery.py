@@ -16,7 +16,7 @@ from flowq.engine.exchange.holder import new_holder_id
 from flowq.engine.process.child_process import DRAIN, STOP, ChildProcess
 from flowq.engine.process.parent_link import Note, Ready, Retire
 from flowq.engine.process.pulse import Pulse
-from flowq.engine.worker.child_options import GO, ChildOptions, Known
+from flowq.engine.worker.child_options import GO, HOUSE, ChildOptions, Heard, Known
 from flowq.engine.worker.overdue import time_out
 from flowq.errors import FlowqError, ModuleNotLoaded
 from flowq.settings import S3Access
@@ -39,13 +39,18 @@ class Nurse:
         template: the child's options, without holder and pulse.
         lease_ms: the lease of each child.
         give_up: called when not even the first child can be raised, because the modules can't be loaded.
+        on_house: called with what the child has heard for duties.
     """
 
-    def __init__(self, store: Store, template: ChildOptions, lease_ms: int, give_up: Callable[[FlowqError], None]) -> None:
+    def __init__(
+        self, store: Store, template: ChildOptions, lease_ms: int, give_up: Callable[[FlowqError], None],
+        on_house: Callable[[Nurse, Heard], None] | None = None,
+    ) -> None:  # fmt: skip
         self._store = store
         self._template = template
         self._lease_ms = lease_ms
         self._give_up = give_up
+        self._on_house = on_house
         self._child: ChildProcess | None = None
         self._pulse: Pulse | None = None
         self._known: asyncio.Future[Known | None] = asyncio.get_running_loop().create_future()
@@ -70,6 +75,11 @@ class Nurse:
     def begun(self) -> int:
         """How many stages the child has begun; fewer than before if it is another child."""
         return self._pulse.begun if self._pulse is not None else 0
+
+    @property
+    def uses_limits(self) -> bool:
+        """Whether the child may have permits."""
+        return self._pulse is not None and self._pulse.uses_limits
 
     async def known(self) -> Known | None:
         """What the child can run, once it has said so; None: it never will."""
@@ -123,6 +133,11 @@ class Nurse:
         self._is_expected = True
         if self._child is not None:
             self._child.command(STOP)
+
+    def tell(self, heard: Heard) -> None:
+        """Tells the child what another one has heard. One that is stopped hears nothing, else it would pile up."""
+        if self._child is not None and self._pulse is not None and self.is_working and self._pulse.age() < _BLOCKED_SECONDS:
+            self._child.command(HOUSE + msgspec.json.encode(heard).decode())
 
     def watch(self) -> None:
         """Kills a child whose stage neither ended at its timeout nor lets go of the process; warns of blocked loops."""
@@ -232,6 +247,9 @@ class Nurse:
     def _hear(self, message: Ready | Retire | Note, told: asyncio.Queue[Known]) -> None:
         if isinstance(message, Note) and message.topic == "known":
             told.put_nowait(msgspec.convert(message.body, Known))
+        elif isinstance(message, Note) and message.topic == HOUSE:
+            if self._on_house is not None:
+                self._on_house(self, msgspec.convert(message.body, Heard))
         elif isinstance(message, Note) and message.topic == "refused":
             problem, remedy = message.body
             self._refused = ModuleNotLoaded(problem, remedy)  # whatever the child met, it met it in the modules

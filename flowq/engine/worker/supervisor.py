@@ -18,9 +18,10 @@ import msgspec
 from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
 from flowq.engine.code.serving import announce
 from flowq.engine.duties.every import run_every
+from flowq.engine.duties.hints import Hints
 from flowq.engine.duties.lease import LEASE_MS, RENEWALS_PER_LEASE, SAFE_SHARE
 from flowq.engine.worker.backlog_page import BacklogPage
-from flowq.engine.worker.child_options import ChildOptions
+from flowq.engine.worker.child_options import ChildOptions, Heard
 from flowq.engine.worker.health import Health
 from flowq.engine.worker.idleness import AtRest, Burst, Idleness
 from flowq.engine.worker.nursery import Nurse
@@ -102,7 +103,7 @@ class Supervisor:
             ServerError, EmbeddedError, StorageError: the server or the storage can't be used.
         """
         backend = await Backend.open(self._settings, name=f"flowq:worker:{self._name}", connections=2, patience=WORKER_PATIENCE)
-        self._backend = backend
+        self._backend, self._hints = backend, Hints(backend.store.partitions)
         backend.on_moved = self._move
         async with contextlib.AsyncExitStack() as house:
             house.push_async_callback(backend.close)
@@ -175,7 +176,7 @@ class Supervisor:
             keep=settings.keep,
             has=options.has,
         )
-        nurse = Nurse(self._backend.store, template, options.lease_ms, self._give_up)
+        nurse = Nurse(self._backend.store, template, options.lease_ms, self._give_up, self._pass_on)
         self._nurses.append(nurse)
         if self._stopping.is_set():  # told to stop while the children were being raised
             nurse.drain()
@@ -183,6 +184,13 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._one_nurse_less)
         return nurse
+
+    def _pass_on(self, nurse: Nurse, heard: Heard) -> None:
+        """What one child has heard nobody else asks for: not the supervisor, nor the other children."""
+        self._hints.hear(heard.tag, heard.house)
+        for other in self._nurses:
+            if other is not nurse:
+                other.tell(heard)
 
     def _one_nurse_less(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -213,7 +221,8 @@ class Supervisor:
     # ── duties ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _duties(self, backend: Backend) -> list[Coroutine[Any, Any, None]]:
-        duties = background_duties(backend, self._over)
+        # Where its children hear nothing any more, be they stuck, it asks by itself.
+        duties = background_duties(backend, self._over, self._hints)
         renewal_seconds = self._options.lease_ms / 1000 / RENEWALS_PER_LEASE
         duties.append(run_every(renewal_seconds, _Duty(self._renew), stop=self._over, name="renewing leases"))
         duties.append(run_every(_WATCH_SECONDS, _Duty(self._watch), stop=self._over, name="watching children"))
@@ -238,7 +247,8 @@ class Supervisor:
                     for expired in await self._backend.store.renew(tag, self._options.lease_ms, list(by_holder), patience=left):
                         if (nurse := by_holder[expired]).holder == expired:
                             nurse.kill("its lease was lost", is_crash=False)
-                await Limits(self._backend.store).extend(self._options.lease_ms, list(by_holder), patience=left)
+                if users := [holder for holder, nurse in by_holder.items() if nurse.uses_limits]:
+                    await Limits(self._backend.store).extend(self._options.lease_ms, users, patience=left)
             self._renewed_at = sent_at
         except (FlowqError, TimeoutError):
             if time.monotonic() - self._renewed_at >= safe_seconds:

@@ -17,6 +17,7 @@ from flowq.engine.capacity.slots import SLOTS_MAX, QueueSlots
 from flowq.engine.code.serving import announce, labels_of, limited_queues, listed, own_queues, routes_of, served_stages
 from flowq.engine.duties.duties import Closer, Pruner, Rescuer, Sweeper, WayMaker, rescue
 from flowq.engine.duties.every import run_every
+from flowq.engine.duties.hints import Hints, WhenNeeded
 from flowq.engine.duties.lease import LEASE_MS, LeaseKeeper
 from flowq.engine.duties.removal import Remover
 from flowq.engine.duties.scheduler import SCHEDULE_SECONDS, Makers, Scheduler, makers_of
@@ -147,7 +148,8 @@ class Worker:
             host = host_room(self._settings.namespace, self._has, self._stages.values())
             if host is not None:
                 house.callback(host.close)
-            for duty in background_duties(backend, over := asyncio.Event(), self._makers):
+            hints = Hints(backend.store.partitions)
+            for duty in background_duties(backend, over := asyncio.Event(), hints, self._makers):
                 house.push_async_callback(end, asyncio.create_task(duty))
             if self._idle_ms is not None:
                 idleness = Idleness(backend.store, self._idle_ms, self._at_rest, self._stop_idle)
@@ -156,7 +158,7 @@ class Worker:
             house.callback(over.set)
             announce(self._name, self._stages, routes_of(self._stages.values(), self._queues), own_queues(self._stages.values()))
             while not self._stopping.is_set():
-                await self._one_life(backend, slots, host)
+                await self._one_life(backend, slots, host, hints)
 
     async def stop(self) -> None:
         """Claims no more, waits for what runs (at most `drain_timeout`), hands the rest back, and makes `run` return.
@@ -192,20 +194,22 @@ class Worker:
         if self._holder is not None:
             self._holder.lose("artifacts are kept elsewhere now")
 
-    async def _one_life(self, backend: Backend, slots: QueueSlots | None, host: HostRoom | None) -> None:
+    async def _one_life(self, backend: Backend, slots: QueueSlots | None, host: HostRoom | None, hints: Hints) -> None:
         """Works under one holder id, until stopped or until its lease is lost."""
         store, holder_id = backend.store, new_holder_id(self._name)
         routes = routes_of(self._stages.values(), self._queues)
         room = WorkerRoom(routes, self._concurrency, slots=slots, limited=limited_queues(self._queues), host=host)
         await self._register(store, holder_id, room, tuple(routes))
-        self._holder = Holder(store, holder_id, room, self._stages, backend.storage, self._concurrency)
+        self._holder = holder = Holder(store, holder_id, room, self._stages, backend.storage, self._concurrency, hints=hints)
         loop, lost = asyncio.get_running_loop(), self._holder.lose
 
         def on_lost(why: str) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended before the thread
                 loop.call_soon_threadsafe(lost, why)
 
-        keeper = LeaseKeeper(backend.settings.url, self._settings.namespace, holder_id, self._lease_ms, on_lost)
+        keeper = LeaseKeeper(
+            backend.settings.url, self._settings.namespace, holder_id, self._lease_ms, on_lost, lambda: holder.limiter.is_used
+        )
         keeper.start()
         if self._stopping.is_set():  # stop() came before there was a holder to drain
             self._draining = asyncio.create_task(self._drain(self._holder))
@@ -253,17 +257,22 @@ def default_name() -> str:
     return f"{socket.gethostname().split('.')[0][:40]}-{os.getpid()}"
 
 
-def background_duties(backend: Backend, over: asyncio.Event, makers: Makers | None = None) -> list[Coroutine[Any, Any, None]]:
+def background_duties(
+    backend: Backend, over: asyncio.Event, hints: Hints, makers: Makers | None = None
+) -> list[Coroutine[Any, Any, None]]:
     """The duties of a process that keeps the house in order, as coroutines."""
     store, views, keep = backend.store, Views(backend.store), backend.settings.keep
     pruner = Pruner(store, views, Remover(store, lambda: backend.storage, keep), keep.counts, keep)
+    rescuer = WhenNeeded(Rescuer(store), hints, lambda house: house.late > 0)
+    closer = WhenNeeded(Closer(store, views), hints, lambda house: house.closing > 0, _CLOSE_SECONDS)
     duties: list[Coroutine[Any, Any, None]] = [
-        run_every(_RESCUE_SECONDS, Rescuer(store), stop=over, name="rescue"),
-        run_every(_CLOSE_SECONDS, Closer(store, views), stop=over, name="finishing cancellations"),
+        run_every(_RESCUE_SECONDS, rescuer, stop=over, name="rescue"),
+        run_every(_CLOSE_SECONDS, closer, stop=over, name="finishing cancellations"),
         run_every(_PRUNE_SECONDS, pruner, stop=over, name="pruning"),
     ]
     if makers:
-        duties.append(run_every(SCHEDULE_SECONDS, Scheduler(store, makers), stop=over, name="firing schedules"))
+        scheduler = WhenNeeded(Scheduler(store, makers), hints, lambda house: house.firings > 0)
+        duties.append(run_every(SCHEDULE_SECONDS, scheduler, stop=over, name="firing schedules"))
     if backend.storage is not None:
         sweeper = Sweeper(views, lambda: backend.storage)
         duties.append(run_every(_SWEEP_SECONDS, sweeper, stop=over, name="sweeping"))

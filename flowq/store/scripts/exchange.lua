@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed due paused release history groups ends map_ends outcomes reuse expand awaited suspend report notes promote item_claims literals carried gated standings bounds claim claim_tenants looks claim_all claim_kind park successor retain ended flush flow_ends
+-- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed due paused release history groups ends map_ends outcomes reuse expand awaited suspend report notes promote item_claims literals carried gated standings bounds claim claim_tenants looks claim_all claim_kind park successor retain ended flush flow_ends house
 -- Called by  Store.exchange   KEYS 1 the partition's tag
---                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention, notes, permits}
--- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, closing, {gated tenants and '=' .. bound queues, {claim, its gated tenant}, …}}
+--                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention, notes, permits, looks}
+-- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, closing, {gated tenants and '=' .. bound queues, {claim, its gated tenant}, …}, what house.lua says, if it looks}
 --            | {"expired"} | {"superseded"}
 -- One script, because a stage that completes, its parent's release and the claim of that parent must be one step; and replay-safe,
 -- because clients repeat a call whose reply was lost: outcomes by their tokens, claims by line, seq and nonce.
 local holder, line, seq, nonce = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local outcomes, reports, wants, capacity, parks, retention, notes, permits = unpack(cmsgpack.unpack(ARGV[5]))
+local outcomes, reports, wants, capacity, parks, retention, notes, permits, looks = unpack(cmsgpack.unpack(ARGV[5]))
 bring(permits)
 local holder_key, running_key = tag .. HOLDER_KEY .. holder, tag .. RUNNING_KEY .. holder
 retain(retention)
@@ -63,4 +63,4 @@ if told then
   redis.call('HSET', holder_key, 'told' .. line, told)
   redis.call('HDEL', holder_key, 'told')
 end
-return {'ok', now, next_due_at, verdicts, claims, told and unpacked(told) or {}, closing, gated_of(claims)}
+return {'ok', now, next_due_at, verdicts, claims, told and unpacked(told) or {}, closing, gated_of(claims), looks and look_around() or nil}

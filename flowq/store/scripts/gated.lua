@@ -1,9 +1,8 @@
 -- gated: tenants that have a limit. Of them only so many stages are handed out as the worker has brought permits, whatever the queue.
 -- `gates.brought`: tenant → how many; `left`: how many of these are left; `waiting`: what waits at a gate, in the order in which it was
--- met: such tenants, and GATED .. queue of queues that are bound (bounds.lua).
+-- met: such tenants, and GATED .. queue of queues that are bound (bounds.lua); `past`: see looks.lua.
 local GATED = '='
-local gates = {brought = {}, left = {}, are_there = {}, waiting = {}, is_waiting = {}}
-local weight_of = {}
+local gates = {brought = {}, left = {}, are_there = {}, weights = {}, waiting = {}, is_waiting = {}, past = {}}
 
 local function bring(permits)
   for tenant, count in pairs(permits or {}) do gates.brought[tenant], gates.left[tenant] = count, count end
@@ -19,14 +18,14 @@ end
 local function meet(tenants)
   local new, names = {}, {}
   for _, tenant in ipairs(tenants) do
-    if not weight_of[tenant] then
-      new[#new + 1], weight_of[tenant] = tenant, 1
+    if not gates.weights[tenant] then
+      new[#new + 1], gates.weights[tenant] = tenant, 1
       names[#names + 1], names[#names + 2] = tenant, GATED .. tenant
     end
   end
   local found = #new > 0 and shared('HMGET', tag .. WEIGHTS_KEY, unpack(names)) or {}
   for position, tenant in ipairs(new) do
-    weight_of[tenant] = tonumber(found[2 * position - 1]) or 1
+    gates.weights[tenant] = tonumber(found[2 * position - 1]) or 1
     gates.are_there[tenant] = tenant ~= '' and found[2 * position]
   end
 end

@@ -1,7 +1,6 @@
 -- looks: finds the lanes of a route from which something could be served. Tenants without permits are looked past, so that they hide
 -- nobody; as far as one call may take: those behind are looked at next time.
 local LANES_PER_ROUTE, LOOKS_MAX = 8, 500
-local looked_past = {}
 
 -- Looks at the lanes of tenants, as many as could be served now; tells whether these are all, and how many could be served.
 local function look_at_tenants(route, priority, most)
@@ -21,7 +20,7 @@ local function look_at_tenants(route, priority, most)
     end
     from = from + page
   until #tenants < page or open >= most or from >= LOOKS_MAX
-  if open == 0 and from >= LOOKS_MAX then looked_past[names_key] = route end
+  if open == 0 and from >= LOOKS_MAX then gates.past[names_key] = route end
   return #found < 2 * most, open
 end
 
@@ -51,7 +50,7 @@ end
 
 -- Who was looked past in vain goes back in the order.
 local function settle_looks()
-  for names_key, route in pairs(looked_past) do
+  for names_key, route in pairs(gates.past) do
     local flat, later = {}, time_of(string.match(route, '^[^:]*')) + 1
     for _, tenant in ipairs(shared('ZRANGE', names_key, 0, LOOKS_MAX - 1)) do flat[#flat + 1], flat[#flat + 2] = later, tenant end
     if #flat > 0 then shared('ZADD', names_key, 'XX', unpack(flat)) end

@@ -1,6 +1,6 @@
 -- park: a process that has got less than it has room for waits for a wake-up.
 -- It is woken when one of its routes has more. A set ends after a day, and with it go those who
--- died and were rescued by nobody; who lives parks again within a second.
+-- died and were rescued by nobody; who lives parks again within seconds.
 local function park(wants, holder)
   for _, want in ipairs(wants) do
     for kind = ROUTES, SUSPECTS do

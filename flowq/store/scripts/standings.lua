@@ -18,7 +18,7 @@ local function standings_of(queue, lanes)
       local at = tonumber(reached[position])
       standings[name].at = at or (name == '' and time_of(queue) + HALF_TURN) or 0
       standings[name].is_moved = name == '' and not at
-      standings[name].weight = weight_of[name]
+      standings[name].weight = gates.weights[name]
     end
   end
   for position, lane in ipairs(lanes) do
