@@ -11,7 +11,7 @@ import msgspec
 
 from flowq.errors import InvalidValue
 from flowq.model.duration import shown_duration, to_ms
-from flowq.model.names import check_flow_id
+from flowq.model.names import NAME_IS, check_flow_id, is_name
 
 # What a use takes one of if nothing else is said.
 REQUESTS: Final = "requests"
@@ -141,7 +141,16 @@ class LimitUse(msgspec.Struct, frozen=True, array_like=True):
 
 
 def check_limit_name(value: object) -> str:
-    """Returns the name of a limit, or raises InvalidValue."""
+    """Returns the name that a limit is set and used by, or raises InvalidValue: it may be that of no queue or tenant."""
+    name = check_limit_text(value)
+    for prefix in (OF_QUEUE, OF_TENANT):
+        if name.startswith(prefix) and not is_name(name.removeprefix(prefix)):
+            raise InvalidValue("limit", value, f"{prefix!r} and the name of a {prefix[:-1]}: {NAME_IS}")
+    return name
+
+
+def check_limit_text(value: object) -> str:
+    """Returns what a limit may stand under, whether or not it limits anything, or raises InvalidValue."""
     if isinstance(value, str) and _LIMIT_NAME.fullmatch(value):
         return value
     raise InvalidValue("limit", value, "1 to 128 letters, digits, '_', '-', '.' or ':', beginning with a letter or '_'")

@@ -16,6 +16,7 @@ ROOM_MAX = 10_000
 _FLOW_ID = re.compile(r"[A-Za-z0-9][!-\[\]-z|~]{0,255}(?:\^[A-Za-z0-9_.\-]{1,160})*")
 _BENEATH = "^"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,127}")
+NAME_IS = "1 to 128 letters, digits, '_', '-' or '.', beginning with a letter or '_'"
 # file:///directory and file:/directory are the same place; file://host/ is another machine's.
 _LOCATION = re.compile(r"s3://[A-Za-z0-9._\-]{3,63}(/.*)?|file:(//)?/(?!/).+")
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
@@ -54,9 +55,14 @@ def depth_of(flow_id: str) -> int:
 
 def check_name(value: object, field: str) -> str:
     """Returns the name of a stage, queue, pipeline or tenant, or raises InvalidValue."""
-    if isinstance(value, str) and _NAME.fullmatch(value):
+    if isinstance(value, str) and is_name(value):
         return value
-    raise InvalidValue(field, value, "1 to 128 letters, digits, '_', '-' or '.', beginning with a letter or '_'")
+    raise InvalidValue(field, value, NAME_IS)
+
+
+def is_name(text: str) -> bool:
+    """Whether a stage, queue, pipeline or tenant can be called so."""
+    return _NAME.fullmatch(text) is not None
 
 
 def check_namespace(value: object) -> str:

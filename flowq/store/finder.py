@@ -12,10 +12,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from flowq.model.filter import FlowFilter
+from flowq.model.pause import Pause
 from flowq.model.snapshot import FlowSummary
 from flowq.model.states import FINAL
 from flowq.store.damage import text_of
 from flowq.store.keys import BY, CANCELLED, FAILED, LIVE, PIPELINES
+from flowq.store.pauses import Pauses
 from flowq.store.store import Store
 from flowq.store.views import Views, pairs
 
@@ -85,6 +87,17 @@ class Finder:
         async for page in self._pages(await self._index(wanted), wanted):
             if page:
                 yield page
+
+    async def paused(self, limit: int) -> list[Pause]:
+        """The newest flows that are paused, at most so many: all that have not ended are looked through, but for those that
+        stages spawned, which stand in no index."""
+        index = await self._sized([tag + LIVE for tag in self._store.partitions])
+        found: list[Pause] = []
+        async for places in self._newest(index, FlowFilter(), None):
+            found += await Pauses(self._store).of_flows([place.flow_id for place in places])
+            if len(found) >= limit:
+                break
+        return found[:limit]
 
     async def pipelines(self) -> list[str]:
         """The names of all pipelines that have flows."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import msgspec
 
 from flowq.model.names import parent_id
 from flowq.model.pause import Pause, PauseKind
+from flowq.store.damage import sound
 from flowq.store.keys import PAUSED
 from flowq.store.store import Store
 from flowq.store.wire import Head
@@ -51,12 +53,19 @@ class Pauses:
         names: list[str] = []
         while above := parent_id(names[-1] if names else flow_id):
             names.append(above)
-        answers = await self._store.connection.commands(*(("HMGET", self._store.keys.flow(name), "m", "w") for name in names))
+        return await self.of_flows(names) + await self.of_partition(self._store.keys.tag_of(flow_id))
+
+    async def of_flows(self, flow_ids: Sequence[str]) -> list[Pause]:
+        """Those of these flows that are paused, but for damaged ones."""
+        keys = [self._store.keys.flow(flow_id) for flow_id in flow_ids]
+        answers = await self._store.connection.readable(*(("HMGET", key, "m", "w") for key in keys))
         found: list[Pause] = []
-        for name, (head, data) in zip(names, answers, strict=True):
-            if head and data and _head.decode(head).status == "p":
-                found.append(pause_of("flow", name, data))
-        return found + await self.of_partition(self._store.keys.tag_of(flow_id))
+        for flow_id, answer in zip(flow_ids, answers, strict=True):
+            packed, data = answer or (None, None)
+            head, noted = sound(_head, packed), sound(_noted, data)
+            if head is not None and noted is not None and head.status == "p":
+                found.append(Pause("flow", flow_id, *noted))
+        return found
 
     async def _everywhere(self, script: str, kind: PauseKind, name: str, *arguments: str) -> str:
         tags = [self._store.keys.tag_of(name)] if kind == "flow" else self._store.partitions

@@ -61,7 +61,7 @@ def test_a_time_that_makes_no_sense_is_refused(run: Run, words: list[str], says:
 
 
 def test_a_queue_is_paused_and_resumed(run: Run) -> None:
-    assert run("pause").err == "no queue and no pipeline is paused\n"
+    assert run("pause").err == "no queue, pipeline or flow is paused; of flows that stages spawned `flowq inspect` tells\n"
     assert run("pause", "queue", "slow", "--by", "ops").err == "queue slow is paused\n"
     assert run("pause").out.startswith("queue slow is paused since 20")
     (pause,) = json.loads(run("pause", "-o", "json").out)["data"]
@@ -106,9 +106,25 @@ def test_a_flow_is_paused_and_resumed(run: Run) -> None:
     assert "PAUSED" in shown
     assert "by ops" in shown
     assert "flowq resume flow paused-flow" in shown
+    told = run("pause")
+    assert told.out.startswith("flow paused-flow is paused since 20")
+    assert (told.out.endswith(", by ops\n"), told.err) == (True, "")
+    (pause,) = json.loads(run("pause", "-o", "json").out)["data"]
+    assert (pause["kind"], pause["name"], pause["by"]) == ("flow", "paused-flow", "ops")
     assert run("resume", "flow", "paused-flow").code == 0
     assert run("cancel", "paused-flow").code == 0
     assert run("pause", "flow", "paused-flow").err == "flow paused-flow has ended: nothing to pause\n"
+
+
+def test_of_many_paused_flows_the_newest_are_told_and_how_to_see_the_others(run: Run) -> None:
+    for number in range(21):
+        run("submit", f"{FLOWS}:simple", "-i", "text=a", "--id", f"many-paused-{number}", "--tag", "many-paused", "--delay", "1h")
+        assert run("pause", "flow", f"many-paused-{number}").code == 0
+    told = run("pause")
+    assert [line.split()[1] for line in told.out.splitlines()] == [f"many-paused-{number}" for number in range(20, 0, -1)]
+    assert told.err == "the newest 20 paused flows: `flowq list --state paused` shows more\n"
+    assert len(json.loads(run("pause", "-o", "json").out)["data"]) == 20
+    assert run("cancel", "--tag", "many-paused", "--yes").code == 0
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,13 @@ def test_what_makes_no_sense_is_refused(run: Run, words: tuple[str, ...]) -> Non
     assert run(*words).code == 2
 
 
+@pytest.mark.parametrize("owner", ["queue", "tenant"])
+def test_a_limit_of_no_queue_or_tenant_is_refused(run: Run, owner: str) -> None:
+    ran = run("limits", "set", f"{owner}:", "--concurrency", "2")
+    assert (ran.code, f"limit is '{owner}:'" in ran.err, f"the name of a {owner}" in ran.err) == (2, True, True)
+    assert run("limits", "remove", f"{owner}:").code == 3
+
+
 def test_when_a_limit_allows_the_next_one_is_told_with_its_date() -> None:
     assert _next(1_900_000_000_000) == "2030-03-17 17:46:40Z"
     assert _next(0) == ""

@@ -89,10 +89,19 @@ async def test_all_flows_that_failed_for_a_cause_are_retried_and_no_others(produ
 async def test_a_flow_that_fails_again_at_once_is_retried_once_a_call(producer: FlowProducer) -> None:
     async with working(producer, *EVERY):
         await fail_some(producer)
-        assert (await producer.retry()).done == 5
+        assert (await producer.retry(state="failed")).done == 5
         for flow in await producer.list(limit=10):
             await outcome(producer.flow(flow.id))
     assert {(await producer.flow(flow.id).inspect()).run for flow in await producer.list(state="failed")} == {2}
+
+
+async def test_of_flows_that_failed_or_were_cancelled_the_failed_ones_are_retried_if_nothing_is_said(
+    producer: FlowProducer,
+) -> None:
+    async with working(producer, *EVERY):
+        await fail_some(producer)
+    await (await producer.add(bu_single("never"), tags=["eu"])).cancel()
+    assert (await producer.retry(tag="eu", dry_run=True)).matched == 3
 
 
 async def test_one_damaged_flow_does_not_keep_the_others_from_being_retried(producer: FlowProducer) -> None:
@@ -178,6 +187,10 @@ async def test_what_would_mean_every_flow_is_refused(producer: FlowProducer) -> 
         await producer.cancel()
     with pytest.raises(InvalidValue, match="in common"):
         await producer.prune()
+    with pytest.raises(InvalidValue, match="in common"):
+        await producer.retry()
+    with pytest.raises(InvalidValue, match="in common"):
+        await producer.retry(dry_run=True, deadline="1h", pipeline=None)
     for wrong in ("completed", "running", "done"):
         with pytest.raises(InvalidValue, match="state"):
             await producer.retry(state=wrong)

@@ -12,7 +12,7 @@ import pytest
 from flowq import FlowProducer, limit, pipeline, stage
 from flowq.engine.run.limiter import Limiter, give_all_back
 from flowq.errors import FlowFailed, InvalidValue, LimitNotSet, NoStageContext
-from flowq.model.limit import LimitUse, LimitWait
+from flowq.model.limit import LimitRule, LimitUse, LimitWait
 from flowq.model.snapshot import Reason
 from flowq.store.limits import Granted, Limits, Waits
 from flowq.store.views import Views
@@ -288,7 +288,8 @@ async def test_limits_are_listed_changed_and_removed(producer: FlowProducer) -> 
     [
         ("bad name", "1/m", None), ("{x}", "1/m", None), ("x", None, None), ("x", "fast", None), ("x", "0/m", None),
         ("x", "1/fortnight", None), ("x", {"to kens": "1/m"}, None), ("x", 5, None), ("x", None, 0), ("x", None, True),
-        ("queue:gpu", "1/m", None), ("x", "1/400d", None),
+        ("queue:gpu", "1/m", None), ("x", "1/400d", None), ("queue:", None, 2), ("tenant:", None, 2), ("queue:a:b", None, 2),
+        ("tenant:7", None, 2),
     ],
 )  # fmt: skip
 async def test_a_rule_that_makes_no_sense_is_refused_before_it_is_written(
@@ -299,8 +300,22 @@ async def test_a_rule_that_makes_no_sense_is_refused_before_it_is_written(
     assert await producer.limits() == []
 
 
+async def test_a_limit_of_no_queue_or_tenant_is_refused_with_what_a_name_is_and_still_removed(producer: FlowProducer) -> None:
+    for prefix in ("queue", "tenant"):
+        with pytest.raises(
+            InvalidValue, match=f"limit is '{prefix}:'.*expected '{prefix}:' and the name of a {prefix}: 1 to 128"
+        ):
+            await producer.set_limit(f"{prefix}:", concurrency=2)
+        assert not await producer.remove_limit(f"{prefix}:")
+        await Limits(producer._open.store).set(f"{prefix}:", LimitRule(concurrency=2))  # as it could be once
+        assert await producer.remove_limit(f"{prefix}:")
+        with pytest.raises(InvalidValue, match="limit"):
+            await producer.remove_limit(f"{prefix}:a b")
+    assert await producer.limits() == []
+
+
 def test_a_use_that_makes_no_sense_is_refused_where_it_is_written() -> None:
-    wrong: list[Any] = ["", "a b", 3, None]
+    wrong: list[Any] = ["", "a b", 3, None, "queue:", "tenant:"]
     for name in wrong:
         with pytest.raises(InvalidValue):
             limit(name)

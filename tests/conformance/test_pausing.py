@@ -216,6 +216,23 @@ async def test_the_deadline_of_a_paused_flow_counts(producer: FlowProducer) -> N
     assert await entries_aside(producer, "flow:paused-one") == 0
 
 
+async def test_paused_flows_are_told_after_queues_and_pipelines_if_they_are_asked_for(producer: FlowProducer) -> None:
+    flows = [await producer.add(cp_plain(number), id=f"paused-{number}") for number in range(12)]
+    for flow in flows[:10]:
+        await flow.pause(by=f"who paused {flow.id}")
+    await producer.pause_queue("gpu")
+    store = producer._open.store
+    await store.connection.command("HSET", store.keys.flow("paused-9"), "m", b"\xc1")
+    every = await producer.pauses(flows=20)
+    assert [(pause.kind, pause.name) for pause in every[:1]] == [("queue", "gpu")]
+    assert {pause.name: pause.by for pause in every[1:]} == {flow.id: f"who paused {flow.id}" for flow in flows[:9]}
+    assert [pause.name for pause in await producer.pauses(flows=3)] == ["gpu", *(pause.name for pause in every[1:4])]
+    assert [pause.kind for pause in await producer.pauses()] == ["queue"]
+    for wrong in (-1, 1.5, True, None):
+        with pytest.raises(InvalidValue, match="flows"):
+            await producer.pauses(flows=wrong)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 async def test_a_pause_of_what_there_is_not_is_refused(producer: FlowProducer) -> None:
     missing: FlowHandle[Any] = producer.flow("missing")
     with pytest.raises(FlowNotFound):

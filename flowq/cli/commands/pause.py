@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from flowq.engine.client.producer import FlowProducer
 
 KINDS = ("queue", "pipeline", "flow")
+_FLOWS_SHOWN = 20
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -76,12 +77,16 @@ async def _pause(arguments: argparse.Namespace) -> int:
 
 async def _show(arguments: argparse.Namespace) -> int:
     async with producer_of(arguments) as producer:
-        pauses = await producer.pauses()
-    if output_of(arguments) == "text":
-        for pause in pauses:
+        pauses = await producer.pauses(flows=_FLOWS_SHOWN + 1)
+    has_more = sum(pause.kind == "flow" for pause in pauses) > _FLOWS_SHOWN
+    shown = pauses[:-1] if has_more else pauses
+    if output_of(arguments) != "text":
+        say_json(arguments, "pauses", shown)
+    elif shown:
+        for pause in shown:
             print(pause.sentence)
-        if not pauses:
-            note("no queue and no pipeline is paused")
     else:
-        say_json(arguments, "pauses", pauses)
+        note("no queue, pipeline or flow is paused; of flows that stages spawned `flowq inspect` tells")
+    if has_more:
+        note(f"the newest {_FLOWS_SHOWN} paused flows: `flowq list --state paused` shows more")
     return exits.OK

@@ -38,7 +38,7 @@ class ManyFlows(Client):
     async def retry(
         self,
         *,
-        state: str = "failed",
+        state: str | None = None,
         dead: str | None = None,
         dry_run: bool = False,
         deadline: Deadline | None = None,
@@ -47,19 +47,23 @@ class ManyFlows(Client):
         """Retries all flows that fit, each as `FlowHandle.retry` does.
 
         Args:
-            state: `failed` or `cancelled`.
+            state: `failed` or `cancelled`; None: those that failed.
             dead: only flows of this group of `dead()`, by its key.
             dry_run: change nothing, and tell what would be retried; its stages are then those that failed, of maps their items.
             deadline: how long from now each has, or until when; None: no deadline any more.
-            options: which flows, as in `list`: see `FilterOptions`.
+            options: which flows, as in `list`: see `FilterOptions`; one, or `state` or `dead`, must be given.
 
         Raises:
-            InvalidValue: no flow can be so; or the state is another, or the deadline is none.
+            InvalidValue: no flow can be so; or the state is another, or the deadline is none; or nothing was given, which would
+                mean every flow that has failed.
         """
         deadline_of(deadline)
-        if state not in _RETRIABLE:
+        if state is not None and state not in _RETRIABLE:
             raise InvalidValue("state", state, "'failed' or 'cancelled': in other flows there is nothing to retry")
         wanted = FlowFilter.checked(state=state, **options)
+        if wanted.is_empty and dead is None:
+            raise InvalidValue("filter", None, "what the flows to retry have in common, such as pipeline=…, cause=… or state=…")
+        wanted = structs.replace(wanted, state=state or "failed")
 
         async def deed(flow: FlowSummary) -> int | None:
             return await self.flow(flow.id).retry(deadline=deadline) or None

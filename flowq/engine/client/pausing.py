@@ -1,4 +1,4 @@
-"""The part of `FlowProducer` that pauses queues and pipelines."""
+"""The part of `FlowProducer` that pauses queues and pipelines, and tells what is paused."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from flowq.engine.client.client import Client
+from flowq.errors import InvalidValue
 from flowq.model.names import check_name
 from flowq.model.pause import Pause, as_kept
 from flowq.pipeline import Pipeline
+from flowq.store.finder import Finder
 from flowq.store.pauses import Pauses
+from flowq.store.views import Views
 
 
 class Pausing(Client):
@@ -47,9 +50,21 @@ class Pausing(Client):
         """Resumes a pipeline, whether it was paused or not."""
         await Pauses(self._open.store).resume("pipeline", _name_of(pipeline))
 
-    async def pauses(self) -> Sequence[Pause]:
-        """The queues and pipelines that are paused, the first one first. Paused flows: `list(state="paused")`."""
-        return await Pauses(self._open.store).every()
+    async def pauses(self, *, flows: int = 0) -> Sequence[Pause]:
+        """The queues and pipelines that are paused, the first one first; then flows, if they are asked for.
+
+        Args:
+            flows: how many paused flows at most, the newest first, without those that stages spawned. All flows are looked
+                through that have not ended, as for `list(state="paused")`, which goes on page by page.
+
+        Raises:
+            InvalidValue: the number is out of range.
+        """
+        if type(flows) is not int or flows < 0:
+            raise InvalidValue("flows", flows, "a whole number from 0 on")
+        store = self._open.store
+        found = await Pauses(store).every()
+        return found + await Finder(store, Views(store)).paused(flows) if flows else found
 
 
 def _name_of(pipeline: object) -> str:

@@ -8,7 +8,7 @@ import msgspec
 
 from flowq.engine.client.client import Client
 from flowq.errors import InvalidValue
-from flowq.model.limit import OF_QUEUE, OF_TENANT, LimitRule, check_limit_name
+from flowq.model.limit import OF_QUEUE, OF_TENANT, LimitRule, check_limit_name, check_limit_text
 from flowq.model.names import check_name
 from flowq.store.fleet import Fleet
 from flowq.store.limits import Limits, LimitState
@@ -65,11 +65,16 @@ class Sharing(Client):
             await Tenants(store).gate(name.removeprefix(OF_TENANT), is_on=True)
 
     async def remove_limit(self, name: str) -> bool:
-        """Removes a limit; False: there was none. Stages that use it, or wait for it, fail from then on: stop using it first."""
+        """Removes a limit; False: there was none. Stages that use it, or wait for it, fail from then on: stop using it first.
+
+        Raises:
+            InvalidValue: no limit can be called so.
+        """
+        check_limit_text(name)  # also what limits nothing, and could be set once
         store = self._open.store
         if name.startswith(OF_TENANT):
             await Tenants(store).gate(name.removeprefix(OF_TENANT), is_on=False)
-        return await Limits(store).remove(check_limit_name(name))
+        return await Limits(store).remove(name)
 
     async def limits(self) -> list[LimitState]:
         """All limits as they stand."""
