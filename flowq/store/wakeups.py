@@ -57,6 +57,12 @@ class Wakeups:
         for tag in self._keys.tags:
             self._remove(tag + WAKE_CHANNEL + holder)
 
+    def on_permit(self, limit: str, holder: str, callback: Callable[[], None]) -> Callable[[], None]:
+        """Calls back when there is a permit of a limit that this holder got none of; returns what undoes it."""
+        channel = self._keys.limit(limit) + WAKE_CHANNEL + holder
+        self._add(channel, callback)
+        return lambda: self._remove(channel)
+
     def on_end(self, flow_id: str, callback: Callable[[], None]) -> Callable[[], None]:
         """Calls back when the flow ends; returns what undoes it."""
         channel = self._keys.tag_of(flow_id) + ENDED_CHANNEL + flow_id

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flowq import FlowHandle, FlowProducer, RetryAfter, stage
+from flowq.model.limit import LimitUse
 from flowq.store.keys import PERMITS
 from flowq.store.limits import Limits
 from flowq.store.store import Store
@@ -176,6 +177,26 @@ async def test_who_got_no_permit_has_its_turn_before_those_that_have_more_to_do(
     assert await limits.take("queue:gates", "one", 60_000, ["a4"]) == 0, "it is not for who has one already"
     assert await limits.take("queue:gates", "two", 60_000, ["b1", "b2"], "two") == 1
     assert await limits.take("queue:gates", "one", 60_000, ["a1"], "one") == 1, "nobody is hungry any more"
+
+
+async def test_who_got_no_permit_is_told_when_one_is_returned(producer: FlowProducer) -> None:
+    backend = producer._open
+    await producer.set_limit("queue:gates", concurrency=1)
+    limits = Limits(backend.store)
+    told: list[str] = []
+    undo = backend.wakeups.on_permit("queue:gates", "two", lambda: told.append("two"))
+
+    async def is_told() -> bool:
+        """Once more, because nobody says since when the server is listened to."""
+        assert await limits.take("queue:gates", "one", 60_000, ["a"], "one") == 1
+        assert await limits.take("queue:gates", "two", 60_000, ["b"], "two") == 0
+        await limits.give_back(LimitUse("queue:gates"), "one", ["a"])
+        assert await limits.take("queue:gates", "two", 60_000, ["b"], "two") == 1
+        await limits.give_back(LimitUse("queue:gates"), "two", ["b"])
+        return bool(told)
+
+    await in_the_end(is_told)
+    undo()
 
 
 async def test_a_worker_with_much_to_do_leaves_permits_to_another(

@@ -20,6 +20,7 @@ from flowq.model.exchanged import Exchanged
 from flowq.model.limit import OF_QUEUE, OF_TENANT
 from flowq.model.outcome import Claim
 from flowq.store.store import Store
+from flowq.store.wakeups import Wakeups
 from flowq.store.wants import Wants, most_of, queues_of, within
 
 # How soon a limit that is set or removed is seen; how soon is asked again for what is lacked, if nothing tells that it is there.
@@ -77,7 +78,7 @@ class Gates:
     """
 
     def __init__(self, store: Store, limiter: Limiter, holder: str, on_turn: Callable[[str], None], hints: Hints) -> None:
-        self._permits = Permits(store, limiter, holder)
+        self._permits = Permits(store, limiter, holder, self._on_free)
         self._on_turn = on_turn
         self._hints = hints
         self._marks: list[bytes] = []
@@ -128,6 +129,10 @@ class Gates:
                 has_new = self._close(opened, answer)
         return answer, 0.0 if has_new else self._pause(partition)
 
+    def listen(self, wakeups: Wakeups) -> None:
+        """Hears from now on when others have returned a permit that was lacked here."""
+        self._permits.wakeups = wakeups
+
     def ended(self, claim: Claim) -> None:
         """A stage has ended: its permits are free for the next."""
         for name, permit in self._used.pop(claim.run, []):
@@ -150,8 +155,8 @@ class Gates:
         if wants:
             await self._offer_tenants(opened, waits)
         for name in list(self._permits.spare):
-            # Nobody has a use for it, or who has the next one has no room.
-            if name not in self._lacking or (not wants and opened.partition == self._line(name)[0]):
+            # Nobody has a use for it; or there is no room: of what was freed right now the next call will make use.
+            if name not in self._lacking if wants else self._permits.is_idle(name):
                 self._permits.give_back(name)
 
     async def _offer_tenants(self, opened: Opened, waits: Iterable[str]) -> None:
@@ -224,6 +229,10 @@ class Gates:
     def _free(self, name: str, permits: Sequence[str]) -> None:
         self._permits.free(name, permits)
         self._tell(name)
+
+    def _on_free(self, name: str) -> None:
+        for partition in self._line(name)[:1]:
+            self._on_turn(partition)
 
     def _tell(self, name: str) -> None:
         count = len(self._permits.spare.get(name, ()))

@@ -129,6 +129,7 @@ class Holder:
     async def work(self, wakeups: Wakeups) -> None:
         """Claims and runs until `drain` has finished or the lease is lost."""
         wakeups.on_wake(self.id, self._wake)
+        self._gates.listen(wakeups)
         await self._gates.refresh()
         duties = [
             run_every(REFRESH_SECONDS, self._gates, stop=self._over, name="looking for limits"),

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from flowq.engine.run.limiter import Limiter
 from flowq.model.limit import LimitUse
 from flowq.store.limits import Limits
 from flowq.store.store import Store
+from flowq.store.wakeups import Wakeups
 
-# How soon somebody who got no permit asks again, at first and in the end: hunger is forgotten after 0.5 s (scripts/take.lua).
+# How soon somebody who got no permit asks again if not told of one, at first and in the end: hunger is forgotten after 1.5 s
+# (scripts/hunger.lua).
 DENIED_SECONDS = 0.1
-_DENIED_MAX_SECONDS = 0.4
+_DENIED_MAX_SECONDS = 1.0
+# A permit that is spare for so long is not about to be used by a call under way.
+_SPARE_SECONDS = 0.1
 # For how long who has got permits uses them again without asking whether others want some.
 TURN_SECONDS = 1.0
 
@@ -25,13 +30,18 @@ class Permits:
         store: the store.
         limiter: names permits and knows their lease.
         holder: whose they are.
+        on_free: called with a limit when there is a permit that this holder was denied.
     """
 
-    def __init__(self, store: Store, limiter: Limiter, holder: str) -> None:
+    def __init__(self, store: Store, limiter: Limiter, holder: str, on_free: Callable[[str], None]) -> None:
         self._limits = Limits(store)
         self._limiter = limiter
         self._holder = holder
+        self._on_free = on_free
+        self.wakeups: Wakeups | None = None  # without them it asks again by itself
+        self._listening: dict[str, Callable[[], None]] = {}
         self.spare: dict[str, list[str]] = {}
+        self._spare_since: dict[str, float] = {}
         # Limit → how many are in use or offered.
         self._held = Counter[str]()
         # Limit → until when they are used again without asking, and until when asking for more is in vain, in all likelihood.
@@ -46,6 +56,10 @@ class Permits:
         """For how many seconds asking for more is in vain, in all likelihood."""
         until, _ = self._denied.get(name, (0.0, 0.0))
         return max(0.0, until - time.monotonic())
+
+    def is_idle(self, name: str) -> bool:
+        """Whether permits have been spare for a while."""
+        return time.monotonic() - self._spare_since.get(name, 0.0) >= _SPARE_SECONDS
 
     def has_any(self, name: str) -> bool:
         """Whether one is in use here, so that one will be free here."""
@@ -78,6 +92,8 @@ class Permits:
             taken = await self._limits.take(name, self._holder, await self._limiter.lease_ms(), asked, asker)
             if taken is not None:
                 self._note_answer(name, len(asked), taken, is_over=is_over)
+                if asker and not taken:
+                    self._listen(name)
                 self._held[name] -= len(asked) - taken
                 offered[name] = kept + asked[:taken]
         return len(offered[name]) == most
@@ -92,11 +108,20 @@ class Permits:
         else:
             self._denied.pop(name, None)
 
+    def _listen(self, name: str) -> None:
+        if self.wakeups is not None and name not in self._listening:
+            self._listening[name] = self.wakeups.on_permit(name, self._holder, partial(self._told, name))
+
+    def _told(self, name: str) -> None:
+        self._denied.pop(name, None)
+        self._on_free(name)
+
     def free(self, name: str, permits: Sequence[str]) -> None:
         """What was in use or offered is at hand for the next."""
         if permits:
             self._held[name] -= len(permits)
             self.spare.setdefault(name, []).extend(permits)
+            self._spare_since[name] = time.monotonic()
 
     def give_back(self, name: str) -> None:
         """Others may have what is spare."""
@@ -106,6 +131,8 @@ class Permits:
 
     async def close(self) -> None:
         """Returns what nothing uses: the holder has ended."""
+        for forget in self._listening.values():
+            forget()
         spare, self.spare = self.spare, {}
         for name, permits in spare.items():
             await self._limits.give_back(LimitUse(name), self._holder, permits)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- return: permits of a limit that are needed no more, used or not.
--- Needs      records shared limits windows
+-- Needs      records shared limits windows hunger
 -- Called by  Limits.give_back   KEYS 1 the limit's tag    ARGV 1 key  2 holder  3 "unused", or ''  4… permits
 -- Replies    "returned"
 -- What an unused permit would have counted is taken back: whoever was granted a later time keeps it.
@@ -21,4 +21,5 @@ for position = 4, #ARGV do
   leave_line(key, permit)
   take_back(key, permit, holder)
 end
+if rule and key == '' then kept_for_others(rule[CONCURRENCY] - held(key), '') end
 return 'returned'
