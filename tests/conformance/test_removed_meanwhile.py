@@ -52,15 +52,11 @@ async def written(flow: FlowHandle[str]) -> object:
     return await flow.logs()
 
 
-@pytest.mark.parametrize("read", [inspected, returned, written])
-async def test_a_flow_that_is_removed_while_its_plan_is_looked_for_is_not_said_to_be_damaged(
-    producer: FlowProducer, remove: Callable[[str], Awaitable[None]], monkeypatch: pytest.MonkeyPatch, read: Callable[..., Any]
+def _remove_when_its_plan_is_looked_for(
+    producer: FlowProducer, remove: Callable[[str], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with working(producer, rm_work):
-        flow = await producer.add(rm_flow("x"))
-        assert await outcome(flow) == "x"
-    store, plan = producer._open.store, Store.plan
-    store._plans.clear()
+    plan = Store.plan
+    producer._open.store._plans.clear()
 
     async def late(self: Store, flow_id: str, digest: str) -> StoredPlan:
         monkeypatch.undo()
@@ -68,6 +64,16 @@ async def test_a_flow_that_is_removed_while_its_plan_is_looked_for_is_not_said_t
         return await plan(self, flow_id, digest)
 
     monkeypatch.setattr(Store, "plan", late)
+
+
+@pytest.mark.parametrize("read", [inspected, returned, written])
+async def test_a_flow_that_is_removed_while_its_plan_is_looked_for_is_not_said_to_be_damaged(
+    producer: FlowProducer, remove: Callable[[str], Awaitable[None]], monkeypatch: pytest.MonkeyPatch, read: Callable[..., Any]
+) -> None:
+    async with working(producer, rm_work):
+        flow = await producer.add(rm_flow("x"))
+        assert await outcome(flow) == "x"
+    _remove_when_its_plan_is_looked_for(producer, remove, monkeypatch)
     with pytest.raises(FlowNotFound):
         await read(flow)
 
@@ -94,15 +100,7 @@ async def test_a_release_is_held_against_the_flows_that_are_left(
     producer: FlowProducer, remove: Callable[[str], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await producer.add(rm_flow("x"))
-    store, plan = producer._open.store, Store.plan
-    store._plans.clear()
-
-    async def late(self: Store, flow_id: str, digest: str) -> StoredPlan:
-        monkeypatch.undo()
-        await remove(flow_id)
-        return await plan(self, flow_id, digest)
-
-    monkeypatch.setattr(Store, "plan", late)
+    _remove_when_its_plan_is_looked_for(producer, remove, monkeypatch)
     assert (await producer.check(stages=[rm_work])).flows == 0
 
 
