@@ -108,13 +108,12 @@ async def test_a_release_is_held_against_the_flows_that_are_left(
 async def test_a_worker_goes_on_after_a_flow_of_which_it_was_about_to_begin_a_stage_is_removed(
     producer: FlowProducer, remove: Callable[[str], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, is_removed = Store.plan, asyncio.Event()
+    plan, removing = Store.plan, list[asyncio.Future[None]]()
 
     async def late(self: Store, flow_id: str, digest: str) -> StoredPlan:
-        if flow_id == "removed":
-            monkeypatch.undo()  # once; removing it looks for the plan, too
-            await remove(flow_id)
-            is_removed.set()
+        if flow_id == "removed" and not removing:
+            removing.append(asyncio.ensure_future(remove(flow_id)))
+            await asyncio.shield(removing[0])  # the stage that is about to begin is cancelled with its flow
         return await plan(self, flow_id, digest)
 
     await producer.add(rm_flow("x"), id="removed")
@@ -123,6 +122,6 @@ async def test_a_worker_goes_on_after_a_flow_of_which_it_was_about_to_begin_a_st
         assert isinstance(worker, Worker)
         # Whoever waits may see it between its cancellation and its removal.
         assert isinstance(await outcome(producer.flow("removed")), FlowCancelled | FlowNotFound)
-        await is_removed.wait()
+        await removing[0]
         assert await outcome(await producer.add(rm_flow("y"))) == "y"
         assert await outcome(await producer.add(rm_flow("z"), id="removed")) == "z"
