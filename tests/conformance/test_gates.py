@@ -130,13 +130,33 @@ async def test_tenants_with_limits_are_served_in_turns(producer: FlowProducer) -
     for number in range(20):
         await producer.set_limit(f"tenant:t{number}", concurrency=1)
     names = [f"t{number}" for number in range(20)]
-    keys = producer._open.store.keys
-    ids = [f"f{number}" for number in range(1_000) if keys.tag_of(f"f{number}") == keys.tags[0]]  # turns are those of a partition
+    ids = _ids_of_one_partition(producer)
     flows = [await producer.add(cg_ordered.flow(name), tenant=name, id=ids.pop()) for _ in range(5) for name in names]
     async with working(producer, cg_ordered, concurrency=1):
         assert [await flow.result(50) for flow in flows] == 5 * names
     turns = [order[first : first + 20] for first in range(0, 100, 20)]
     assert all(len(set(turn)) >= 15 for turn in turns), turns
+
+
+@pytest.mark.parametrize("limit", [1, 5])
+async def test_tenants_with_limits_are_served_by_their_weights(producer: FlowProducer, limit: int) -> None:
+    await producer.set_weight("heavy", 3)
+    for name in ("heavy", "light"):
+        await producer.set_limit(f"tenant:{name}", concurrency=limit)
+    ids = _ids_of_one_partition(producer)
+    flows = [
+        await producer.add(cg_ordered.flow(name), tenant=name, id=ids.pop()) for _ in range(80) for name in ("heavy", "light")
+    ]
+    async with working(producer, cg_ordered, concurrency=1):
+        for flow in flows:
+            await flow.result(50)
+    assert 50 <= order[:80].count("heavy") <= 70, order
+
+
+def _ids_of_one_partition(producer: FlowProducer) -> list[str]:
+    """Turns are those of a partition."""
+    keys = producer._open.store.keys
+    return [f"f{number}" for number in range(1_000) if keys.tag_of(f"f{number}") == keys.tags[0]]
 
 
 async def test_a_stage_that_waits_for_its_queues_limit_says_so(producer: FlowProducer) -> None:

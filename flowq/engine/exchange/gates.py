@@ -26,7 +26,8 @@ from flowq.store.wants import Wants, most_of, queues_of, within
 # How soon a limit that is set or removed is seen; how soon is asked again for what is lacked, if nothing tells that it is there.
 REFRESH_SECONDS = 2.0
 _PATIENCE_SECONDS = 1.0
-# Tenants for which permits are asked before one claim.
+# Tenants for which permits are asked before one claim: at least so many have a say in whose turn it is, and at most.
+_TENANTS_MIN = 4
 _TENANTS_MAX = 16
 
 Claiming = Callable[[Sequence[Wants], int, Mapping[str, int]], Awaitable[Exchanged | None]]
@@ -169,7 +170,7 @@ class Gates:
         for name in [name for name in waiting if not self._permits.denied_for(name) or name in self._permits.spare][
             :_TENANTS_MAX
         ]:
-            if got < 2 * opened.capacity or name in self._permits.spare:
+            if got < max(_TENANTS_MIN, 2 * opened.capacity) or name in self._permits.spare:
                 await self._offer(opened, name, opened.capacity, is_known=True)
                 got += len(opened.permits[name])
 
@@ -205,14 +206,16 @@ class Gates:
 
     def _note_waits(self, opened: Opened, answer: Exchanged | None) -> bool:
         told = [] if answer is None else [OF_TENANT + tenant for tenant in answer.gated] + [OF_QUEUE + q for q in answer.bound]
-        # Where permits are left it is something else that it waits for; or the call was full before its turn came.
+        # Where permits are left it is something else that it waits for.
         waits = [name for name in told if not opened.permits.get(name) and (name.startswith(OF_TENANT) or name in self._names)]
-        if answer is not None and len(answer.claims) == opened.capacity:
-            waits = list(dict.fromkeys([*(name for name in opened.asked if opened.permits.get(name)), *waits]))
+        known = waits
+        if answer is not None and len(answer.claims) == opened.capacity:  # it was full before it was known who has more
+            unreached = [name for name, permits in opened.permits.items() if permits]
+            known = list(dict.fromkeys([*unreached, *waits, *opened.permits]))
         for kind in opened.kinds:
             self._waits.pop(kind, None)
-        if waits:
-            self._waits[opened.partition, opened.is_whole] = waits
+        if known:
+            self._waits[opened.partition, opened.is_whole] = known
         new = [name for name in waits if name not in opened.asked and not self._permits.denied_for(name)]
         lacked = {name for name in waits if name not in new and (name in opened.short or name not in opened.permits)}
         for name in {*lacked, *self._lacking}:

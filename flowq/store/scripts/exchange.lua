@@ -40,7 +40,6 @@ settle_due(due)
 flush()
 meter()
 settle_turns()
-settle_looks()
 if #left > 0 then shared('SREM', running_key, unpack(left)) end
 if #claims > 0 then
   local members = {}

@@ -1,27 +1,38 @@
 -- looks: finds the lanes of a route from which something could be served. Tenants without permits are looked past, so that they hide
--- nobody; as far as one call may take: those behind are looked at next time.
-local LANES_PER_ROUTE, LOOKS_MAX = 8, 500
+-- nobody. Where there are more of them than one call may look at it looks at the first, and at some of the others, not always the same.
+local LANES_PER_ROUTE, LOOKS_MAX, OTHERS_MAX = 8, 500, 1500
+
+-- A page of the tenants that wait; tells how many there are, and how many of them could be served.
+local function look_at_page(route, priority, from, size)
+  local tenants, open = {}, 0
+  local found = shared('ZRANGE', tag .. TENANT_LANES_KEY .. route .. ':' .. priority, from, from + size - 1, 'WITHSCORES')
+  for position = 1, #found, 2 do tenants[#tenants + 1] = found[position] end
+  meet(tenants)
+  for position, tenant in ipairs(tenants) do
+    if permitted(tenant) == 0 then
+      note_waiting(tenant)
+    else
+      lane_of(route, priority, tenant).stood_at = tonumber(found[2 * position])
+      open = open + 1
+    end
+  end
+  return #tenants, open
+end
 
 -- Looks at the lanes of tenants, as many as could be served now; tells whether these are all, and how many could be served.
 local function look_at_tenants(route, priority, most)
-  local names_key, from, open, found = tag .. TENANT_LANES_KEY .. route .. ':' .. priority, 0, 0
+  local from, open, count, of_page = 0, 0
   repeat
-    local tenants, page = {}, most
-    found = shared('ZRANGE', names_key, from, from + page - 1, 'WITHSCORES')
-    for position = 1, #found, 2 do tenants[#tenants + 1] = found[position] end
-    meet(tenants)
-    for position, tenant in ipairs(tenants) do
-      if permitted(tenant) == 0 then
-        note_waiting(tenant)
-      else
-        lane_of(route, priority, tenant).stood_at = tonumber(found[2 * position])
-        open = open + 1
-      end
-    end
-    from = from + page
-  until #tenants < page or open >= most or from >= LOOKS_MAX
-  if open == 0 and from >= LOOKS_MAX then gates.past[names_key] = route end
-  return #found < 2 * most, open
+    count, of_page = look_at_page(route, priority, from, most)
+    from, open = from + most, open + of_page
+  until count < most or open >= most or from >= LOOKS_MAX
+  if count == most and open == 0 then
+    local others = shared('ZCARD', tag .. TENANT_LANES_KEY .. route .. ':' .. priority) - from
+    local beyond = math.max(0, others - OTHERS_MAX)
+    count, open = look_at_page(route, priority, from + now % (beyond + 1), OTHERS_MAX)
+    return beyond == 0, open
+  end
+  return count < most, open
 end
 
 -- The lanes that a route has at a priority.
@@ -46,13 +57,4 @@ local function look_at(route, capacity)
     from = from + LANES_PER_ROUTE
   until #names < LANES_PER_ROUTE or open > 0 or from >= LOOKS_MAX
   return #names < LANES_PER_ROUTE, is_all
-end
-
--- Who was looked past in vain goes back in the order.
-local function settle_looks()
-  for names_key, route in pairs(gates.past) do
-    local flat, later = {}, time_of(string.match(route, '^[^:]*')) + 1
-    for _, tenant in ipairs(shared('ZRANGE', names_key, 0, LOOKS_MAX - 1)) do flat[#flat + 1], flat[#flat + 2] = later, tenant end
-    if #flat > 0 then shared('ZADD', names_key, 'XX', unpack(flat)) end
-  end
 end
