@@ -103,7 +103,7 @@ async def test_a_pipeline_may_keep_its_flows_shorter_than_others(producer: FlowP
     await store.connection.command("PING")
 
     async def are_pruned() -> bool:
-        """Not at once: a flow that ended in this very millisecond is not older than none. The worker may have pruned one itself."""
+        """Not at once: a flow that ended in this very millisecond is not older than none. Its worker may have pruned one."""
         await pruner_of(producer).run_once()
         return await ids(producer) == {"usual", live.id}
 
