@@ -35,7 +35,7 @@ quick: $(INSTALLED) ## run the tests but those that kill processes, play whole s
 	@$(RUN) -m pytest -m "not fault and not story and not planted" $(SIDE_BY_SIDE) $(T)
 
 property: $(INSTALLED) ## play random histories against the model of flows: make property N=20000
-	@N=$(or $(N),5000) $(RUN) -m pytest -q tests/property/test_histories.py
+	@N=$(or $(N),5000) $(RUN) -m pytest -q -o faulthandler_timeout=0 tests/property/test_histories.py
 
 check: $(INSTALLED) ## lint, check types and layers
 	@$(VENV)/bin/ruff check .

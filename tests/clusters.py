@@ -171,6 +171,19 @@ class Watched:
         self.sentinel = Node(directory, no_lock, str(configuration), "--sentinel")
         in_the_end(lambda: bool(self.sentinel.client.sentinel_slaves(SERVICE)))
 
+    def fail_over(self) -> None:
+        """Makes the replica the primary, as soon as the Sentinel has heard enough of it: it asks each only once in a while."""
+        in_the_end(self._is_failing_over)
+
+    def _is_failing_over(self) -> bool:
+        try:
+            self.sentinel.told("SENTINEL", "FAILOVER", SERVICE)
+        except redis.ResponseError as error:
+            if not str(error).startswith("NOGOODSLAVE"):
+                raise
+            return False
+        return True
+
     @property
     def url(self) -> str:
         """As users write it; nobody answers at the first."""

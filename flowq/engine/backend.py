@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 EMBEDDED = "embedded:"
 # A worker goes on asking: its leases say when it is too late, not its patience.
 WORKER_PATIENCE = 86_400.0
+_UNARCHIVED_MS = 366 * 86_400_000
 # A worker that ends waits so long for a server that does not answer; what it could not report is rescued when its lease is over.
 LAST_WORDS_SECONDS = 5.0
 _OPEN_SECONDS_MAX = 3.0
@@ -230,8 +231,9 @@ class _StayAttached:
 
 
 def retention_of(keep: KeepSettings) -> Retention:
-    """How long ended flows are kept, as the store takes it."""
-    return Retention(keep.completed_ms, keep.failed_ms, keep.cancelled_ms)
+    """How long ended flows are kept, as the store takes it. What is to be archived waits a year for somebody who does."""
+    lengths = keep.completed_ms, keep.failed_ms, keep.cancelled_ms
+    return Retention(*lengths, by_itself_ms=_UNARCHIVED_MS) if keep.archive else Retention(*lengths)
 
 
 def _embedded_directory(url: str) -> Path | None:

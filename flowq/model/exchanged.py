@@ -48,7 +48,7 @@ class Exchanged(msgspec.Struct, frozen=True):
         claims: what to run.
         cancelled: the runs (see `Claim.run`) of stages that were cancelled.
         closing: what this call left to be finished: flows that fail at once or ran out of time, maps that have ended early.
-        gated: tenants with a limit of which more waits than there were permits for.
+        gated: (tenant, queue) of those that have a limit and of which more waits, whether permits are left or not.
         bound: queues of which something waits that the call's bounds left no room for.
         permitted: position of a claim → the tenant of which it used a permit.
         house: what there is for duties; None: that was not asked.
@@ -60,7 +60,7 @@ class Exchanged(msgspec.Struct, frozen=True):
     claims: list[Claim]
     cancelled: list[tuple[str, int, int, str]]
     closing: list[str]
-    gated: list[str] = []
+    gated: list[tuple[str, str]] = []
     permitted: dict[int, str] = {}
     bound: list[str] = []
     house: House | None = None

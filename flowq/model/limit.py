@@ -26,6 +26,7 @@ _PERIOD_MS_MIN, _PERIOD_MS_MAX = 100, 86_400_000
 
 # A colon is allowed, because `queue:gpu` has one; braces are not, because the name is part of a hash tag.
 _LIMIT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-:]{0,127}")
+_LIMIT_NAME_MAX = 128
 _WHAT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _RATE = re.compile(r"(\d+)/(.+)")
 # A stage that waits for a limit tells it in place of a message: what people write begins otherwise.
@@ -144,6 +145,10 @@ def check_limit_name(value: object) -> str:
     """Returns the name that a limit is set and used by, or raises InvalidValue: it may be that of no queue or tenant."""
     name = check_limit_text(value)
     for prefix in (OF_QUEUE, OF_TENANT):
+        if not name.startswith(prefix) and name.lower().startswith(prefix):
+            raise InvalidValue(
+                "limit", value, f"{prefix!r} in small letters for the limit of a {prefix[:-1]}, or another beginning"
+            )
         if name.startswith(prefix) and not is_name(name.removeprefix(prefix)):
             raise InvalidValue("limit", value, f"{prefix!r} and the name of a {prefix[:-1]}: {NAME_IS}")
     return name
@@ -153,6 +158,14 @@ def check_limit_text(value: object) -> str:
     """Returns what a limit may stand under, whether or not it limits anything, or raises InvalidValue."""
     if isinstance(value, str) and _LIMIT_NAME.fullmatch(value):
         return value
+    for prefix in (OF_QUEUE, OF_TENANT):
+        if isinstance(value, str) and value.startswith(prefix) and len(value) > _LIMIT_NAME_MAX:
+            most = f"at most {_LIMIT_NAME_MAX - len(prefix)} characters after {prefix!r}"
+            raise InvalidValue(
+                "limit",
+                value,
+                f"{most}, which are {len(value) - len(prefix)} here: no {prefix[:-1]} with a longer name can be limited",
+            )
     raise InvalidValue("limit", value, "1 to 128 letters, digits, '_', '-', '.' or ':', beginning with a letter or '_'")
 
 

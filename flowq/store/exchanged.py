@@ -33,7 +33,7 @@ def exchanged_of(answer: Any, nonce: str) -> Exchanged:
         _readable("a claim", claims, lambda parts: _claim(parts, nonce, now)),
         _readable("a stage that was cancelled", cancelled, _cancelled),
         _readable("what is to be closed", closing[1::2], lambda member: str(member.decode())),
-        [_shown(tenant) for tenant in gated if not tenant.startswith(_QUEUE)],
+        [_waiting(what) for what in gated if not what.startswith(_QUEUE)],
         {position: _shown(tenant) for position, tenant in permitted},
         [_shown(queue[1:]) for queue in gated if queue.startswith(_QUEUE)],
         House(*looked[0]) if looked else None,
@@ -71,6 +71,11 @@ def _claim(parts: Any, nonce: str, now: int) -> Claim:
 def _cancelled(parts: Any) -> tuple[str, int, int, str]:
     flow_id, index, fence, nonce = parts
     return flow_id.decode(), index, fence, nonce.decode()
+
+
+def _waiting(what: bytes) -> tuple[str, str]:
+    tenant, _, queue = _shown(what).partition(" ")
+    return tenant, queue
 
 
 def _shown(text: bytes) -> str:

@@ -14,8 +14,8 @@ from flowq.store.store import Store
 from flowq.store.views import Views, record_decoder
 
 _FLOWS = 5
-# Among so many of the newest flows it looks for some that have completed.
-_LOOKED_AT = 100
+# Among so many of the newest flows it looks for some that have completed, a page at a time: a backlog may be before them.
+_LOOKED_AT, _PAGE = 2_000, 100
 # Of larger flows only so many stages are read: their stages are many calls of few functions.
 _STAGES_MAX = 500
 # Who watches a flow asks many times a second.
@@ -41,8 +41,13 @@ async def forecast_of(store: Store, views: Views, pipeline: str) -> Forecast:
 
 async def _runs(store: Store, views: Views, pipeline: str) -> list[StageRun]:
     flow_ids = await Finder(store, views).newest_ids(pipeline, _LOOKED_AT)
-    heads = await views.heads(flow_ids)
-    completed = [(flow_id, known[0]) for flow_id, known in zip(flow_ids, heads, strict=True) if known and known[1].status == "c"]
+    completed: list[tuple[str, str]] = []
+    for first in range(0, len(flow_ids), _PAGE):
+        page = flow_ids[first : first + _PAGE]
+        heads = await views.heads(page)
+        completed += [(flow_id, known[0]) for flow_id, known in zip(page, heads, strict=True) if known and known[1].status == "c"]
+        if len(completed) >= _FLOWS:
+            break
     runs: list[StageRun] = []
     for flow_id, digest in completed[:_FLOWS]:
         plan = await store.plan(flow_id, digest)

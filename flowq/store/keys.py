@@ -27,6 +27,7 @@ PERMITS: Final = ":permits:"
 HELD: Final = ":held:"
 LINE: Final = ":line:"
 SEEN: Final = ":seen:"
+TURNED: Final = ":turned:"
 HUNGRY: Final = ":hungry:"
 LIMITS_MARK: Final = ":limits-mark"
 GRANT: Final = ":grant:"
@@ -73,6 +74,7 @@ _TAGGED: Final = {
     "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
     "TENANT_LANES": TENANT_LANES, "TENANTS": TENANTS, "WEIGHTS": WEIGHTS,
     "RULES": RULES, "WINDOWS": WINDOWS, "PERMITS": PERMITS, "HELD": HELD, "LINE": LINE, "SEEN": SEEN, "GRANT": GRANT,
+    "TURNED": TURNED,
     "HUNGRY": HUNGRY, "LIMITS_MARK": LIMITS_MARK,
 }  # fmt: skip
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from flowq.errors import DefinitionError, InvalidValue, LimitNotSet
+from flowq.errors import CorruptState, DefinitionError, InvalidValue, LimitNotSet
 from flowq.model.limit import OF_QUEUE, OF_TENANT, LimitRule, LimitUse, Rate
-from flowq.store.keys import HOLDER, LIMITS_MARK, LINE, PERMITS, RULES, WINDOWS
+from flowq.store.keys import HELD, HOLDER, LIMITS_MARK, LINE, PERMITS, RULES, WINDOWS
 from flowq.store.store import Store
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -18,6 +18,8 @@ _rules = msgspec.msgpack.Decoder(LimitRule)
 _LEASE_MS = 15_000
 # What stands for all keys together: see scripts/limits.lua.
 ALL = "^"
+# So many commands are sent in one round trip: they wait in the server's memory until all are answered.
+_AT_ONCE = 1_000
 
 
 class Granted(msgspec.Struct, frozen=True):
@@ -47,14 +49,14 @@ class LimitState(msgspec.Struct, frozen=True, kw_only=True):
         held: how many permits are held, of those that its concurrency bounds, under all keys.
         waiting: how many wait for one, under all keys: for a place, or for the moment that the rate has given them. Of the
             limit of a queue or tenant, in `producer.limits()`: how many of its stages are ready while it is used up.
-        next_at: when it next allows one request more without a key, milliseconds since 1970; 0: now.
+        next_at: when it next allows one request more without a key, milliseconds since 1970; None: now.
     """
 
     name: str
     rule: LimitRule
     held: int = 0
     waiting: int = 0
-    next_at: int = 0
+    next_at: int | None = None
 
     @property
     def is_full(self) -> bool:
@@ -75,23 +77,23 @@ class Limits:
         if _is(rule, await self._connection.command("GET", tag + RULES)):  # nobody need ask again
             return
         await self._connection.command("SADD", self._store.keys.limits, name)
-        await self._mark()
+        await self.mark()
         await self._connection.run("allow", tag, _pack((rule.rates, rule.concurrency, secrets.token_hex(8))))
 
     async def remove(self, name: str) -> bool:
         """Removes a limit; False: there was none."""
         removed = await self._connection.command("DEL", self._store.keys.limit(name) + RULES)
         await self._connection.command("SREM", self._store.keys.limits, name)
-        await self._mark()
+        await self.mark()
         return bool(removed)
 
-    async def _mark(self) -> None:
+    async def mark(self) -> None:
         """Workers hear of it with their next exchange: it lies where they come by, and the names don't."""
         await self._connection.command("SET", self._store.partitions[0] + LIMITS_MARK, secrets.token_hex(4))
 
-    async def names(self) -> list[str]:
+    async def names(self, *, patience: float | None = None) -> list[str]:
         """The names of all limits."""
-        found = await self._connection.command("SMEMBERS", self._store.keys.limits)
+        found = await self._connection.command("SMEMBERS", self._store.keys.limits, patience=patience)
         return sorted(name.decode() for name in found)
 
     async def states(self) -> list[LimitState]:
@@ -115,7 +117,7 @@ class Limits:
             return None
         next_at = int(last or 0)
         rule = _rules.decode(packed)
-        return LimitState(name=name, rule=rule, held=own + keyed, waiting=waiting, next_at=next_at if next_at > now else 0)
+        return LimitState(name=name, rule=rule, held=own + keyed, waiting=waiting, next_at=next_at if next_at > now else None)
 
     async def lease_of(self, holder: str) -> int:
         """How long the permits of a holder last without a sign of life: as long as its lease, milliseconds."""
@@ -175,13 +177,36 @@ class Limits:
         taken: int = await self._connection.run("take", self._store.keys.limit(name), holder, lease_ms, asker, *permits)
         return None if taken < 0 else taken
 
-    async def extend(self, lease_ms: int, holders: Iterable[str], *, patience: float | None = None) -> None:
-        """Pushes out the deadlines of all permits that these holders have."""
+    async def adopt(self, name: str, holder: str, lease_ms: int, permits: Sequence[str]) -> bool:
+        """Counts what runs already, whatever the limit allows; False: there is no such limit."""
+        return await self.take(name, holder, lease_ms, permits, "*") is not None
+
+    async def extend(self, lease_ms: int, holders: Iterable[str], *, patience: float | None = None) -> bool:
+        """Pushes out the deadlines of all permits that these holders have; False: they have none.
+
+        Only for limits of which they have some it costs a call each. One that is damaged keeps none of the others from it.
+        """
         holders = list(holders)
-        if not holders:
-            return
-        for name in await self.names():
-            await self._connection.run("extend", self._store.keys.limit(name), lease_ms, *holders, patience=patience)
+        names = await self._of(holders, patience) if holders else []
+        damaged: CorruptState | None = None
+        for name in names:
+            try:
+                await self._connection.run("extend", self._store.keys.limit(name), lease_ms, *holders, patience=patience)
+            except CorruptState as error:
+                damaged = error
+        if damaged is not None:
+            raise damaged
+        return bool(names)
+
+    async def _of(self, holders: Sequence[str], patience: float | None) -> list[str]:
+        """The limits of which these holders have permits."""
+        names = await self.names(patience=patience)
+        found: list[int] = []
+        for first in range(0, len(names), _AT_ONCE):
+            tags = [self._store.keys.limit(name) for name in names[first : first + _AT_ONCE]]
+            asked = [("EXISTS", *(tag + HELD + holder for holder in holders)) for tag in tags]
+            found += await self._connection.commands(*asked, patience=patience)
+        return [name for name, count in zip(names, found, strict=True) if count]
 
 
 def _is(rule: LimitRule, packed: bytes | None) -> bool:

@@ -9,14 +9,21 @@ import msgspec
 from flowq.model.keep import Keep
 
 _KNOWN_MAX = 1_000
+_DAY_MS = 86_400_000
 
 
 class Retention(msgspec.Struct, frozen=True, array_like=True):
-    """How long ended flows are kept, in milliseconds: three days when completed, fourteen when failed or cancelled."""
+    """How long ended flows are kept, in milliseconds: three days when completed, fourteen when failed or cancelled.
 
-    completed_ms: int = 3 * 86_400_000
-    failed_ms: int = 14 * 86_400_000
-    cancelled_ms: int = 14 * 86_400_000
+    Attributes:
+        completed_ms, failed_ms, cancelled_ms: until they are pruned.
+        by_itself_ms: how much later a flow goes by itself if nobody has pruned it: a day.
+    """
+
+    completed_ms: int = 3 * _DAY_MS
+    failed_ms: int = 14 * _DAY_MS
+    cancelled_ms: int = 14 * _DAY_MS
+    by_itself_ms: int = _DAY_MS
 
 
 class OwnRetentions:
@@ -37,5 +44,5 @@ class OwnRetentions:
         lengths = msgspec.structs.astuple(usual)
         if not self._keeps:
             return lengths
-        default = Keep(*lengths)
+        default = Keep(*lengths[:3])
         return (*lengths, {digest: msgspec.structs.astuple(keep.or_else(default))[:3] for digest, keep in self._keeps.items()})

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
+
 from flowq.store.keys import WEIGHTS
 from flowq.store.store import Store
+from flowq.store.wire import Head
 
 # Before a tenant's name: it is gated (scripts/standings.lua). No name begins with it.
 _GATED = "="
+_head = msgspec.msgpack.Decoder(Head)
 
 
 class Tenants:
@@ -35,3 +41,17 @@ class Tenants:
         for tag in self._store.partitions:
             word = ("HSET", tag + WEIGHTS, _GATED + tenant, 1) if is_on else ("HDEL", tag + WEIGHTS, _GATED + tenant)
             await self._store.connection.command(*word)
+
+
+async def tenants_of(store: Store, flow_ids: Sequence[str]) -> dict[str, str]:
+    """Flow → whose it is, of those that are somebody's; what can't be read is nobody's."""
+    heads = await store.connection.readable(*(("HGET", store.keys.flow(flow_id), "m") for flow_id in flow_ids))
+    found: dict[str, str] = {}
+    for flow_id, packed in zip(flow_ids, heads, strict=True):
+        try:
+            tenant = _head.decode(packed).tenant if packed else ""
+        except msgspec.DecodeError:
+            continue
+        if tenant:
+            found[flow_id] = tenant
+    return found

@@ -19,6 +19,11 @@ def test_a_retry_of_a_flow_that_runs_says_that_it_has_not_ended(run: Run, gate: 
         assert (ran.code, ran.err) == (0, "not-yet: it is running: what failed can be retried once it has ended\n")
         data = json.loads(run("retry", "not-yet", "-o", "json").out)["data"]
         assert data == {"id": "not-yet", "stages": 0, "state": "running"}
+        ran = run("retry", "not-yet", "--from", "wait*")
+        assert (ran.code, ran.err) == (0, "not-yet: it is running: what failed can be retried once it has ended\n")
+        for more in ((), ("--set", "path=/other")):
+            ran = run("retry", "not-yet", "--from", "nope", *more)
+            assert (ran.code, "nope" in ran.err, "once it has ended" in ran.err) == (3, True, False), ran
         stage.sendall(b"done")
     assert run("watch", "not-yet").code == 0
     assert run("retry", "not-yet").err == "not-yet: nothing to retry\n"

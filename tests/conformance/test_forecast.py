@@ -9,7 +9,7 @@ from flowq import FlowProducer, context, pipeline, stage
 from flowq.model.forecast import Forecast, StageRun
 from flowq.model.snapshot import ItemsSnapshot, Reason, StageSnapshot
 from flowq.store import forecasts
-from flowq.store.views import record_decoder
+from flowq.store.views import Views, record_decoder
 from tests.conformance.scene import gate
 from tests.engine.work import until, working
 
@@ -149,3 +149,12 @@ async def test_a_damaged_earlier_flow_hides_nothing(producer: FlowProducer) -> N
         await flow.result(30)
     await store.connection.command("HSET", store.keys.flow("earlier"), "0", b"\xc1")
     assert (await (await producer.add(fo_two(2))).inspect()).progress == 0.0
+
+
+async def test_a_backlog_does_not_hide_what_earlier_flows_took(producer: FlowProducer) -> None:
+    store = producer._open.store
+    async with working(producer, fo_first, fo_last):
+        await (await producer.add(fo_two(1))).result(30)
+    await producer.add_bulk(fo_two(number) for number in range(150))
+    runs = await forecasts._runs(store, Views(store), "fo_two")
+    assert [run.name for run in runs] == ["fo_first", "fo_last"]

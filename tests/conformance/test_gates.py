@@ -242,10 +242,14 @@ async def test_without_permits_nothing_of_a_gated_tenant_is_handed_out(producer:
     await store.submit([(flow_id, one_stage().with_options(tenant="gated")) for flow_id in ids])
     answer = await actor.exchange(tag=tag, capacity=4)
     assert answer is not None
-    assert (answer.claims, answer.gated) == ([], ["gated"])
+    assert (answer.claims, answer.gated) == ([], [("gated", "default")])
     answer = await actor.exchange(tag=tag, capacity=4, permits={"gated": 3})
     assert answer is not None
-    assert (len(answer.claims), answer.gated, answer.permitted) == (3, ["gated"], {0: "gated", 1: "gated", 2: "gated"})
+    assert (len(answer.claims), answer.gated, answer.permitted) == (
+        3,
+        [("gated", "default")],
+        {0: "gated", 1: "gated", 2: "gated"},
+    )
     # The reply was lost: the same permits are used.
     again = await actor.exchange(tag=tag, capacity=4, permits={"gated": 3}, seq=actor.seq, nonce=actor.nonce)
     assert again is not None

@@ -56,7 +56,7 @@ async def test_who_waits_for_a_rate_goes_on_when_it_is_raised(producer: FlowProd
         await producer.set_limit("lc", rate="1000000/d")
         assert [await flow.result(30) for flow in flows] == [1, 2, 3]
         assert await (await producer.add(lc_free.flow(4))).result(30) == 4
-    assert [(state.held, state.waiting, state.next_at) for state in await producer.limits()] == [(0, 0, 0)]
+    assert [(state.held, state.waiting, state.next_at) for state in await producer.limits()] == [(0, 0, None)]
 
 
 async def test_who_waits_for_a_limit_that_is_removed_is_told_so(producer: FlowProducer) -> None:
@@ -77,7 +77,7 @@ async def test_what_was_used_before_a_change_still_counts_and_what_was_granted_f
     waits = [await wait_ms(limits, f"p{number}") for number in range(6)]
     assert [wait > 0 for wait in waits] == [False, False, True, True, True, True]
     await producer.set_limit("lc", rate="3/h")
-    assert (await producer.limits())[0].next_at == 0
+    assert (await producer.limits())[0].next_at is None
     waits = [await wait_ms(limits, f"p{number}") for number in range(6)]
     assert [wait // 3_000_000 for wait in waits] == [0, 0, 0, 1, 1, 1], "two were used, a third is free, three wait for them"
 

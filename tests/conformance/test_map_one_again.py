@@ -140,3 +140,22 @@ async def test_the_whole_map_runs_again_when_it_is_named(producer: FlowProducer)
         await flow.retry(from_stage="oa_item")
         assert await flow.result(30) == [0]
         assert await flow.result(run=2) == [0, 2]
+
+
+async def test_an_item_that_failed_counts_once_when_it_is_named(producer: FlowProducer) -> None:
+    @pipeline
+    def oa_all(count: int) -> list[int]:
+        return oa_use(oa_item.with_options(at_once=1).map(oa_list(count)))
+
+    broken.add(1)
+    quick.update({1, 2})
+    async with working(producer, *STAGES):
+        flow = await producer.add(oa_all(3))
+        for number in (1, 2, 0):
+            with pytest.raises(FlowFailed):
+                await flow.result(30)
+            states = await item_states(flow)
+            again = sum(state != "completed" for state in states) + (states[number] == "completed")
+            assert await flow.retry(from_stage=f"oa_item[{number}]") == again, states
+        with pytest.raises(FlowFailed):
+            await flow.result(30)

@@ -173,6 +173,26 @@ async def test_a_firing_waits_for_the_flow_before(producer: FlowProducer) -> Non
     assert len(await flow_ids(producer)) == 2
 
 
+async def test_a_firing_that_waited_for_the_flow_before_was_not_missed(producer: FlowProducer) -> None:
+    ten_minutes_ago = (await Views(producer._open.store).now() // MINUTE - 10) % 60
+    await producer.schedule("hourly", ck_long, 7, cron=f"{ten_minutes_ago} * * * *", overlap="queue", catch_up="none")
+    await comes_due(producer, "hourly", minutes_ago=70)
+    scheduler = scheduler_of(producer)
+    an_hour_ago = await Views(producer._open.store).now() - 70 * MINUTE
+    async for due in scheduler._schedules.due(producer._open.store.keys.tag_of("hourly"), an_hour_ago + 60 * MINUTE):
+        await scheduler._fire(due, an_hour_ago)
+    first = (await only(producer)).last_flow
+    await comes_due(producer, "hourly", minutes_ago=10)
+    await scheduler.run_once()
+    assert await flow_ids(producer) == [first]
+    gate.opened.set()
+    async with working(producer, ck_wait):
+        await producer.flow(first).result(PATIENCE)
+    await scheduler.run_once()
+    assert (await only(producer)).note == ""
+    assert len(await flow_ids(producer)) == 2
+
+
 async def test_a_firing_replaces_the_flow_before(producer: FlowProducer) -> None:
     first = await two_firings(producer, "replace")
     assert len(await flow_ids(producer)) == 2

@@ -21,6 +21,7 @@ import redis
 
 from flowq.embedded.directory import DataDirectory, Endpoint
 from flowq.embedded.valkey import process_of
+from flowq.errors import DataDirectoryUnusable
 from tests.engine.waiting import eventually
 
 LINGER_SECONDS = 0.5
@@ -88,14 +89,15 @@ def is_unlocked(directory: Path) -> bool:
 
 
 def stop_keeper(directory: Path) -> None:
-    """Stops the keeper of this directory, if there is one, and waits until it has gone."""
-    found = DataDirectory(directory).endpoint() if directory.is_dir() and not directory.is_symlink() else None
-    if found is None:
+    """Stops the keeper of this directory, if there is one, and waits until it has gone, also if it goes by itself."""
+    if directory.is_symlink() or not directory.is_dir():
         return
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(found.keeper_pid, signal.SIGCONT)
-        os.kill(found.keeper_pid, signal.SIGTERM)
-    eventually(lambda: is_unlocked(directory))
+    with contextlib.suppress(DataDirectoryUnusable):  # then it never had one
+        if found := DataDirectory(directory).endpoint():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(found.keeper_pid, signal.SIGCONT)
+                os.kill(found.keeper_pid, signal.SIGTERM)
+        eventually(lambda: is_unlocked(directory))
 
 
 def client_of(url: str) -> redis.Redis:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from flowq import Artifact, Backoff, FlowProducer, context, stage
@@ -107,7 +108,7 @@ async def test_way_is_made_for_a_sixth_of_the_time_and_longer_each_time(producer
 async def test_two_closers_at_once_end_a_flow_once(producer: FlowProducer) -> None:
     store = producer._open.store
     await store.submit([("f1", wide(1_600))])
-    retention = b"\x93\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00"
+    retention = msgspec.msgpack.encode(Retention())
     await store.connection.run("cancel", store.partitions[0], "f1", "", "n", 1_601, retention)
     await asyncio.gather(*(Closer(store, Views(store)).run_once() for _ in range(3)))
     snapshot = await until(producer.flow("f1"), lambda snapshot: snapshot.is_final)

@@ -137,14 +137,14 @@ async def test_permits_are_renewed_for_the_children_that_use_limits(
         assert renewed[0] == {supervisor._nurses[0].holder}
 
 
-async def test_that_permits_are_used_is_told_before_the_first_is_asked_for(producer: FlowProducer) -> None:
+async def test_that_permits_are_asked_for_is_told_before_each_time(producer: FlowProducer) -> None:
     """A stage that has got one may hold its loop for longer than the lease: later would be too late."""
-    store, told = producer._open.store, list[bool]()
-    limiter = Limiter(store, (await Actor(store).begin()).id, lambda: told.append(limiter.is_used))
-    assert not limiter.is_used
+    store, told = producer._open.store, list[int]()
+    limiter = Limiter(store, (await Actor(store).begin()).id, lambda: told.append(limiter.asked))
+    assert not limiter.asked
     await limiter.lease_ms()
     await limiter.lease_ms()
-    assert told == [True]
+    assert told == [1, 2]
 
 
 class Noted:

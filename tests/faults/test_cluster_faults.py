@@ -196,7 +196,7 @@ async def test_a_primary_that_became_a_replica_is_left_for_the_new_one(anyio_bac
     with watched() as servers:
         async with FlowProducer(servers.url) as producer, working(producer, cf_begin, cf_middle, cf_end):
             assert await (await producer.add(cf_three(0))).result(30) == 3
-            servers.sentinel.told("SENTINEL", "FAILOVER", "flows")
+            servers.fail_over()
             assert await (await producer.add(cf_three(1_000))).result(60) == 1_003
 
 

@@ -17,7 +17,7 @@ class Beginnings(World):
         """A new flow: what waits for no child is ready, now or when its time has come."""
         self.flows[flow.id] = flow
         flow.has_ghosts = flow.id in self.added
-        self.added.add(flow.id)
+        self.added[flow.id].add(flow.priority)
         self.emit(flow, "added", FLOW)
         roots = [stage for stage in flow.stages if not stage.plan.children]
         for delay_ms in sorted({stage.plan.delay_ms for stage in roots}):

@@ -197,7 +197,7 @@ BUGS = (
     Bug(
         "an ended flow never expires",
         "ended.lua",
-        "  redis.call('PEXPIRE', view.key, kept_ms + 86400000)\n",
+        "  redis.call('PEXPIRE', view.key, kept_ms + retention_ms.by_itself)\n",
         "",
     ),
     Bug("a flow ends while stages are under way", "ended.lua", "head[ACTIVE] > 0 or not", "head[ACTIVE] > 1 or not"),

@@ -151,7 +151,8 @@ async def compare(reality: Reality, model: Model, holders: Sequence[str], *, is_
     # What was put aside comes back by and by: claims.py sees whether it does.
     due = {member for member in due if not member.startswith("o:")}
     assert due == {f"{what}:{flow_id}" for flow_id, what in model.waiting}, "what waits for a time"
-    assert closing == {member_of(*one) for one in model.closing}, "what is being closed"
+    expected_closing = {member_of(*one) for one in model.closing}
+    assert closing == expected_closing, f"what is being closed: {closing}, not {expected_closing}"
     roots = [flow for flow in model.flows.values() if flow.link is None]
     assert live == {flow.id for flow in roots if flow.state not in ENDED}, "live flows"
     assert failed == {flow.id for flow in roots if flow.state == "failed"}, "failed flows"

@@ -14,6 +14,7 @@ from flowq.store.suspensions import Suspensions
 from flowq.store.views import Views
 from flowq.store.wants import Wants
 from tests.property.claims import judge
+from tests.property.flows import ENDED
 from tests.property.hands import Hand, bytes_of, outcome_of
 from tests.property.model import Model
 from tests.property.operations import Ending
@@ -72,12 +73,14 @@ class Exchanges:
         hand.seq += 1
         wants = [Wants(-1, routes, suspects)] if capacity else []
         arguments = (tag, hand.id, 0, hand.seq, secrets.token_hex(4), outcomes, (), wants)
+        paused = [flow for flow in self.model.flows.values() if flow.state == "paused"]
         answer = await self.store.exchange(*arguments, capacity, parks=False)
         assert answer is not None, "a process that lives was given up"
         words = {verdict.position: verdict.word for verdict in answer.verdicts}
         self._report(hand, reports, outcomes, words)
         self.model.promote(self.here(tag))
         self.model.settle()
+        self.model.let_go = [flow for flow in paused if flow.state in ENDED]
         judge(self.model, self.here(tag), hand.id, routes, suspects, capacity, answer.claims)
         hand.claims += answer.claims
         self.runs += answer.claims

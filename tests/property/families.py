@@ -34,9 +34,12 @@ class Families(Beginnings):
         """A run adds a flow beneath its own, or finds it again; only who holds the token of a flow that goes on may."""
         flow, root, known = self.flows.get(above), self.flows.get(root_id(above)), self.flows.get(child.id)
         stage = flow.at(index) if flow is not None and flow.state in OPEN else None
-        if stage is None or root is None or stage.state != "running" or stage.token != token:
+        if flow is None or stage is None or root is None or stage.state != "running" or stage.token != token:
+            return "stale"
+        if flow.link is not None and flow.link.root is not root:
             return "stale"
         if known is None or known.link is None or known.link.root is not root:
+            self.closing -= {(child.id, ITSELF), (child.id, BENEATH)}  # what an earlier root of the same id left in its place
             child.link = Link(index, root, run, attempt)
             self.add(child)
             # What is put aside comes back in another order.
@@ -59,9 +62,9 @@ class Families(Beginnings):
         self.closing.discard((flow.id, ITSELF))
         self.forget(flow.id, "e")
         above = next(self.above(flow), None)
-        # What an earlier root of the same id left behind is of no stage that there is now.
-        is_left = flow.link is None or self.flows.get(root_id(flow.id)) is not flow.link.root
-        if above is not None and above.state in OPEN and flow.link is not None and not is_left:
+        # What an earlier root of the same id left behind is of no stage that there is now, unless that was left behind as well.
+        is_own = above is not None and flow.link is not None and flow.link.root is (above.link.root if above.link else above)
+        if above is not None and flow.link is not None and above.state in OPEN and is_own:
             stage = above.at(flow.link.stage)
             if stage is not None and stage.state == "suspended":
                 self.wake(above, stage)
@@ -117,8 +120,12 @@ class Families(Beginnings):
         return "signalled"
 
     def fell(self) -> None:
-        """What an earlier root left behind is removed when it has ended."""
+        """What an earlier root left behind is removed when it has ended; until then it is closed."""
         for flow in list(self.flows.values()):
-            if flow.link is not None and self.flows.get(root_id(flow.id)) is not flow.link.root and flow.state in ENDED:
+            if flow.link is None or self.flows.get(root_id(flow.id)) is flow.link.root:
+                continue
+            if flow.state in ENDED:
                 self.emit(flow, "pruned", FLOW)
                 del self.flows[flow.id]
+            else:
+                self.begin_closing(flow, "the flow above was removed")

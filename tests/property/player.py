@@ -129,6 +129,7 @@ class Player(Spawning):
                 break
             while self.model.waiting - set(self.model.due):
                 await self.due_now(0)
+            await self.fell()
             await self.close(Close())
             for flow in self.model.flows.values():
                 if flow.listeners and flow.state not in ENDED:

@@ -21,6 +21,8 @@ class World:
         held: who runs what.
         told: what a holder has to be told: the runs of stages that were cancelled under it.
         paused: `queue:…` and `pipeline:…`.
+        added: the priorities that flows of an id had, also those that were removed.
+        let_go: paused flows that have just ended: what was put aside for them and goes on comes back with the next call.
         events: what each flow's history has gained since it was last looked at: (verb, index, attempt).
     """
 
@@ -33,7 +35,8 @@ class World:
         self.told: defaultdict[str, list[tuple[str, int, int, str]]] = defaultdict(list)
         self.paused: set[str] = set()
         self.events: defaultdict[str, list[tuple[str, int, int]]] = defaultdict(list)
-        self.added: set[str] = set()
+        self.added: defaultdict[str, set[int]] = defaultdict(set)
+        self.let_go: list[Flow] = []
         self._places = 0
 
     def emit(self, flow: Flow, verb: str, index: int, attempt: int = 0) -> None:

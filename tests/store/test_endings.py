@@ -7,11 +7,15 @@ import asyncio
 import msgspec
 import pytest
 
+from flowq.engine.backend import retention_of
 from flowq.engine.duties.duties import Closer, Pruner
+from flowq.model.keep import KeepSettings
 from flowq.model.plan import Plan
+from flowq.store.keys import FINISHED
 from flowq.store.retentions import Retention
 from flowq.store.store import Store
 from flowq.store.views import Views
+from tests.scanned import keys_like
 from tests.store.acting import Actor, again, everything, failed, in_one_partition, released, retried, snapshots, states
 from tests.store.graphs import chain, diamond, drawn, one_stage, wide
 
@@ -83,7 +87,7 @@ async def test_what_had_completed_stays_completed(store: Store, actor: Actor) ->
 async def test_a_large_flow_is_cancelled_in_pieces(store: Store, actor: Actor) -> None:
     await store.submit([("f1", wide(1_200))])
     tag = store.keys.tag_of("f1")
-    retention = b"\x93\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00"
+    retention = msgspec.msgpack.encode(Retention())
     assert await store.connection.run("cancel", tag, "f1", "why", "n", 1_201, retention) == [b"closing", []]
     assert await actor.claim(5) == [], "from the first call on nothing of it is claimed"
     # Whoever finds it finishes it.
@@ -98,7 +102,7 @@ async def test_a_call_that_comes_late_or_twice_does_not_cancel_what_was_retried_
     spec = wide(600)
     await store.submit([("f1", spec)])
     tag = store.keys.tag_of("f1")
-    retention = b"\x93\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00"
+    retention = msgspec.msgpack.encode(Retention())
 
     async def cancel(nonce: str) -> bytes:
         return (await store.connection.run("cancel", tag, "f1", "", nonce, 601, retention))[0]
@@ -121,7 +125,7 @@ async def test_a_stage_that_completes_while_its_flow_is_being_cancelled_releases
     tag = store.keys.tag_of("f1")
     claims = await actor.exchange_claims(tag, 700)
     late = claims[-1]
-    retention = b"\x93\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00"
+    retention = msgspec.msgpack.encode(Retention())
     await store.connection.run("cancel", tag, "f1", "", "n", 701, retention)
     assert await actor.complete(late) == ""
     assert await store.finish_closing("f1", 701) == "cancelled"
@@ -141,7 +145,7 @@ async def test_cancelling_a_flow_that_has_ended_changes_nothing(store: Store, ac
 async def test_a_vanished_flow_does_not_hold_up_the_cancelling_of_others(store: Store) -> None:
     gone, other = in_one_partition(store, 2)
     await store.submit([(gone, wide(600)), (other, wide(700))])
-    tag, retention = store.partitions[0], b"\x93\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00\xce\x0f\x00\x00\x00"
+    tag, retention = store.partitions[0], msgspec.msgpack.encode(Retention())
     for flow_id, stages in ((gone, 601), (other, 701)):
         await store.connection.run("cancel", tag, flow_id, "", "n", stages, retention)
     await store.connection.command("DEL", store.keys.flow(gone))
@@ -266,6 +270,16 @@ async def test_a_flow_whose_retention_is_not_over_stays(store: Store, actor: Act
     await ended(store, actor)
     assert await Pruner(store, Views(store)).run_once() == 0
     assert await Views(store).exists("f1")
+
+
+async def test_what_is_to_be_archived_waits_a_year_for_somebody_who_does(store: Store, actor: Actor) -> None:
+    """Where nobody pruned for a day more, it was gone, and in no archive."""
+    store.retention = retention_of(KeepSettings(archive=True))
+    await ended(store, actor)
+    keys = [store.keys.flow(f"f{number}") for number in range(3)]
+    keys += [key.decode() for tag in store.partitions for key in await keys_like(store, f"{tag}{FINISHED}*")]
+    assert len(keys) == 4
+    assert min([await store.connection.command("PTTL", key) for key in keys]) > 366 * 86_400_000
 
 
 async def test_failed_and_cancelled_flows_are_found_when_their_retention_is_over(store: Store, actor: Actor) -> None:

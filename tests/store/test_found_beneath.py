@@ -8,6 +8,7 @@ import pytest
 from flowq.engine.flow.spawned import retry_flow
 from flowq.model.names import spawned_id
 from flowq.model.outcome import Claim, Wait
+from flowq.store.keys import CLOSING
 from flowq.store.store import Store
 from flowq.store.suspensions import Spawner, Suspensions
 from flowq.store.views import Views
@@ -120,3 +121,19 @@ async def test_who_ran_what_a_later_flow_of_the_same_id_spawned_anew_has_left_it
     assert await actor.complete(earlier) == "stale"
     tag = store.keys.tag_of("f1")
     assert await store.connection.command("SCARD", f"{tag}:x:{actor.id}") == 0
+
+
+async def test_that_a_left_over_flow_was_about_to_close_is_forgotten_with_it(store: Store, actor: Actor) -> None:
+    """The one that was spawned in its place stood among those that close, and nobody took it off when it had ended."""
+    await store.submit([("f1", chain(1))])
+    first, child = await actor.claim_one_of("f1"), spawned_id("f1", "s-0", "a")
+    await Suspensions(store).spawn(child, chain(1), spawner(first))
+    await removed(store, "f1", first.plan)
+    closing = store.keys.tag_of("f1") + CLOSING
+    assert await store.connection.command("ZRANGE", closing, 0, -1) == [child.encode()]
+    while await Views(store).now() == first.created_at:
+        pass
+    await store.submit([("f1", chain(1))])
+    later = await actor.claim_one_of("f1")
+    await Suspensions(store).spawn(child, chain(1), spawner(later))
+    assert await store.connection.command("ZRANGE", closing, 0, -1) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flowq.engine.duties.duties import Closer
 from flowq.model.names import spawned_id
 from flowq.model.outcome import Claim, Wait
 from flowq.store.feed import Feed
@@ -190,7 +191,7 @@ async def test_what_was_left_of_an_earlier_flow_of_the_same_id_is_not_found(stor
     assert found.status == "r"
 
 
-async def test_a_tree_is_felled_piece_by_piece_and_what_runs_goes_on(store: Store, actor: Actor) -> None:
+async def test_a_tree_is_felled_piece_by_piece_and_what_runs_is_closed_first(store: Store, actor: Actor) -> None:
     claim = await begun(store, actor)
     suspensions, tag = Suspensions(store), store.keys.tag_of("f1")
     children = [spawned_id("f1", "s-0", f"{number:04}") for number in range(700)]
@@ -210,7 +211,8 @@ async def test_a_tree_is_felled_piece_by_piece_and_what_runs_goes_on(store: Stor
     left = [child for child in children if await Views(store).exists(child)]
     assert left == [running]
     assert not (await suspensions.fell(tag)).is_more, "what runs is looked at again later"
-    await store.cancel(running, "", 1)
+    assert await states(store, running) == "cancelled: running", "it is about to be"
+    await Closer(store, Views(store)).run_once()
     await suspensions.fell(tag, all_now=True)
     assert not await Views(store).exists(running)
     assert [event.verb for event in await Feed(store.connection, store.keys).past(running, 0, 0)][-2:] == ["cancelled", "pruned"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flowq.cli import exits
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"limits {arguments.action} {'takes no' if arguments.name else 'needs a'} NAME", "see `flowq limits --help`"
         )
-    rates = dict(_rate(text) for text in arguments.rate)
+    rates = _rates(arguments.rate)
     if arguments.action != "set" and (rates or arguments.concurrency is not None):
         raise UsageError("--rate and --concurrency are for `limits set`", "see `flowq limits --help`")
     if arguments.action == "set" and not rates and arguments.concurrency is None:
@@ -39,6 +40,15 @@ def run(arguments: argparse.Namespace) -> int:
     if rates and arguments.name.startswith(("queue:", "tenant:")):
         raise UsageError(f"limit {arguments.name} can't have a --rate", "a queue or tenant is limited by --concurrency only")
     return run_async(lambda: _limits(arguments, rates))
+
+
+def _rates(texts: Sequence[str]) -> dict[str, str]:
+    rates: dict[str, str] = {}
+    for what, rate in map(_rate, texts):
+        if what in rates:
+            raise UsageError(f"--rate says twice how many {what} there may be: {rates[what]} and {rate}", "give one of them")
+        rates[what] = rate
+    return rates
 
 
 def _rate(text: str) -> tuple[str, str]:
@@ -74,7 +84,7 @@ def _cells(one: LimitState) -> list[str]:
     return [one.name, str(one.held or ""), str(one.waiting or ""), _next(one.next_at), str(one.rule)]
 
 
-def _next(at_ms: int) -> str:
+def _next(at_ms: int | None) -> str:
     from flowq.cli.render.sizes import shown_moment
 
     return shown_moment(at_ms) if at_ms else ""

@@ -60,9 +60,11 @@ class Sharing(Client):
         """
         rule = LimitRule.checked(check_limit_name(name), rate, concurrency)
         store = self._open.store
-        await Limits(store).set(name, rule)
+        limits = Limits(store)
+        await limits.set(name, rule)
         if name.startswith(OF_TENANT):
             await Tenants(store).gate(name.removeprefix(OF_TENANT), is_on=True)
+            await limits.mark()  # what was claimed until now is counted, too
 
     async def remove_limit(self, name: str) -> bool:
         """Removes a limit; False: there was none. Stages that use it, or wait for it, fail from then on: stop using it first.

@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from flowq.engine.duties.extending import UNKNOWN, PermitKeeper
 from flowq.errors import FlowqError
 from flowq.store.connection import Connection
 from flowq.store.ending import end
-from flowq.store.limits import Limits
 from flowq.store.store import Store
 
 log = logging.getLogger("flowq.engine")
@@ -40,19 +40,19 @@ class LeaseKeeper:
         holder: whose lease.
         lease_ms: how long each renewal lasts.
         on_lost: called, in the keeper's thread, when the lease can't be relied on any more.
-        uses_limits: asked, in the keeper's thread, whether the holder may have permits, which last as long as its lease.
+        asked: tells, in the keeper's thread, how often the holder has asked for permits, which last as long as its lease.
     """
 
     def __init__(
         self, url: str, namespace: str, holder: str, lease_ms: int, on_lost: Callable[[str], None],
-        uses_limits: Callable[[], bool] = lambda: True,
+        asked: Callable[[], int] = lambda: UNKNOWN,
     ) -> None:  # fmt: skip
         self._url = url
         self._namespace = namespace
         self._holder = holder
         self._lease_ms = lease_ms
         self._on_lost = on_lost
-        self._uses_limits = uses_limits
+        self._asked = asked
         self._is_stopping = False
         self._wake: Callable[[], object] | None = None
         self._thread = threading.Thread(target=self._run, name="flowq-lease", daemon=True)
@@ -87,8 +87,9 @@ class LeaseKeeper:
 
     async def _renew(self) -> None:
         interval = self._lease_ms / 1000 / RENEWALS_PER_LEASE
-        connection = Connection(self._url, name="flowq:lease", size=1, patience=interval)
+        connection = Connection(self._url, name="flowq:lease", size=2, patience=interval)
         store = Store(connection, self._namespace)
+        permits = PermitKeeper(store, self._lease_ms, interval)
         is_open, safe_until = False, time.monotonic() + SAFE_SHARE * self._lease_ms / 1000
         try:
             while True:
@@ -103,8 +104,6 @@ class LeaseKeeper:
                         expired = [
                             await store.renew(tag, self._lease_ms, [self._holder], patience=interval) for tag in store.partitions
                         ]
-                        if self._uses_limits():
-                            await Limits(store).extend(self._lease_ms, [self._holder], patience=interval)
                 except (FlowqError, TimeoutError) as error:
                     if time.monotonic() >= safe_until:
                         why = error.problem if isinstance(error, FlowqError) else "the server does not answer"
@@ -115,5 +114,7 @@ class LeaseKeeper:
                     self._on_lost("the server gave its stages to others")
                     return
                 safe_until = sent_at + SAFE_SHARE * self._lease_ms / 1000
+                permits.extend({self._holder: self._asked()})
         finally:
+            await permits.close()
             await connection.close()

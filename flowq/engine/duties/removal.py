@@ -118,7 +118,7 @@ class Remover:
         return [entry for entry in entries if text_of(entry[16:]) not in held]
 
     async def fell(self, tag: str) -> None:
-        """Removes what was spawned beneath flows of a partition that are gone; what still runs is removed when it has ended."""
+        """Removes what was spawned beneath flows of a partition that are gone; what still runs is closed first."""
         storage, is_more = None if self._keep.artifacts else self._storage(), True
         while is_more:
             felled = await self._suspensions.fell(tag)

@@ -73,8 +73,11 @@ class Scheduler:
             # Somebody else has dealt with it in this moment, and then this does nothing; or the server's clock was put back.
             await self._schedules.fired(due, schedule.timetable.after(due.latest.at), due.latest)
             return
-        was_missed = now - at > MISSED_MS
-        running = await self._is_running(due.latest.flow_id)
+        ended_at = await self._ended_at(due.latest.flow_id)
+        running = ended_at is None
+        # What has waited for the end of the flow before, as it was told to, is late since then.
+        late_since = max(at, ended_at or 0) if schedule.overlap == "queue" else at
+        was_missed = now - late_since > MISSED_MS
         # What is made up for with `all` is neither left out nor cancelled by the next of these.
         if running and (schedule.overlap == "queue" or (schedule.catch_up == "all" and was_missed)):
             return
@@ -115,14 +118,15 @@ class Scheduler:
             return _left_out(due, at, error.problem)
         return Firing(at, flow_id)
 
-    async def _is_running(self, flow_id: str) -> bool:
+    async def _ended_at(self, flow_id: str) -> int | None:
+        """When a flow ended; 0: it is not there (any more); None: it goes on."""
         if not flow_id:
-            return False
+            return 0
         try:
             head = await self._views.head(flow_id)
         except FlowNotFound:
-            return False
-        return head.ended_at == 0
+            return 0
+        return head.ended_at or None
 
     async def _cancel(self, flow_id: str, reason: str) -> None:
         try:

@@ -57,7 +57,7 @@ class Holder:
         storage: where artifacts are kept.
         threads: how many stages run at once.
         on_group: told the process groups that stages start and end.
-        on_deadline: told that `earliest_deadline` may have changed, before the stage's function is called, or `limiter.is_used`.
+        on_deadline: told that `earliest_deadline` may have changed, before the stage's function is called, or `limiter.asked`.
         hints: told what there is for duties.
     """
 
@@ -79,7 +79,7 @@ class Holder:
         self._loop = asyncio.get_running_loop()
         hints = hints or Hints(store.partitions)
         self.limiter = Limiter(store, holder, on_deadline)
-        self._gates = Gates(store, self.limiter, holder, self._take_turn, hints)
+        self._gates = Gates(store, self.limiter, holder, self._take_turn, hints, lambda: self.running)
         self._executor = Executor(
             store, stages, storage, threads, self._progress_from_any_thread, on_group, self._log_from_any_thread, self.limiter
         )

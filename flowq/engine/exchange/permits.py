@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 
 from flowq.engine.run.limiter import Limiter
@@ -126,8 +126,34 @@ class Permits:
     def give_back(self, name: str) -> None:
         """Others may have what is spare."""
         if permits := self.spare.pop(name, None):
-            self._denied.pop(name, None)
-            self._limiter.soon(self._limits.give_back(LimitUse(name), self._holder, permits))
+            self._limiter.soon(self._return(name, permits))
+
+    async def adopt(self, name: str, permits: Sequence[str], instead_of: Sequence[str]) -> bool:
+        """Counts what runs already, some of it under other permits before, whatever the limit allows; False: there is none."""
+        self._held[name] += len(permits) - len(instead_of)
+        try:
+            return await self._limits.adopt(name, self._holder, await self._limiter.lease_ms(), permits)
+        finally:
+            self.drop(name, instead_of, is_in_use=False)
+
+    def drop(self, name: str, permits: Sequence[str], *, is_in_use: bool = True) -> None:
+        """Returns what was in use, or is for certain not, without having it at hand for the next."""
+        if permits:
+            self._held[name] -= len(permits) if is_in_use else 0
+            self._limiter.soon(self._return(name, permits))
+
+    def forget_others(self, names: Container[str]) -> None:
+        """Remembers nothing of limits that are none of these, and hears no more of those of which enough was got."""
+        for name in [name for name in self._listening if name not in names or name not in self._denied]:
+            self._listening.pop(name)()
+        self._held = +self._held
+        for known in (self._turn_ends, self._denied, self._spare_since):
+            for name in [name for name in known if name not in names]:
+                known.pop(name)
+
+    async def _return(self, name: str, permits: Sequence[str]) -> None:
+        await self._limits.give_back(LimitUse(name), self._holder, permits)
+        self._denied.pop(name, None)  # another call of this process may have asked while they were on their way
 
     async def close(self) -> None:
         """Returns what nothing uses: the holder has ended."""

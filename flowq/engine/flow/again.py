@@ -43,7 +43,7 @@ def chosen_again(snapshot: FlowSnapshot, plan: Plan, from_stage: str | None, ove
     overridable: list[int] = []
     alone: set[int] = set()
     if from_stage is not None:
-        if (item := _item(snapshot, plan, from_stage)) is not None:
+        if (item := item_meant(snapshot, plan, from_stage)) is not None:
             maps[item[0]] = [item[1]]
             overridable = [item_index(*item)]
             alone = {item[0]} if _has_enough(snapshot.graph[item[0]]) else set()
@@ -72,13 +72,17 @@ def chosen_again(snapshot: FlowSnapshot, plan: Plan, from_stage: str | None, ove
     return ChosenAgain(stages, maps, overridable or [*stages, *maps], frozenset(alone))
 
 
-def runs_again(snapshot: FlowSnapshot, restarted: Restart) -> int:
-    """How many stages run again that had begun, and items that had not completed or were named."""
+def runs_again(snapshot: FlowSnapshot, restarted: Restart, unfinished: tuple[int, int] | None = None) -> int:
+    """How many stages run again that had begun, and items that had not completed or were named.
+
+    `unfinished`: the map and the number of a named item that had not completed.
+    """
     stages = sum(snapshot.graph[stage.index].state != "blocked" for stage in restarted.stages)
     for index, numbers in restarted.maps:
         items = snapshot.graph[index].items
         others = 0 if items is None or index in restarted.alone else items.count - items.completed
-        stages += others + len(numbers)
+        # Where all run again that had not completed, one that was named is among them.
+        stages += others + len({number for number in numbers if index in restarted.alone or (index, number) != unfinished})
     return stages
 
 
@@ -98,7 +102,7 @@ def _has_enough(stage: StageSnapshot) -> bool:
     return stage.items is not None and stage.items.completed >= stage.items.need
 
 
-def _item(snapshot: FlowSnapshot, plan: Plan, name: str) -> tuple[int, int] | None:
+def item_meant(snapshot: FlowSnapshot, plan: Plan, name: str) -> tuple[int, int] | None:
     """The map and the number of a named item; None: the name is none of an item that there is."""
     stage, number = item_named(name) or ("", 0)
     index = plan.index_of.get(stage)

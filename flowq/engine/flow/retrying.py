@@ -7,10 +7,13 @@ from typing import Any
 
 from msgspec import structs
 
-from flowq.engine.flow.again import chosen_again, runs_again
+from flowq.engine.flow.again import chosen_again, item_meant, runs_again
+from flowq.engine.flow.item_pages import item_page, stages_or_item
 from flowq.engine.flow.one_flow import OneFlow
 from flowq.engine.flow.overrides import checked_overrides, overridden, refuse_unused
+from flowq.model.plan import Plan
 from flowq.model.restart import restart
+from flowq.model.snapshot import FlowSnapshot
 from flowq.model.states import FINAL
 from flowq.model.timing import Deadline, deadline_of
 from flowq.store.wire import again_of
@@ -39,7 +42,7 @@ class RetriableFlow(OneFlow):
 
         Raises:
             FlowNotFound: it does not exist (any more).
-            StageNotFound: no stage is called so.
+            StageNotFound: no stage is called so, whether or not the flow has ended.
             InvalidValue: no such stage has this argument, or it is a child's result; the value does not fit; or nothing
                 runs again that `overrides` could be for, such as while the flow has not ended; or the deadline is none.
             ValueNotStorable, ValueTooLarge: the value can't be stored.
@@ -59,7 +62,20 @@ class RetriableFlow(OneFlow):
             restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps, again.alone)
             wanted = structs.replace(again_of(plan, restarted, literals), deadline_ms=deadline_ms, deadline_at=deadline_at)
             hooks_seq = snapshot.hooks.seq if snapshot.hooks else 0
+            unfinished = await self._unfinished(snapshot, plan, from_stage)
             if await self._backend.store.retry(self.id, snapshot.seq, wanted, hooks_seq):
-                return runs_again(snapshot, restarted)
+                return runs_again(snapshot, restarted, unfinished)
+        if from_stage is not None:  # also where nothing runs again nobody shall take a wrong name for right
+            await stages_or_item(self._backend.store, self.id, from_stage)
         refuse_unused(changes, self.id, state)
         return 0
+
+    async def _unfinished(self, snapshot: FlowSnapshot, plan: Plan, name: str | None) -> tuple[int, int] | None:
+        """The map and the number of a named item that has not completed; None: no item is named, or it has."""
+        item = item_meant(snapshot, plan, name) if name is not None else None
+        if item is None:
+            return None
+        page = await item_page(self._backend.store, self.id, plan.stages[item[0]].name, item[1], 1)
+        # Failed and suspended items are listed, too.
+        states = {one.name: one.state for one in page}
+        return None if states.get(f"{name}") == "completed" else item

@@ -17,7 +17,7 @@ import time
 
 _SIZE = mmap.PAGESIZE
 # One aligned 8-byte word each, so no reader sees half of one: the machine stores it in one go.
-_TICK, _RUNNING, _DEADLINE, _SEQUENCE, _NAME, _FIRST, _BEGUN, _LIMITS = 0, 8, 16, 24, 32, 1024, 2560, 2568
+_TICK, _RUNNING, _DEADLINE, _SEQUENCE, _NAME, _FIRST, _BEGUN, _ASKED = 0, 8, 16, 24, 32, 1024, 2560, 2568
 _NAME_BYTES_MAX = 512
 _FIRST_BYTES_MAX = 1024
 _RUNNING_MAX = 1_000_000
@@ -71,9 +71,7 @@ class Pulse:
 
     # --- the child's side
 
-    def beat(
-        self, *, running: int, earliest_deadline: float, first: bytes = b"", begun: int = 0, uses_limits: bool = False
-    ) -> None:
+    def beat(self, *, running: int, earliest_deadline: float, first: bytes = b"", begun: int = 0, asked: int = 0) -> None:
         """Says that the loop turns.
 
         Args:
@@ -81,12 +79,12 @@ class Pulse:
             earliest_deadline: when the first of them must have ended, by `time.monotonic()`; inf: none has to.
             first: a description of that one, at most 1,024 bytes.
             begun: how many stages it has begun so far.
-            uses_limits: whether it may have permits, which last as long as its lease is renewed for them too.
+            asked: how often it has asked for permits so far, which last as long as its lease is renewed for them too.
         """
         first = first[:_FIRST_BYTES_MAX]
         struct.pack_into(f"H{len(first)}s", self._page, _FIRST, len(first), first)
         struct.pack_into("d", self._page, _BEGUN, float(begun))
-        struct.pack_into("d", self._page, _LIMITS, float(uses_limits))
+        struct.pack_into("d", self._page, _ASKED, float(asked))
         struct.pack_into("d", self._page, _RUNNING, float(running))
         struct.pack_into("d", self._page, _DEADLINE, earliest_deadline)
         struct.pack_into("d", self._page, _TICK, time.monotonic())
@@ -122,9 +120,10 @@ class Pulse:
         return int(begun) if 0 <= begun < 2**53 else 0
 
     @property
-    def uses_limits(self) -> bool:
-        """Whether the child may have permits."""
-        return self._word(_LIMITS, if_damaged=1) != 0
+    def asked(self) -> int:
+        """How often the child has asked for permits so far; -1 on a damaged page: it is not known."""
+        asked = self._word(_ASKED, if_damaged=-1)
+        return int(asked) if 0 <= asked < 2**53 else -1
 
     def overdue(self) -> float:
         """Seconds since the earliest deadline of its stages has passed; 0 before."""

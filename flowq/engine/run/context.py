@@ -121,7 +121,7 @@ class StageContext(Waiting):
 
         The sums are shown by `flowq inspect`, and summed per pipeline, tenant and day by `flowq usage`. They are committed with
         the outcome of the run, whether it completed or failed: what a retried attempt used counts too; what a run used that
-        was lost with its process does not.
+        was cancelled, or lost with its process, does not.
 
         Args:
             **amounts: name → number of at least 0, also numpy's; at most 20 names, and 10^15 of each in one run.

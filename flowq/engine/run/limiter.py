@@ -50,7 +50,7 @@ class Limiter:
     Args:
         store: the store.
         holder: whose lease the permits have.
-        on_used: called before it asks for its first permit.
+        on_used: called before it asks for a permit: `asked` has changed.
     """
 
     def __init__(self, store: Store, holder: str, on_used: Callable[[], None] | None = None) -> None:
@@ -61,6 +61,7 @@ class Limiter:
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count(1)
         self._lease_ms = 0
+        self._asked = 0
 
     async def acquire_all(
         self, uses: Sequence[LimitUse], tell: Callable[[str], None], claim: Claim | None = None
@@ -87,16 +88,17 @@ class Limiter:
         return permits
 
     @property
-    def is_used(self) -> bool:
-        """Whether a permit was ever asked for."""
-        return self._lease_ms > 0
+    def asked(self) -> int:
+        """How often permits were asked for so far: as long as that stays as it is, none are added to those that there are."""
+        return self._asked
 
     async def lease_ms(self) -> int:
-        """How long permits last without a sign of life."""
+        """How long permits last without a sign of life, for who is about to ask for some."""
         if not self._lease_ms:
             self._lease_ms = await self._limits.lease_of(self._holder)
-            if self._on_used is not None:
-                self._on_used()
+        self._asked += 1
+        if self._on_used is not None:
+            self._on_used()
         return self._lease_ms
 
     def name(self) -> str:

@@ -169,9 +169,9 @@ class Child:
         running = self._holder.running if self._holder else []
         deadline, first, will_stall = self._earliest_deadline(self._holder) if self._holder else (math.inf, None, False)
         description = described(first, will_stall=will_stall) if first is not None and deadline < math.inf else b""
-        begun, uses_limits = (self._holder.begun, self._holder.limiter.is_used) if self._holder else (0, False)
+        begun, asked = (self._holder.begun, self._holder.limiter.asked) if self._holder else (0, 0)
         latest = deadline + _OVERDUE_GRACE_SECONDS
-        self._pulse.beat(running=len(running), earliest_deadline=latest, first=description, begun=begun, uses_limits=uses_limits)
+        self._pulse.beat(running=len(running), earliest_deadline=latest, first=description, begun=begun, asked=asked)
         self._ticked_at = time.monotonic()
 
     def _earliest_deadline(self, holder: Holder) -> tuple[float, Claim | None, bool]:

@@ -77,9 +77,9 @@ class Nurse:
         return self._pulse.begun if self._pulse is not None else 0
 
     @property
-    def uses_limits(self) -> bool:
-        """Whether the child may have permits."""
-        return self._pulse is not None and self._pulse.uses_limits
+    def asked(self) -> int:
+        """How often the child has asked for permits; UNKNOWN on a damaged page."""
+        return self._pulse.asked if self._pulse is not None else 0
 
     async def known(self) -> Known | None:
         """What the child can run, once it has said so; None: it never will."""

@@ -18,6 +18,7 @@ import msgspec
 from flowq.engine.backend import LAST_WORDS_SECONDS, WORKER_PATIENCE, Backend
 from flowq.engine.code.serving import announce
 from flowq.engine.duties.every import run_every
+from flowq.engine.duties.extending import PermitKeeper
 from flowq.engine.duties.hints import Hints
 from flowq.engine.duties.lease import LEASE_MS, RENEWALS_PER_LEASE, SAFE_SHARE
 from flowq.engine.worker.backlog_page import BacklogPage
@@ -29,7 +30,6 @@ from flowq.engine.worker.worker import background_duties, default_name
 from flowq.errors import FlowqError
 from flowq.settings import Settings
 from flowq.store.ending import end
-from flowq.store.limits import Limits
 from flowq.store.script_loader import script
 from flowq.store.views import Views
 
@@ -217,6 +217,7 @@ class Supervisor:
         for nurse in self._nurses:
             nurse.kill()
         await asyncio.gather(*(end(task) for task in (*duties, *self._tasks)))
+        await self._permits.close()
 
     # ── duties ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -224,6 +225,7 @@ class Supervisor:
         # Where its children hear nothing any more, be they stuck, it asks by itself.
         duties = background_duties(backend, self._over, self._hints)
         renewal_seconds = self._options.lease_ms / 1000 / RENEWALS_PER_LEASE
+        self._permits = PermitKeeper(backend.store, self._options.lease_ms, renewal_seconds)
         duties.append(run_every(renewal_seconds, _Duty(self._renew), stop=self._over, name="renewing leases"))
         duties.append(run_every(_WATCH_SECONDS, _Duty(self._watch), stop=self._over, name="watching children"))
         if self._options.burst:
@@ -247,9 +249,8 @@ class Supervisor:
                     for expired in await self._backend.store.renew(tag, self._options.lease_ms, list(by_holder), patience=left):
                         if (nurse := by_holder[expired]).holder == expired:
                             nurse.kill("its lease was lost", is_crash=False)
-                if users := [holder for holder, nurse in by_holder.items() if nurse.uses_limits]:
-                    await Limits(self._backend.store).extend(self._options.lease_ms, users, patience=left)
             self._renewed_at = sent_at
+            self._permits.extend({holder: nurse.asked for holder, nurse in by_holder.items()})
         except (FlowqError, TimeoutError):
             if time.monotonic() - self._renewed_at >= safe_seconds:
                 for nurse in self._nurses:

@@ -208,7 +208,7 @@ class Worker:
                 loop.call_soon_threadsafe(lost, why)
 
         keeper = LeaseKeeper(
-            backend.settings.url, self._settings.namespace, holder_id, self._lease_ms, on_lost, lambda: holder.limiter.is_used
+            backend.settings.url, self._settings.namespace, holder_id, self._lease_ms, on_lost, lambda: holder.limiter.asked
         )
         keeper.start()
         if self._stopping.is_set():  # stop() came before there was a holder to drain

@@ -35,7 +35,8 @@ if concurrency > 0 and not shared('ZSCORE', tag .. PERMITS_KEY .. key, permit) t
   local ahead = ahead_of(key, permit)
   if held(key) + ahead >= concurrency then
     wait_in_line(key, permit)
-    return {'waits', now, now + ASK_MS, ahead}
+    local is_turning = redis.call('EXISTS', tag .. TURNED_KEY .. key) == 1
+    return {'waits', now, now + (is_turning and math.min(ASK_MS, SOON_MS * (ahead + 1)) or ASK_MS), ahead}
   end
 end
 local pieces, last = windows_of(key, rule)

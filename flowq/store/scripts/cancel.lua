@@ -60,8 +60,6 @@ if cursor < 0 or cursor == stages then
 end
 if is_whole then
   view.was_paused = view.fields.w or view.fields.y
-  -- Put aside is also what is not cancelled with it: the hooks of what it spawned.
-  view.lets_go = view.was_paused and cursor < 0
   head[STATUS], head[ENDED_AT], head[ACTIVE], head[AWAY] = ends_as, now, 0, 0
   if ends_as == COMPLETED then head[REASON], reason = '', '' end
   emit(view, word, -1, 0, reason)

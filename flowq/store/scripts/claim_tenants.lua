@@ -24,8 +24,8 @@ local function claim_next(queue, lanes, capacity, holder, nonce, claims)
   local position, at = next_of(lanes, standings)
   local lane = lanes[position]
   local standing, room, permits = standings[lane.tenant], room_of(lane, capacity), permitted(lane.tenant)
-  if permits == 0 then note_waiting(lane.tenant) end
   if room == 0 or permits == 0 then
+    if permits then note_waiting(lane.tenant .. ' ' .. queue) end
     table.remove(lanes, position)
     return 0, #lanes > 0
   end
@@ -62,6 +62,12 @@ local function claim_by_tenants(lanes, capacity, holder, nonce, claims)
     local count, has_more = claim_next(queue, of_queue[queue], capacity, holder, nonce, claims)
     capacity = capacity - count
     if not has_more then table.remove(queues, turn) end
+  end
+  -- Whose turn did not come waits as well, permits or not.
+  for _, queue in ipairs(queues) do
+    for _, lane in ipairs(of_queue[queue]) do
+      if permitted(lane.tenant) then note_waiting(lane.tenant .. ' ' .. queue) end
+    end
   end
   return capacity
 end

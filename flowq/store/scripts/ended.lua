@@ -1,5 +1,5 @@
 -- ended: a flow has ended: its state, and the indexes in which it is found from now on.
-local LOOKED_AT_MAX = 10
+local LOOKED_AT_MAX, ASIDE_LOOKED_AT_MAX = 10, 500
 -- The ids of all that ended; and of those that completed, each behind its plan's digest.
 local ended = {completed = {}}
 
@@ -30,8 +30,6 @@ local function note_beneath()
       local view, root = unpack(above[position])
       local own = string.sub(view.id, #root.id + 1) .. '^'
       local found = shared('ZRANGEBYLEX', tag .. TREE_KEY .. tree, '[' .. own, '(' .. own .. '\255', 'LIMIT', 0, LOOKED_AT_MAX)
-      -- Of the flows beneath it, and of their hooks, something may be put aside.
-      view.lets_go = view.was_paused and #found > 0
       -- Of many it is not looked at each.
       local is_noted = #found == LOOKED_AT_MAX
       for _, name in ipairs(found) do
@@ -49,10 +47,16 @@ local function index_end(view)
   publish(tag .. ENDED_CHANNEL_KEY .. view.id, status)
   if view.head[DEDUP] ~= '' then dedup.succeed(view) end
   if view.head[DEADLINE_AT] > 0 then shared('ZREM', tag .. DUE_KEY, 'e:' .. view.id) end
-  if view.lets_go then
-    shared('ZADD', tag .. DUE_KEY, now, 'o:flow:' .. view.id)
-  elseif view.was_paused then
-    redis.call('UNLINK', tag .. ASIDE_KEY .. 'flow:' .. view.id)
+  if view.was_paused then
+    -- Put aside is also what does not end with it: what stands beneath it, hooks, and what an earlier flow of its id spawned.
+    local aside, own, is_own = tag .. ASIDE_KEY .. 'flow:' .. view.id, ':' .. view.id, true
+    local entries = shared('LRANGE', aside, 0, ASIDE_LOOKED_AT_MAX)
+    for position = 1, #entries do is_own = is_own and string.sub(entries[position], -#own) == own end
+    if is_own and #entries <= ASIDE_LOOKED_AT_MAX then
+      redis.call('UNLINK', aside)
+    else
+      shared('ZADD', tag .. DUE_KEY, now, 'o:flow:' .. view.id)
+    end
   end
   -- What a stage spawned stays as long as the flow at the root of its tree, and is found through it.
   if parent_of(view.id) then return end
@@ -68,5 +72,5 @@ local function index_end(view)
   local lengths = retention_of[view.plan] or retention_ms
   local kept_ms = above and math.max(lengths[COMPLETED], lengths[FAILED], lengths[CANCELLED]) or lengths[status]
   -- The pruner deletes earlier; the time to live is for when no pruner runs.
-  redis.call('PEXPIRE', view.key, kept_ms + 86400000)
+  redis.call('PEXPIRE', view.key, kept_ms + retention_ms.by_itself)
 end

@@ -12,7 +12,7 @@ for position = 2, #ARGV do
     local deadline = permit and tonumber(shared('ZSCORE', permits_key, permit))
     if deadline and deadline > now then
       redis.call('ZADD', permits_key, 'XX', now + lease_ms, permit)
-      redis.call('PEXPIRE', permits_key, 2 * lease_ms)
+      last_at_least(permits_key, 2 * lease_ms)
       if key ~= '' then note_in(PERMITS_KEY, permit, now + lease_ms) end
       extended = extended + 1
     else

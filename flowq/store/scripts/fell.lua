@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- fell: deletes the flows beneath roots that are gone, with their hooks; at most 500 a call. What still runs goes on and is deleted when
--- it has ended.
--- Needs      records checked shared fetch view emit tenants lanes hooked hooking tree spawn
+-- fell: deletes the flows beneath roots that are gone, with their hooks; at most 500 a call. What still runs is closed, as nobody waits
+-- for it any more, and deleted when it has ended; what hooks spawned runs on until then.
+-- Needs      records checked shared fetch view emit tenants lanes hooked hooking tree resumed spawn closing successor retain ended flush
 -- Called by  Suspensions.fell     KEYS 1 the partition's tag    ARGV 1 look at all trees now, or ''
 -- Replies    {1: there is more to look at | 0, {plan digest (16 bytes) and id of a flow that is gone now, when it had ended, …}}
 local FELLED_MAX, TREES_MAX = 500, 100
@@ -11,6 +11,8 @@ local felled, dropped, gone = 0, 0, {}
 local function forget(view)
   gone[#gone + 1], gone[#gone + 2] = (view.plan or string.rep('?', 16)) .. view.id, view.head[ENDED_AT]
   emit(view, 'pruned', -1)
+  -- It is gone, and not to be written.
+  view.is_changed = false
   forget_flow(view.id)
 end
 
@@ -22,6 +24,12 @@ local function forget_hooks(view)
   end
 end
 
+local function close(view, name)
+  if string.find(name, '%^end%d*%^') or not (is_open(view) or view.head[STATUS] == SCHEDULED) then return end
+  begin_closing(view, 'the flow above was removed')
+  shared('ZADD', tag .. CLOSING_KEY, 0, view.id)
+end
+
 -- Whether nothing of the tree is left. Where 500 flows still run, those behind them are come by when these have ended.
 local function fell(tree, id, created_at)
   local key = tag .. TREE_KEY .. tree
@@ -31,7 +39,9 @@ local function fell(tree, id, created_at)
     local flow = open_flow(id .. name)
     local link = flow and link_of(read(flow, '^'))
     local is_ours = link and link[2] == created_at
-    if not (is_ours and (flow.head[ENDED_AT] == 0 or not has_done_all(flow))) then
+    if is_ours and flow.head[ENDED_AT] == 0 then
+      close(flow, name)
+    elseif not is_ours or has_done_all(flow) then
       if is_ours then
         forget_hooks(flow)
         forget(flow)
@@ -54,5 +64,5 @@ for _, tree in ipairs(trees) do
     shared('ZADD', tag .. TREES_KEY, now + ((felled < FELLED_MAX or dropped == 0) and TREE_LOOKED_AT_MS or 0), tree)
   end
 end
-flush_events()
+flush()
 return {((felled >= FELLED_MAX and dropped > 0) or #trees == TREES_MAX) and 1 or 0, gone}

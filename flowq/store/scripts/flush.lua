@@ -46,7 +46,7 @@ local function flush()
   if #ended.completed > 0 then
     local hour = tag .. FINISHED_KEY .. math.floor(now / 3600000)
     local length = shared('RPUSH', hour, unpack(ended.completed))
-    if length == #ended.completed then redis.call('PEXPIRE', hour, retention_ms[COMPLETED] + 3 * 86400000) end
+    if length == #ended.completed then redis.call('PEXPIRE', hour, retention_ms[COMPLETED] + retention_ms.by_itself + 2 * 86400000) end
   end
   for _, lane in ipairs(tails) do
     local count = settle(lane)

@@ -1,6 +1,6 @@
 -- gated: tenants that have a limit. Of them only so many stages are handed out as the worker has brought permits, whatever the queue.
--- `gates.brought`: tenant → how many; `left`: how many of these are left; `waiting`: what waits at a gate, in the order in which it was
--- met: such tenants, and GATED .. queue of queues that are bound (bounds.lua).
+-- `gates.brought`: tenant → how many; `left`: how many of these are left; `waiting`: what waits, in the order in which it was met:
+-- `tenant queue` of such tenants, whether permits are left or not, and GATED .. queue of queues that are bound (bounds.lua).
 local GATED = '='
 local gates = {brought = {}, left = {}, are_there = {}, weights = {}, waiting = {}, is_waiting = {}}
 

@@ -3,6 +3,8 @@
 -- A permit expires unless its holder's process renews it: a crash leaves room unused for a while, never too much in use.
 local tag, now = KEYS[1], time_ms()
 local GONE_MS, ASK_MS, LINE_KEPT_MS = 5000, 250, 60000
+-- Where a place was freed so shortly ago, whoever is first asks so soon again, and the next ones in proportion.
+local TURNED_MS, SOON_MS = 2000, 20
 local RATES, CONCURRENCY, VERSION, SINCE = 1, 2, 3, 4
 
 -- {{{what, amount, period_ms}, …}, concurrency or 0, version, since when}; nil: nobody has set this limit. A change has another version.
@@ -29,11 +31,16 @@ local function note_in(what, permit, until_ms)
   redis.call('PEXPIRE', tag .. what .. ALL, math.ceil(tonumber(latest)) - now + LINE_KEPT_MS)
 end
 
+-- All that hold some share the key: a short lease of one must not end it under the others.
+local function last_at_least(permits_key, ms)
+  if redis.call('PTTL', permits_key) < ms then redis.call('PEXPIRE', permits_key, ms) end
+end
+
 local function lend(key, permit, holder, lease_ms)
   shared('ZADD', tag .. PERMITS_KEY .. key, now + lease_ms, permit)
   if key ~= '' then note_in(PERMITS_KEY, permit, now + lease_ms) end
   shared('SADD', tag .. HELD_KEY .. holder, permit .. ' ' .. key)
-  redis.call('PEXPIRE', tag .. PERMITS_KEY .. key, 2 * lease_ms)
+  last_at_least(tag .. PERMITS_KEY .. key, 2 * lease_ms)
   redis.call('PEXPIRE', tag .. HELD_KEY .. holder, 2 * lease_ms)
 end
 
@@ -41,6 +48,7 @@ local function take_back(key, permit, holder)
   shared('ZREM', tag .. PERMITS_KEY .. key, permit)
   if key ~= '' then shared('ZREM', tag .. PERMITS_KEY .. ALL, permit) end
   shared('SREM', tag .. HELD_KEY .. holder, permit .. ' ' .. key)
+  if shared('ZCARD', tag .. LINE_KEY .. key) > 0 then redis.call('SET', tag .. TURNED_KEY .. key, '', 'PX', TURNED_MS) end
 end
 
 -- How many wait in front of this one. Who does not ask again for some seconds is taken for gone.

@@ -4,13 +4,13 @@ local LANES_PER_ROUTE, LOOKS_MAX, OTHERS_MAX = 8, 500, 1500
 
 -- A page of the tenants that wait; tells how many there are, and how many of them could be served.
 local function look_at_page(route, priority, from, size)
-  local tenants, open = {}, 0
+  local tenants, open, queue = {}, 0, string.match(route, '^[^:]*')
   local found = shared('ZRANGE', tag .. TENANT_LANES_KEY .. route .. ':' .. priority, from, from + size - 1, 'WITHSCORES')
   for position = 1, #found, 2 do tenants[#tenants + 1] = found[position] end
   meet(tenants)
   for position, tenant in ipairs(tenants) do
     if permitted(tenant) == 0 then
-      note_waiting(tenant)
+      note_waiting(tenant .. ' ' .. queue)
     else
       lane_of(route, priority, tenant).stood_at = tonumber(found[2 * position])
       open = open + 1

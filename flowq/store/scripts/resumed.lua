@@ -19,10 +19,12 @@ local function wake_parent(view)
   local parent = parent_of(spawned)
   local flow = parent and open_flow(spawned)
   local link = flow and link_of(read(flow, '^'))
-  -- One that an earlier flow of the root's id left behind is of no stage that there is now.
-  local root = link and open_root(parent)
-  if not root or link[2] ~= root.head[CREATED_AT] then return end
-  local above = open_flow(parent, {field('', link[1])})
-  local record = above and is_open(above) and record_of(above, link[1])
+  local above = link and open_flow(parent, {field('', link[1])})
+  -- One that an earlier flow of the root's id left behind is of no stage that there is now, unless that was left behind as well. Hooks
+  -- stand where their flow does.
+  local owner = above and open_flow(above_of(parent) or parent)
+  local of_owner = owner and string.find(owner.id, '^', 1, true) and link_of(read(owner, '^'))
+  if not owner or link[2] ~= (of_owner and of_owner[2] or owner.head[CREATED_AT]) then return end
+  local record = is_open(above) and record_of(above, link[1])
   if record and record[STATE] == SUSPENDED then resume(above, link[1], record, 'flow ' .. view.id .. ' has ended') end
 end

@@ -18,7 +18,7 @@ local calls = {
   {'ZRANGEBYLEX', sorted, '-', '+', 'LIMIT', 0, 1}, {'ZREMRANGEBYSCORE', sorted, 5, 6}, {'ZREM', sorted, 'a'}, {'SET', text, 'a'}, {'GET', text},
   {'XADD', stream, 'MAXLEN', '~', 100, '*', 'b', ''}, {'XRANGE', stream, '-', '+', 'COUNT', 1}, {'XREVRANGE', stream, '+', '-', 'COUNT', 1},
   {'XREAD', 'COUNT', 1, 'STREAMS', stream, '0-0'}, {'XTRIM', stream, 'MAXLEN', '~', 1},
-  {'EXISTS', hash}, {'RENAME', hash, renamed}, {'EXPIRE', renamed, 1}, {'PERSIST', renamed},
+  {'EXISTS', hash}, {'PTTL', hash}, {'RENAME', hash, renamed}, {'EXPIRE', renamed, 1}, {'PERSIST', renamed},
 }
 -- Whoever may not delete leaves keys that expire.
 for _, key in ipairs({hash, list, set, sorted, stream, text, renamed}) do calls[#calls + 1] = {'PEXPIRE', key, 1000} end
