@@ -135,6 +135,8 @@ class LimitUse(msgspec.Struct, frozen=True, array_like=True):
     def checked(cls, name: str, key: str, amounts: Mapping[str, int]) -> LimitUse:
         """The use as users write it, or InvalidValue."""
         check_limit_name(name)
+        if name.startswith((OF_QUEUE, OF_TENANT)):
+            raise InvalidValue("limit", name, "one with another name: workers keep to limits of queues and tenants by themselves")
         for what, amount in amounts.items():
             if type(amount) is not int or not 0 <= amount <= AMOUNT_MAX:
                 raise InvalidValue(f"{what} of limit {name!r}", amount, f"a whole number from 0 to {AMOUNT_MAX:,}")

@@ -17,6 +17,8 @@ from flowq.model.snapshot import ItemsSnapshot, Reason, StageSnapshot
 _NAMED_MAX = 3
 _ENDS = {"failed": ("has failed", "have failed"), "cancelled": ("was cancelled", "were cancelled")}
 _KINDS = ("signal", "flow", "sleep")
+# What does not pass when other stages end. A limit that is used up must not hide it.
+_LASTING = ("no_worker", "no_room")
 
 
 def reason_for(
@@ -65,10 +67,10 @@ def reason_for(
     if is_idle and pause is not None:
         return Reason("paused", pause.sentence, (pause.name,))
     if stage.state == "suspended" and stage.items is not None:
-        limited = _limited(stage.queue, tenant, full)
-        return (None if stage.items.running else limited) or _items(stage, stage.items, workers, needs)
+        return _items(stage, stage.items, workers, needs, _limited(stage.queue, tenant, full))
     if stage.state == "ready":
-        return _limited(stage.queue, tenant, full) or _ready(stage, workers, needs, is_suspect=is_suspect)
+        ready = _ready(stage, workers, needs, is_suspect=is_suspect)
+        return ready if ready.code in _LASTING else _limited(stage.queue, tenant, full) or ready
     return _suspended(waits) if stage.state == "suspended" else None
 
 
@@ -205,11 +207,18 @@ def _versions(stage: str, workers: Sequence[WorkerSnapshot]) -> list[str]:
 
 
 def _items(
-    stage: StageSnapshot, items: ItemsSnapshot, workers: Sequence[WorkerSnapshot], needs: Sequence[tuple[str, int]]
+    stage: StageSnapshot,
+    items: ItemsSnapshot,
+    workers: Sequence[WorkerSnapshot],
+    needs: Sequence[tuple[str, int]],
+    limited: Reason | None,
 ) -> Reason:
-    may_run = not items.running and (items.waiting > 0 or not items.suspended)
-    if may_run and (ready := _ready(stage, workers, needs, is_suspect=False)).code in ("no_worker", "no_room", "room_used"):
-        return ready
+    if not items.running and (items.waiting > 0 or not items.suspended):
+        ready = _ready(stage, workers, needs, is_suspect=False)
+        if ready.code in _LASTING:
+            return ready
+        if limited is not None or ready.code == "room_used":
+            return limited or ready
     away = f", {items.suspended:,} suspended" if items.suspended else ""
     return Reason("items", f"waits for {items.running:,} running{away} and {items.waiting:,} waiting of {items.count:,}")
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from flowq.errors import CorruptState, DefinitionError, InvalidValue, LimitNotSet
-from flowq.model.limit import OF_QUEUE, OF_TENANT, LimitRule, LimitUse, Rate
+from flowq.model.limit import LimitRule, LimitUse, Rate
 from flowq.store.keys import HELD, HOLDER, LIMITS_MARK, LINE, PERMITS, RULES, WINDOWS
 from flowq.store.store import Store
 
@@ -150,12 +150,9 @@ class Limits:
                 raise InvalidValue(f"{what} of limit {use.name!r}", asked, f"at most {Rate(what, amount, period_ms)}")
             case ["within"]:
                 of_key = f" of key {use.key!r}" if use.key else ""
-                is_gate = not use.key and use.name.startswith((OF_QUEUE, OF_TENANT))
                 raise DefinitionError(
                     f"this run holds a place of limit {use.name!r}{of_key} already: it would wait for itself",
-                    "its worker took that for the whole run: leave it out here, or use a limit with another name"
-                    if is_gate
-                    else "take it once: as the option of the stage, or around a block",
+                    "take it once: as the option of the stage, or around a block",
                 )
             case ["uncounted", what]:
                 raise InvalidValue(f"limit {use.name!r}", f"{what}=…", "what the limit counts; `flowq limits` shows it")

@@ -128,53 +128,10 @@ def test_a_key_that_can_not_be_one_whatever_the_arguments_is_refused_where_it_is
             limit("a", key=key)
 
 
-@stage(queue="cw_own")
-async def cw_of_its_queue() -> str:
-    async with limit("queue:cw_own"):
-        return "within"
-
-
-@stage(queue="cw_own")
-def cw_of_its_queue_in_a_thread() -> str:
-    with limit("queue:cw_own"):
-        return "within"
-
-
-@stage(queue="cw_own", limits=[limit("queue:cw_own")])
-async def cw_of_its_queue_in_the_option() -> None: ...
-
-
-@stage(queue="cw_own")
-async def cw_of_its_tenant() -> str:
-    async with limit("tenant:acme"):
-        return "within"
-
-
-@stage(queue="cw_own")
-async def cw_of_another_queue() -> str:
-    async with limit("queue:cw_other"), limit("queue:cw_own", key="x"):
-        return "another"
-
-
-OWN = (cw_of_its_queue, cw_of_its_queue_in_a_thread, cw_of_its_queue_in_the_option, cw_of_its_tenant)
-
-
-@pytest.mark.parametrize("kind", OWN)
-@pytest.mark.parametrize("concurrency", [1, 5])
-async def test_a_place_of_the_limit_of_its_own_queue_or_tenant_is_refused(
-    producer: FlowProducer, kind: AnyStage, concurrency: int
-) -> None:
-    for name in ("queue:cw_own", "tenant:acme"):
-        await producer.set_limit(name, concurrency=concurrency)
-    async with working(producer, kind):
-        flow = await producer.add(kind.flow(), tenant="acme")
-        with pytest.raises(FlowFailed, match="already: it would wait for itself; its worker took that"):
-            await flow.result(30)
-
-
-async def test_a_place_of_the_limit_of_another_queue_or_tenant_is_as_any_other(producer: FlowProducer) -> None:
-    for name in ("queue:cw_own", "queue:cw_other", "tenant:acme"):
-        await producer.set_limit(name, concurrency=1)
-    async with working(producer, cw_of_another_queue, cw_of_its_tenant):
-        assert await (await producer.add(cw_of_another_queue.flow())).result(30) == "another"
-        assert await (await producer.add(cw_of_its_tenant.flow(), tenant="other")).result(30) == "within"
+@pytest.mark.parametrize("name", ["queue:cw_own", "tenant:acme"])
+def test_a_limit_of_a_queue_or_tenant_is_refused_where_it_is_used(name: str) -> None:
+    """Workers keep to it before they claim; a stage would wait behind all that they claim."""
+    with pytest.raises(InvalidValue, match="workers keep to limits of queues and tenants by themselves"):
+        limit(name)
+    with pytest.raises(InvalidValue, match="another name"):
+        limit(name, key="x")

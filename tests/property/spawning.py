@@ -11,6 +11,7 @@ from flowq.model.items import ITEMS, stage_of
 from flowq.model.names import depth_of, spawned_id
 from flowq.model.outcome import Claim
 from flowq.model.spec import FlowOptions, FlowSpec
+from flowq.model.timing import Timing
 from flowq.store.suspensions import Spawned, Spawner
 from tests.property.deeds import LETTER, Deeds, lost_of, one_of
 from tests.property.flows import ENDED, Flow
@@ -106,7 +107,7 @@ class Spawning(Deeds):
     async def _retried(self, child: Flow, spawner: Spawner) -> None:
         stages, maps, alone = lost_of(child)
         # It has changed when stragglers of its maps were stopped first.
-        while (word := await retry_flow(self.store, child.id, spawner)) == "changed":
+        while (word := await retry_flow(self.store, child.id, spawner, Timing())) == "changed":
             pass
         assert word == "retried", f"{child.id}: whether it is run again"
         self.model.retry_by_hand(child, stages, maps, alone)

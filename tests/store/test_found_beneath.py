@@ -8,6 +8,7 @@ import pytest
 from flowq.engine.flow.spawned import retry_flow
 from flowq.model.names import spawned_id
 from flowq.model.outcome import Claim, Wait
+from flowq.model.timing import Timing
 from flowq.store.keys import CLOSING
 from flowq.store.store import Store
 from flowq.store.suspensions import Spawner, Suspensions
@@ -51,12 +52,12 @@ async def test_only_the_run_that_waits_may_run_again_what_it_found_and_has_it_th
     await actor.report(retried(first))
     second = await actor.claim_one_of("f1")
     assert second.attempt == 2
-    assert await retry_flow(store, child, spawner(first)) == "changed", "its run is over"
+    assert await retry_flow(store, child, spawner(first), Timing()) == "changed", "its run is over"
     left = await suspensions.spawn(child, chain(1), spawner(second))
     assert left is not None
     assert (left.status, left.is_of_this_attempt) == ("k", False)
-    assert await retry_flow(store, child, spawner(second)) == "retried"
-    assert await retry_flow(store, child, spawner(second)) == "changed", "it has not ended"
+    assert await retry_flow(store, child, spawner(second), Timing()) == "retried"
+    assert await retry_flow(store, child, spawner(second), Timing()) == "changed", "it has not ended"
     await store.cancel(child, "", 1)
     found = await suspensions.spawn(child, chain(1), spawner(second))
     assert found is not None

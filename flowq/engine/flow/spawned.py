@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
+from msgspec import structs
+
 from flowq.artifacts.storage import Storage
 from flowq.engine.flow.again import chosen_again
 from flowq.engine.flow.results import value_of
 from flowq.errors import FlowCancelled, FlowDeadlinePassed, FlowFailed, FlowqError
 from flowq.model.failure import Failure
 from flowq.model.restart import restart
-from flowq.model.timing import OUT_OF_TIME
+from flowq.model.timing import OUT_OF_TIME, Timing
 from flowq.store.snapshots import Snapshots
 from flowq.store.store import Store
 from flowq.store.suspensions import Spawner
@@ -52,8 +54,16 @@ def root_cause(error: FlowqError) -> FlowqError:
     return error
 
 
-async def retry_flow(store: Store, flow_id: str, spawner: Spawner) -> Literal["retried", "changed", "nothing"]:
+async def retry_flow(
+    store: Store, flow_id: str, spawner: Spawner, timing: Timing
+) -> Literal["retried", "changed", "nothing"]:  # fmt: skip
     """Runs what failed or was cancelled in an ended flow again, for the run of a stage that waits for it.
+
+    Args:
+        store: where it is.
+        flow_id: it.
+        spawner: the run.
+        timing: what it is spawned with this time: its deadline counts from now.
 
     Returns:
         `changed`: it is not as it was found any more, or the run is over; `nothing`: it has completed.
@@ -71,5 +81,6 @@ async def retry_flow(store: Store, flow_id: str, spawner: Spawner) -> Literal["r
         return "nothing"
     restarted = restart(plan, [stage.state for stage in snapshot.graph], again.stages, again.maps, again.alone)
     hooks_seq = snapshot.hooks.seq if snapshot.hooks else 0
-    is_retried = await store.retry(flow_id, snapshot.seq, again_of(plan, restarted), hooks_seq, spawner)
+    wanted = structs.replace(again_of(plan, restarted), deadline_ms=timing.deadline_ms, deadline_at=timing.deadline_at)
+    is_retried = await store.retry(flow_id, snapshot.seq, wanted, hooks_seq, spawner)
     return "retried" if is_retried else "changed"

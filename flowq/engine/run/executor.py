@@ -170,7 +170,7 @@ class Executor:
         def tell(what: str) -> None:
             self._on_progress(Progress(*claim.run, 0.0, what))
 
-        return await self._limiter.acquire_all([use_for(use, inputs) for use in stage.limits], tell, claim)
+        return await self._limiter.acquire_all([use_for(use, inputs) for use in stage.limits], tell)
 
     def _context_for(self, claim: Claim, stage: StagePlan, plan: StoredPlan, clock: StageClock) -> StageContext:
         def progressed(fraction: float, message: str) -> None:

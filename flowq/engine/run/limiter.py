@@ -10,12 +10,10 @@ from typing import Any
 
 from flowq.engine.run.context import context
 from flowq.errors import FlowqError
-from flowq.model.limit import OF_QUEUE, OF_TENANT, LimitUse, LimitWait
-from flowq.model.outcome import Claim
+from flowq.model.limit import LimitUse, LimitWait
 from flowq.pipeline.limit import Permit, hold, is_within
 from flowq.store.limits import Granted, Limits, Waits
 from flowq.store.store import Store
-from flowq.store.views import Views
 
 _LOOKS_SECONDS = 0.5
 # How soon who waits for a rate sees that it was changed, or removed.
@@ -55,7 +53,6 @@ class Limiter:
 
     def __init__(self, store: Store, holder: str, on_used: Callable[[], None] | None = None) -> None:
         self._limits = Limits(store)
-        self._views = Views(store)
         self._holder = holder
         self._on_used = on_used
         self._loop = asyncio.get_running_loop()
@@ -63,11 +60,8 @@ class Limiter:
         self._lease_ms = 0
         self._asked = 0
 
-    async def acquire_all(
-        self, uses: Sequence[LimitUse], tell: Callable[[str], None], claim: Claim | None = None
-    ) -> list[HeldPermit]:
-        """All of these or none, for a claim; whoever has to wait is told for what, and when that is over."""
-        own = (claim.flow_id, claim.queue) if claim is not None else None
+    async def acquire_all(self, uses: Sequence[LimitUse], tell: Callable[[str], None]) -> list[HeldPermit]:
+        """All of these or none; whoever has to wait is told for what, and when that is over."""
         permits: list[HeldPermit] = []
         told: list[LimitWait] = []
 
@@ -77,7 +71,7 @@ class Limiter:
 
         try:
             for use in uses:
-                permits.append(await self.acquire(use, on_wait, own))
+                permits.append(await self.acquire(use, on_wait))
                 hold(permits[-1])  # the run has a task of its own: what it enters within this one is seen
         except BaseException:
             for permit in permits:
@@ -105,22 +99,21 @@ class Limiter:
         """A name for a permit that no other has."""
         return f"{self._holder}.{next(self._numbers)}"
 
-    async def acquire(self, use: LimitUse, on_wait: OnWait | None = None, own: tuple[str, str] | None = None) -> HeldPermit:
+    async def acquire(self, use: LimitUse, on_wait: OnWait | None = None) -> HeldPermit:
         """Waits until the limit allows this use.
 
         A rate says at once from when on it may be used. It is asked again meanwhile, because it may be changed; and for a place
-        among concurrent uses. `own`: the flow and the queue of the stage; None: of the one that runs here.
+        among concurrent uses.
 
         Raises:
             LimitNotSet, InvalidValue, DefinitionError: it is never allowed.
         """
         permit, shown, told = self.name(), _ShownByStage(), None
         asking: asyncio.Task[Granted | Waits] | None = None
-        is_inside = is_within(use) or await self._is_gate(use, own)
         try:
             while True:
                 lease_ms = await self.lease_ms()
-                asked = self._limits.acquire(use, permit, self._holder, lease_ms, is_within=is_inside)
+                asked = self._limits.acquire(use, permit, self._holder, lease_ms, is_within=is_within(use))
                 asking = self._loop.create_task(asked)
                 answer = await asyncio.shield(asking)
                 is_granted = isinstance(answer, Granted)
@@ -136,15 +129,6 @@ class Limiter:
             # Not awaited: who is cancelled goes at once. Should this process die first, the permit expires.
             _soon(_returned(self._limits, use, self._holder, permit, after=asking))
             raise
-
-    async def _is_gate(self, use: LimitUse, own: tuple[str, str] | None) -> bool:
-        """Whether it is the limit of the stage's own queue or tenant, of which the worker took a place before it claimed."""
-        if use.key or not use.name.startswith((OF_QUEUE, OF_TENANT)):
-            return False
-        flow_id, queue = own or (context().flow_id, context().queue)
-        if use.name.startswith(OF_QUEUE):
-            return use.name == OF_QUEUE + queue
-        return use.name == OF_TENANT + (await self._views.header(flow_id)).tenant
 
     def soon(self, work: Coroutine[Any, Any, None]) -> None:
         """Returns permits without waiting for it."""

@@ -154,7 +154,7 @@ class Waits:
                     raise asyncio.CancelledError
                 if found.status == "c":
                     return await result_of_flow(self._store, self._storage, child, found.plan, spec.result_type)
-                awaited = await self._awaited(child, found, spawner)
+                awaited = await self._awaited(child, found, spawner, spec)
         return await self._until_resumed(Wait("flow", awaited))
 
     def number(self, kind: str) -> int:
@@ -179,7 +179,7 @@ class Waits:
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _awaited(self, child: str, found: Spawned, spawner: Spawner) -> str:
+    async def _awaited(self, child: str, found: Spawned, spawner: Spawner, spec: FlowSpec[Any]) -> str:
         """The flow to wait for, after one that had ended was made to run again; '': it has changed, or this run is over."""
         if found.status == "z" and not found.is_of_this_attempt:
             # The flow was retried before what stood beneath it was cancelled; which may have completed meanwhile.
@@ -188,7 +188,8 @@ class Waits:
         if found.status not in ("f", "k"):
             return child
         try:
-            word = "nothing" if found.is_of_this_attempt else await retry_flow(self._store, child, spawner)
+            is_settled = found.is_of_this_attempt
+            word = "nothing" if is_settled else await retry_flow(self._store, child, spawner, spec.options.timing)
         except RetryOutOfTurn as early:  # what undoes it has not ended: it is run again after that
             await add_hooks_of(self._store, child)
             return early.other
