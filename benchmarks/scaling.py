@@ -110,7 +110,7 @@ def main() -> None:
     with running_valkey() as url:
         costs = asyncio.run(measured_costs(url, options.calls))
     print(
-        f"server time of a question {costs.question_us:.0f} µs, of a call {costs.call_us:.0f} µs, and {costs.stage_us:.1f} µs of each"
+        f"server time of a question {costs.question_us:.0f} µs, of a call {costs.call_us:.0f} µs, {costs.stage_us:.1f} µs of each"
         f" stage in it; a chain of {STAGES}: {costs.waiting_bytes:,.0f} bytes waiting, {costs.completed_bytes:,.0f} completed"
     )
     print(" stages/s  servers  workers   busy  asking  batch       p99  kept a minute")
