@@ -11,18 +11,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
-import os
 import secrets
 import statistics
-import subprocess
-import sys
 from typing import Any
 
 import redis
 
+from benchmarks.contestants import FLOWQ
+from benchmarks.conversation import talking
+from benchmarks.drivers.line import STAGES
+from benchmarks.install import CACHE
 from benchmarks.server import Counters, counters
-from benchmarks.work import STAGES
 from flowq.store.connection import Connection
 from flowq.store.slots import slot_of
 from flowq.store.store import Store
@@ -48,7 +47,8 @@ def main() -> None:
         for count, spread in ((1, (4,)), (3, (3, 6, 12))):
             cluster = stack.enter_context(running_cluster(count))
             clients = [redis.Redis(port=node.port) for node in cluster.nodes]
-            places |= {f"{count} nodes, {partitions}": (cluster.url, clients, partitions) for partitions in spread}
+            name = "1 node" if count == 1 else f"{count} nodes"
+            places |= {f"{name}, {partitions}": (cluster.url, clients, partitions) for partitions in spread}
         print(places["3 nodes, 12"][1][0].execute_command("CLUSTER", "NODES").decode())
         results: dict[str, dict[str, list[float]]] = {place: {} for place in places}
         for turn in range(options.rounds):
@@ -69,7 +69,7 @@ def measured(url: str, clients: list[Any], partitions: int, options: argparse.Na
     asyncio.run(begun(url, namespace, partitions))
     submitted, submit_cost = run("submit", url, namespace, clients, options)
     by_node = [sum(1 for _ in client.scan_iter(match=f"{{{namespace}:*:f:*", count=10_000)) for client in clients]
-    ran, cost = run("work", url, namespace, clients, options)
+    ran, cost = run("run", url, namespace, clients, options)
     for client in clients:
         by_slot: dict[int, list[bytes]] = {}
         for key in client.scan_iter(match=f"{{{namespace}[:}}]*", count=10_000):
@@ -96,25 +96,15 @@ async def begun(url: str, namespace: str, partitions: int) -> None:
     await store.close()
 
 
-def run(part: str, url: str, namespace: str, clients: list[Any], options: argparse.Namespace) -> tuple[dict[str, Any], Counters]:
-    """Runs a part of `parts.py` in a process of its own; what it said, and what it cost all servers together."""
-    words = [part, url, namespace, str(options.flows), str(options.concurrency), "uvloop"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.parts", *words],
-        env={**os.environ, "PYTHONPATH": os.getcwd()}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        if process.stdout.readline() != "ready\n":
-            raise SystemExit(f"`{part}` did not start")
+def run(do: str, url: str, namespace: str, clients: list[Any], options: argparse.Namespace) -> tuple[dict[str, Any], Counters]:
+    """Has flowq's driver do a part, in a process of its own; what it said, and what it cost all servers together."""
+    work = {"shape": "chain", "flows": options.flows, "concurrency": options.concurrency}
+    with talking(FLOWQ.argv(CACHE, url, namespace), FLOWQ.environment(CACHE)) as driver:
+        driver.ask("warm", shape="chain", runs=do == "run")
         before = [counters(client) for client in clients]
-        answer, _ = process.communicate("go\n")
+        answer = driver.ask(do, **work)
         costs = [counters(client).since(earlier) for client, earlier in zip(clients, before, strict=True)]
-        return json.loads(answer), Counters(*(sum(figures) for figures in zip(*costs, strict=True)))
-    finally:
-        process.kill()
-        process.wait()
+    return answer, Counters._make(sum(figures) for figures in zip(*costs, strict=True))
 
 
 if __name__ == "__main__":

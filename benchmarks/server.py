@@ -33,7 +33,7 @@ class Counters(NamedTuple):
 
     def since(self, earlier: Counters) -> Counters:
         """The difference."""
-        return Counters(*(now - then for now, then in zip(self, earlier, strict=True)))
+        return Counters._make(now - then for now, then in zip(self, earlier, strict=True))
 
 
 def counters(client: redis.Redis) -> Counters:

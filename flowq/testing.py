@@ -34,8 +34,9 @@ def stage_context(
         The context, so that a test can call `cancel()` on it, and read `committed_artifacts()`.
     """
     storage = open_storage(f"file:{folder}")
-    own = f"{flow_id}/{stage}/{attempt}-test"
-    made = StageContext(flow_id, stage, attempt, attempt, folder=own, storage=storage, on_progress=on_progress)
+    made = StageContext(
+        flow_id, stage, attempt, attempt, token=f"{attempt}-test", storage=storage, on_progress=on_progress
+    )  # fmt: skip
     entered, reader = stage_contexts.enter(made), bound_reader.set(storage)
     try:
         yield made

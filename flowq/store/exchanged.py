@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from flowq.errors import CorruptState
@@ -62,8 +63,8 @@ def _claim(parts: Any, nonce: str, now: int) -> Claim:
     return Claim(
         # What names the plan or the route may be damaged and the claim still be answered: there is no such plan, so the
         # stage fails with CorruptState, and its flow is not stuck.
-        flow_id.decode(), index, _shown(plan or b""), Token(fence, nonce), attempt, crashes, priority, created_at, literals,
-        None if is_cut else dict(zip(results[::2], results[1::2], strict=True)), _shown(route),
+        flow_id.decode(), index, _named(plan or b""), Token(fence, nonce), attempt, crashes, priority, created_at, literals,
+        None if is_cut else dict(zip(results[::2], results[1::2], strict=True)), _named(route),
         deadline_at - now if deadline_at else None, opened_at,
     )  # fmt: skip
 
@@ -80,3 +81,7 @@ def _waiting(what: bytes) -> tuple[str, str]:
 
 def _shown(text: bytes) -> str:
     return text.decode("utf-8", "backslashreplace")
+
+
+# Plans and routes, of which there are few: the text is made once.
+_named = lru_cache(1_000)(_shown)

@@ -201,7 +201,7 @@ async def test_a_run_keeps_its_room_until_it_is_known_what_it_used(
     running: list[int] = []
     last_note, workers = holders.last_note, list[Any]()
 
-    async def noting(store: Store, claim: Claim, stage_context: StageContext | None) -> Note | None:
+    async def noting(store: Store, claim: Claim, stage_context: StageContext) -> Note | None:
         running.append(len(workers[0]._holder.running))
         return await last_note(store, claim, stage_context)
 

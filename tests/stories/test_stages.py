@@ -49,7 +49,7 @@ class Bench:
         self.fractions.clear()
         self.messages.clear()
         run = StageContext(
-            "f1", stage, attempt, self._runs, folder=f"f1/{stage}/{self._runs}", storage=self.storage, on_progress=self._note
+            "f1", stage, attempt, self._runs, token=str(self._runs), storage=self.storage, on_progress=self._note
         )  # fmt: skip
         entered, reader = enter(run), bound_reader.set(self.storage)
         try:

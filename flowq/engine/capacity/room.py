@@ -173,15 +173,17 @@ class WorkerRoom:
     def ended(self, claim: Claim) -> None:
         """A stage has ended: its room is free again."""
         self._free += 1
-        if claim.is_suspect and self._suspects_running:
+        if self._suspects_running and claim.is_suspect:
             self._suspects_running -= 1
-        if claim.queue in self._limited:
+        is_limited = bool(self._limited) and claim.queue in self._limited
+        if is_limited:
             self._give_slots_back(claim.queue, 1)
         if self._host is not None:
             self._host.ended(claim.route)
-        if claim.queue in self._limited or self._needs_room(claim.route):
+        if is_limited or self._needs_room(claim.route):
             self._pass_on()
-        self._tell()
+        if self._waiting:
+            self._tell()
 
     @property
     def is_shared(self) -> bool:

@@ -87,7 +87,6 @@ class Holder:
         # By token, because a stage may be claimed again here while its earlier run still winds down.
         self._running: dict[RunKey, StageRun] = {}
         self.begun = 0
-        self._tasks: set[asyncio.Task[None]] = set()  # also of runs that are over, but not their last words
         self._closing: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
         self._ended.set()
@@ -128,6 +127,7 @@ class Holder:
 
     async def work(self, wakeups: Wakeups) -> None:
         """Claims and runs until `drain` has finished or the lease is lost."""
+        self._executor.bind()
         wakeups.on_wake(self.id, self._wake)
         self._gates.listen(wakeups)
         await self._gates.refresh()
@@ -174,7 +174,7 @@ class Holder:
                 run.is_given_back = True
                 if run.context is not None:
                     run.context.give_back()
-                run.task.cancel()
+                run.stop()
             await self._until_ended(5.0)
         for conversation in self._conversations.values():
             conversation.end()
@@ -190,10 +190,8 @@ class Holder:
         """Runs a claimed stage."""
         self.begun += 1
         self._ended.clear()
-        task = asyncio.create_task(self._run(claim.run, claim))
-        self._running[claim.run] = StageRun(task, claim)
-        self._tasks.add(task)
-        task.add_done_callback(lambda _: self._done(task, claim.run))
+        key = claim.run
+        self._running[key] = StageRun(self._loop.create_task(self._run(key, claim)), claim)
 
     def cancel(self, key: RunKey) -> None:
         """Ends a run, if it is here: its stage was cancelled."""
@@ -202,7 +200,7 @@ class Holder:
             if run.context is not None:
                 run.context.cancel()
             run.cancelled_at = min(run.cancelled_at, time.monotonic())
-            run.task.cancel()
+            run.stop()
 
     def close(self, member: str) -> None:
         """Ends what else runs of a flow or a map that has ended. Should this process die first, a duty of others does it."""
@@ -232,10 +230,12 @@ class Holder:
 
         outcome, note = None, None
         try:
-            outcome = await self._executor.run(claim, running)
+            run.begin()
+            outcome = await self._executor.run(claim, run.task, running)
             run.clock = None
             # Before its room is free: else the next suspect begins beside one that has not reported, and neither is found guilty.
-            note = await last_note(self._store, claim, run.context)
+            if run.context is not None and run.context.has_notes:
+                note = await last_note(self._store, claim, run.context)
         except asyncio.CancelledError:
             if outcome is None and not run.is_given_back:
                 raise
@@ -261,12 +261,8 @@ class Holder:
             if self._gates.are_there:
                 self._gates.ended(run.claim)
             self._room.ended(run.claim)
-
-    def _done(self, task: asyncio.Task[None], key: RunKey) -> None:
-        self._leave(key)  # a task that is cancelled before its first step never runs, not even its `finally`
-        self._tasks.discard(task)
-        if not self._tasks:
-            self._ended.set()
+            if not self._running:
+                self._ended.set()
 
     def _progress_from_any_thread(self, progress: Progress) -> None:
         conversation = self._conversations[self._store.keys.tag_of(progress.flow_id)]
@@ -291,10 +287,10 @@ class Holder:
             async with asyncio.timeout(seconds):
                 await self._ended.wait()
         except TimeoutError:
-            log.warning("%d stages did not stop; what they still do is refused", len(self._tasks))
+            log.warning("%d stages did not stop; what they still do is refused", len(self._running))
 
     def _abandon(self) -> None:
         for run in list(self._running.values()):
             if run.context is not None:
                 run.context.cancel()
-            run.task.cancel()
+            run.stop()

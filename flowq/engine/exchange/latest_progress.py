@@ -27,7 +27,8 @@ class LatestProgress:
 
     def forget(self, outcome: Outcome) -> None:
         """A run has ended."""
-        self._latest.pop((outcome.flow_id, outcome.index), None)
+        if self._latest:
+            self._latest.pop((outcome.flow_id, outcome.index), None)
 
     @property
     def due_in(self) -> float | None:

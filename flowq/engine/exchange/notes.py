@@ -38,7 +38,8 @@ class Notes:
 
     def take_last(self, outcome: Outcome, note: Note | None) -> None:
         """A run has ended; its note goes with its outcome."""
-        self._logging.pop(key_of(outcome), None)
+        if self._logging:
+            self._logging.pop(key_of(outcome), None)
         if note is not None:
             self._last[key_of(outcome)] = note
 
@@ -72,10 +73,8 @@ class Notes:
             self._last[key_of(outcome)] = msgspec.structs.replace(note, amounts=False)
 
 
-async def last_note(store: Store, claim: Claim, context: StageContext | None) -> Note | None:
-    """What is to be told of a run beside its outcome; None: nothing."""
-    if context is None or not context.has_notes:
-        return None
+async def last_note(store: Store, claim: Claim, context: StageContext) -> Note | None:
+    """What is to be told of a run beside its outcome, if it has notes; None: its flow is gone."""
     whose = "|"
     if context.amounts:
         try:

@@ -40,7 +40,7 @@ class Gathered(msgspec.Struct, frozen=True):
 
     def filled(self, target: Any, bindings: Sequence[Binding]) -> Any:
         """`target` with the results in their places."""
-        lists = {child: [unpacked(data) for data in items] for child, items in self.lists.items()}
+        lists = {child: [unpacked(data) for data in items] for child, items in self.lists.items()} if self.lists else {}
         results = {child: lists[child] if data == LIST else unpacked(data) for child, data in self.results.items()}
         return fill(target, bindings, results, lists)
 
@@ -66,14 +66,16 @@ async def gathered(
     Raises:
         CorruptState: a result is missing.
     """
-    forgiving = {binding.child for binding in bindings if binding.on_failure == "items"}
     results: dict[int, bytes] = {}
     lists: dict[int, list[bytes]] = {}
-    for child in {binding.child for binding in bindings}:
+    for binding in bindings:
+        child = binding.child
+        if child in results:
+            continue
         data = packed.get(child)
         if not data:
             raise CorruptState(flow_id, f"result of stage {child}", "it is missing")
-        if data == LIST or (child in forgiving and is_failure(data)):
+        if data == LIST or (is_failure(data) and any(one.child == child and one.on_failure == "items" for one in bindings)):
             items = await item_results(store, flow_id, child, *(runs or ()))
             lists[child] = await _all_whole(items, unspill)
         results[child] = await unspill(data) if is_spilled(data) else data

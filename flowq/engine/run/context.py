@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from os import PathLike
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
+from flowq.artifacts.keys import stage_folder
 from flowq.artifacts.sink import NewArtifact
 from flowq.artifacts.storage import Storage
 from flowq.engine.process.program import CompletedProgram, ProgramOptions, run_program, run_program_async
@@ -17,7 +18,7 @@ from flowq.engine.run.waiting import Waiting
 from flowq.errors import InvalidValue, NoStageContext, StorageNotConfigured
 from flowq.model.artifact import Artifact
 from flowq.model.duration import Duration, to_ms
-from flowq.model.outcome import Suspend
+from flowq.model.outcome import Suspend, Token
 from flowq.model.told import as_number, as_text
 from flowq.model.usage import metered
 
@@ -37,16 +38,14 @@ class StageContext(Waiting):
         stage: the stage's name in the flow.
         attempt: which attempt this is, from 1.
         fence: a number that grows with every run of this stage: give it to systems that refuse older writers.
-        idempotency_key: the same for every attempt of this stage: give it to services that must not act twice.
         deadline: when the stage's timeout ends this attempt (UTC); None: it has none.
-        children: names of the stages it waited for.
         queue: the queue that it was claimed from.
+        is_given_back: whether the worker stops before this run has ended.
     """
 
     __slots__ = (
-        "_amounts", "_artifacts", "_cancelled", "_folder", "_is_given_back", "_is_suspended", "_log", "_on_group",
-        "_on_log", "_on_progress", "_storage", "_told",
-        "attempt", "children", "deadline", "fence", "flow_id", "idempotency_key", "queue",
+        "_amounts", "_artifacts", "_cancelled", "_children", "_is_suspended", "_log", "_on_group", "_on_log", "_on_progress",
+        "_storage", "_token", "_told", "attempt", "deadline", "fence", "flow_id", "is_given_back", "queue",
     )  # fmt: skip
 
     def __init__(
@@ -57,8 +56,8 @@ class StageContext(Waiting):
         fence: int,
         *,
         queue: str = "",
-        folder: str = "",
-        children: tuple[str, ...] = (),
+        token: Token | str = "",
+        children: Callable[[], tuple[str, ...]] = tuple,
         deadline: datetime.datetime | None = None,
         storage: Storage | None = None,
         on_progress: Callable[[float, str], None] | None = None,
@@ -70,11 +69,10 @@ class StageContext(Waiting):
         self.stage = stage
         self.attempt = attempt
         self.fence = fence
-        self.idempotency_key = f"{flow_id}/{stage}"
         self.deadline = deadline
-        self.children = children
+        self._children = children
         self.queue = queue
-        self._folder = folder
+        self._token = token
         self._storage = storage
         self._on_progress = on_progress
         self._on_group = on_group
@@ -82,7 +80,7 @@ class StageContext(Waiting):
         self._amounts: dict[str, float] = {}
         self._on_log = on_log
         self._log: StageLog | None = None
-        self._is_given_back = False
+        self.is_given_back = False
         self._begin_waits = begin_waits
         self.waits = None
         self._is_suspended = False
@@ -90,9 +88,24 @@ class StageContext(Waiting):
         self._cancelled = False  # set once, read by polling, from any thread: no need for an Event, which costs 3 µs a stage
 
     @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this stage: give it to services that must not act twice."""
+        return f"{self.flow_id}/{self.stage}"
+
+    @property
+    def children(self) -> tuple[str, ...]:
+        """Names of the stages it waited for."""
+        return self._children()
+
+    @property
     def cancelled(self) -> bool:
         """Whether this run is over for flowq: cancelled, timed out, or taken over. What it still writes is refused."""
         return self._cancelled
+
+    @property
+    def folder(self) -> str:
+        """Where in the storage its artifacts go. Read by the worker."""
+        return stage_folder(self.flow_id, self.stage, str(self._token))
 
     def progress(self, fraction: SupportsFloat, message: str | None = "") -> None:
         """Tells how far the stage is. Cheap: at most ten reports a second leave the process.
@@ -143,7 +156,7 @@ class StageContext(Waiting):
         """
         if self._storage is None:
             raise StorageNotConfigured(f"stage {self.stage} writes artifact {name!r}")
-        new = self._storage.new(self._folder, name, content_type=content_type)
+        new = self._storage.new(self.folder, name, content_type=content_type)
         self._artifacts.append(new)
         return new
 
@@ -188,7 +201,7 @@ class StageContext(Waiting):
 
     def committed_artifacts(self) -> tuple[Artifact, ...]:
         """The artifacts this run has finished writing."""
-        return tuple(new.written for new in self._artifacts if new.written is not None)
+        return tuple(new.written for new in self._artifacts if new.written is not None) if self._artifacts else ()
 
     @property
     def amounts(self) -> dict[str, float]:
@@ -217,12 +230,7 @@ class StageContext(Waiting):
 
     def give_back(self) -> None:
         """Like `cancel`, because the worker stops: whatever the stage makes of it costs no attempt. Called by the worker."""
-        self._is_given_back = self._cancelled = True
-
-    @property
-    def is_given_back(self) -> bool:
-        """Whether the worker stops before this run has ended."""
-        return self._is_given_back
+        self.is_given_back = self._cancelled = True
 
     @property
     def suspension(self) -> Suspend | None:

@@ -15,13 +15,11 @@ from typing import Any
 
 import msgspec
 
-from flowq.artifacts.keys import stage_folder
 from flowq.artifacts.spill import spill, unspill
 from flowq.artifacts.storage import Storage
 from flowq.engine.flow.as_typed import read_marked
 from flowq.engine.flow.gathering import gathered, told
-from flowq.engine.run import context as stage_contexts
-from flowq.engine.run.context import StageContext
+from flowq.engine.run.context import StageContext, enter
 from flowq.engine.run.expansion import Shared, SharedArguments, expanded, loaded, shared_part
 from flowq.engine.run.limiter import HeldPermit, Limiter, give_all_back
 from flowq.engine.run.policy import MAX_CRASHES, NotWorthRetrying, Poisoned, after_run_error
@@ -84,10 +82,20 @@ class Executor:
         self._shared = SharedArguments(self._read_shared)
         self._limiter = limiter
 
-    async def run(self, claim: Claim, running: Callable[[StageContext, StageClock], None]) -> Outcome | None:
+    def bind(self) -> None:
+        """From now on stages that begin here, or in tasks that are made from here, find their artifacts and limits."""
+        bound_reader.set(self._storage)
+        bound_limiter.set(self._limiter)
+
+    async def run(
+        self, claim: Claim, task: asyncio.Task[None], running: Callable[[StageContext, StageClock], None]
+    ) -> Outcome | None:
         """Runs a stage and returns what became of it; None: it was cancelled, and nobody waits for an answer.
 
-        `running` is told the stage's context and clock before its function is called.
+        Args:
+            claim: the stage.
+            task: that runs this and nothing after it: what the stage sees of itself is never taken back.
+            running: told the stage's context and clock before its function is called.
         """
         plan: StoredPlan | None = None
         stage: StagePlan | None = None
@@ -103,13 +111,13 @@ class Executor:
                 return spared
             permits = await self._permits_for(claim, stage, inputs) if inputs is not None else ()
             clock = StageClock(stage)
-            stage_context = self._context_for(claim, stage, plan, clock)
+            stage_context = self._context_for(claim, stage, plan, clock, task)
             running(stage_context, clock)
             return await self._ran(claim, stage, plan, inputs, clock, stage_context)
         except asyncio.CancelledError as error:
             if stage_context is not None and stage_context.cancelled:
                 return _stopped(stage_context, claim)
-            if (task := asyncio.current_task()) is None or task.cancelling():
+            if task.cancelling():
                 raise
             # The stage raised it by itself, say because it awaited a task that was cancelled: a failure like any other.
             return after_run_error(error, stage, claim, plan)
@@ -172,35 +180,33 @@ class Executor:
 
         return await self._limiter.acquire_all([use_for(use, inputs) for use in stage.limits], tell)
 
-    def _context_for(self, claim: Claim, stage: StagePlan, plan: StoredPlan, clock: StageClock) -> StageContext:
+    def _context_for(
+        self, claim: Claim, stage: StagePlan, plan: StoredPlan, clock: StageClock, task: asyncio.Task[None]
+    ) -> StageContext:
         def progressed(fraction: float, message: str) -> None:
             clock.progressed()
             self._on_progress(Progress(*claim.run, fraction, message))
 
-        ends_in_ms = min((ms for ms in (stage.timeout_ms, claim.deadline_in_ms) if ms is not None), default=None)
-        deadline = None
-        if ends_in_ms is not None:
-            deadline = datetime.datetime.now(datetime.UTC) + datetime.timedelta(milliseconds=ends_in_ms)
         return StageContext(
             claim.flow_id,
             stage.name,
             claim.attempt,
             claim.token.fence,
             queue=claim.queue,
-            folder=stage_folder(claim.flow_id, stage.name, str(claim.token)) if self._storage is not None else "",
-            children=plan.names(stage.children),
-            deadline=deadline,
+            token=claim.token,
+            children=partial(plan.names, stage.children),
+            deadline=_deadline_of(claim, stage),
             storage=self._storage,
             on_progress=progressed,
             on_group=self._on_group,
             on_log=None if self._on_log is None else partial(self._on_log, claim),
-            begin_waits=partial(self._begin_waits, claim, self._stages.get(stage.stage), asyncio.current_task()),
+            begin_waits=partial(self._begin_waits, claim, self._stages.get(stage.stage), task),
         )
 
     def _begin_waits(
-        self, claim: Claim, function: AnyStage | None, task: asyncio.Task[Any] | None, stage_context: StageContext
+        self, claim: Claim, function: AnyStage | None, task: asyncio.Task[Any], stage_context: StageContext
     ) -> Waits:
-        if function is None or not function.is_async or task is None:
+        if function is None or not function.is_async:
             raise DefinitionError(
                 f"stage {stage_context.stage} is a plain def, so it can't wait without holding its slot",
                 "make it an `async def` and await this",
@@ -234,8 +240,7 @@ class Executor:
         return await self._storage.in_thread(unspill, self._storage, data)
 
     async def _call(self, function: AnyStage, clock: StageClock, stage_context: StageContext, arguments: dict[str, Any]) -> Any:
-        entered = stage_contexts.enter(stage_context)
-        reader, limiter = bound_reader.set(self._storage), bound_limiter.set(self._limiter)
+        enter(stage_context)
         try:
             if not clock.is_limited:
                 return await self._work(function, arguments)
@@ -248,9 +253,6 @@ class Executor:
         finally:
             if stage_context.waits is not None:
                 stage_context.waits.close()
-            bound_reader.reset(reader)
-            bound_limiter.reset(limiter)
-            stage_contexts.leave(entered)
 
     def _work(self, function: AnyStage, arguments: dict[str, Any]) -> Any:
         if function.is_async:
@@ -268,8 +270,7 @@ class Executor:
                     stage_context.stage, "result", len(packed), INLINE_BYTES_MAX,
                     "set FLOWQ_ARTIFACTS, and it goes there by itself; or write it to an artifact and return that",
                 )  # fmt: skip
-            folder = stage_folder(claim.flow_id, stage_context.stage, str(claim.token))
-            packed = await self._storage.in_thread(spill, self._storage, folder, packed)
+            packed = await self._storage.in_thread(spill, self._storage, stage_context.folder, packed)
         artifacts = stage_context.committed_artifacts()
         noted = opaque(_pack(artifacts)) if artifacts else _NOTHING
         index = stage_of(claim.index)
@@ -277,6 +278,13 @@ class Executor:
         if not is_item(claim.index):
             return Complete(*done)
         return CompleteItem(*done, plan.tolerant(index), plan.is_tolerated(index, by_all=True))
+
+
+def _deadline_of(claim: Claim, stage: StagePlan) -> datetime.datetime | None:
+    if stage.timeout_ms is None and claim.deadline_in_ms is None:
+        return None
+    ends_in_ms = min(ms for ms in (stage.timeout_ms, claim.deadline_in_ms) if ms is not None)
+    return datetime.datetime.now(datetime.UTC) + datetime.timedelta(milliseconds=ends_in_ms)
 
 
 def _stopped(stage_context: StageContext, claim: Claim) -> Outcome | None:

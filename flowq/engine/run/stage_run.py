@@ -27,6 +27,8 @@ class StageRun(msgspec.Struct):
         cancelled_at: since when it is cancelled, by `time.monotonic()`; inf: it is not.
         is_given_back: the worker stops, and another is to run it. Kept here: while a run reads its plan or waits for limits it
             has no context, and a cancel may lose its argument on its way.
+        is_stopped: whether it was before it had begun.
+        has_begun: whether its task has made a step.
     """
 
     task: asyncio.Task[None]
@@ -35,6 +37,21 @@ class StageRun(msgspec.Struct):
     clock: StageClock | None = None
     cancelled_at: float = math.inf
     is_given_back: bool = False
+    is_stopped: bool = False
+    has_begun: bool = False
+
+    def begin(self) -> None:
+        """Its task makes its first step. Raises CancelledError: it was stopped before."""
+        self.has_begun = True
+        if self.is_stopped:
+            raise asyncio.CancelledError
+
+    def stop(self) -> None:
+        """Ends its task. One that has not begun still makes its first step: a task that is cancelled now never would."""
+        if self.has_begun:
+            self.task.cancel()
+        else:
+            self.is_stopped = True
 
     @property
     def ends_at(self) -> float:
