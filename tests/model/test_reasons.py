@@ -92,8 +92,26 @@ def test_a_map_at_rest_says_which_limit_or_host_its_items_wait_for() -> None:
     assert of(resting, full={"queue:gpu": "1 at once"}) == "queue_limit"
     assert of(resting, full={"tenant:acme": "1 at once"}, tenant="acme") == "tenant_limit"
     assert of(resting, needs=[("gpu", 1)]) == "no_room"
+    assert of(resting, needs=[("gpu", 1)], full={"queue:gpu": "1 at once"}) == "no_room"
+    away = msgspec.structs.replace(resting, items=msgspec.structs.replace(items, waiting=0, suspended=2))
+    assert of(away, full={"queue:gpu": "1 at once"}) == "items"
     at_work = msgspec.structs.replace(resting, items=msgspec.structs.replace(items, running=1, waiting=1))
     assert of(at_work, full={"queue:gpu": "1 at once"}) == "items"
+
+
+def test_a_limit_that_is_used_up_hides_nothing_that_lasts() -> None:
+    waits = StageSnapshot(name="encode", stage="encode", queue="gpu", state="ready")
+
+    def of(*workers: WorkerSnapshot, **more: object) -> str:
+        full = {"queue:gpu": "1 at once"}
+        found = reason_for(waits, {}, workers, "running", NOW, is_suspect=False, lost={}, full=full, **more)  # type: ignore[arg-type]
+        assert found is not None
+        return found.code
+
+    assert of() == "no_worker"
+    assert of(WORKER, needs=[("card", 1)]) == "no_room"
+    assert of(msgspec.structs.replace(WORKER, has={"card": 1}, in_use={"card": 1}), needs=[("card", 1)]) == "queue_limit"
+    assert of(WORKER) == "queue_limit"
 
 
 def test_room_of_one_host_that_is_in_use_holds_nothing_up_while_another_has_some() -> None:

@@ -170,20 +170,21 @@ class WorkerRoom:
         self._tell()
         return has_more
 
-    def ended(self, claim: Claim) -> None:
-        """A stage has ended: its room is free again."""
+    def ended(self, claim: Claim, *, is_stray: bool = False) -> None:
+        """A stage has ended: its room is free again. Of a stray only its slot in this process: what it uses of the host it has
+        until `stray_ended`."""
         self._free += 1
         if self._suspects_running and claim.is_suspect:
             self._suspects_running -= 1
-        is_limited = bool(self._limited) and claim.queue in self._limited
-        if is_limited:
-            self._give_slots_back(claim.queue, 1)
-        if self._host is not None:
-            self._host.ended(claim.route)
-        if is_limited or self._needs_room(claim.route):
-            self._pass_on()
+        if not is_stray:
+            self._give_up(claim)
         if self._waiting:
             self._tell()
+
+    def stray_ended(self, claim: Claim) -> None:
+        """What a stray used of the host is free again."""
+        self._give_up(claim)
+        self._tell()
 
     @property
     def is_shared(self) -> bool:
@@ -197,6 +198,15 @@ class WorkerRoom:
         if any(found) and self._lacking:
             self._pass_on()
             self._tell()
+
+    def _give_up(self, claim: Claim) -> None:
+        is_limited = bool(self._limited) and claim.queue in self._limited
+        if is_limited:
+            self._give_slots_back(claim.queue, 1)
+        if self._host is not None:
+            self._host.ended(claim.route)
+        if is_limited or self._needs_room(claim.route):
+            self._pass_on()
 
     def _pass_on(self) -> None:
         lacking = sorted(self._lacking, key=lambda partition: self._served.get(partition, 0))

@@ -59,6 +59,9 @@ class Holder:
         on_group: told the process groups that stages start and end.
         on_deadline: told that `earliest_deadline` may have changed, before the stage's function is called, or `limiter.asked`.
         hints: told what there is for duties.
+
+    Attributes:
+        threads: where functions run; those whose stage is over, and were told to stop and did not, are its strays.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Holder:
         self._executor = Executor(
             store, stages, storage, threads, self._progress_from_any_thread, on_group, self._log_from_any_thread, self.limiter
         )
+        self.threads = self._executor.threads
         capture(log_of_this_run)
         # By token, because a stage may be claimed again here while its earlier run still winds down.
         self._running: dict[RunKey, StageRun] = {}
@@ -114,16 +118,6 @@ class Holder:
     def cancelled_at(self) -> float:
         """Since when the oldest of the cancelled stages that still run is so, by `time.monotonic()`; inf: none is."""
         return min((run.cancelled_at for run in self._running.values()), default=math.inf)
-
-    @property
-    def strays(self) -> int:
-        """How many threads run functions whose stage is over: they were told to stop and did not."""
-        return self._executor.threads.strays
-
-    @property
-    def strayed_at(self) -> float:
-        """Since when the oldest of them does, by `time.monotonic()`; inf: there is none."""
-        return self._executor.threads.strayed_at
 
     async def work(self, wakeups: Wakeups) -> None:
         """Claims and runs until `drain` has finished or the lease is lost."""
@@ -258,11 +252,18 @@ class Holder:
     def _leave(self, key: RunKey) -> None:
         run = self._running.pop(key, None)
         if run is not None:
-            if self._gates.are_there:
+            is_stray = self.threads.has_left(run.task)
+            self._room.ended(run.claim, is_stray=is_stray)
+            if is_stray:
+                self.threads.when_over(run.task, partial(self._over_in_its_thread, run.claim))
+            elif self._gates.are_there:
                 self._gates.ended(run.claim)
-            self._room.ended(run.claim)
             if not self._running:
                 self._ended.set()
+
+    def _over_in_its_thread(self, claim: Claim) -> None:
+        self._gates.ended(claim)
+        self._room.stray_ended(claim)
 
     def _progress_from_any_thread(self, progress: Progress) -> None:
         conversation = self._conversations[self._store.keys.tag_of(progress.flow_id)]

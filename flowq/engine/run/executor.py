@@ -21,7 +21,7 @@ from flowq.engine.flow.as_typed import read_marked
 from flowq.engine.flow.gathering import gathered, told
 from flowq.engine.run.context import StageContext, enter
 from flowq.engine.run.expansion import Shared, SharedArguments, expanded, loaded, shared_part
-from flowq.engine.run.limiter import HeldPermit, Limiter, give_all_back
+from flowq.engine.run.limiter import HeldPermit, Limiter, give_all_back, give_back_soon
 from flowq.engine.run.policy import MAX_CRASHES, NotWorthRetrying, Poisoned, after_run_error
 from flowq.engine.run.reuse import Reuser
 from flowq.engine.run.stage_clock import StageClock
@@ -129,7 +129,10 @@ class Executor:
             log.debug("stage failed", exc_info=error, extra={"flow_id": claim.flow_id})
             return after_run_error(error, stage, claim, plan)
         finally:
-            await give_all_back(permits)
+            if permits and self.threads.has_left(task):
+                self.threads.when_over(task, partial(give_back_soon, permits))
+            else:
+                await give_all_back(permits)
 
     async def _spared(self, claim: Claim, stage: StagePlan, plan: StoredPlan, inputs: dict[str, Any]) -> Outcome | None:
         """What becomes of a stage without running it, because it has a cache; before it waits for its limits."""

@@ -181,7 +181,12 @@ async def give_all_back(permits: Sequence[HeldPermit]) -> None:
     holder lives, and the outcome of the stage that had them stands."""
     if permits:
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([permit.give_back_soon() for permit in permits])
+            await asyncio.wait(give_back_soon(permits))
+
+
+def give_back_soon(permits: Sequence[HeldPermit]) -> list[asyncio.Task[None]]:
+    """Returns permits without waiting for it."""
+    return [permit.give_back_soon() for permit in permits]
 
 
 async def _quietly(work: Coroutine[Any, Any, None]) -> None:

@@ -1,17 +1,20 @@
 """The threads in which stages that are plain functions run.
 
 A thread can't be killed. One whose stage was cancelled or ran out of time goes on as a *stray*, refused by its token. It
-must not keep a later stage waiting for a thread; in a process of its own it is a reason to end that process.
+must not keep a later stage waiting for a thread; in a process of its own it is a reason to end that process. What it shares with
+others, such as a place of a limit or a graphics card of the host, it has until it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 
@@ -25,6 +28,7 @@ class StageThreads:
         # Threads are made when they are needed, so room for strays costs nothing before there are some.
         self._pool = ThreadPoolExecutor(count + STRAYS_MAX, thread_name_prefix="flowq-stage")
         self._strays: dict[Future[Any], float] = {}
+        self._left_by: WeakKeyDictionary[asyncio.Task[Any], Future[Any]] = WeakKeyDictionary()
 
     @property
     def strays(self) -> int:
@@ -44,7 +48,23 @@ class StageThreads:
         finally:
             if not future.cancel() and not future.done():
                 self._strays[future] = time.monotonic()
+                if (task := asyncio.current_task()) is not None:
+                    self._left_by[task] = future
                 future.add_done_callback(lambda ended: self._strays.pop(ended, None))
+
+    def has_left(self, task: asyncio.Task[Any]) -> bool:
+        """Whether what this task ran in a thread became a stray."""
+        return bool(self._left_by) and task in self._left_by
+
+    def when_over(self, task: asyncio.Task[Any], callback: Callable[[], object]) -> None:
+        """Calls back, in the running loop, when the stray that this task has left behind has ended."""
+        loop = asyncio.get_running_loop()
+
+        def ended(_: Future[Any]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended before the thread
+                loop.call_soon_threadsafe(callback)
+
+        self._left_by[task].add_done_callback(ended)
 
     def close(self) -> None:
         """Lets go of the threads; what runs in them goes on."""

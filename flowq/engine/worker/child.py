@@ -178,9 +178,9 @@ class Child:
         # What goes on after its stage's end, or its cancellation, can't be stopped but with its process. Where one stage runs at
         # a time that harms nobody; a shared child bears some threads.
         deadline, first, will_stall = holder.earliest_deadline
-        stopped_at = min(holder.strayed_at, holder.cancelled_at) if self._options.is_alone else math.inf
-        if holder.strays >= STRAYS_MAX:
-            stopped_at = holder.strayed_at
+        stopped_at = min(holder.threads.strayed_at, holder.cancelled_at) if self._options.is_alone else math.inf
+        if holder.threads.strays >= STRAYS_MAX:
+            stopped_at = holder.threads.strayed_at
         return (stopped_at, None, False) if stopped_at < deadline else (deadline, first, will_stall)
 
     def _watch_loop(self, loop: asyncio.AbstractEventLoop) -> None:
