@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import redis.asyncio as redis
+
 from flowq.store.store import Store
 
 
 async def keys_like(store: Store, pattern: str) -> list[bytes]:
     """All keys that match the pattern, of all servers."""
-    return [
-        key for server in await store.connection.servers() async for key in server.client.scan_iter(match=pattern, count=10_000)
-    ]
+    found: list[bytes] = []
+    for server in await store.connection.servers():
+        client: Any = redis.Redis.from_url(server.url)
+        async with client:
+            found += [key async for key in client.scan_iter(match=pattern, count=10_000)]
+    return found

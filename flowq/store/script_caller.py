@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from redis import exceptions as refused
 
+from flowq.store.pool import Command
 from flowq.store.script_library import Library, library
 from flowq.store.script_loader import script
 
@@ -22,14 +24,14 @@ _told: set[str] = set()
 
 
 class ScriptCaller:
-    """Calls scripts over a client, and loads what the server does not know (any more).
+    """Calls scripts, and loads what the server does not know (any more).
 
     Args:
-        client: of the client library, whose types are incomplete.
+        ask: sends one command.
     """
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, ask: Callable[[Command], Awaitable[Any]]) -> None:
+        self._ask = ask
         self._has_functions = True
 
     async def call(self, name: str, tag: str, args: tuple[Any, ...]) -> Any:
@@ -42,17 +44,17 @@ class ScriptCaller:
                 self._has_functions = error.may_pass
                 self._tell(name, error)
         try:
-            return await self._client.execute_command("EVALSHA", wanted.sha, 1, tag, *args)
+            return await self._ask(("EVALSHA", wanted.sha, 1, tag, *args))
         except refused.NoScriptError:
             # The whole text, in one command: loaded first, it could be forgotten again before it is called.
-            return await self._client.execute_command("EVAL", wanted.source, 1, tag, *args)
+            return await self._ask(("EVAL", wanted.source, 1, tag, *args))
 
     async def try_functions(self) -> None:
         """Loads all functions, as the calls do that need them. Raises NoFunction."""
         for name in sorted(_AS_FUNCTIONS):
             await self._load(library(script(name)))
         try:
-            await self._client.execute_command("FCALL", "flowq_no_function", 0)
+            await self._ask(("FCALL", "flowq_no_function", 0))
         except refused.ResponseError as error:
             if "Function not found" not in str(error):
                 raise NoFunction(error) from error
@@ -60,7 +62,7 @@ class ScriptCaller:
     async def _call_function(self, wanted: Library, tag: str, args: tuple[Any, ...]) -> Any:
         for _ in range(2):
             try:
-                return await self._client.execute_command("FCALL", wanted.function, 1, tag, *args)
+                return await self._ask(("FCALL", wanted.function, 1, tag, *args))
             except refused.ResponseError as error:
                 if isinstance(error, refused.NoPermissionError) or "unknown command" in str(error).lower():
                     raise NoFunction(error) from error
@@ -71,7 +73,7 @@ class ScriptCaller:
 
     async def _load(self, wanted: Library) -> None:
         try:
-            await self._client.execute_command("FUNCTION", "LOAD", wanted.source)
+            await self._ask(("FUNCTION", "LOAD", wanted.source))
         except refused.ResponseError as error:
             if "already exists" not in str(error):  # another client was first
                 raise NoFunction(error) from error

@@ -10,9 +10,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from flowq.store.addresses import Host
+from flowq.store.pool import Command, Pool
 from flowq.store.script_caller import ScriptCaller
-
-Command = Sequence[Any]
 
 _CONNECT_SECONDS_MAX = 5.0
 # Longer than any script may take, so that a stalled server is told from a dead one.
@@ -64,21 +63,21 @@ class Server:
     def __init__(self, url: str, name: str, size: int, host: Host = ("", 0)) -> None:
         self.url = url
         self.host = host
-        # The client library's types are incomplete; nothing of it leaves the link and its connection.
-        pools: Any = redis.BlockingConnectionPool
-        self.pool: Any = pools.from_url(
+        # The client library's types are incomplete; nothing of it leaves the link and its connection. Of its own pool only what
+        # it makes of the URL is used, and of its client how it reads the answers of commands.
+        pools: Any = redis.ConnectionPool
+        self._maker: Any = pools.from_url(
             url,
-            max_connections=size,
-            timeout=None,
             client_name=name,
             protocol=2,
             retry=Retry(NoBackoff(), 0),
             socket_connect_timeout=_CONNECT_SECONDS_MAX,
-            socket_timeout=_ANSWER_SECONDS_MAX,
+            socket_timeout=None,
             **({} if url.startswith("unix") else {"socket_keepalive": True}),
         )
-        self.client: Any = redis.Redis(connection_pool=self.pool)
-        self._caller = ScriptCaller(self.client)
+        self._readers: Any = redis.Redis(connection_pool=self._maker).response_callbacks
+        self._pool = Pool(self.line, size, _ANSWER_SECONDS_MAX)
+        self._caller = ScriptCaller(self.one)
 
     async def run(self, name: str, tag: str, args: tuple[Any, ...]) -> Any:
         """See `Link.run`."""
@@ -90,14 +89,18 @@ class Server:
 
     async def one(self, command: Command) -> Any:
         """See `Link.one`."""
-        return await self.client.execute_command(*command)
+        (answer,) = await self.several([command])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     async def several(self, commands: Sequence[Command]) -> list[Any]:
         """See `Link.several`."""
-        pipeline = self.client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        return await pipeline.execute(raise_on_error=False)
+        answers = await self._pool.ask(commands)
+        for position, (command, answer) in enumerate(zip(commands, answers, strict=True)):
+            if (read := self._readers.get(command[0])) is not None and not isinstance(answer, Exception):
+                answers[position] = read(answer)
+        return answers
 
     async def all_servers(self) -> list[Server]:
         """See `Link.all_servers`."""
@@ -112,13 +115,12 @@ class Server:
 
     def line(self) -> Any:
         """A connection outside the pool, not open yet: for who listens, and may wait for ever."""
-        return self.pool.connection_class(**{**self.pool.connection_kwargs, "socket_timeout": None})
+        return self._maker.make_connection()
 
     async def disconnect(self) -> None:
         """Closes the connections that nobody uses just now; others are opened in their place."""
-        await self.pool.disconnect(inuse_connections=False)
+        await self._pool.disconnect()
 
     async def close(self) -> None:
         """See `Link.close`."""
-        await self.client.aclose()
-        await self.pool.disconnect()
+        await self._pool.disconnect(also_in_use=True)

@@ -1,0 +1,74 @@
+"""The connections to one server over which calls are made.
+
+The client library makes them. Its own pool and client, which would stand between a call and its connection, cost as much of
+Python's time as all else of a call does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis import exceptions as refused
+
+Command = Sequence[Any]
+
+
+class Pool:
+    """A fixed number of connections; a call waits when all are in use.
+
+    Args:
+        make: makes a connection of the client library, whose types are incomplete; it need not be open.
+        size: how many there are at most.
+        seconds_max: how long an answer may take.
+    """
+
+    def __init__(self, make: Callable[[], Any], size: int, seconds_max: float) -> None:
+        self._make = make
+        self._seconds_max = seconds_max
+        self._free = asyncio.Semaphore(size)
+        self._idle: list[Any] = []
+        self._in_use: set[Any] = set()
+
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """Sends commands in one round trip. An error that is an answer stands in its place; others are raised, and cost the
+        connection: what becomes of the commands then is unknown."""
+        async with self._free:
+            connection = self._taken()
+            self._in_use.add(connection)
+            try:
+                async with asyncio.timeout(self._seconds_max):
+                    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                    answers = [await _answer(connection) for _ in commands]
+            except BaseException as error:
+                await connection.disconnect(nowait=True)
+                if isinstance(error, TimeoutError):
+                    raise refused.TimeoutError(f"no answer within {self._seconds_max:g} s") from error
+                raise
+            finally:
+                self._in_use.discard(connection)
+            self._idle.append(connection)
+            return answers
+
+    async def disconnect(self, *, also_in_use: bool = False) -> None:
+        """Closes the connections that nobody uses just now, or all; others are opened in their place."""
+        closing, self._idle = self._idle + list(self._in_use if also_in_use else ()), []
+        for connection in closing:
+            await connection.disconnect()
+
+    def _taken(self) -> Any:
+        while self._idle:
+            connection = self._idle.pop()
+            # One that the server has closed meanwhile would tell of an outage that is none. There is no public way to ask.
+            if connection.is_connected and not connection._reader.at_eof():
+                return connection
+            connection._close()
+        return self._make()
+
+
+async def _answer(connection: Any) -> Any:
+    try:
+        return await connection.read_response()
+    except refused.ResponseError as error:
+        return error
