@@ -12,7 +12,7 @@ import redis.asyncio
 from redis import exceptions as refused
 
 from flowq.store.pool import Pool
-from tests.engine.waiting import until
+from tests.engine.waiting import in_the_end
 
 pytestmark = pytest.mark.anyio
 
@@ -31,17 +31,16 @@ class Opened:
         self.made += 1
         return self._maker.make_connection()
 
+    async def is_asking(self) -> bool:
+        """Whether a call is under way, on a connection that is open."""
+        return any(connection.is_connected for connection in self.pool._in_use)
+
 
 @pytest.fixture
 async def opened(valkey_url: str, anyio_backend: str) -> AsyncIterator[Opened]:
     opened = Opened(valkey_url)
     yield opened
     await opened.pool.disconnect(also_in_use=True)
-
-
-def is_asking(opened: Opened) -> bool:
-    """Whether a call is under way, on a connection that is open."""
-    return any(connection.is_connected for connection in opened.pool._in_use)
 
 
 async def test_answers_come_in_the_order_of_the_commands_and_errors_stand_among_them(opened: Opened) -> None:
@@ -64,14 +63,18 @@ async def test_a_connection_that_the_server_closed_while_it_was_idle_is_no_outag
     with redis.Redis.from_url(valkey_url) as client:
         (number,) = await opened.pool.ask([("CLIENT", "ID")])
         assert client.client_kill_filter(_id=str(number))
-    await until(lambda: connection._reader.at_eof())
+
+    async def is_closed() -> bool:
+        return connection._reader.at_eof()
+
+    await in_the_end(is_closed)
     assert await opened.pool.ask([("ECHO", "b")]) == [b"b"]
     assert opened.made == 2
 
 
 async def test_who_is_cancelled_leaves_no_answer_behind_for_the_next(opened: Opened) -> None:
     waiting = asyncio.create_task(opened.pool.ask([("BLPOP", "nothing-comes", "30")]))
-    await until(lambda: is_asking(opened))
+    await in_the_end(opened.is_asking)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
@@ -89,7 +92,7 @@ async def test_a_server_that_does_not_answer_in_time_is_an_error_of_the_client_l
 
 async def test_calls_under_way_end_when_the_pool_is_closed(opened: Opened) -> None:
     waiting = asyncio.create_task(opened.pool.ask([("BLPOP", "nothing-comes", "30")]))
-    await until(lambda: is_asking(opened))
+    await in_the_end(opened.is_asking)
     await opened.pool.disconnect(also_in_use=True)
     with pytest.raises(refused.ConnectionError):
         await waiting
