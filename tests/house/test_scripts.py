@@ -13,8 +13,8 @@ from flowq.store import keys
 from tests.house.project import SCRIPTS, dotted, modules, scripts
 
 KEYS_MODULE = "flowq.store.keys"
-# Who finds the servers, tries the rights, and listens. What they send is tried before scripts are, or has no effect.
-LINKS = ("flowq.store.connection", "flowq.store.listener", "flowq.store.nodes", "flowq.store.topology")
+# Who finds the servers, tries the rights, calls scripts, and listens. What they send is tried before scripts are, or has no effect.
+LINKS = tuple(f"flowq.store.{name}" for name in ("connection", "listener", "nodes", "script_caller", "topology"))
 # `:f:` and its like, as keys.py has them; one of these in a literal elsewhere is a key spelled twice.
 WORDS = sorted({value for value in vars(keys).values() if isinstance(value, str) and value.startswith(":")})
 SCRIPT_FILES = [pytest.param(path, id=path.relative_to(SCRIPTS).as_posix()) for path in scripts()]
