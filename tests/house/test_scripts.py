@@ -13,7 +13,7 @@ from flowq.store import keys
 from tests.house.project import SCRIPTS, dotted, modules, scripts
 
 KEYS_MODULE = "flowq.store.keys"
-# Who finds the servers, tries the rights, calls scripts, and listens. What they send is tried before scripts are, or has no effect.
+# Who finds the servers, tries rights, calls scripts, and listens. What they send is tried before scripts are, or has no effect.
 LINKS = tuple(f"flowq.store.{name}" for name in ("connection", "listener", "nodes", "script_caller", "topology"))
 # `:f:` and its like, as keys.py has them; one of these in a literal elsewhere is a key spelled twice.
 WORDS = sorted({value for value in vars(keys).values() if isinstance(value, str) and value.startswith(":")})
