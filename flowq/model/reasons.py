@@ -173,19 +173,20 @@ def _ready(
             return Reason("no_worker", f"no worker of queue {stage.queue} knows stage {stage.stage}", (stage.queue,))
         return Reason("no_worker", f"no worker serves queue {stage.queue}", (stage.queue,))
     if needs and not any(all(worker.has.get(name, 0) >= amount for name, amount in needs) for worker in serving):
-        wanted = " and ".join(f"{name}={amount}" for name, amount in needs)
-        return Reason("no_room", f"needs {wanted}, which no worker of queue {stage.queue} has", tuple(name for name, _ in needs))
+        sentence = f"needs {_wanted(needs)}, which no worker of queue {stage.queue} has"
+        return Reason("no_room", sentence, tuple(name for name, _ in needs))
     if needs and not any(all(_free(worker, name) >= amount for name, amount in needs) for worker in serving):
-        wanted = " and ".join(f"{name}={amount}" for name, amount in needs)
-        sentence = f"needs {wanted}, which no worker of queue {stage.queue} has free: {_in_use(serving, needs)}"
+        sentence = f"needs {_wanted(needs)}, which no worker of queue {stage.queue} has free: {_in_use(serving, needs)}"
         return Reason("room_used", sentence, tuple(name for name, _ in needs))
     if is_suspect:
         return Reason("suspect", "its process died under it, so it waits for a process in which it can run alone", (stage.queue,))
-    return Reason(
-        "busy",
-        f"queue {stage.queue}: waits for a free slot of {_counted(serving)}",
-        (stage.queue,),
-    )
+    # Which of these it is the server does not know.
+    used = f", or for {_wanted(needs)} that a function still uses whose stage is over" if needs else ""
+    return Reason("busy", f"queue {stage.queue}: waits for a free slot of {_counted(serving)}{used}", (stage.queue,))
+
+
+def _wanted(needs: Sequence[tuple[str, int]]) -> str:
+    return " and ".join(f"{name}={amount}" for name, amount in needs)
 
 
 def _free(worker: WorkerSnapshot, name: str) -> int:

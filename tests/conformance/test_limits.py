@@ -170,6 +170,21 @@ async def cl_of_user(user: str) -> str:
 
 
 @stage
+def cl_ask_in_a_loop_of_its_own(number: int) -> int:
+    async def ask() -> int:
+        async with limit("gate"):
+            return number
+
+    return asyncio.run(ask())
+
+
+@stage
+async def cl_ask_without_async(number: int) -> int:
+    with limit("gate"):
+        return number
+
+
+@stage
 async def cl_unknown() -> None:
     async with limit("nobody-set-this"):
         pass
@@ -215,6 +230,23 @@ async def test_a_stage_in_a_thread_keeps_to_a_limit(producer: FlowProducer) -> N
         flows = [await producer.add(cl_ask_in_thread.flow(number)) for number in range(4)]
         assert [await flow.result(30) for flow in flows] == [0, 1, 2, 3]
     assert (await producer.limits())[0].held == 0
+
+
+async def test_a_stage_in_a_thread_may_ask_in_a_loop_of_its_own(producer: FlowProducer, limits: Limits) -> None:
+    await producer.set_limit("gate", concurrency=1)
+    async with working(producer, cl_ask_in_a_loop_of_its_own):
+        flows = [await producer.add(cl_ask_in_a_loop_of_its_own.flow(number)) for number in range(5)]
+        assert [await flow.result(30) for flow in flows] == list(range(5))
+    state = await limits.state("gate")
+    assert state is not None
+    assert state.held == 0
+
+
+async def test_who_forgets_async_before_with_is_told_and_holds_nothing_up(producer: FlowProducer) -> None:
+    await producer.set_limit("gate", concurrency=1)
+    async with working(producer, cl_ask_without_async):
+        with pytest.raises(FlowFailed, match=r"`with limit\('gate'\)` stands in an async function; write `async with`"):
+            await (await producer.add(cl_ask_without_async.flow(1))).result(30)
 
 
 async def test_a_limit_as_a_stages_option_holds_for_all_of_its_run(producer: FlowProducer) -> None:

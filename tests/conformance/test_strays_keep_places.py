@@ -92,3 +92,23 @@ async def test_a_later_stage_does_not_wait_for_its_thread(producer: FlowProducer
         with pytest.raises(FlowFailed):
             await first.result(30)
         assert await (await producer.add(sk_of_queue.flow(2))).result(30) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(sk_of_queue, {"queues": {"sk_gpu": 1, "default": 20}}), (sk_of_host, {"has": {"card": 1}})],
+    ids=["slots of a queue", "room of a host"],
+)
+async def test_what_it_uses_of_the_host_is_its_own_though_its_worker_has_stopped(
+    producer: FlowProducer, kind: Any, options: dict[str, Any]
+) -> None:
+    first = await producer.add(kind.flow(1))
+    async with working(producer, kind, **options):
+        with pytest.raises(FlowFailed, match="its timeout"):
+            await first.result(30)
+    second = await producer.add(kind.flow(2))
+    async with working(producer, kind, sk_step, **options):
+        assert await (await producer.add(sk_meanwhile(0))).result(30) == 3
+        assert BEGUN == [1]
+        RELEASED.set()
+        assert await second.result(30) == 2

@@ -93,10 +93,10 @@ class HostRoom:
         """See `QueueSlots.look`."""
         return self._slots is not None and self._slots.look(is_open=is_open)
 
-    def close(self) -> None:
-        """Gives everything back."""
+    def retire(self) -> None:
+        """See `QueueSlots.retire`."""
         if self._slots is not None:
-            self._slots.close()
+            self._slots.retire()
 
 
 def host_room(namespace: str, has: Mapping[str, int], stages: Iterable[AnyStage]) -> HostRoom | None:

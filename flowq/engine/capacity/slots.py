@@ -61,6 +61,7 @@ class QueueSlots:
         self._lacking: frozenset[str] = frozenset()
         self._turn_ends = dict.fromkeys(slots, 0.0)
         self._left_since: dict[str, float] = {}
+        self._is_retired = False
         try:
             for queue in slots:
                 self._files[queue] = _SlotFile.of(directory / f"{queue}.slots")
@@ -70,7 +71,7 @@ class QueueSlots:
 
     def take(self, queue: str, wanted: int) -> int:
         """Takes up to `wanted` slots and returns how many it got: 0 when all are in use, or the last one is left to others."""
-        self._check(queue, wanted)
+        self._check(queue, wanted, is_open=not self._is_retired)
         file, now = self._files[queue], self._clock()
         is_own_turn = now < self._turn_ends[queue]
         is_patient = now - self._left_since.get(queue, now) < PATIENCE_SECONDS
@@ -95,6 +96,8 @@ class QueueSlots:
         held.sort(reverse=self._files[queue].is_awaited_by_others(self))
         for _ in range(count):
             self._files[queue].give_back(held.pop())
+        if self._is_retired and not held:
+            self._let_go(queue)
 
     def count(self, queue: str) -> int:
         """How many slots the queue has in all; 0: it has no number of slots."""
@@ -123,21 +126,32 @@ class QueueSlots:
         self.give_back(queue, count)
         return count > 0
 
-    def close(self) -> None:
-        """Gives everything back."""
+    def retire(self) -> None:
+        """Takes no more. What is held, such as by functions that did not stop, is given back by who holds it."""
+        self._is_retired = True
         self._lacking = frozenset()
         self._left_since = {}
-        for queue, file in self._files.items():
-            for slot in self._held.pop(queue):
-                file.give_back(slot)
-            file.leave_door(self)
-            file.release()
-        self._files.clear()
+        for queue in list(self._files):
+            self._files[queue].leave_door(self)
+            if not self._held[queue]:
+                self._let_go(queue)
 
-    def _check(self, queue: str, count: int) -> None:
+    def close(self) -> None:
+        """Gives everything back."""
+        self.retire()
+        for queue in list(self._files):
+            for slot in self._held[queue]:
+                self._files[queue].give_back(slot)
+            self._let_go(queue)
+
+    def _let_go(self, queue: str) -> None:
+        self._held.pop(queue, None)
+        self._files.pop(queue).release()
+
+    def _check(self, queue: str, count: int, *, is_open: bool = True) -> None:
         if queue not in self._count:
             raise InvalidValue("queue", queue, f"one of {', '.join(self._count)}")
-        if queue not in self._files:
+        if queue not in self._files or not is_open:
             raise InvalidValue("queue", queue, "slots that are open: these are closed")
         if count < 0:
             raise InvalidValue("slots", count, "0 or more")

@@ -31,6 +31,11 @@ RENEWALS_PER_LEASE = 6
 _END_SECONDS_MAX = 2.0
 
 
+def now_awake() -> float:
+    """Seconds by a clock that goes on while the machine sleeps, where the system has one: leases go on, too."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 class LeaseKeeper:
     """Renews one holder's lease in all partitions until told to stop.
 
@@ -90,14 +95,18 @@ class LeaseKeeper:
         connection = Connection(self._url, name="flowq:lease", size=2, patience=interval)
         store = Store(connection, self._namespace)
         permits = PermitKeeper(store, self._lease_ms, interval)
-        is_open, safe_until = False, time.monotonic() + SAFE_SHARE * self._lease_ms / 1000
+        is_open, renewed_at, safe_seconds = False, now_awake(), SAFE_SHARE * self._lease_ms / 1000
         try:
             while True:
-                await asyncio.sleep(min(interval, max(0.05, safe_until - time.monotonic())))
-                sent_at = time.monotonic()
+                await asyncio.sleep(min(interval, max(0.05, renewed_at + safe_seconds - now_awake())))
+                sent_at = now_awake()
+                if sent_at - renewed_at >= self._lease_ms / 1000:
+                    # Renewed, it would go on without the permits of limits that others have by now.
+                    self._on_lost("this process stood still for longer than it lasts")
+                    return
                 try:
                     # By the clock too: a server that is stopped keeps a call waiting for longer than a short lease lasts.
-                    async with asyncio.timeout(max(0.05, safe_until - sent_at)):
+                    async with asyncio.timeout(max(0.05, renewed_at + safe_seconds - sent_at)):
                         if not is_open:
                             await store.open()
                             is_open = True
@@ -105,7 +114,7 @@ class LeaseKeeper:
                             await store.renew(tag, self._lease_ms, [self._holder], patience=interval) for tag in store.partitions
                         ]
                 except (FlowqError, TimeoutError) as error:
-                    if time.monotonic() >= safe_until:
+                    if now_awake() - renewed_at >= safe_seconds:
                         why = error.problem if isinstance(error, FlowqError) else "the server does not answer"
                         self._on_lost(f"it could not be renewed: {why}")
                         return
@@ -113,7 +122,7 @@ class LeaseKeeper:
                 if any(expired):
                     self._on_lost("the server gave its stages to others")
                     return
-                safe_until = sent_at + SAFE_SHARE * self._lease_ms / 1000
+                renewed_at = sent_at
                 permits.extend({self._holder: self._asked()})
         finally:
             await permits.close()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from flowq.engine.run.context import context
-from flowq.errors import FlowqError
+from flowq.errors import DefinitionError, FlowqError
 from flowq.model.limit import LimitUse, LimitWait
 from flowq.pipeline.limit import Permit, hold, is_within
 from flowq.store.limits import Granted, Limits, Waits
@@ -31,11 +31,16 @@ class HeldPermit:
         self.is_held = True
         self._holder = holder
         self._permit = permit
+        self._loop = asyncio.get_running_loop()
 
     async def give_back(self) -> None:
         """Returns it; if that fails it expires with the holder's lease."""
         self.is_held = False
-        await _returned(self._limits, self.use, self._holder, self._permit)
+        returning = _returned(self._limits, self.use, self._holder, self._permit)
+        if asyncio.get_running_loop() is self._loop:
+            await returning
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(returning, self._loop))
 
     def give_back_soon(self) -> asyncio.Task[None]:
         """The same for who can't wait."""
@@ -100,6 +105,12 @@ class Limiter:
         return f"{self._holder}.{next(self._numbers)}"
 
     async def acquire(self, use: LimitUse, on_wait: OnWait | None = None) -> HeldPermit:
+        """See `_acquired`; also for who runs in a loop of its own, such as that of `asyncio.run` in a stage's thread."""
+        if asyncio.get_running_loop() is self._loop:
+            return await self._acquired(use, on_wait)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._acquired(use, on_wait), self._loop))
+
+    async def _acquired(self, use: LimitUse, on_wait: OnWait | None) -> HeldPermit:
         """Waits until the limit allows this use.
 
         A rate says at once from when on it may be used. It is asked again meanwhile, because it may be changed; and for a place
@@ -135,7 +146,14 @@ class Limiter:
         _soon(_quietly(work))
 
     def acquire_in_thread(self, use: LimitUse) -> HeldPermit:
-        """The same for a thread. The loop goes on meanwhile."""
+        """The same for a thread. The loop goes on meanwhile.
+
+        Raises:
+            DefinitionError: it is the loop's own: it would wait for itself, with all that runs there.
+        """
+        with contextlib.suppress(RuntimeError):
+            if asyncio.get_running_loop() is self._loop:
+                raise DefinitionError(f"`with limit({use.name!r})` stands in an async function", "write `async with`")
         waiting = asyncio.run_coroutine_threadsafe(self.acquire(use), self._loop)
         while True:
             try:

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 import signal
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -20,7 +19,7 @@ from flowq.engine.code.serving import announce
 from flowq.engine.duties.every import run_every
 from flowq.engine.duties.extending import PermitKeeper
 from flowq.engine.duties.hints import Hints
-from flowq.engine.duties.lease import LEASE_MS, RENEWALS_PER_LEASE, SAFE_SHARE
+from flowq.engine.duties.lease import LEASE_MS, RENEWALS_PER_LEASE, SAFE_SHARE, now_awake
 from flowq.engine.worker.backlog_page import BacklogPage
 from flowq.engine.worker.child_options import ChildOptions, Heard
 from flowq.engine.worker.health import Health
@@ -93,7 +92,7 @@ class Supervisor:
         self._drain_seconds = options.drain_timeout_ms / 1000
         self._ending: asyncio.Timeout | None = None
         self._error: FlowqError | None = None
-        self._renewed_at = time.monotonic()
+        self._renewed_at = now_awake()
 
     async def run(self) -> None:
         """Works until told to stop.
@@ -237,10 +236,15 @@ class Supervisor:
         return duties
 
     async def _renew(self) -> None:
-        """Renews all children's leases; those it could not renew in time are ended before others may have their stages."""
-        sent_at = time.monotonic()
+        """Renews all children's leases; those it could not renew in time are ended before others may have stages and permits."""
+        sent_at = now_awake()
         by_holder = {nurse.holder: nurse for nurse in self._nurses if nurse.is_working}
         safe_seconds = SAFE_SHARE * self._options.lease_ms / 1000
+        if sent_at - self._renewed_at >= self._options.lease_ms / 1000:
+            for nurse in self._nurses:
+                nurse.kill("its lease ran out while all stood still", is_crash=False)
+            self._renewed_at = sent_at
+            return
         try:
             left = max(0.5, self._renewed_at + safe_seconds - sent_at)
             # By the clock too: a server that is stopped keeps a call waiting for longer than a short lease lasts.
@@ -252,10 +256,10 @@ class Supervisor:
             self._renewed_at = sent_at
             self._permits.extend({holder: nurse.asked for holder, nurse in by_holder.items()})
         except (FlowqError, TimeoutError):
-            if time.monotonic() - self._renewed_at >= safe_seconds:
+            if now_awake() - self._renewed_at >= safe_seconds:
                 for nurse in self._nurses:
                     nurse.kill("its lease could not be renewed", is_crash=False)
-                self._renewed_at = time.monotonic()
+                self._renewed_at = now_awake()
             raise
 
     async def _watch(self) -> None:
@@ -267,7 +271,7 @@ class Supervisor:
             nurse.move(self._backend.settings.artifacts, self._backend.access)
 
     def _is_ready(self) -> bool:
-        is_renewed = time.monotonic() - self._renewed_at < self._options.lease_ms / 1000
+        is_renewed = now_awake() - self._renewed_at < self._options.lease_ms / 1000
         return is_renewed and not self._stopping.is_set() and all(nurse.is_working for nurse in self._nurses)
 
     async def _is_done(self) -> bool:
@@ -277,11 +281,10 @@ class Supervisor:
         return not await views.waiting(resting.routes) and not await views.scheduled()
 
     def _at_rest(self) -> AtRest | None:
-        nurses = self._nurses
         # None yet: it has only begun, and does not know what waits for it.
-        if not nurses or any(nurse.running or not nurse.is_working for nurse in nurses):
+        if not self._nurses or any(nurse.running or not nurse.is_working for nurse in self._nurses):
             return None
-        return AtRest.of((route for nurse in nurses for route in nurse.routes), (nurse.begun for nurse in nurses))
+        return AtRest.of((route for nurse in self._nurses for route in nurse.routes), (nurse.begun for nurse in self._nurses))
 
     def _stop_idle(self) -> None:
         if not self._stopping.is_set():

@@ -144,10 +144,10 @@ class Worker:
             house.push_async_callback(backend.close)
             slots = host_slots(self._settings.namespace, self._queues or {})
             if slots is not None:
-                house.callback(slots.close)
+                house.callback(slots.retire)
             host = host_room(self._settings.namespace, self._has, self._stages.values())
             if host is not None:
-                house.callback(host.close)
+                house.callback(host.retire)
             hints = Hints(backend.store.partitions)
             for duty in background_duties(backend, over := asyncio.Event(), hints, self._makers):
                 house.push_async_callback(end, asyncio.create_task(duty))
