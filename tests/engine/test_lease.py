@@ -12,6 +12,7 @@ import time
 import pytest
 
 from flowq import FlowProducer
+from flowq.engine.duties import lease as leases
 from flowq.engine.duties.lease import LeaseKeeper
 from tests.engine.waiting import in_the_end
 from tests.servers import running_valkey
@@ -68,6 +69,26 @@ async def test_a_rescued_holder_is_told_that_its_stages_are_gone(producer: FlowP
     await actor.store.rescue(actor.store.partitions[0], actor.id, "gone", is_crash=False)
     await lost.heard()
     assert lost.why == "the server gave its stages to others"
+
+
+async def test_who_stood_still_for_longer_than_the_lease_gives_it_up(
+    producer: FlowProducer, actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has rescued it: renewed it would go on, but permits of limits have gone to others."""
+    lost, slept = Lost(), [0.0]
+    monkeypatch.setattr(leases, "now_awake", lambda: time.monotonic() + slept[0])
+    keeper = LeaseKeeper(actor.store.connection.url, actor.store.keys.namespace, actor.id, LEASE_MS, lost)
+    first = await actor.store.lease_of(actor.store.partitions[0], actor.id)
+    assert first is not None
+    keeper.start()
+
+    async def is_renewed() -> bool:
+        return (await actor.store.lease_of(actor.store.partitions[0], actor.id) or 0) > first
+
+    await in_the_end(is_renewed)
+    slept[0] = 2 * LEASE_MS / 1000
+    await lost.heard()
+    assert lost.why == "this process stood still for longer than it lasts"
 
 
 async def test_a_keeper_that_waits_for_a_server_ends_as_soon_as_it_is_told(anyio_backend: str) -> None:
