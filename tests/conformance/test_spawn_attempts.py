@@ -80,3 +80,15 @@ async def test_what_a_later_attempt_found_running_gives_it_its_result(producer: 
         gate.opened.set()
         assert await flow.result(30) == 3
     assert ran == {"fails once": 2, "held": 1}
+
+
+async def test_a_failure_that_is_on_its_way_is_not_overtaken_by_a_wait(
+    producer: FlowProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine so busy that the time is over before the loop's next turn."""
+    monkeypatch.setattr("flowq.engine.run.waits._QUIET_SECONDS", 0.0)
+    async with working(producer, *EVERY):
+        flow = await producer.add(sa_parent.flow())
+        await found_running(flow)
+        gate.opened.set()
+        assert await flow.result(30) == 3

@@ -35,8 +35,10 @@ from flowq.store.suspensions import Memory, Spawned, Spawner, Suspensions
 DEPTH_MAX = 16
 # A sleep that is shorter than suspending and beginning again costs is slept in place.
 _SLEPT_HERE_MS = 100
-# Waits that begin together begin within this time of one another.
+# Waits that begin together begin within this time of one another, and so many turns of the loop: on a busy machine the time is
+# over while an answer is still on its way through a `gather` to the function, which may end with it.
 _QUIET_SECONDS = 0.005
+_QUIET_TURNS = 20
 # Each is remembered for as long as the stage lives.
 _TIMERS_MAX = 1_000
 _REFUSAL_CHARS_MAX = 200
@@ -83,7 +85,7 @@ class Waits:
         self._never: set[asyncio.Future[None]] = set()
         self._busy = 0
         self._is_suspending = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
 
     # Each is numbered when it is called, not when it is awaited: in every run the same ones have the same numbers.
 
@@ -248,10 +250,12 @@ class Waits:
     def _settle(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(_QUIET_SECONDS, self._suspend)
+        self._timer = asyncio.get_running_loop().call_later(_QUIET_SECONDS, self._suspend, _QUIET_TURNS)
 
-    def _suspend(self) -> None:
-        if self._waits and not self._busy:
+    def _suspend(self, turns: int) -> None:
+        if turns:
+            self._timer = asyncio.get_running_loop().call_soon(self._suspend, turns - 1)
+        elif self._waits and not self._busy:
             self._is_suspending = self._on_suspend()
             # A run that is over already, and yet waits, has caught its cancellation, say in a library: it is told again.
             self._task.cancel(*([Suspended] if self._is_suspending else []))
