@@ -72,9 +72,11 @@ class Server:
             protocol=2,
             retry=Retry(NoBackoff(), 0),
             socket_connect_timeout=_CONNECT_SECONDS_MAX,
-            socket_timeout=None,
             **({} if url.startswith("unix") else {"socket_keepalive": True}),
         )
+        # What a URL says of times is not for us: how long an answer may take is said below, and who listens waits for ever.
+        self._maker.connection_kwargs["socket_timeout"] = None
+        self._maker.connection_kwargs.pop("timeout", None)
         self._readers: Any = redis.Redis(connection_pool=self._maker).response_callbacks
         self._pool = Pool(self.line, size, _ANSWER_SECONDS_MAX)
         self._caller = ScriptCaller(self.one)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -112,3 +113,14 @@ async def test_what_it_uses_of_the_host_is_its_own_though_its_worker_has_stopped
         assert BEGUN == [1]
         RELEASED.set()
         assert await second.result(30) == 2
+
+
+def test_what_it_used_of_the_host_is_free_again_though_its_loop_has_ended(valkey_url: str, namespace: str) -> None:
+    async def result_of(number: int) -> int:
+        async with FlowProducer(valkey_url, namespace=namespace) as producer, working(producer, sk_of_host, has={"card": 1}):
+            return await (await producer.add(sk_of_host.flow(number))).result(30)
+
+    with pytest.raises(FlowFailed, match="its timeout"):
+        asyncio.run(result_of(1))
+    RELEASED.set()
+    assert asyncio.run(result_of(2)) == 2

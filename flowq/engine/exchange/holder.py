@@ -255,15 +255,12 @@ class Holder:
             is_stray = self.threads.has_left(run.task)
             self._room.ended(run.claim, is_stray=is_stray)
             if is_stray:
-                self.threads.when_over(run.task, partial(self._over_in_its_thread, run.claim))
+                self.threads.when_over(run.task, partial(self._gates.ended, run.claim))
+                self.threads.when_over(run.task, partial(self._room.stray_ended, run.claim), needs_loop=False)
             elif self._gates.are_there:
                 self._gates.ended(run.claim)
             if not self._running:
                 self._ended.set()
-
-    def _over_in_its_thread(self, claim: Claim) -> None:
-        self._gates.ended(claim)
-        self._room.stray_ended(claim)
 
     def _progress_from_any_thread(self, progress: Progress) -> None:
         conversation = self._conversations[self._store.keys.tag_of(progress.flow_id)]

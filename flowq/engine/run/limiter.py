@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from flowq.engine.run.context import context
@@ -108,7 +109,16 @@ class Limiter:
         """See `_acquired`; also for who runs in a loop of its own, such as that of `asyncio.run` in a stage's thread."""
         if asyncio.get_running_loop() is self._loop:
             return await self._acquired(use, on_wait)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._acquired(use, on_wait), self._loop))
+        asking = asyncio.run_coroutine_threadsafe(self._acquired(use, on_wait), self._loop)
+        try:
+            return await asyncio.wrap_future(asking)
+        except asyncio.CancelledError:
+            asking.add_done_callback(self._give_back_unused)
+            raise
+
+    def _give_back_unused(self, asking: Future[HeldPermit]) -> None:
+        if not asking.cancelled() and asking.exception() is None:
+            self._loop.call_soon_threadsafe(asking.result().give_back_soon)
 
     async def _acquired(self, use: LimitUse, on_wait: OnWait | None) -> HeldPermit:
         """Waits until the limit allows this use.

@@ -8,7 +8,6 @@ others, such as a place of a limit or a graphics card of the host, it has until 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -56,13 +55,17 @@ class StageThreads:
         """Whether what this task ran in a thread became a stray."""
         return bool(self._left_by) and task in self._left_by
 
-    def when_over(self, task: asyncio.Task[Any], callback: Callable[[], object]) -> None:
-        """Calls back, in the running loop, when the stray that this task has left behind has ended."""
+    def when_over(self, task: asyncio.Task[Any], callback: Callable[[], object], *, needs_loop: bool = True) -> None:
+        """Calls back, in the running loop, when the stray that this task has left behind has ended; where the loop has ended
+        before, in its thread, or not at all if the callback needs the loop."""
         loop = asyncio.get_running_loop()
 
         def ended(_: Future[Any]) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended before the thread
+            try:
                 loop.call_soon_threadsafe(callback)
+            except RuntimeError:
+                if not needs_loop:
+                    callback()
 
         self._left_by[task].add_done_callback(ended)
 

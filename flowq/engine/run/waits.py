@@ -86,6 +86,7 @@ class Waits:
         self._busy = 0
         self._is_suspending = False
         self._timer: asyncio.Handle | None = None
+        self._is_closed = False
 
     # Each is numbered when it is called, not when it is awaited: in every run the same ones have the same numbers.
 
@@ -173,7 +174,8 @@ class Waits:
         return Suspend(*self._claim.run, tuple(self._waits), tuple(self._seen))
 
     def close(self) -> None:
-        """The function has ended: nothing of it waits any more."""
+        """The function has ended: nothing of it waits any more, nor what it has left behind in a task."""
+        self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
         for future in self._never:
@@ -235,6 +237,8 @@ class Waits:
         return self._memory.now + round((time.monotonic() - self._read_at) * 1000)
 
     async def _until_resumed(self, wait: Wait) -> NoReturn:
+        if self._is_closed:
+            raise asyncio.CancelledError
         self._waits.append(wait)
         self._settle()
         never = asyncio.get_running_loop().create_future()
@@ -255,7 +259,7 @@ class Waits:
     def _suspend(self, turns: int) -> None:
         if turns:
             self._timer = asyncio.get_running_loop().call_soon(self._suspend, turns - 1)
-        elif self._waits and not self._busy:
+        elif self._waits and not self._busy and not self._is_closed:
             self._is_suspending = self._on_suspend()
             # A run that is over already, and yet waits, has caught its cancellation, say in a library: it is told again.
             self._task.cancel(*([Suspended] if self._is_suspending else []))
