@@ -74,6 +74,14 @@ def test_progress_is_kept_between_none_and_all(given: float, kept: float) -> Non
     assert told == [(kept, "x" * 200)]
 
 
+def test_progress_never_goes_back_within_a_run_but_its_message_counts() -> None:
+    told: list[tuple[float, str]] = []
+    run = StageContext("f", "s", 1, 1, on_progress=lambda *what: told.append(what))
+    for fraction, message in ((0.9, "nearly"), (0.8, "a step back"), (1, "done")):
+        run.progress(fraction, message)
+    assert told == [(0.9, "nearly"), (0.9, "a step back"), (1.0, "done")]
+
+
 @pytest.mark.parametrize("given", ["0.5", None, True])
 def test_progress_that_is_no_number_is_refused(given: Any) -> None:
     with pytest.raises(InvalidValue, match="progress"):

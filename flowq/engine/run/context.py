@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from os import PathLike
@@ -111,7 +110,8 @@ class StageContext(Waiting):
         """Tells how far the stage is. Cheap: at most ten reports a second leave the process.
 
         Args:
-            fraction: from 0 to 1, also numpy's; what lies outside is moved to the nearer end, NaN leaves it where it was.
+            fraction: from 0 to 1, also numpy's. Progress never goes back within a run: what is less than was told before, or
+                NaN, leaves it where it was; more than 1 is 1.
             message: one line for people, at most 200 characters are kept.
 
         Raises:
@@ -120,8 +120,8 @@ class StageContext(Waiting):
         told = as_number(fraction)
         if told is None:
             raise InvalidValue("progress", fraction, "a number from 0 to 1")
-        known = self._told[0] if isinstance(told, float) and math.isnan(told) else float(min(1, max(0, told)))
-        self._told = known, as_text(message, _MESSAGE_CHARS_MAX)
+        # `max` keeps its first value beside NaN.
+        self._told = float(min(1, max(self._told[0], told))), as_text(message, _MESSAGE_CHARS_MAX)
         self.show_wait("")
 
     def show_wait(self, what: str) -> None:
