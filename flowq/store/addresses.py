@@ -28,6 +28,15 @@ _FORMS = {
 }
 _PORTS = {"cluster": 6379, "sentinel": 26379}
 _OF_SENTINELS = "sentinel_"
+# What may stand behind a URL. How long an answer may take, and how the server is spoken to, flowq says itself.
+_OPTIONS = {
+    "": ("db", "username", "password"),
+    "cluster": (),
+    "sentinel": ("sentinel_username", "sentinel_password"),
+}
+_OPTIONS_OF_TLS = tuple(
+    f"ssl_{name}" for name in ("ca_certs", "ca_data", "ca_path", "cert_reqs", "certfile", "check_hostname", "keyfile", "password")
+)
 
 Host = tuple[str, int]
 
@@ -73,7 +82,8 @@ def address_of(url: str) -> Address:
     """What a URL means.
 
     Raises:
-        InvalidValue: another scheme, a port out of range, no path for `unix://`, no name of what Sentinels watch.
+        InvalidValue: another scheme, a port out of range, no path for `unix://`, no name of what Sentinels watch; an option that
+            no server can have.
     """
     found = _SEVERAL.fullmatch(url) if isinstance(url, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
     if found is None:
@@ -91,7 +101,18 @@ def address_of(url: str) -> Address:
         raise problem
     kind = cast("Literal['cluster', 'sentinel']", kind)
     login = f"{login}@" if login else ""
-    return Address(kind, url, listed, service, scheme, login, database or "0", dict(parse_qsl(query)))
+    return Address(kind, url, listed, service, scheme, login, database or "0", _options_in(query, kind, scheme))
+
+
+def _options_in(query: str, kind: str, scheme: str) -> dict[str, str]:
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    known = (*_OPTIONS[kind], *(_OPTIONS_OF_TLS if scheme == "rediss" else ()))
+    for name in options:
+        if name not in known:
+            can_be = f"one of {', '.join(known)}" if known else "none"
+            told = "; with rediss:// also those of TLS" if scheme == "redis" else ""
+            raise InvalidValue("option of the server URL", name, can_be + told)
+    return options
 
 
 def _checked(url: str) -> str:
@@ -106,4 +127,5 @@ def _checked(url: str) -> str:
         raise InvalidValue("server URL", masked(url), _FORMS[kind])
     if parts.path.strip("/") and not is_socket and not parts.path.strip("/").isdecimal():
         raise InvalidValue("server URL", masked(url), _FORMS[kind])
+    _options_in(parts.query, "", parts.scheme)
     return url

@@ -9,6 +9,7 @@ import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from flowq.errors import InvalidValue, masked
 from flowq.store.addresses import Host
 from flowq.store.pool import Command, Pool
 from flowq.store.script_caller import ScriptCaller
@@ -58,6 +59,9 @@ class Server:
         name: shown in the server's CLIENT LIST.
         size: how many connections at most.
         host: of one of several: how the others call it.
+
+    Raises:
+        InvalidValue: an option of the URL has no such value.
     """
 
     def __init__(self, url: str, name: str, size: int, host: Host = ("", 0)) -> None:
@@ -66,17 +70,19 @@ class Server:
         # The client library's types are incomplete; nothing of it leaves the link and its connection. Of its own pool only what
         # it makes of the URL is used, and of its client how it reads the answers of commands.
         pools: Any = redis.ConnectionPool
-        self._maker: Any = pools.from_url(
-            url,
-            client_name=name,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_connect_timeout=_CONNECT_SECONDS_MAX,
-            **({} if url.startswith("unix") else {"socket_keepalive": True}),
-        )
-        # What a URL says of times is not for us: how long an answer may take is said below, and who listens waits for ever.
-        self._maker.connection_kwargs["socket_timeout"] = None
-        self._maker.connection_kwargs.pop("timeout", None)
+        try:
+            self._maker: Any = pools.from_url(
+                url,
+                client_name=name,
+                protocol=2,
+                retry=Retry(NoBackoff(), 0),
+                socket_connect_timeout=_CONNECT_SECONDS_MAX,
+                socket_timeout=None,  # how long an answer may take is said below, and who listens waits for ever
+                **({} if url.startswith("unix") else {"socket_keepalive": True}),
+            )
+            self.line()
+        except (TypeError, ValueError, redis.RedisError) as error:
+            raise InvalidValue("server URL", masked(url), f"options with other values: {error}") from None
         self._readers: Any = redis.Redis(connection_pool=self._maker).response_callbacks
         self._pool = Pool(self.line, size, _ANSWER_SECONDS_MAX)
         self._caller = ScriptCaller(self.one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -115,12 +116,17 @@ async def test_what_it_uses_of_the_host_is_its_own_though_its_worker_has_stopped
         assert await second.result(30) == 2
 
 
-def test_what_it_used_of_the_host_is_free_again_though_its_loop_has_ended(valkey_url: str, namespace: str) -> None:
+@pytest.mark.parametrize("is_closed", [True, False], ids=["has ended", "stands still"])
+def test_what_it_used_of_the_host_is_free_again_though_its_loop(valkey_url: str, namespace: str, is_closed: bool) -> None:
     async def result_of(number: int) -> int:
         async with FlowProducer(valkey_url, namespace=namespace) as producer, working(producer, sk_of_host, has={"card": 1}):
             return await (await producer.add(sk_of_host.flow(number))).result(30)
 
-    with pytest.raises(FlowFailed, match="its timeout"):
-        asyncio.run(result_of(1))
-    RELEASED.set()
-    assert asyncio.run(result_of(2)) == 2
+    with contextlib.ExitStack() as runners:
+        runner = runners.enter_context(asyncio.Runner())
+        with pytest.raises(FlowFailed, match="its timeout"):
+            runner.run(result_of(1))
+        if is_closed:
+            runner.close()
+        RELEASED.set()
+        assert asyncio.run(result_of(2)) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -80,6 +81,28 @@ def test_progress_never_goes_back_within_a_run_but_its_message_counts() -> None:
     for fraction, message in ((0.9, "nearly"), (0.8, "a step back"), (1, "done")):
         run.progress(fraction, message)
     assert told == [(0.9, "nearly"), (0.9, "a step back"), (1.0, "done")]
+
+
+def test_progress_never_goes_back_where_several_threads_tell_it() -> None:
+    told: list[float] = []
+    run = StageContext("f", "s", 1, 1, on_progress=lambda fraction, _: told.append(fraction))
+
+    def tells() -> None:
+        for number in range(2_000):
+            run.progress(number / 2_000)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=tells) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(told) == 8_000
+    assert told == sorted(told)
 
 
 @pytest.mark.parametrize("given", ["0.5", None, True])

@@ -153,8 +153,10 @@ def test_progress_that_is_not_known_stays_where_it_was() -> None:
     told: list[tuple[float, str]] = []
     run = StageContext("f", "s", 1, 1, on_progress=lambda *what: told.append(what))
     run.progress(0.5)
-    run.progress(float("nan"), "nobody knows how far")
-    assert told == [(0.5, ""), (0.5, "nobody knows how far")]
+    for unknown in ("nan", "inf", "-inf"):
+        run.progress(float(unknown), "nobody knows how far")
+    run.progress(0.75)
+    assert told == [(0.5, ""), *[(0.5, "nobody knows how far")] * 3, (0.75, "")]
 
 
 def test_usage_takes_numbers_of_any_library() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from flowq.errors import InvalidValue
 from flowq.store.addresses import address_of
+from flowq.store.connection import Connection
 
 
 def test_a_plain_url_is_one_server() -> None:
@@ -45,6 +46,30 @@ def test_what_is_no_such_url_is_refused_with_the_form_it_should_have(url: str, f
     with pytest.raises(InvalidValue) as refusal:
         address_of(url)
     assert form in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://one?socket_timeout=5", "expected one of db, username, password; with rediss:// also those of TLS"),
+        ("redis://one?ssl_ca_certs=ca.pem", "with rediss:// also those of TLS"),
+        ("rediss://one?ssl_ca_cert=ca.pem", "ssl_ca_certs"),
+        ("unix:///run/valkey.sock?protocol=3", "expected one of db, username, password"),
+        ("redis+cluster://one?db=1", "expected none"),
+        ("redis+sentinel://one/flows?sentinel_user=s", "sentinel_username"),
+    ],
+)
+def test_an_option_that_no_server_can_have_is_refused_with_those_that_it_can_have(url: str, expected: str) -> None:
+    with pytest.raises(InvalidValue, match="option of the server URL") as refusal:
+        address_of(url)
+    assert expected in str(refusal.value)
+
+
+def test_an_option_with_a_value_that_it_can_not_have_is_refused_and_hides_passwords() -> None:
+    for url in ("redis://:hidden@one?db=first", "rediss://:hidden@one?ssl_cert_reqs=perhaps"):
+        with pytest.raises(InvalidValue, match="options with other values") as refusal:
+            Connection(url)
+        assert "hidden" not in str(refusal.value)
 
 
 def test_a_refused_url_hides_its_passwords() -> None:

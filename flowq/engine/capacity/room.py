@@ -171,20 +171,29 @@ class WorkerRoom:
         return has_more
 
     def ended(self, claim: Claim, *, is_stray: bool = False) -> None:
-        """A stage has ended: its room is free again. Of a stray only its slot in this process: what it uses of the host it has
-        until `stray_ended`."""
+        """A stage has ended: its room is free again. Of a stray only its place in this process: it leaves the host later."""
         self._free += 1
         if self._suspects_running and claim.is_suspect:
             self._suspects_running -= 1
-        if not is_stray:
-            self._give_up(claim)
-        if self._waiting:
+        if self.is_shared and not is_stray:
+            self.leave_host(claim)
+            self.host_was_left(claim)
+        elif self._waiting:
             self._tell()
 
-    def stray_ended(self, claim: Claim) -> None:
-        """What a stray used of the host is free again."""
-        self._give_up(claim)
-        self._tell()
+    def leave_host(self, claim: Claim) -> None:
+        """What a stage used of the host is free again. May be called from any thread, also after the end of the loop."""
+        if self._is_limited(claim):
+            self._give_slots_back(claim.queue, 1)
+        if self._host is not None:
+            self._host.ended(claim.route)
+
+    def host_was_left(self, claim: Claim) -> None:
+        """`leave_host` was called for this stage: others here have their turn."""
+        if self._is_limited(claim) or self._needs_room(claim.route):
+            self._pass_on()
+        if self._waiting:
+            self._tell()
 
     @property
     def is_shared(self) -> bool:
@@ -199,14 +208,8 @@ class WorkerRoom:
             self._pass_on()
             self._tell()
 
-    def _give_up(self, claim: Claim) -> None:
-        is_limited = bool(self._limited) and claim.queue in self._limited
-        if is_limited:
-            self._give_slots_back(claim.queue, 1)
-        if self._host is not None:
-            self._host.ended(claim.route)
-        if is_limited or self._needs_room(claim.route):
-            self._pass_on()
+    def _is_limited(self, claim: Claim) -> bool:
+        return bool(self._limited) and claim.queue in self._limited
 
     def _pass_on(self) -> None:
         lacking = sorted(self._lacking, key=lambda partition: self._served.get(partition, 0))

@@ -13,22 +13,36 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import stat
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 from flowq.errors import InvalidValue, SlotsUnusable
 from flowq.model.names import check_name
 
 SLOTS_MAX = 10_000
+P = ParamSpec("P")
+R = TypeVar("R")
+
 # How often who lacks slots looks again; for how long who has some takes all that it can; how long it leaves one then.
 LOOK_SECONDS = 0.1
 TURN_SECONDS = 1.0
 PATIENCE_SECONDS = 3 * LOOK_SECONDS
 _DOOR = SLOTS_MAX
+
+
+def _one_at_a_time(method: Callable[Concatenate[QueueSlots, P], R]) -> Callable[Concatenate[QueueSlots, P], R]:
+    @functools.wraps(method)
+    def alone(self: QueueSlots, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._lock:  # pyright: ignore[reportPrivateUsage]
+            return method(self, *args, **kwargs)
+
+    return alone
 
 
 class QueueSlots:
@@ -62,6 +76,7 @@ class QueueSlots:
         self._turn_ends = dict.fromkeys(slots, 0.0)
         self._left_since: dict[str, float] = {}
         self._is_retired = False
+        self._lock = threading.RLock()
         try:
             for queue in slots:
                 self._files[queue] = _SlotFile.of(directory / f"{queue}.slots")
@@ -69,6 +84,7 @@ class QueueSlots:
             self.close()
             raise
 
+    @_one_at_a_time
     def take(self, queue: str, wanted: int) -> int:
         """Takes up to `wanted` slots and returns how many it got: 0 when all are in use, or the last one is left to others."""
         self._check(queue, wanted, is_open=not self._is_retired)
@@ -86,6 +102,7 @@ class QueueSlots:
         self._held[queue] += taken
         return len(taken)
 
+    @_one_at_a_time
     def give_back(self, queue: str, count: int) -> None:
         """Gives back `count` of the slots that were taken."""
         self._check(queue, count)
@@ -107,6 +124,7 @@ class QueueSlots:
         """How many slots of the queue this object holds."""
         return len(self._held.get(queue, ()))
 
+    @_one_at_a_time
     def lack(self, queues: Collection[str]) -> None:
         """Waits for slots of these queues, in which there were none, and of no others any more. Who holds some does not wait."""
         before, self._lacking = self._lacking, frozenset(queue for queue in queues if not self._held[queue])
@@ -115,6 +133,7 @@ class QueueSlots:
         for queue in self._lacking - before:
             self._files[queue].wait_at_door(self)
 
+    @_one_at_a_time
     def look(self, *, is_open: bool = True) -> bool:
         """Whether there is a slot of a queue where one was lacked, or left to others. Who has no room itself waits for none."""
         for queue in self._lacking:
@@ -126,6 +145,7 @@ class QueueSlots:
         self.give_back(queue, count)
         return count > 0
 
+    @_one_at_a_time
     def retire(self) -> None:
         """Takes no more. What is held, such as by functions that did not stop, is given back by who holds it."""
         self._is_retired = True
@@ -136,6 +156,7 @@ class QueueSlots:
             if not self._held[queue]:
                 self._let_go(queue)
 
+    @_one_at_a_time
     def close(self) -> None:
         """Gives everything back."""
         self.retire()

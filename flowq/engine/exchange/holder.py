@@ -255,16 +255,21 @@ class Holder:
             is_stray = self.threads.has_left(run.task)
             self._room.ended(run.claim, is_stray=is_stray)
             if is_stray:
-                self.threads.when_over(run.task, partial(self._gates.ended, run.claim))
-                self.threads.when_over(run.task, partial(self._room.stray_ended, run.claim), needs_loop=False)
+                leave = partial(self._room.leave_host, run.claim)
+                self.threads.when_over(run.task, partial(self._over_in_its_thread, run.claim), in_thread=leave)
             elif self._gates.are_there:
                 self._gates.ended(run.claim)
             if not self._running:
                 self._ended.set()
 
+    def _over_in_its_thread(self, claim: Claim) -> None:
+        self._gates.ended(claim)
+        self._room.host_was_left(claim)
+
     def _progress_from_any_thread(self, progress: Progress) -> None:
         conversation = self._conversations[self._store.keys.tag_of(progress.flow_id)]
-        self._loop.call_soon_threadsafe(conversation.report_progress, progress)
+        with contextlib.suppress(RuntimeError):  # the loop has ended before a thread that did not stop
+            self._loop.call_soon_threadsafe(conversation.report_progress, progress)
 
     def _log_from_any_thread(self, claim: Claim) -> None:
         run = self._running.get(claim.run)

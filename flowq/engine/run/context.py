@@ -13,23 +13,21 @@ from flowq.artifacts.sink import NewArtifact
 from flowq.artifacts.storage import Storage
 from flowq.engine.process.program import CompletedProgram, ProgramOptions, run_program, run_program_async
 from flowq.engine.run.stage_log import StageLog
+from flowq.engine.run.telling import Telling
 from flowq.engine.run.waiting import Waiting
-from flowq.errors import InvalidValue, NoStageContext, StorageNotConfigured
+from flowq.errors import NoStageContext, StorageNotConfigured
 from flowq.model.artifact import Artifact
 from flowq.model.duration import Duration, to_ms
 from flowq.model.outcome import Suspend, Token
-from flowq.model.told import as_number, as_text
 from flowq.model.usage import metered
 
 if TYPE_CHECKING:
     from flowq.engine.run.waits import Waits
 
-_MESSAGE_CHARS_MAX = 200
-
 _current: ContextVar[StageContext | None] = ContextVar("flowq_stage_context", default=None)
 
 
-class StageContext(Waiting):
+class StageContext(Waiting, Telling):
     """One run of a stage, seen from inside. Get it with `context()`; its methods may be called from any thread.
 
     Attributes:
@@ -82,6 +80,7 @@ class StageContext(Waiting):
         self.is_given_back = False
         self._begin_waits = begin_waits
         self.waits = None
+        self._has_ended = False
         self._is_suspended = False
         self._told = 0.0, ""
         self._cancelled = False  # set once, read by polling, from any thread: no need for an Event, which costs 3 µs a stage
@@ -105,29 +104,6 @@ class StageContext(Waiting):
     def folder(self) -> str:
         """Where in the storage its artifacts go. Read by the worker."""
         return stage_folder(self.flow_id, self.stage, str(self._token))
-
-    def progress(self, fraction: SupportsFloat, message: str | None = "") -> None:
-        """Tells how far the stage is. Cheap: at most ten reports a second leave the process.
-
-        Args:
-            fraction: from 0 to 1, also numpy's. Progress never goes back within a run: what is less than was told before, or
-                NaN, leaves it where it was; more than 1 is 1.
-            message: one line for people, at most 200 characters are kept.
-
-        Raises:
-            InvalidValue: the fraction is no number.
-        """
-        told = as_number(fraction)
-        if told is None:
-            raise InvalidValue("progress", fraction, "a number from 0 to 1")
-        # `max` keeps its first value beside NaN.
-        self._told = float(min(1, max(self._told[0], told))), as_text(message, _MESSAGE_CHARS_MAX)
-        self.show_wait("")
-
-    def show_wait(self, what: str) -> None:
-        """Shows what the stage waits for in place of what it told last; "": that again. Called by limits."""
-        if self._on_progress is not None:
-            self._on_progress(self._told[0], what or self._told[1])
 
     def usage(self, **amounts: SupportsFloat) -> None:
         """Meters what this run uses up: `context().usage(tokens=1_200, seconds=3.5)`; what is told again is added.
@@ -174,7 +150,8 @@ class StageContext(Waiting):
 
         Args:
             argv: the program and its arguments; no shell.
-            progress: called with each line of its stdout; returns the fraction done, or None.
+            progress: called with each line of its stdout; returns the fraction of the stage that is done, or None. Programs that
+                run one after the other share it: 0 to 0.5, and 0.5 to 1.
             stall: stop it when it made no progress for so long.
             timeout: stop it after so long.
             cwd: its working directory.

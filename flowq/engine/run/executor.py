@@ -254,8 +254,7 @@ class Executor:
                 stage_context.cancel()
                 raise
         finally:
-            if stage_context.waits is not None:
-                stage_context.waits.close()
+            stage_context.end_waits()
 
     def _work(self, function: AnyStage, arguments: dict[str, Any]) -> Any:
         if function.is_async:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 from flowq.engine.run.context import context
@@ -109,16 +108,12 @@ class Limiter:
         """See `_acquired`; also for who runs in a loop of its own, such as that of `asyncio.run` in a stage's thread."""
         if asyncio.get_running_loop() is self._loop:
             return await self._acquired(use, on_wait)
-        asking = asyncio.run_coroutine_threadsafe(self._acquired(use, on_wait), self._loop)
+        asking = _Asking(self._loop, self._acquired(use, on_wait))
         try:
-            return await asyncio.wrap_future(asking)
+            return await asyncio.wrap_future(asking.future)
         except asyncio.CancelledError:
-            asking.add_done_callback(self._give_back_unused)
+            asking.give_up()
             raise
-
-    def _give_back_unused(self, asking: Future[HeldPermit]) -> None:
-        if not asking.cancelled() and asking.exception() is None:
-            self._loop.call_soon_threadsafe(asking.result().give_back_soon)
 
     async def _acquired(self, use: LimitUse, on_wait: OnWait | None) -> HeldPermit:
         """Waits until the limit allows this use.
@@ -147,6 +142,7 @@ class Limiter:
                 told = wait
                 await asyncio.sleep((min(answer.at, answer.now + _LOOK_AGAIN_MS) - answer.now) / 1000)
         except BaseException:
+            shown.over()
             # Not awaited: who is cancelled goes at once. Should this process die first, the permit expires.
             _soon(_returned(self._limits, use, self._holder, permit, after=asking))
             raise
@@ -164,19 +160,39 @@ class Limiter:
         with contextlib.suppress(RuntimeError):
             if asyncio.get_running_loop() is self._loop:
                 raise DefinitionError(f"`with limit({use.name!r})` stands in an async function", "write `async with`")
-        waiting = asyncio.run_coroutine_threadsafe(self.acquire(use), self._loop)
+        asking = _Asking(self._loop, self._acquired(use, None))
         while True:
             try:
-                return waiting.result(_LOOKS_SECONDS)
+                return asking.future.result(_LOOKS_SECONDS)
             except TimeoutError:
-                if waiting.done():
+                if asking.future.done():
                     raise
                 if context().cancelled:  # a thread can't be told; it looks
-                    waiting.cancel()
+                    asking.give_up()
+                    raise asyncio.CancelledError from None
 
     def give_back_in_thread(self, permit: Permit) -> None:
         """Returns a permit from a thread."""
         asyncio.run_coroutine_threadsafe(permit.give_back(), self._loop).result()
+
+
+class _Asking:
+    """Somebody in another loop, or in a thread, waits for a permit of this one."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, acquiring: Coroutine[Any, Any, HeldPermit]) -> None:
+        self._loop = loop
+        self._granted: list[HeldPermit] = []
+        self.future = asyncio.run_coroutine_threadsafe(self._noted(acquiring), loop)
+
+    async def _noted(self, acquiring: Coroutine[Any, Any, HeldPermit]) -> HeldPermit:
+        self._granted.append(await acquiring)
+        return self._granted[0]
+
+    def give_up(self) -> None:
+        """It no longer waits. What is granted meanwhile, also before the future has heard of it, is returned."""
+        self.future.cancel()
+        with contextlib.suppress(RuntimeError):  # the loop has ended: it expires with the holder's lease
+            self._loop.call_soon_threadsafe(give_back_soon, self._granted)
 
 
 class _ShownByStage:

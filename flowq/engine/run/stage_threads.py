@@ -8,6 +8,7 @@ others, such as a place of a limit or a graphics card of the host, it has until 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -55,17 +56,18 @@ class StageThreads:
         """Whether what this task ran in a thread became a stray."""
         return bool(self._left_by) and task in self._left_by
 
-    def when_over(self, task: asyncio.Task[Any], callback: Callable[[], object], *, needs_loop: bool = True) -> None:
-        """Calls back, in the running loop, when the stray that this task has left behind has ended; where the loop has ended
-        before, in its thread, or not at all if the callback needs the loop."""
+    def when_over(
+        self, task: asyncio.Task[Any], callback: Callable[[], object], *, in_thread: Callable[[], object] | None = None
+    ) -> None:
+        """Calls back, in the running loop, when the stray that this task has left behind has ended, unless the loop has ended
+        before; and `in_thread` in the stray's own thread, whatever has become of the loop."""
         loop = asyncio.get_running_loop()
 
         def ended(_: Future[Any]) -> None:
-            try:
+            if in_thread is not None:
+                in_thread()
+            with contextlib.suppress(RuntimeError):  # the loop has ended before the thread
                 loop.call_soon_threadsafe(callback)
-            except RuntimeError:
-                if not needs_loop:
-                    callback()
 
         self._left_by[task].add_done_callback(ended)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -27,10 +28,11 @@ class Waiting:
         waits: what it has waited for; None: nothing yet, as in most runs.
     """
 
-    __slots__ = ("_begin_waits", "stage", "waits")
+    __slots__ = ("_begin_waits", "_has_ended", "stage", "waits")
 
     # Set by `StageContext`, because each call that a run costs is one per stage.
     _begin_waits: Callable[[Any], Waits] | None
+    _has_ended: bool
     stage: str
     waits: Waits | None
 
@@ -121,7 +123,15 @@ class Waiting:
         spec, waits = spawnable(what, args, kwargs), self._waiting()
         return waits.spawn(waits.number(f"flow {spec.fingerprint.hex()}"), spec, key)
 
+    def end_waits(self) -> None:
+        """The function has ended: nothing of it waits any more, nor does what it has left behind in a task."""
+        self._has_ended = True
+        if self.waits is not None:
+            self.waits.close()
+
     def _waiting(self) -> Waits:
+        if self._has_ended:
+            raise asyncio.CancelledError
         if self.waits is None:
             if self._begin_waits is None:
                 raise DefinitionError(

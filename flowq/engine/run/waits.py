@@ -215,6 +215,7 @@ class Waits:
     @contextlib.contextmanager
     def _asking(self) -> Generator[None]:
         """The stage is not suspended while it asks the server whether it has to wait at all."""
+        self._refuse_after_the_end()
         self._busy += 1
         try:
             yield
@@ -237,8 +238,7 @@ class Waits:
         return self._memory.now + round((time.monotonic() - self._read_at) * 1000)
 
     async def _until_resumed(self, wait: Wait) -> NoReturn:
-        if self._is_closed:
-            raise asyncio.CancelledError
+        self._refuse_after_the_end()
         self._waits.append(wait)
         self._settle()
         never = asyncio.get_running_loop().create_future()
@@ -251,6 +251,10 @@ class Waits:
                 self._waits.remove(wait)
         raise AssertionError("nobody sets this future")
 
+    def _refuse_after_the_end(self) -> None:
+        if self._is_closed:
+            raise asyncio.CancelledError
+
     def _settle(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -259,7 +263,7 @@ class Waits:
     def _suspend(self, turns: int) -> None:
         if turns:
             self._timer = asyncio.get_running_loop().call_soon(self._suspend, turns - 1)
-        elif self._waits and not self._busy and not self._is_closed:
+        elif self._waits and not self._busy:
             self._is_suspending = self._on_suspend()
             # A run that is over already, and yet waits, has caught its cancellation, say in a library: it is told again.
             self._task.cancel(*([Suspended] if self._is_suspending else []))
