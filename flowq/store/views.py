@@ -79,11 +79,15 @@ class Views:
 
     async def head(self, flow_id: str) -> Head:
         """The flow's counters and times. Raises FlowNotFound."""
-        data = await self._connection.command("HGET", self._store.keys.flow(flow_id), "m")
+        return (await self.head_and_plan(flow_id))[0]
+
+    async def head_and_plan(self, flow_id: str) -> tuple[Head, str]:
+        """The flow's counters and times, and the digest of its plan; "": it is missing. Raises FlowNotFound."""
+        data, digest = await self._connection.command("HMGET", self._store.keys.flow(flow_id), "m", "p")
         if data is None:
             raise FlowNotFound(flow_id)
         try:
-            return head_decoder.decode(data)
+            return head_decoder.decode(data), text_of(digest or b"")
         except ValueError as error:
             raise CorruptState(flow_id, "its head", str(error)) from None
 

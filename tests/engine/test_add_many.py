@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import tracemalloc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -132,3 +133,52 @@ async def test_an_error_of_the_source_is_given_on(producer: FlowProducer) -> Non
     with pytest.raises(ConnectionError, match="moved"):
         await producer.add_bulk(breaking())
     assert len(await producer.list(limit=1_000)) == BULK
+
+
+async def test_while_a_call_is_under_way_the_flows_of_the_next_are_made(
+    producer: FlowProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_asked_for_more = asyncio.Event()
+    submit = FlowProducer._submit
+
+    async def held_up(self: FlowProducer, batch: Sequence[FlowSpec[Any]]) -> Sequence[FlowHandle[Any]]:
+        await is_asked_for_more.wait()
+        return await submit(self, batch)
+
+    async def source() -> AsyncIterator[FlowSpec[str]]:
+        for number, spec in enumerate(specs(2 * BULK)):
+            if number == BULK:
+                is_asked_for_more.set()
+            yield spec
+
+    monkeypatch.setattr(FlowProducer, "_submit", held_up)
+    handles = await producer.add_bulk(source())
+    assert [handle.id for handle in handles] == [f"n{number}" for number in range(2 * BULK)]
+
+
+async def test_after_a_call_that_is_refused_no_other_is_made(producer: FlowProducer) -> None:
+    await producer.add(many_echo.flow("another").with_options(id="n1"))
+    with pytest.raises(FlowConflict):
+        await producer.add_bulk(specs(3 * BULK))
+    assert len(await producer.list(limit=1_000)) == BULK
+
+
+async def test_who_is_cancelled_does_not_wait_for_the_call_that_is_under_way(
+    producer: FlowProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def never(self: FlowProducer, batch: Sequence[FlowSpec[Any]]) -> Sequence[FlowHandle[Any]]:
+        begun.set()
+        try:
+            return await asyncio.Future[Any]()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(FlowProducer, "_submit", never)
+    adding_all = asyncio.create_task(producer.add_bulk(specs(3 * BULK)))
+    await begun.wait()
+    adding_all.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await adding_all
+    assert ended.is_set()

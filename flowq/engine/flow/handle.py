@@ -25,6 +25,7 @@ from flowq.model.event import Event, Gap
 from flowq.model.pause import as_kept
 from flowq.model.schedule import CALLED_OFF
 from flowq.model.snapshot import StageSnapshot
+from flowq.model.states import FINAL
 from flowq.store.events import WireEvent
 from flowq.store.feed import named
 from flowq.store.pauses import Pauses
@@ -35,6 +36,8 @@ R = TypeVar("R")
 
 # Beside the server's message that the flow has ended, which may be lost.
 _POLL_SECONDS = 5.0
+# Until the server has said that it will tell of a flow's end.
+_LISTENS_SECONDS = 0.05
 
 
 class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
@@ -109,14 +112,14 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
             return await read_result(self._backend, self.id, await self._plan(), self._result_type, run)
         try:
             await self._refuse_another_pipeline()
-            state = await self._ended(seconds, give_up_at)
+            state, plan = await self._ended(seconds, give_up_at)
         except FlowNotMade as error:
             raise FlowCancelled(self.id, CALLED_OFF) if error.is_cancelled else error from None
         if state == "failed":
             raise await failure_of_flow(self._backend.store, self.id)
         if state == "cancelled":
             raise FlowCancelled(self.id, (await self.inspect()).cancel_reason)
-        return await read_result(self._backend, self.id, await self._plan(), self._result_type)
+        return await read_result(self._backend, self.id, await self._plan_of(plan), self._result_type)
 
     async def events(self, after: int = 0) -> AsyncIterator[Event | Gap]:
         """The flow's events in order, from number `after` + 1 on, until the flow ends.
@@ -242,21 +245,28 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
         if (found := header.pipeline) != wanted:
             raise InvalidValue(f"the pipeline of flow {self.id!r}", found, f"{wanted!r}, which producer.flow(id, …) was given")
 
-    async def _ended(self, seconds: float | None, give_up_at: float | None) -> str:
+    async def _ended(self, seconds: float | None, give_up_at: float | None) -> tuple[str, str]:
+        """The state in which it has ended, and the digest of its plan."""
         told = asyncio.Event()
         undo = self._backend.wakeups.on_end(self.id, told.set)
         try:
+            if self.is_new and seconds != 0:  # it has hardly ended yet: to look when its end is listened for is early enough
+                await _within(_LISTENS_SECONDS if seconds is None else min(_LISTENS_SECONDS, seconds), told)
             while True:
                 told.clear()
-                state = await self._state()
-                if state in ("completed", "failed", "cancelled"):
-                    return state
+                state, digest = await self._state_and_digest()
+                if state in FINAL:
+                    return state, digest
                 left = _POLL_SECONDS if give_up_at is None else min(_POLL_SECONDS, give_up_at - time.monotonic())
                 if left <= 0:
                     raise FlowTimedOut(self.id, seconds or 0)
                 self._backend.wakeups.refuse_without_rights()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(left):
-                        await told.wait()
+                await _within(left, told)
         finally:
             undo()
+
+
+async def _within(seconds: float, told: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await told.wait()

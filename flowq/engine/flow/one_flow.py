@@ -104,11 +104,18 @@ class OneFlow:
 
     async def _plan_now(self) -> Plan:
         digest = await self._backend.store.connection.command("HGET", self._backend.store.keys.flow(self.id), "p")
-        if digest is None:
+        return await self._plan_of((digest or b"").decode())
+
+    async def _plan_of(self, digest: str) -> Plan:
+        if not digest:
             raise FlowNotFound(self.id)
         async with self._backend.store.unless_removed(self.id):
-            return await (await self._backend.store.plan(self.id, digest.decode())).whole()
+            return await (await self._backend.store.plan(self.id, digest)).whole()
 
     async def _state(self) -> str:
-        head = await self._read(lambda: Views(self._backend.store).head(self.id))
-        return "running" if head.status in ("z", "y") else FLOW_STATES[head.status]
+        return (await self._state_and_digest())[0]
+
+    async def _state_and_digest(self) -> tuple[str, str]:
+        """Its state, and the digest of its plan."""
+        head, digest = await self._read(lambda: Views(self._backend.store).head_and_plan(self.id))
+        return "running" if head.status in ("z", "y") else FLOW_STATES[head.status], digest

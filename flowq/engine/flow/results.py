@@ -66,7 +66,8 @@ async def value_of(
     Raises:
         as `read_result`.
     """
-    literal = await store.connection.command("HGET", store.keys.flow(flow_id), "out")
+    is_one_result = [binding.into for binding in plan.output] == [()]
+    literal = None if is_one_result else await store.connection.command("HGET", store.keys.flow(flow_id), "out")
     found = await gathered(store, flow_id, plan.output, packed, lambda data: _whole(storage, flow_id, data), runs)
     value = found.filled(unpacked(literal) if literal is not None else None, plan.output)
     try:
