@@ -31,11 +31,12 @@ _OF_SENTINELS = "sentinel_"
 # What may stand behind a URL. How long an answer may take, and how the server is spoken to, flowq says itself.
 _OPTIONS = {
     "": ("db", "username", "password"),
-    "cluster": (),
-    "sentinel": ("sentinel_username", "sentinel_password"),
+    "cluster": ("username", "password"),
+    "sentinel": ("db", "username", "password", "sentinel_username", "sentinel_password"),
 }
 _OPTIONS_OF_TLS = tuple(
-    f"ssl_{name}" for name in ("ca_certs", "ca_data", "ca_path", "cert_reqs", "certfile", "check_hostname", "keyfile", "password")
+    f"ssl_{name}"
+    for name in ("ca_certs", "ca_data", "ca_path", "cert_reqs", "certfile", "check_hostname", "ciphers", "keyfile", "password")
 )
 
 Host = tuple[str, int]
@@ -109,9 +110,10 @@ def _options_in(query: str, kind: str, scheme: str) -> dict[str, str]:
     known = (*_OPTIONS[kind], *(_OPTIONS_OF_TLS if scheme == "rediss" else ()))
     for name in options:
         if name not in known:
-            can_be = f"one of {', '.join(known)}" if known else "none"
-            told = "; with rediss:// also those of TLS" if scheme == "redis" else ""
-            raise InvalidValue("option of the server URL", name, can_be + told)
+            more = "; with rediss:// also those of TLS" if scheme == "redis" else ""
+            # What has no value may be the rest of a password with an `&`.
+            shown = name if f"{name}=" in query else "***"
+            raise InvalidValue("option of the server URL", shown, f"one of {', '.join(known)}{more}")
     return options
 
 

@@ -82,7 +82,7 @@ class Server:
             )
             self.line()
         except (TypeError, ValueError, redis.RedisError) as error:
-            raise InvalidValue("server URL", masked(url), f"options with other values: {error}") from None
+            raise InvalidValue("server URL", masked(url), f"other options: {error}") from None
         self._readers: Any = redis.Redis(connection_pool=self._maker).response_callbacks
         self._pool = Pool(self.line, size, _ANSWER_SECONDS_MAX)
         self._caller = ScriptCaller(self.one)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
@@ -161,6 +162,47 @@ async def test_after_a_call_that_is_refused_no_other_is_made(producer: FlowProdu
     with pytest.raises(FlowConflict):
         await producer.add_bulk(specs(3 * BULK))
     assert len(await producer.list(limit=1_000)) == BULK
+
+
+async def test_a_refusal_is_told_at_once_though_the_source_gives_nothing_more(producer: FlowProducer) -> None:
+    async def stalls() -> AsyncIterator[FlowSpec[str]]:
+        for spec in specs(BULK):
+            yield spec
+        await asyncio.Event().wait()
+
+    await producer.add(many_echo.flow("another").with_options(id="n1"))
+    with pytest.raises(FlowConflict):
+        await producer.add_bulk(stalls())
+
+
+async def test_an_error_of_the_source_waits_for_the_call_that_is_under_way(producer: FlowProducer) -> None:
+    def breaking() -> Iterator[FlowSpec[str]]:
+        yield from specs(BULK)
+        raise ConnectionError("the file has moved")
+
+    await producer.add(many_echo.flow("another").with_options(id="n1"))
+    with pytest.raises(FlowConflict):  # that call came first
+        await producer.add_bulk(breaking())
+    assert len(await producer.list(limit=1_000)) == BULK
+
+
+async def test_a_source_that_holds_the_loop_up_does_not_keep_an_answer_from_being_read(
+    valkey_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowq.store.server._ANSWER_SECONDS_MAX", 0.5)
+
+    def slow() -> Iterator[FlowSpec[str]]:
+        for spec in specs(2 * BULK):
+            yield spec
+            until = time.monotonic() + 0.005
+            while time.monotonic() < until:
+                pass
+
+    async with FlowProducer(valkey_url, namespace=namespace) as impatient:
+        await impatient.add(many_echo.flow("first"))  # the server has the plan: the next call adds
+        handles = await impatient.add_bulk(slow())
+    assert len(handles) == 2 * BULK
+    assert all(handle.is_new for handle in handles), "who asks again finds what was added, and can't know by whom"
 
 
 async def test_who_is_cancelled_does_not_wait_for_the_call_that_is_under_way(

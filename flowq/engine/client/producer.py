@@ -176,21 +176,23 @@ class FlowProducer(Searching, ManyFlows, Pausing, Scheduling, Sharing, FleetView
     async def _added_ahead(self, flows: Flows[R]) -> Sequence[FlowHandle[R]]:
         # While the server works on one call the flows of the next are made; it is sent when the one before is known to be well.
         handles: list[FlowHandle[R]] = []
-        under_way: asyncio.Task[Sequence[FlowHandle[R]]] | None = None
+
+        async def submit(batch: Sequence[FlowSpec[R]]) -> None:
+            handles.extend(await self._submit(batch))
+
         try:
-            async with aclosing(batches(flows, BULK)) as calls:
-                async for batch in calls:
-                    if under_way is not None:
-                        handles += await under_way
-                    under_way = asyncio.create_task(self._submit(batch))
-                    await asyncio.sleep(0)  # it begins
-        except asyncio.CancelledError:
-            if under_way is not None:
-                under_way.cancel()
-            raise
-        finally:
-            if under_way is not None:
-                handles += await under_way
+            async with asyncio.TaskGroup() as group, aclosing(batches(flows, BULK)) as calls:  # a refusal ends the reading, too
+                under_way: list[asyncio.Task[None]] = []
+                try:
+                    async for batch in calls:
+                        await _ends(under_way)
+                        under_way = [group.create_task(submit(batch))]
+                        await asyncio.sleep(0)  # it begins
+                except Exception:
+                    await _ends(under_way)  # what came before is added
+                    raise
+        except BaseExceptionGroup as refused:  # the first is of the earlier call
+            raise refused.exceptions[0] from None
         return handles
 
     async def _submit(self, specs: Sequence[FlowSpec[Any]]) -> Sequence[FlowHandle[Any]]:
@@ -198,6 +200,11 @@ class FlowProducer(Searching, ManyFlows, Pausing, Scheduling, Sharing, FleetView
             FlowHandle(self._while_open, one.flow_id, spec.result_type, addition=one.addition)
             for spec, one in zip(specs, await added(self._open.store, specs), strict=True)
         ]
+
+
+async def _ends(tasks: Sequence[asyncio.Task[None]]) -> None:
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 def _configured(storage: Storage | None) -> Storage:

@@ -221,7 +221,7 @@ class Waits:
             yield
         finally:
             self._busy -= 1
-            if self._waits:
+            if self._waits and not self._is_closed:
                 self._settle()
 
     async def _remembered(self) -> Memory:
