@@ -5,7 +5,8 @@
 
 First a real server is asked what exchanges cost that report and claim so many stages. Then one server of many is played: all
 others have the same to do. Its workers' stages end at random moments; what ends while a worker's two calls are under way goes
-with the next one, and who has nothing to say asks once a second. Networks and failures are not played.
+with the next one, and who has nothing to say asks once a second. Networks and failures are not played. `--serves 8` plays
+beside it what does not exist yet: workers that serve the partitions of so many servers only.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import math
 import random
 import secrets
 import statistics
-from itertools import islice
+from itertools import islice, product
 from typing import NamedTuple
 
 import redis
@@ -101,6 +102,7 @@ def main() -> None:
     parser.add_argument("--rates", type=int, nargs="+", default=[1_000, 100_000, 1_000_000], help="stages a second")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long a stage runs")
     parser.add_argument("--slots", type=int, default=50, help="of a worker process, of which four fifths are used")
+    parser.add_argument("--serves", type=int, nargs="+", default=[], help="also where a worker serves so many servers only")
     parser.add_argument("--calls", type=int, default=200, help="of each size, to measure what they cost")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="small: shows that it works, not what is true")
@@ -113,13 +115,13 @@ def main() -> None:
         f"server time of a question {costs.question_us:.0f} µs, of a call {costs.call_us:.0f} µs, {costs.stage_us:.1f} µs of each"
         f" stage in it; a chain of {STAGES}: {costs.waiting_bytes:,.0f} bytes waiting, {costs.completed_bytes:,.0f} completed"
     )
-    print(" stages/s  servers  workers   busy  asking  batch       p99  kept a minute")
-    for rate in options.rates:
-        fleet = sized(costs, rate, options.seconds, options.slots, random.Random(options.seed))
+    print(" stages/s  serving  servers  workers   busy  asking  batch       p99  kept a minute")
+    for rate, serves in product(options.rates, (math.inf, *options.serves)):
+        fleet = sized(costs, rate, options.seconds, options.slots, random.Random(options.seed), serves)
         load, kept = fleet.load, rate / STAGES * 60 * costs.completed_bytes / 1e9
         print(
-            f"{rate:>9,} {fleet.servers:>8,} {fleet.workers:>8,} {load.busy:>6.0%} {load.asked:>7.0%} {load.batch:>6.1f}"
-            f" {load.p99_ms:>6.1f} ms {kept:>11,.1f} GB"
+            f"{rate:>9,} {'all' if serves == math.inf else serves:>8} {fleet.servers:>8,} {fleet.workers:>8,} {load.busy:>6.0%}"
+            f" {load.asked:>7.0%} {load.batch:>6.1f} {load.p99_ms:>6.1f} ms {kept:>11,.1f} GB"
         )
 
 
@@ -133,12 +135,13 @@ async def measured_costs(url: str, calls: int) -> Costs:
     return Costs(question, max(question, fit.intercept), fit.slope, waiting, completed)
 
 
-def sized(costs: Costs, rate: float, seconds: float, slots: int, dice: random.Random) -> Fleet:
-    """The fewest servers that are busy for no more than three fifths of the time; as many workers as the stages need."""
+def sized(costs: Costs, rate: float, seconds: float, slots: int, dice: random.Random, serves: float) -> Fleet:
+    """The fewest servers that are busy for no more than three fifths of the time; as many workers as the stages need, each of
+    which `serves` so many servers."""
     workers = max(1, math.ceil(rate * seconds / (0.8 * slots)))
     servers = max(1, math.floor(rate * costs.stage_us / 1e6 / _BUSY_MAX))
     while True:
-        load = played(costs, rate / servers, workers, dice)
+        load = played(costs, rate / servers, math.ceil(workers * min(1.0, serves / servers)), dice)
         if load.busy <= _BUSY_MAX:
             return Fleet(servers, workers, load)
         if load.asked > _BUSY_MAX:  # more servers have no fewer questions to answer: each is asked by every worker

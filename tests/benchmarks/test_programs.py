@@ -50,9 +50,9 @@ def test_workers_share_a_limit_and_it_is_told_how_much_of_it_was_used() -> None:
 @pytest.mark.story
 @pytest.mark.timeout(300)
 def test_what_a_rate_takes_is_played_from_measured_costs() -> None:
-    said = said_by("scaling", "--quick")
+    said = said_by("scaling", "--quick", "--serves", "2")
     rows = [line.split() for line in said.splitlines() if line.endswith("GB")]
-    servers, workers = [[int(row[column].replace(",", "")) for row in rows] for column in (1, 2)]
-    assert [row[0] for row in rows] == ["1,000", "20,000"]
-    assert servers[0] < servers[1]
-    assert workers[0] < workers[1]
+    servers, workers = [[int(row[column].replace(",", "")) for row in rows] for column in (2, 3)]
+    assert [row[:2] for row in rows] == [["1,000", "all"], ["1,000", "2"], ["20,000", "all"], ["20,000", "2"]]
+    assert servers[1] <= servers[0] < servers[2] >= servers[3]
+    assert workers[0] == workers[1] < workers[2] == workers[3]
