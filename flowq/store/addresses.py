@@ -111,8 +111,8 @@ def _options_in(query: str, kind: str, scheme: str) -> dict[str, str]:
     for name in options:
         if name not in known:
             more = "; with rediss:// also those of TLS" if scheme == "redis" else ""
-            # What has no value may be the rest of a password with an `&`.
-            shown = name if f"{name}=" in query else "***"
+            # It may be the rest of a password with an `&`.
+            shown = "***" if "password" in query else name
             raise InvalidValue("option of the server URL", shown, f"one of {', '.join(known)}{more}")
     return options
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 import tracemalloc
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -136,27 +135,6 @@ async def test_an_error_of_the_source_is_given_on(producer: FlowProducer) -> Non
     assert len(await producer.list(limit=1_000)) == BULK
 
 
-async def test_while_a_call_is_under_way_the_flows_of_the_next_are_made(
-    producer: FlowProducer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    is_asked_for_more = asyncio.Event()
-    submit = FlowProducer._submit
-
-    async def held_up(self: FlowProducer, batch: Sequence[FlowSpec[Any]]) -> Sequence[FlowHandle[Any]]:
-        await is_asked_for_more.wait()
-        return await submit(self, batch)
-
-    async def source() -> AsyncIterator[FlowSpec[str]]:
-        for number, spec in enumerate(specs(2 * BULK)):
-            if number == BULK:
-                is_asked_for_more.set()
-            yield spec
-
-    monkeypatch.setattr(FlowProducer, "_submit", held_up)
-    handles = await producer.add_bulk(source())
-    assert [handle.id for handle in handles] == [f"n{number}" for number in range(2 * BULK)]
-
-
 async def test_after_a_call_that_is_refused_no_other_is_made(producer: FlowProducer) -> None:
     await producer.add(many_echo.flow("another").with_options(id="n1"))
     with pytest.raises(FlowConflict):
@@ -175,52 +153,12 @@ async def test_a_refusal_is_told_at_once_though_the_source_gives_nothing_more(pr
         await producer.add_bulk(stalls())
 
 
-async def test_an_error_of_the_source_waits_for_the_call_that_is_under_way(producer: FlowProducer) -> None:
+async def test_a_refusal_is_told_before_an_error_that_the_source_has_behind_it(producer: FlowProducer) -> None:
     def breaking() -> Iterator[FlowSpec[str]]:
         yield from specs(BULK)
         raise ConnectionError("the file has moved")
 
     await producer.add(many_echo.flow("another").with_options(id="n1"))
-    with pytest.raises(FlowConflict):  # that call came first
+    with pytest.raises(FlowConflict):
         await producer.add_bulk(breaking())
     assert len(await producer.list(limit=1_000)) == BULK
-
-
-async def test_a_source_that_holds_the_loop_up_does_not_keep_an_answer_from_being_read(
-    valkey_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("flowq.store.server._ANSWER_SECONDS_MAX", 0.5)
-
-    def slow() -> Iterator[FlowSpec[str]]:
-        for spec in specs(2 * BULK):
-            yield spec
-            until = time.monotonic() + 0.005
-            while time.monotonic() < until:
-                pass
-
-    async with FlowProducer(valkey_url, namespace=namespace) as impatient:
-        await impatient.add(many_echo.flow("first"))  # the server has the plan: the next call adds
-        handles = await impatient.add_bulk(slow())
-    assert len(handles) == 2 * BULK
-    assert all(handle.is_new for handle in handles), "who asks again finds what was added, and can't know by whom"
-
-
-async def test_who_is_cancelled_does_not_wait_for_the_call_that_is_under_way(
-    producer: FlowProducer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun, ended = asyncio.Event(), asyncio.Event()
-
-    async def never(self: FlowProducer, batch: Sequence[FlowSpec[Any]]) -> Sequence[FlowHandle[Any]]:
-        begun.set()
-        try:
-            return await asyncio.Future[Any]()
-        finally:
-            ended.set()
-
-    monkeypatch.setattr(FlowProducer, "_submit", never)
-    adding_all = asyncio.create_task(producer.add_bulk(specs(3 * BULK)))
-    await begun.wait()
-    adding_all.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await adding_all
-    assert ended.is_set()

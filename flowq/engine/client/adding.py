@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from string import ascii_lowercase, digits
 from typing import Any, TypeAlias, TypeVar
@@ -29,9 +27,6 @@ _HELD_BYTES_MAX = 4_000_000
 
 # One for each byte. 36 does not divide 256, so four letters are a little likelier than others, which costs 0.02 bits.
 _LETTERS_AND_DIGITS = bytes(ord((ascii_lowercase + digits)[byte % 36]) for byte in range(256))
-
-# So long the loop is held up at most while flows are made, if no single one takes longer.
-_HELD_UP_SECONDS_MAX = 0.005
 
 # Compared as they are stored: 1 and 1.0 are different inputs.
 _inputs = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
@@ -75,11 +70,7 @@ async def _one_by_one(flows: Flows[Any]) -> AsyncIterator[FlowSpec[Any]]:
         async for flow in flows:
             yield flow
     else:
-        held_since = time.monotonic()
         for flow in flows:
-            if time.monotonic() - held_since > _HELD_UP_SECONDS_MAX:
-                await asyncio.sleep(0)
-                held_since = time.monotonic()
             yield flow
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
@@ -125,16 +124,14 @@ class FlowProducer(Searching, ManyFlows, Pausing, Scheduling, Sharing, FleetView
         """Adds many flows, each all or nothing, in calls of 250; takes any iterable, also an async one.
 
         Give ids, tenants, tags and priorities with `spec.with_options(...)`. With ids the whole `add_bulk` may be made again
-        after any error: what was added before is given back as it is, and nothing is added twice. While the server works on one
-        call the flows of the next are made. Of the flows it never holds more than two calls', but it returns a handle for each:
-        see `add_many` for more of them than memory has room for.
+        after any error: what was added before is given back as it is, and nothing is added twice. Of the flows it never holds
+        more than one call's, but it returns a handle for each: see `add_many` for more of them than memory has room for.
 
         Raises:
             as `add`, at the first call that has a flow to refuse. What earlier calls of 250 held is added; of this one all
             but the flows in conflict with others, or nothing after any other refusal. If the server failed, it may be added.
         """
-        _refuse_one_flow(flows)
-        return await self._added_ahead(flows)
+        return [handle async for handle in self.add_many(flows)]
 
     def add_many(self, flows: Flows[R]) -> AsyncIterator[FlowHandle[R]]:
         """Adds flows as `add_bulk` does, and gives the handle of each as soon as it is added: bounded in memory, however many.
@@ -173,38 +170,11 @@ class FlowProducer(Searching, ManyFlows, Pausing, Scheduling, Sharing, FleetView
                 for handle in await self._submit(batch):
                     yield handle
 
-    async def _added_ahead(self, flows: Flows[R]) -> Sequence[FlowHandle[R]]:
-        # While the server works on one call the flows of the next are made; it is sent when the one before is known to be well.
-        handles: list[FlowHandle[R]] = []
-
-        async def submit(batch: Sequence[FlowSpec[R]]) -> None:
-            handles.extend(await self._submit(batch))
-
-        try:
-            async with asyncio.TaskGroup() as group, aclosing(batches(flows, BULK)) as calls:  # a refusal ends the reading, too
-                under_way: list[asyncio.Task[None]] = []
-                try:
-                    async for batch in calls:
-                        await _ends(under_way)
-                        under_way = [group.create_task(submit(batch))]
-                        await asyncio.sleep(0)  # it begins
-                except Exception:
-                    await _ends(under_way)  # what came before is added
-                    raise
-        except BaseExceptionGroup as refused:  # the first is of the earlier call
-            raise refused.exceptions[0] from None
-        return handles
-
     async def _submit(self, specs: Sequence[FlowSpec[Any]]) -> Sequence[FlowHandle[Any]]:
         return [
             FlowHandle(self._while_open, one.flow_id, spec.result_type, addition=one.addition)
             for spec, one in zip(specs, await added(self._open.store, specs), strict=True)
         ]
-
-
-async def _ends(tasks: Sequence[asyncio.Task[None]]) -> None:
-    if tasks:
-        await asyncio.wait(tasks)
 
 
 def _configured(storage: Storage | None) -> Storage:
