@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,8 @@ class Listener:
         self._heard = heard
         self._changed = asyncio.Event()
         self._listens: set[str] = set()
+        # Unsubscriptions that the server has not answered yet.
+        self._leaving: Counter[str] = Counter()
 
     def add(self, channel: str) -> None:
         """Listens to this channel too."""
@@ -68,6 +71,7 @@ class Listener:
             self._changed.clear()
             gone, new = self._listens - self.channels, self.channels - self._listens
             self._listens = set(self.channels)
+            self._leaving.update(gone)
             for verb, channels in (("SUNSUBSCRIBE", gone), ("SSUBSCRIBE", new)):
                 by_slot: dict[int, list[str]] = {}
                 for channel in channels:
@@ -80,7 +84,12 @@ class Listener:
         while True:
             message = await line.read_response()
             kind, channel = message[0], message[1].decode()
-            if kind == b"sunsubscribe" and channel in self._listens:
-                raise ChannelMoved(channel)
+            if kind == b"sunsubscribe":
+                if self._leaving[channel]:  # asked for; it may be listened to again by now
+                    self._leaving[channel] -= 1
+                    if not self._leaving[channel]:
+                        del self._leaving[channel]
+                elif channel in self._listens:
+                    raise ChannelMoved(channel)
             if kind in (b"smessage", b"ssubscribe"):
                 self._heard(channel)

@@ -225,6 +225,17 @@ async def test_a_waiter_whose_producer_is_closed_is_told(producer: FlowProducer,
         assert isinstance(refused, InvalidValue)
 
 
+async def test_only_the_first_wait_for_a_flow_may_be_for_the_servers_word_that_it_will_tell(
+    producer: FlowProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = await producer.add(plus.flow(1))
+    async with working(producer, plus):
+        assert await flow.result(30) == 2
+    await flow._backend.wakeups.__aexit__()  # nobody listens any more
+    monkeypatch.setattr("flowq.engine.flow.handle._LISTENS_SECONDS", 3600)
+    assert await asyncio.wait_for(flow.result(), 30) == 2
+
+
 async def test_a_flow_of_another_pipeline_is_not_read_as_one_of_this(producer: FlowProducer) -> None:
     await producer.add(plus.flow(1), id="one")
     flow = producer.flow("one", chain)

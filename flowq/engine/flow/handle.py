@@ -63,6 +63,7 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
         super().__init__(opened, flow_id)
         self.addition: Addition = addition
         self.is_new = addition in ("added", "kept")
+        self._has_waited = False
         self._result_type = result_type
         self._pipeline = pipeline
 
@@ -250,8 +251,9 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
         told = asyncio.Event()
         undo = self._backend.wakeups.on_end(self.id, told.set)
         try:
-            if self.is_new and seconds != 0:  # it has hardly ended yet: to look when its end is listened for is early enough
+            if self.is_new and not self._has_waited and seconds != 0:  # hardly ended yet: to look once it is listened for will do
                 await _within(_LISTENS_SECONDS if seconds is None else min(_LISTENS_SECONDS, seconds), told)
+                self._has_waited = True
             while True:
                 told.clear()
                 state, digest = await self._state_and_digest()
