@@ -139,7 +139,7 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
         stages: all stages.
         output: how the flow's result is put together from stages' results; `into` of `()` takes one result whole.
         fail_fast: whether a stage's failure ends the flow at once.
-        finish_first: whether its later stages go before the first ones of other flows of the same priority.
+        finish_first: whether all its later stages go before the first ones of other flows of the same priority.
         keep: how long its flows are kept; None: as long as the namespace says.
         finally_: what runs after the end of each flow; None: nothing.
     """

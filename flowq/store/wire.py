@@ -17,8 +17,9 @@ Ranges = list[tuple[str, int, int, int]]
 
 # Above this many children a claim does not carry their results; the worker reads them in pages.
 NEEDS_INLINE_MAX = 64
-# What stages of flows that have begun have in priority before those of others, where that is wished: less than one of priority.
-FINISH_FIRST = 0.5
+# What a stage's priority has more once its flow has begun. BEGUN: another lane than that of flows that have not, served beside it
+# (scripts/claim_all.lua). FINISH_FIRST: it goes before, where the pipeline wishes it so.
+BEGUN, FINISH_FIRST = 0.25, 0.5
 
 
 class Record(msgspec.Struct, array_like=True):
@@ -228,6 +229,11 @@ def needs_of(stage: StagePlan) -> list[int] | bool:
     return sorted(wanted)
 
 
+def ahead_of(*, finish_first: bool) -> float:
+    """What is added to the priorities of a flow's stages once it has begun."""
+    return FINISH_FIRST if finish_first else BEGUN
+
+
 def releases_of(stage: StagePlan, stage_at: Any, *, finish_first: bool = False) -> msgspec.Raw:
     """The parents that this stage's completion may release, packed (`opaque`) for scripts/release.lua.
 
@@ -236,7 +242,7 @@ def releases_of(stage: StagePlan, stage_at: Any, *, finish_first: bool = False) 
         stage_at: index → StagePlan.
         finish_first: the plan's.
     """
-    ahead = FINISH_FIRST if finish_first else 0
+    ahead = ahead_of(finish_first=finish_first)
     parents: list[tuple[int, str, int | float, int, list[int] | bool, int]] = []
     for index in stage.parents:
         parent: StagePlan = stage_at(index)
@@ -253,7 +259,7 @@ def again_of(plan: Plan, restart: Restart, literals: Mapping[int, bytes] = {}) -
         literals: stage index → its new packed arguments.
     """
     stages: list[AgainStage] = []
-    ahead = FINISH_FIRST if plan.finish_first else 0
+    ahead = ahead_of(finish_first=plan.finish_first)
     for one in restart.stages:
         stage = plan.stages[one.index]
         priority = stage.priority + ahead

@@ -6,6 +6,7 @@ import pytest
 
 from flowq import FlowProducer, context, pipeline, stage
 from tests.conformance.scene import order
+from tests.engine.waiting import in_the_end
 from tests.engine.work import PATIENCE, working
 
 pytestmark = pytest.mark.anyio
@@ -17,6 +18,11 @@ async def co_step(number: int) -> int:
     return number
 
 
+@stage
+async def co_split(count: int) -> list[int]:
+    return list(range(count))
+
+
 @pipeline(finish_first=True)
 def co_finishing(number: int) -> int:
     return co_step.with_options(name="third")(co_step.with_options(name="second")(co_step(number)))
@@ -25,6 +31,11 @@ def co_finishing(number: int) -> int:
 @pipeline
 def co_plain(number: int) -> int:
     return co_step.with_options(name="second")(co_step(number))
+
+
+@pipeline
+def co_wide(count: int) -> list[int]:
+    return co_step.with_options(name="item").map(co_split(count))
 
 
 def in_one_partition(producer: FlowProducer, count: int) -> list[str]:
@@ -41,13 +52,37 @@ async def test_a_flow_that_has_begun_is_finished_first_where_its_pipeline_says_s
     assert order == [f"{name} of {flow_id}" for flow_id in ids for name in ("co_step", "second", "third")]
 
 
-async def test_else_flows_are_begun_in_the_order_in_which_they_came(producer: FlowProducer) -> None:
-    ids = in_one_partition(producer, 3)
+async def test_flows_are_begun_in_the_order_in_which_they_came(producer: FlowProducer) -> None:
+    ids = in_one_partition(producer, 5)
     flows = [await producer.add(co_plain(number), id=flow_id) for number, flow_id in enumerate(ids)]
     async with working(producer, co_step, concurrency=1):
         for flow in flows:
             await flow.result(PATIENCE)
-    assert order == [f"{name} of {flow_id}" for name in ("co_step", "second") for flow_id in ids]
+    for name in ("co_step", "second"):
+        assert [told for told in order if told.startswith(f"{name} ")] == [f"{name} of {flow_id}" for flow_id in ids]
+
+
+async def test_flows_that_have_begun_go_before_others(producer: FlowProducer) -> None:
+    ids = in_one_partition(producer, 40)
+    flows = [await producer.add(co_plain(number), id=flow_id) for number, flow_id in enumerate(ids)]
+    async with working(producer, co_step, concurrency=10):
+        for flow in flows:
+            await flow.result(PATIENCE)
+    assert order.index(f"second of {ids[0]}") < order.index(f"co_step of {ids[-1]}")
+
+
+async def test_a_flow_that_has_not_begun_does_not_wait_for_all_that_have(producer: FlowProducer) -> None:
+    wide, late = in_one_partition(producer, 2)
+    async with working(producer, co_step, co_split, concurrency=5):
+        flow = await producer.add(co_wide(500), id=wide)
+
+        async def has_items() -> bool:
+            return len(order) > 10
+
+        await in_the_end(has_items)
+        await (await producer.add(co_step.flow(1), id=late)).result(PATIENCE)
+        await flow.result(PATIENCE)
+    assert order.index(f"co_step of {late}") < len(order) - 100
 
 
 async def test_a_larger_priority_goes_before_a_flow_that_has_begun(producer: FlowProducer) -> None:

@@ -65,7 +65,22 @@ BUGS = (
         "capacity",
     ),
     Bug(
-        "flows that have begun are not finished first", "flowq.store.wire:releases_of", "FINISH_FIRST if finish_first else 0", "0"
+        "flows that have begun are not finished first",
+        "flowq.store.wire:ahead_of",
+        "FINISH_FIRST if finish_first",
+        "BEGUN if finish_first",
+    ),
+    Bug(
+        "flows that have not begun wait for all that have",
+        "claim_all.lua",
+        "math.floor((capacity + now % NEW_ONE_OF) / NEW_ONE_OF)",
+        "0",
+    ),
+    Bug(
+        "flows that have begun wait for those that have not",
+        "claim_all.lua",
+        "claim_in_turns(begun, capacity - kept,",
+        "claim_in_turns(begun, 0,",
     ),
     Bug(
         "several suspects are claimed at once",

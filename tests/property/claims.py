@@ -6,6 +6,7 @@ The server may choose among lanes of one priority, so this says what is right of
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,11 +15,21 @@ from tests.property.flows import OPEN, Flow, Stage
 from tests.property.model import Model
 
 _FINISH_FIRST = 0.5
+# Of so many stages of a priority one may be of a flow that has not begun, if others wait.
+_NEW_ONE_OF = 5
+
+
+class Lane(NamedTuple):
+    """Of those in one lane the first goes first; `is_later` are stages of flows that have begun."""
+
+    priority: float
+    is_later: bool
+    route: str
 
 
 def priority_of(flow: Flow, stage: Stage) -> float:
     """Larger goes first."""
-    return flow.priority + stage.plan.priority + _FINISH_FIRST * stage.is_ahead
+    return flow.priority + stage.plan.priority + _FINISH_FIRST * (stage.is_later and flow.plan.finish_first)
 
 
 def claimable(model: Model, is_here: Callable[[str], bool], routes: Sequence[str]) -> list[tuple[Flow, Stage]]:
@@ -66,6 +77,7 @@ def judge(
     lanes = _lanes(owed(model, claimable(model, is_here, routes)))
     # What need not be claimed may have its turn as well.
     lanes_too = _lanes(claimable(model, is_here, routes))
+    claimed: set[Lane] = set()
     for claim in claims:
         left = claimable(model, is_here, routes)
         if claim.is_suspect:
@@ -73,23 +85,35 @@ def judge(
             assert not before, f"a suspect was claimed before {before}"
             assert len(claims) == 1, "a suspect was claimed beside others"
             left = claimable(model, is_here, suspects)
-        _judge_one(model, left, holder, claim)
+        claimed.add(_judge_one(model, left, holder, claim))
     if len(claims) < capacity:
         left_over = [(flow.id, stage.index) for flow, stage in owed(model, claimable(model, is_here, routes))]
         assert not left_over, f"not claimed: {left_over}"
         assert claims or not owed(model, claimable(model, is_here, suspects)), "a suspect is ready, and was not claimed"
-    highest = {lane for lane in lanes if lane[0] == max(priority for priority, _ in lanes)}
-    if capacity >= len([lane for lane in lanes_too if lane[0] >= max(lanes, default=lane)[0]]):
-        # The lanes of one priority are served in turns, so that none waits for another.
-        left_out = {route for _, route in highest} - {claim.route for claim in claims}
-        assert not left_out, f"there was room for each of {highest}, and {left_out} got none"
+    _judge_turns(lanes, lanes_too, capacity, claimed)
 
 
-def _lanes(found: Sequence[tuple[Flow, Stage]]) -> set[tuple[float, str]]:
-    return {(priority_of(*one), one[1].route) for one in found}
+def _judge_turns(lanes: set[Lane], lanes_too: set[Lane], capacity: int, claimed: set[Lane]) -> None:
+    """The lanes of one priority are served in turns, so that none waits for another."""
+    highest = max((lane.priority for lane in lanes), default=0.0)
+    beside = {lane for lane in lanes_too if lane.priority >= highest}
+    for is_later in (True, False):
+        others = any(lane.is_later != is_later for lane in beside)
+        room = capacity if not others else capacity - -(-capacity // _NEW_ONE_OF) if is_later else capacity // _NEW_ONE_OF
+        if room >= sum(lane.is_later == is_later for lane in beside):
+            left_out = {lane for lane in lanes if (lane.priority, lane.is_later) == (highest, is_later)} - claimed
+            assert not left_out, f"there was room for each of {beside}, and {left_out} got none"
 
 
-def _judge_one(model: Model, left: list[tuple[Flow, Stage]], holder: str, claim: Claim) -> None:
+def _lanes(found: Sequence[tuple[Flow, Stage]]) -> set[Lane]:
+    return {_lane(*one) for one in found}
+
+
+def _lane(flow: Flow, stage: Stage) -> Lane:
+    return Lane(priority_of(flow, stage), stage.is_later, stage.route)
+
+
+def _judge_one(model: Model, left: list[tuple[Flow, Stage]], holder: str, claim: Claim) -> Lane:
     found = [one for one in left if (one[0].id, one[1].index) == (claim.flow_id, claim.index)]
     assert found, f"{claim.flow_id}/{claim.index} was claimed and might not be; ready: {[(f.id, s.index) for f, s in left]}"
     flow, stage = found[0]
@@ -98,11 +122,12 @@ def _judge_one(model: Model, left: list[tuple[Flow, Stage]], holder: str, claim:
     assert len(model.added[flow.id]) > 1 or priority_of(flow, stage) == highest, (
         f"{claim.flow_id}/{claim.index} was claimed before what has priority {highest}"
     )
+    lane = _lane(flow, stage)
     if not flow.has_ghosts and not stage.gives_way:
         earlier = [
             (other.id, one.index)
             for other, one in left
-            if (priority_of(other, one), one.route) == (highest, stage.route) and one.place < stage.place
+            if _lane(other, one) == lane and one.place < stage.place
             if not other.has_ghosts and not one.gives_way
         ]
         assert not earlier, f"{claim.flow_id}/{claim.index} was claimed before {earlier}, which were ready before"
@@ -115,3 +140,4 @@ def _judge_one(model: Model, left: list[tuple[Flow, Stage]], holder: str, claim:
         assert claim.literals == b""
     else:
         assert claim.literals == msgspec.msgpack.encode({"x": stage.index}), "an item got another's arguments"
+    return lane

@@ -23,7 +23,7 @@ class Stage:
 
     Attributes:
         is_first: it is ready or scheduled since its flow was added, or its map opened: nobody has touched it yet.
-        is_ahead: its flow has begun, and its pipeline finishes such flows first.
+        is_later: its flow had begun when it became ready.
         place: since when it is ready, as a number that grows; of two in one lane the earlier goes first.
         gives_way: it became ready with others of its flow that were claimed since: those of other flows may go before it.
         items: of a map that knows its list.
@@ -43,7 +43,7 @@ class Stage:
     holder: str = ""
     is_suspect: bool = False
     is_first: bool = False
-    is_ahead: bool = False
+    is_later: bool = False
     place: int = 0
     gives_way: bool = False
     result: bytes | None = None

@@ -88,7 +88,7 @@ _works = st.builds(
     actor=st.integers(0, 1),
     partition=st.integers(0, 3),
     reports=st.lists(st.tuples(_small, _ENDINGS), max_size=4).map(tuple),
-    capacity=st.sampled_from((0, 1, 1, 2, 3, 4, 4)),
+    capacity=st.sampled_from((0, 1, 1, 2, 3, 4, 4, 10)),
     without=st.sampled_from((0, 0, 0, 1, 2, 3, 4)),
     is_repeated=_seldom,
 )

@@ -46,7 +46,7 @@ class Outcomes(Families):
         """A map knows its list."""
         assert stage.plan.mapping is not None
         stage.state, stage.is_suspect, stage.has_items = "suspended", False, True
-        stage.is_ahead = flow.plan.finish_first
+        stage.is_later = True
         stage.need = stage.plan.mapping.need or count
         stage.spared = []
         stage.items = [Stage(item_index(stage.index, number), stage.plan) for number in range(count)]
@@ -121,7 +121,7 @@ class Outcomes(Families):
     def _release(self, flow: Flow, parent: Stage) -> None:
         if not all(flow.bears(parent, flow.stages[child]) for child in parent.plan.children):
             return
-        parent.is_ahead = flow.plan.finish_first
+        parent.is_later = True
         if parent.plan.delay_ms:
             parent.state = "scheduled"
             self.wait(flow, parent.index)
@@ -139,5 +139,5 @@ class Outcomes(Families):
         room = stage.plan.mapping.at_once or len(stage.items)
         under_way = sum(item.state in ACTIVE for item in stage.items)
         for item in [item for item in stage.items if item.state == "blocked"][: max(0, room - under_way)]:
-            item.is_first, item.is_ahead = True, stage.is_ahead
+            item.is_first, item.is_later = True, stage.is_later
             self.make_ready(item)

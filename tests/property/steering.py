@@ -83,7 +83,7 @@ class Steering(Outcomes):
             if is_ready or before[index] != "blocked":
                 self.emit(flow, "retried", index, attempts[index])
             if is_ready:
-                stage.is_ahead = flow.plan.finish_first
+                stage.is_later = True
                 self.make_ready(stage)
         for index in sorted(maps):
             self._reopen(flow, flow.stages[index], maps[index], is_alone=index in alone)
@@ -91,7 +91,7 @@ class Steering(Outcomes):
 
     def _reopen(self, flow: Flow, stage: Stage, numbers: list[int], *, is_alone: bool) -> None:
         self.emit(flow, "retried", stage.index, stage.attempt)
-        stage.result, stage.first_failed, stage.is_ahead = None, None, flow.plan.finish_first
+        stage.result, stage.first_failed, stage.is_later = None, None, True
         others = [item for number, item in enumerate(stage.items) if number not in numbers]
         stage.spared = [item for item in others if is_alone and item.state != "completed"]
         for number, item in enumerate(stage.items):

@@ -1,6 +1,9 @@
 -- claim_all: chooses among the lanes of the routes that a worker serves.
 -- `wants`: see bounds.lua; `capacity` bounds all of them together.
 local ROUTES, SUSPECTS = 2, 3
+-- Of one priority flows that have begun go first, because what a call releases it can hand out before it is written; but one of so many
+-- stages is of a flow that has not, lest these wait for ever.
+local BEGUN, NEW_ONE_OF = 0.25, 5
 
 -- Also tells whether these are all lanes there are.
 local function lanes_of(wants, kind, capacity)
@@ -30,22 +33,26 @@ local function lanes_of(wants, kind, capacity)
   return found, is_all
 end
 
--- The lanes in turns; gives how much of the capacity is left. A lane that got entries in this very call has two turns: else what has
--- begun would queue behind what has not, and be read again later instead of going on with what is in memory already. Where not all can
--- have a turn it is not always the same ones that have; but suspects keep their order.
+-- The priority of a lane, whether it is of flows that have begun or of others; tells also which.
+local function priority_of(lane)
+  local is_begun = lane.priority % (2 * BEGUN) == BEGUN
+  return is_begun and lane.priority - BEGUN or lane.priority, is_begun
+end
+
+-- The lanes in turns; gives how much of the capacity is left. Where not all can have a turn it is not always the same ones that have; but
+-- suspects keep their order.
 local function claim_in_turns(lanes, capacity, holder, nonce, claims)
-  local second, is_narrow, has_order = {}, false, false
+  local is_narrow, has_order = false, false
   for _, lane in ipairs(lanes) do
-    if #lane.tail > 0 then second[#second + 1] = lane end
     is_narrow = is_narrow or room_of(lane, capacity) < 2 * #lanes
     has_order = has_order or string.sub(lane.route, -1) == '!'
   end
-  local turns, unfinished, ahead = #lanes + #second, #lanes + #second, is_narrow and not has_order and now or 0
+  local unfinished, ahead = #lanes, is_narrow and not has_order and now or 0
   while capacity > 0 and unfinished > 0 do
     local share, quantum = unfinished, math.max(1, math.floor(capacity / unfinished))
     unfinished = 0
-    for step = 0, turns - 1 do
-      local lane = second[step - #lanes + 1] or lanes[(ahead + step) % #lanes + 1]
+    for step = 0, #lanes - 1 do
+      local lane = lanes[(ahead + step) % #lanes + 1]
       local most = capacity > 0 and not lane.is_empty and room_of(lane, capacity) or 0
       if most > 0 then
         local count
@@ -58,4 +65,17 @@ local function claim_in_turns(lanes, capacity, holder, nonce, claims)
     end
   end
   return capacity
+end
+
+-- Those of flows that have begun, a part for the others, and what is left for whoever can use it.
+local function claim_begun_first(lanes, capacity, holder, nonce, claims)
+  local begun, new = {}, {}
+  for _, lane in ipairs(lanes) do
+    local _, is_begun = priority_of(lane)
+    table.insert(is_begun and begun or new, lane)
+  end
+  local kept = #new > 0 and math.floor((capacity + now % NEW_ONE_OF) / NEW_ONE_OF) or 0
+  local left = claim_in_turns(begun, capacity - kept, holder, nonce, claims)
+  left = claim_in_turns(new, left + kept, holder, nonce, claims)
+  return claim_in_turns(begun, left, holder, nonce, claims)
 end

@@ -1,5 +1,6 @@
 -- lanes: where ready stages wait. A lane is a list per route (queue:stage), priority and tenant; a sorted set per route scores
--- its lanes by priority: `5` is that of flows without a tenant, `5*` stands for all tenants' (tenants.lua). An entry is
+-- its lanes by priority: `5` is that of flows without a tenant, `5*` stands for all tenants' (tenants.lua); those of flows that have
+-- begun have a quarter more, or a half (wire.py). An entry is
 -- `index:flow` or, for stages that became ready together, a range `first-last:flow`. Entries of a flow's first stages carry
 -- `@created_at`, so that they never meet a later flow of the same id, and `+ms` if they were ready so much later; those of
 -- resumed stages a bare `+`: they have had their turn.
