@@ -139,7 +139,7 @@ class Expand(msgspec.Struct, frozen=True, array_like=True, tag="expand"):
     count: int
     need: int
     at_once: int
-    priority: int | float = 0
+    priority: int = 0
 
 
 class Skip(Complete, frozen=True, array_like=True, tag="skip"):

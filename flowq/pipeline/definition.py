@@ -178,8 +178,8 @@ def pipeline(
         name: the pipeline's name; default: the function's.
         fail_fast: whether a stage that fails for good fails the flow at once, and what runs beside it is cancelled. Else what
             does not need its result goes on, and the flow fails when that has ended.
-        finish_first: whether all stages that its flows release go before the first stages of flows of the same priority that have not
-            begun; else one of five that a worker takes is of these. A larger priority still goes before.
+        finish_first: whether all stages that its flows release go before the first stages of flows of the same priority that have
+            not begun; else one of five that a worker takes is of these. A larger priority still goes before.
         keep: how long its flows are kept when they have ended, such as `{"completed": "1d", "failed": "30d"}`, and how many of
             them, such as `{"completed_most": 1000}`; what is not given is as for all flows: see the settings.
         finally_: a stage that runs once after the end of each flow, whatever became of it, and after all compensations; it gets a

@@ -18,7 +18,7 @@ _READ_MAX: Final = 500
 # `index:flow`, or `b3:flow`: see scripts/due.lua. What else waits for a time is done in passing.
 DUE_MEMBER: Final = re.compile(r"(b?\d+):(.+)")
 # A part of what a flow begins with that begins later: its ranges of stages, by route.
-part_decoder = msgspec.msgpack.Decoder(tuple[int, list[tuple[str, int | float, int, int]]])
+part_decoder = msgspec.msgpack.Decoder(tuple[int, list[tuple[str, int, int, int]]])
 
 
 async def is_due_soon(store: Store, routes: Collection[str], within_ms: int) -> bool:

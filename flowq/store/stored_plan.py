@@ -11,7 +11,7 @@ from flowq.errors import CorruptState
 from flowq.model.plan import BLOCK_STAGES, Plan, StagePlan, tolerated
 from flowq.store.connection import Connection
 from flowq.store.keys import PLAN
-from flowq.store.wire import PlanHead, ahead_of, bearers_of, releases_of
+from flowq.store.wire import PlanHead, bearers_of, later_priority, releases_of
 
 _stages = msgspec.msgpack.Decoder(tuple[StagePlan, ...])
 
@@ -79,9 +79,9 @@ class StoredPlan:
         """The parents that a loaded stage's completion may release, packed."""
         return self._releases[index]
 
-    def priority(self, index: int) -> int | float:
-        """The priority of a loaded stage in a flow that has begun; the flow's own is added."""
-        return self.stage(index).priority + ahead_of(finish_first=self.head.finish_first)
+    def priority(self, index: int) -> int:
+        """`later_priority` of a loaded stage."""
+        return later_priority(self.stage(index), finish_first=self.head.finish_first)
 
     def tolerant(self, index: int) -> msgspec.Raw:
         """Those of a loaded stage's parents that its failure may release, packed."""

@@ -17,9 +17,9 @@ Ranges = list[tuple[str, int, int, int]]
 
 # Above this many children a claim does not carry their results; the worker reads them in pages.
 NEEDS_INLINE_MAX = 64
-# What a stage's priority has more once its flow has begun. BEGUN: another lane than that of flows that have not, served beside it
-# (scripts/claim_all.lua). FINISH_FIRST: it goes before, where the pipeline wishes it so.
-BEGUN, FINISH_FIRST = 0.25, 0.5
+# Scripts take priorities in steps of so much, lest there be fractions. Once its flow has begun a stage's has 1 more: it waits in
+# another lane than flows that have not begun, served beside it (scripts/claim_all.lua); or 2: it goes before these.
+PRIORITY_STEP = 4
 
 
 class Record(msgspec.Struct, array_like=True):
@@ -35,7 +35,7 @@ class Record(msgspec.Struct, array_like=True):
     ran: int
     holder: str
     route: str = ""
-    priority: int | float = 0
+    priority: int = 0
     needs: Any = False
 
 
@@ -142,7 +142,7 @@ class AgainStage(msgspec.Struct, array_like=True, frozen=True):
 
     index: int
     route: str
-    priority: int | float
+    priority: int
     needs: list[int] | bool
     is_ready: bool
     done: int
@@ -153,7 +153,7 @@ class AgainMap(msgspec.Struct, array_like=True, frozen=True):
 
     index: int
     route: str
-    priority: int | float
+    priority: int
     numbers: list[int]
     is_alone: bool = False
 
@@ -229,9 +229,9 @@ def needs_of(stage: StagePlan) -> list[int] | bool:
     return sorted(wanted)
 
 
-def ahead_of(*, finish_first: bool) -> float:
-    """What is added to the priorities of a flow's stages once it has begun."""
-    return FINISH_FIRST if finish_first else BEGUN
+def later_priority(stage: StagePlan, *, finish_first: bool) -> int:
+    """A stage's priority, as scripts take it, in a flow that has begun."""
+    return PRIORITY_STEP * stage.priority + (2 if finish_first else 1)
 
 
 def releases_of(stage: StagePlan, stage_at: Any, *, finish_first: bool = False) -> msgspec.Raw:
@@ -242,11 +242,11 @@ def releases_of(stage: StagePlan, stage_at: Any, *, finish_first: bool = False) 
         stage_at: index → StagePlan.
         finish_first: the plan's.
     """
-    ahead = ahead_of(finish_first=finish_first)
-    parents: list[tuple[int, str, int | float, int, list[int] | bool, int]] = []
+    parents: list[tuple[int, str, int, int, list[int] | bool, int]] = []
     for index in stage.parents:
         parent: StagePlan = stage_at(index)
-        parents.append((index, parent.route, parent.priority + ahead, len(parent.children), needs_of(parent), parent.delay_ms))
+        priority = later_priority(parent, finish_first=finish_first)
+        parents.append((index, parent.route, priority, len(parent.children), needs_of(parent), parent.delay_ms))
     return opaque(msgspec.msgpack.encode(parents))
 
 
@@ -259,15 +259,15 @@ def again_of(plan: Plan, restart: Restart, literals: Mapping[int, bytes] = {}) -
         literals: stage index → its new packed arguments.
     """
     stages: list[AgainStage] = []
-    ahead = ahead_of(finish_first=plan.finish_first)
     for one in restart.stages:
         stage = plan.stages[one.index]
-        priority = stage.priority + ahead
+        priority = later_priority(stage, finish_first=plan.finish_first)
         stages.append(AgainStage(one.index, stage.route, priority, needs_of(stage), one.is_ready, one.done))
     maps: list[AgainMap] = []
     for index, numbers in restart.maps:
         stage = plan.stages[index]
-        maps.append(AgainMap(index, stage.route, stage.priority + ahead, numbers, index in restart.alone))
+        priority = later_priority(stage, finish_first=plan.finish_first)
+        maps.append(AgainMap(index, stage.route, priority, numbers, index in restart.alone))
     return Again(stages, restart.unfinished, restart.failures, [(index, opaque(data)) for index, data in literals.items()], maps)
 
 
@@ -284,10 +284,11 @@ def ranges_of(plan: Plan, delay_ms: int = 0) -> Ranges:
         stage = plan.stages[index]
         if stage.delay_ms != delay_ms:
             continue
-        if ranges and ranges[-1][0] == stage.route and ranges[-1][1] == stage.priority and ranges[-1][3] == index - 1:
+        priority = PRIORITY_STEP * stage.priority
+        if ranges and ranges[-1][:2] == (stage.route, priority) and ranges[-1][3] == index - 1:
             ranges[-1] = (*ranges[-1][:3], index)
         else:
-            ranges.append((stage.route, stage.priority, index, index))
+            ranges.append((stage.route, priority, index, index))
     return ranges
 
 

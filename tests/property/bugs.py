@@ -54,7 +54,7 @@ BUGS = (
     Bug(
         "the flow's priority is ignored",
         "lanes.lua",
-        "local lane = lane_of(route, priority + view.head[FLOW_PRIORITY]",
+        "local lane = lane_of(route, priority + PRIORITY_STEP * view.head[FLOW_PRIORITY]",
         "local lane = lane_of(route, priority",
     ),
     Bug("who came last is served first", "lanes.lua", "shared('RPUSH', lane.key", "shared('LPUSH', lane.key"),
@@ -66,15 +66,9 @@ BUGS = (
     ),
     Bug(
         "flows that have begun are not finished first",
-        "flowq.store.wire:ahead_of",
-        "FINISH_FIRST if finish_first",
-        "BEGUN if finish_first",
-    ),
-    Bug(
-        "flows that have not begun wait for all that have",
-        "claim_all.lua",
-        "math.floor((capacity + now % NEW_ONE_OF) / NEW_ONE_OF)",
-        "0",
+        "flowq.store.wire:later_priority",
+        "2 if finish_first",
+        "1 if finish_first",
     ),
     Bug(
         "flows that have begun wait for those that have not",

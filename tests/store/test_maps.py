@@ -314,9 +314,9 @@ async def test_items_go_first_where_flows_that_have_begun_are_finished_first(sto
     await stored.load(0)
     assert await put_items(store, claim, 0, [pack({"x": 1})])
     assert await actor.report(Expand(*claim.run, 1, 1, 0, stored.priority(0))) == ""
-    assert await store.connection.command("ZRANGE", f"{store.keys.tag_of('f1')}:z:default:a", 0, 0) == [b"0.5"]
+    assert await store.connection.command("ZRANGE", f"{store.keys.tag_of('f1')}:z:default:a", 0, 0) == [b"2"]
     again = again_of(plan, restart(plan, ["failed", "cancelled"], [], {0: []}))
-    assert [one.priority for one in again.maps] == [0.5]
+    assert [one.priority for one in again.maps] == [2]
 
 
 async def test_items_that_were_put_aside_go_with_the_paused_flow_whose_map_has_enough(store: Store, actor: Actor) -> None:

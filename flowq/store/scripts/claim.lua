@@ -10,7 +10,7 @@ local function claim_one(view, index, lane, holder, nonce, late, map)
   if late and map then
     record = item_in_turn(view, index, record, map)
   elseif late and record == false then
-    record = new_record(view.head[CREATED_AT] + (tonumber(late) or 0), lane.route, lane.priority - view.head[FLOW_PRIORITY], {})
+    record = new_record(view.head[CREATED_AT] + (tonumber(late) or 0), lane.route, lane.priority - PRIORITY_STEP * view.head[FLOW_PRIORITY], {})
   end
   if not record or record[STATE] ~= READY or record[ROUTE] ~= lane.route then return end
   record[STATE], record[ATTEMPT], record[FENCE], record[NONCE] = RUNNING, record[ATTEMPT] + 1, record[FENCE] + 1, nonce

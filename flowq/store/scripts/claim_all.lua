@@ -3,7 +3,7 @@
 local ROUTES, SUSPECTS = 2, 3
 -- Of one priority flows that have begun go first, because what a call releases it can hand out before it is written; but one of so many
 -- stages is of a flow that has not, lest these wait for ever.
-local BEGUN, NEW_ONE_OF = 0.25, 5
+local NEW_ONE_OF = 5
 
 -- Also tells whether these are all lanes there are.
 local function lanes_of(wants, kind, capacity)
@@ -31,12 +31,6 @@ local function lanes_of(wants, kind, capacity)
   end
   table.sort(found, function(a, b) return a.priority > b.priority end)
   return found, is_all
-end
-
--- The priority of a lane, whether it is of flows that have begun or of others; tells also which.
-local function priority_of(lane)
-  local is_begun = lane.priority % (2 * BEGUN) == BEGUN
-  return is_begun and lane.priority - BEGUN or lane.priority, is_begun
 end
 
 -- The lanes in turns; gives how much of the capacity is left. Where not all can have a turn it is not always the same ones that have; but
@@ -70,10 +64,7 @@ end
 -- Those of flows that have begun, a part for the others, and what is left for whoever can use it.
 local function claim_begun_first(lanes, capacity, holder, nonce, claims)
   local begun, new = {}, {}
-  for _, lane in ipairs(lanes) do
-    local _, is_begun = priority_of(lane)
-    table.insert(is_begun and begun or new, lane)
-  end
+  for _, lane in ipairs(lanes) do table.insert(lane.level < lane.priority and begun or new, lane) end
   local kept = #new > 0 and math.floor((capacity + now % NEW_ONE_OF) / NEW_ONE_OF) or 0
   local left = claim_in_turns(begun, capacity - kept, holder, nonce, claims)
   left = claim_in_turns(new, left + kept, holder, nonce, claims)

@@ -3,8 +3,8 @@ local function claim_kind(wants, kind, capacity, holder, nonce)
   local claims, first = {}, 1
   local candidates, is_all = lanes_of(wants, kind, capacity)
   while capacity > 0 and first <= #candidates do
-    local lanes, priority, serve = {}, priority_of(candidates[first]), claim_begun_first
-    while candidates[first] and priority_of(candidates[first]) == priority do
+    local lanes, level, serve = {}, candidates[first].level, claim_begun_first
+    while candidates[first] and candidates[first].level == level do
       lanes[#lanes + 1] = candidates[first]
       if candidates[first].tenant ~= '' then serve = claim_by_tenants end
       first = first + 1

@@ -1,6 +1,5 @@
 -- flush: writes what the script decided: each flow in one command, the lanes, the indexes, one event entry; wakes workers.
 -- Until here nothing was written; from here on nothing can be refused.
-local WAKES_MAX, ASKED_MAX = 4, 100
 
 local function flush_flow(view)
   local flat = view.written
@@ -24,6 +23,7 @@ end
 -- A wake-up is only a hint: a holder that is gone receives nothing, so the next one is asked. Not for ever: after a host with
 -- many processes was lost, a push must not take longer for each of them, and who is not woken asks by itself within a second.
 local function wake(route, count)
+  local WAKES_MAX, ASKED_MAX = 4, 100
   local left = math.min(count, WAKES_MAX)
   for _ = 1, ASKED_MAX do
     local holder = left > 0 and shared('SPOP', tag .. PARKED_KEY .. route)

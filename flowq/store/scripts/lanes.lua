@@ -1,9 +1,8 @@
--- lanes: where ready stages wait. A lane is a list per route (queue:stage), priority and tenant; a sorted set per route scores
--- its lanes by priority: `5` is that of flows without a tenant, `5*` stands for all tenants' (tenants.lua); those of flows that have
--- begun have a quarter more, or a half (wire.py). An entry is
--- `index:flow` or, for stages that became ready together, a range `first-last:flow`. Entries of a flow's first stages carry
--- `@created_at`, so that they never meet a later flow of the same id, and `+ms` if they were ready so much later; those of
--- resumed stages a bare `+`: they have had their turn.
+-- lanes: where ready stages wait. A lane is a list per route (queue:stage), priority and tenant; a sorted set per route scores its lanes
+-- by priority: `4` is that of flows without a tenant, `4*` stands for all tenants' (tenants.lua); of flows that have begun it is 1 or 2
+-- more (wire.py), and `level` is what it is without that 1. An entry is `index:flow` or, for stages that became ready together, a range
+-- `first-last:flow`. Entries of a flow's first stages carry `@created_at`, so that they never meet a later flow of the same id, and `+ms`
+-- if they were ready so much later; those of resumed stages a bare `+`: they have had their turn.
 -- Pushes wait in `tails` until the script flushes, so that a stage released and claimed in one script never touches a list.
 local tails, lanes = {}, {}
 
@@ -17,7 +16,7 @@ local function lane_of(route, priority, tenant)
   local lane = of_route[name]
   if not lane then
     lane = {key = tag .. LANE_KEY .. route .. ':' .. name, route = route, priority = priority, tenant = tenant,
-      taken = 0, ahead = {}, used = 0, tail = {}, tail_taken = 0, front = {}, is_drained = false}
+      level = priority % PRIORITY_STEP == 1 and priority - 1 or priority, taken = 0, ahead = {}, used = 0, tail = {}, tail_taken = 0, front = {}, is_drained = false}
     of_route[name] = lane
     tails[#tails + 1] = lane
   end
@@ -25,13 +24,13 @@ local function lane_of(route, priority, tenant)
 end
 
 local function push(view, route, priority, entry)
-  local lane = lane_of(route, priority + view.head[FLOW_PRIORITY], view.head[TENANT])
+  local lane = lane_of(route, priority + PRIORITY_STEP * view.head[FLOW_PRIORITY], view.head[TENANT])
   lane.tail[#lane.tail + 1] = entry
 end
 
 -- Before all others of the lane: a stage that was resumed has waited already.
 local function push_first(view, route, priority, index)
-  table.insert(lane_of(route, priority + view.head[FLOW_PRIORITY], view.head[TENANT]).front, index .. '+:' .. view.id)
+  table.insert(lane_of(route, priority + PRIORITY_STEP * view.head[FLOW_PRIORITY], view.head[TENANT]).front, index .. '+:' .. view.id)
 end
 
 -- The next entry of a lane without taking it off yet: what stands at the front, then the list, then what this script pushed.

@@ -17,6 +17,8 @@ local REASON, RUN, DEADLINE_AT, AWAY, TENANT, DEDUP = 10, 11, 12, 13, 14, 15
 -- CLOSING, FAILING: on the way to cancelled, or to failed with what still ran cancelled: nothing of it is claimed any more. REOPENING:
 -- its stages are made to run again, in parts.
 local CLOSING, FAILING, PAUSED, REOPENING = 'z', 'y', 'p', 'o'
+-- A stage's PRIORITY, to which its flow's is added, and that of its lane are counted in steps of so much: see wire.py.
+local PRIORITY_STEP = 4
 local RECORD_SIZE, FINAL_SIZE, HEAD_SIZE = NEEDS, HOLDER, DEDUP
 
 -- What a process said of itself is kept for so long beyond its lease.
