@@ -1,9 +1,6 @@
 -- claim_all: chooses among the lanes of the routes that a worker serves.
 -- `wants`: see bounds.lua; `capacity` bounds all of them together.
 local ROUTES, SUSPECTS = 2, 3
--- Of one priority flows that have begun go first, because what a call releases it can hand out before it is written; but one of so many
--- stages is of a flow that has not, lest these wait for ever.
-local NEW_ONE_OF = 5
 
 -- Also tells whether these are all lanes there are.
 local function lanes_of(wants, kind, capacity)
@@ -61,9 +58,10 @@ local function claim_in_turns(lanes, capacity, holder, nonce, claims)
   return capacity
 end
 
--- Those of flows that have begun, a part for the others, and what is left for whoever can use it.
+-- Of one priority flows that have begun go first, because what a call releases it can hand out before it is written; but one of so many
+-- stages is of a flow that has not, lest these wait for ever.
 local function claim_begun_first(lanes, capacity, holder, nonce, claims)
-  local begun, new = {}, {}
+  local NEW_ONE_OF, begun, new = 5, {}, {}
   for _, lane in ipairs(lanes) do table.insert(lane.level < lane.priority and begun or new, lane) end
   local kept = #new > 0 and math.floor((capacity + now % NEW_ONE_OF) / NEW_ONE_OF) or 0
   local left = claim_in_turns(begun, capacity - kept, holder, nonce, claims)
