@@ -18,8 +18,24 @@ ROUTES = ("default:a", "default:a!")
 
 
 async def parked(store: Store) -> list[Sequence[bytes]]:
-    tag = store.partitions[0]
-    return [sorted(await store.connection.command("SMEMBERS", f"{tag}:w:{route}")) for route in ROUTES]
+    """Who waits for each route."""
+    found: list[Sequence[bytes]] = []
+    for route in ROUTES:
+        crews = await store.connection.command("ZRANGE", key_of(store, route), 0, -1)
+        found.append(sorted([holder for crew in crews for holder in await members(store, crew)]))
+    return found
+
+
+def key_of(store: Store, name: str) -> str:
+    return f"{store.partitions[0]}:w:{name}"
+
+
+async def members(store: Store, crew: bytes) -> set[bytes]:
+    return await store.connection.command("SMEMBERS", key_of(store, crew.decode()))
+
+
+async def crews_of(store: Store, route: str) -> list[str]:
+    return [crew.decode() for crew in await store.connection.command("ZRANGE", key_of(store, route), 0, -1)]
 
 
 async def park(actor: Actor) -> None:
@@ -58,19 +74,45 @@ async def test_whatever_a_dead_process_has_said_of_itself_its_stages_are_rescued
 
 
 async def test_where_idle_processes_wait_ends_by_itself_for_those_whom_nobody_rescued(store: Store, actor: Actor) -> None:
-    tag = store.partitions[0]
-    keys = [f"{tag}:w:{route}" for route in ROUTES]
     await park(actor)
-    assert all([0 < await store.connection.command("PTTL", key) <= 86_400_000 for key in keys])
-    await store.connection.commands(*(("PEXPIRE", key, 50_000) for key in keys))
+    (crew,) = await crews_of(store, ROUTES[0])
+    key = key_of(store, crew)
+    assert 0 < await store.connection.command("PTTL", key) <= 86_400_000
+    assert all([0 < await store.connection.command("PTTL", key_of(store, route)) <= 180_000 for route in ROUTES])
+    await store.connection.command("PEXPIRE", key, 50_000)
     await park(await Actor(store).begin())
-    assert all([0 < await store.connection.command("PTTL", key) <= 50_000 for key in keys]), "a newcomer keeps nobody there"
+    assert 0 < await store.connection.command("PTTL", key) <= 50_000, "a newcomer keeps nobody there"
+
+
+async def test_a_route_forgets_who_served_it_once(store: Store, actor: Actor) -> None:
+    long_ago = 1_000
+    await store.connection.command("ZADD", key_of(store, ROUTES[0]), long_ago, "another")
+    await park(actor)
+    (crew,) = await crews_of(store, ROUTES[0])
+    assert await members(store, crew.encode()) == {actor.id.encode()}
+
+
+async def test_who_waits_is_found_again_when_the_routes_were_forgotten(store: Store, actor: Actor) -> None:
+    await park(actor)
+    await store.connection.command("DEL", *(key_of(store, route) for route in ROUTES))
+    await park(actor)
+    assert await parked(store) == [[actor.id.encode()]] * 2
+
+
+async def test_a_push_wakes_who_serves_its_route_among_others(store: Store, actor: Actor) -> None:
+    """Also where others, of whom nobody waits, serve it as well."""
+    (flow_id,) = in_one_partition(store, 1)
+    await park(actor)
+    key = key_of(store, ROUTES[0])
+    await store.connection.command("ZADD", key, *(part for number in range(5) for part in (10**13 + number, f"crew-{number}")))
+    await store.submit([(flow_id, one_stage())])
+    assert await parked(store) == [[], []]
 
 
 async def test_a_push_does_not_ask_all_processes_of_a_lost_host(store: Store) -> None:
     (flow_id,) = in_one_partition(store, 1)
-    key = f"{store.partitions[0]}:w:default:a"
-    await store.connection.command("SADD", key, *(f"lost.{number}" for number in range(1_000)))
+    await store.connection.command("ZADD", key_of(store, ROUTES[0]), 1, "crew")
+    await store.connection.command("SADD", key_of(store, "crew"), *(f"lost.{number}" for number in range(1_000)))
     await store.submit([(flow_id, one_stage())])
-    assert await store.connection.command("SCARD", key) == 900
-    await store.connection.command("DEL", key)
+    assert await store.connection.command("SCARD", key_of(store, "crew")) == 900
+    await store.connection.command("DEL", key_of(store, "crew"), key_of(store, ROUTES[0]))

@@ -30,11 +30,12 @@ end
 
 -- What a function packed is soon read again, by the call that reports what this one claimed: so it is remembered by its bytes, and who
 -- reads these gets a copy. Of two generations the older is forgotten when the younger is full.
-local PACKED = {young = {}, old = {}, count = 0, most = 1000}
+local PACKED_MAX = 1000
+local PACKED = {young = {}, old = {}, count = 0}
 
 -- `value` is not changed any more.
 function PACKED.note(bytes, value)
-  if PACKED.count >= PACKED.most then PACKED.young, PACKED.old, PACKED.count = {}, PACKED.young, 0 end
+  if PACKED.count >= PACKED_MAX then PACKED.young, PACKED.old, PACKED.count = {}, PACKED.young, 0 end
   PACKED.young[bytes], PACKED.count = value, PACKED.count + 1
 end
 

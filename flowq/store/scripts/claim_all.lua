@@ -1,18 +1,26 @@
 -- claim_all: chooses among the lanes of the routes that a worker serves.
 -- `wants`: see bounds.lua; `capacity` bounds all of them together.
 local ROUTES, SUSPECTS = 2, 3
+-- Of so many stages one is of a flow that has not begun, if others wait.
+local NEW_ONE_OF = 5
 
 -- Also tells whether these are all lanes there are.
 local function lanes_of(wants, kind, capacity)
-  local found, is_all, bounds, are_whole = {}, true, {}, {}
+  local found, is_all, bounds, are_whole, keys = {}, true, {}, {}, {}
+  for _, want in ipairs(wants) do
+    for _, route in ipairs(want[kind]) do keys[#keys + 1] = tag .. LANES_KEY .. route end
+  end
+  -- Mostly there is none: asked once for all.
+  local are_there = #keys < 2 or #keys > NAMES_MAX or redis.call('EXISTS', unpack(keys)) > 0
   for _, want in ipairs(wants) do
     for _, route in ipairs(want[kind]) do
       if bounds[route] then
         table.insert(bounds[route], want)
       elseif not is_route_paused(route) then
         bounds[route] = {want}
-        local is_whole
-        are_whole[route], is_whole = look_at(route, capacity)
+        local is_whole = true
+        are_whole[route] = true
+        if are_there then are_whole[route], is_whole = look_at(route, capacity) end
         is_all = is_all and are_whole[route] and is_whole
       end
     end
@@ -58,10 +66,10 @@ local function claim_in_turns(lanes, capacity, holder, nonce, claims)
   return capacity
 end
 
--- Of one priority flows that have begun go first, because what a call releases it can hand out before it is written; but one of so many
--- stages is of a flow that has not, lest these wait for ever.
+-- Of one priority flows that have begun go first, because what a call releases it can hand out before it is written; but not all stages
+-- are theirs, lest others wait for ever.
 local function claim_begun_first(lanes, capacity, holder, nonce, claims)
-  local NEW_ONE_OF, begun, new = 5, {}, {}
+  local begun, new = {}, {}
   for _, lane in ipairs(lanes) do table.insert(lane.level < lane.priority and begun or new, lane) end
   local kept = #new > 0 and math.floor((capacity + now % NEW_ONE_OF) / NEW_ONE_OF) or 0
   local left = claim_in_turns(begun, capacity - kept, holder, nonce, claims)

@@ -3,6 +3,8 @@
 -- An entry is one flat array, because a table for each event would cost as much as all else here: the time, who claims in this call or
 -- '', and four values for each event: flow, or '' for that of the event before; seq; what; note, or {note, due_at, progress}. `what` is
 -- a letter for the verb, the stage's index or -1 for the flow, and its attempt: `x2.1`. Python reads it in flowq/store/events.py.
+-- Workers trim the stream as the settings say (Views.trim_events); this is its length where there are none, and the most that may be set.
+local EVENT_ENTRIES_MAX = 200000
 local events, events_size, told_last = {now, ''}, 2, false
 
 -- By the verb: its letter, and what attempts 0 and 1 of a flow's first stages tell, remembered as the names of their fields are.
@@ -31,9 +33,7 @@ local function emit(view, verb, index, attempt, note, due_at)
   tell(view.id, seq, verb, index, attempt or 0, note)
 end
 
--- Workers trim the stream as the settings say (Views.trim_events); this is its length where there are none, and the most that may be set.
 local function flush_events()
-  local EVENT_ENTRIES_MAX = 200000
   if not told_last then return end
   shared('XADD', tag .. EVENTS_KEY, 'MAXLEN', '~', EVENT_ENTRIES_MAX, '*', 'b', cmsgpack.pack(events))
 end

@@ -1,5 +1,6 @@
 -- flush: writes what the script decided: each flow in one command, the lanes, the indexes, one event entry; wakes workers.
 -- Until here nothing was written; from here on nothing can be refused.
+local WAKES_MAX, ASKED_MAX, CREWS_MAX = 4, 100, 20
 
 local function flush_flow(view)
   local flat = view.written
@@ -23,12 +24,13 @@ end
 -- A wake-up is only a hint: a holder that is gone receives nothing, so the next one is asked. Not for ever: after a host with
 -- many processes was lost, a push must not take longer for each of them, and who is not woken asks by itself within a second.
 local function wake(route, count)
-  local WAKES_MAX, ASKED_MAX = 4, 100
-  local left = math.min(count, WAKES_MAX)
-  for _ = 1, ASKED_MAX do
-    local holder = left > 0 and shared('SPOP', tag .. PARKED_KEY .. route)
-    if not holder then return end
-    if publish(tag .. WAKE_CHANNEL_KEY .. holder, route) > 0 then left = left - 1 end
+  local crews, left, asked = shared('ZREVRANGE', tag .. PARKED_KEY .. route, 0, CREWS_MAX - 1), math.min(count, WAKES_MAX), 0
+  for step = 1, #crews do  -- not always the same first
+    local crew, holder = crews[(now + step) % #crews + 1], nil
+    repeat
+      holder, asked = left > 0 and asked < ASKED_MAX and shared('SPOP', tag .. PARKED_KEY .. crew), asked + 1
+      if holder and publish(tag .. WAKE_CHANNEL_KEY .. holder, route) > 0 then left = left - 1 end
+    until not holder
   end
 end
 

@@ -1,8 +1,8 @@
 -- history: the earlier runs of a stage: {attempt, outcome, worker, started_at, ran, cause} each; the first one and the last 19.
+local HISTORY_MAX = 20
 
 -- `ran`: how long it ran; nil: it runs until now.
 local function remember(view, index, record, outcome, cause, ran)
-  local HISTORY_MAX = 20
   local name = field('h', index)
   local earlier = read(view, name)
   local history = earlier and unpacked(earlier) or {}

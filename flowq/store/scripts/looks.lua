@@ -35,24 +35,20 @@ local function look_at_tenants(route, priority, most)
   return count < most, open
 end
 
--- The lanes that a route has at a priority.
-local function look(route, name, capacity)
-  local priority, tenants = string.match(name, '^(-?[%d.]+)(%*?)$')
-  priority = tonumber(priority)
-  if tenants == '*' then return look_at_tenants(route, priority, math.max(LANES_PER_ROUTE, capacity)) end
-  local lane = priority and lane_of(route, priority, '')
-  if lane then lane.is_listed = true end
-  return true, lane and 1 or 0
-end
-
 -- The highest priorities of a route at which something could be served; tells whether these are all there are.
 local function look_at(route, capacity)
   local from, is_all, open, names = 0, true, 0
   repeat
     names = shared('ZRANGE', tag .. LANES_KEY .. route, from, from + LANES_PER_ROUTE - 1)
     for _, name in ipairs(names) do
-      local is_whole, count = look(route, name, capacity)
-      is_all, open = is_all and is_whole, open + count
+      local priority, tenants = string.match(name, '^(-?%d+)(%*?)$')
+      priority = tonumber(priority)
+      if tenants == '*' then
+        local is_whole, count = look_at_tenants(route, priority, math.max(LANES_PER_ROUTE, capacity))
+        is_all, open = is_all and is_whole, open + count
+      elseif priority then
+        lane_of(route, priority, '').is_listed, open = true, open + 1
+      end
     end
     from = from + LANES_PER_ROUTE
   until #names < LANES_PER_ROUTE or open > 0 or from >= LOOKS_MAX

@@ -2,7 +2,7 @@
 -- A note: {flow, index, fence, nonce, position of its outcome in the batch or 0, log or '', amounts {name, number, …} or false, whose}.
 -- The log is all that this run has to tell, so a later note of the run takes the place of an earlier one; what runs before it logged is
 -- kept beside it, shortened. Amounts count when their outcome is accepted, once: a note that is repeated meets a `replayed` verdict.
-local EARLIER_LOG_MAX, AMOUNTS_MAX = 8192, 50
+local EARLIER_LOG_MAX, AMOUNTS_MAX, METERED_MS, DAY_MS = 8192, 50, 34560000000, 86400000
 local metered = {}
 
 local function keep_log(view, index, fence, log)
@@ -54,7 +54,6 @@ end
 
 -- After the flush. Sums by day, for whoever pays; they need not be exact to the last digit, so a damaged one stops nothing.
 local function meter()
-  local METERED_MS, DAY_MS = 34560000000, 86400000
   if #metered == 0 then return end
   local key = tag .. METERED_KEY .. math.floor(now / DAY_MS)
   for _, one in ipairs(metered) do redis.pcall('HINCRBYFLOAT', key, one[1], one[2]) end

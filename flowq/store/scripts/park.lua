@@ -1,13 +1,25 @@
 -- park: a process that has got less than it has room for waits for a wake-up.
--- It is woken when one of its routes has more. A set ends after a day, and with it go those who
--- died and were rescued by nobody; who lives parks again within seconds.
+-- All that serve the same routes are a crew and wait in one set, `crew`, so that who waits need not be written to a set of each route. A
+-- sorted set per route scores its crews by when one of them was known to wait: they tell once a minute. A set ends after a day, and with
+-- it go those who died and were rescued by nobody; who lives parks again within seconds.
+local TOLD_MS, CREW_KEPT_MS = 60000, 180000
+
 local function park(wants, holder)
+  local routes = {}
   for _, want in ipairs(wants) do
     for kind = ROUTES, SUSPECTS do
-      for _, route in ipairs(want[kind]) do
-        local key = tag .. PARKED_KEY .. route
-        if shared('SADD', key, holder) == 1 then redis.call('PEXPIRE', key, INFO_KEPT_MS, 'NX') end
-      end
+      for _, route in ipairs(want[kind]) do routes[#routes + 1] = route end
     end
+  end
+  if #routes == 0 then return end
+  local crew = redis.sha1hex(table.concat(routes, ' '))
+  if shared('SADD', tag .. PARKED_KEY .. crew, holder) == 1 then redis.call('PEXPIRE', tag .. PARKED_KEY .. crew, INFO_KEPT_MS, 'NX') end
+  local told_at = tonumber(shared('ZSCORE', tag .. PARKED_KEY .. routes[1], crew)) or 0
+  if math.abs(now - told_at) < TOLD_MS then return end
+  for _, route in ipairs(routes) do
+    local key = tag .. PARKED_KEY .. route
+    shared('ZADD', key, now, crew)
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', now - CREW_KEPT_MS)
+    redis.call('PEXPIRE', key, CREW_KEPT_MS)
   end
 end

@@ -29,9 +29,8 @@ local function leave_parked()
   local bytes = shared('HGET', tag .. HOLDER_KEY .. holder, 'info')
   local routes = ((bytes and unpacked(bytes)) or {})[ROUTES_OF_INFO]
   for _, route in ipairs(type(routes) == 'table' and routes or {}) do
-    if type(route) == 'string' then
-      shared('SREM', tag .. PARKED_KEY .. route, holder)
-      shared('SREM', tag .. PARKED_KEY .. route .. '!', holder)
+    for _, served in ipairs(type(route) == 'string' and {route, route .. '!'} or {}) do
+      for _, crew in ipairs(shared('ZRANGE', tag .. PARKED_KEY .. served, 0, -1)) do shared('SREM', tag .. PARKED_KEY .. crew, holder) end
     end
   end
 end
