@@ -12,6 +12,11 @@ from typing import Any
 
 from redis import exceptions as refused
 
+try:
+    from hiredis import pack_command  # pyright: ignore[reportUnknownVariableType]
+except ImportError:
+    pack_command = None
+
 Command = Sequence[Any]
 
 
@@ -37,16 +42,20 @@ class Pool:
         async with self._free:
             connection = self._taken()
             self._in_use.add(connection)
+            timer: asyncio.TimerHandle | None = None
             try:
-                async with asyncio.timeout(self._seconds_max):
-                    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-                    answers = [await _answer(connection) for _ in commands]
-            except BaseException as error:
+                if not connection.is_connected:
+                    await self._connect(connection)
+                # No `asyncio.timeout`, which costs as much as the packing.
+                timer = asyncio.get_running_loop().call_later(self._seconds_max, _cut, connection, self._too_late)
+                await connection.send_packed_command(_packed(connection, commands), check_health=False)
+                answers = [await _answer(connection) for _ in commands]
+            except BaseException:
                 await connection.disconnect(nowait=True)
-                if isinstance(error, TimeoutError):
-                    raise refused.TimeoutError(f"no answer within {self._seconds_max:g} s") from error
                 raise
             finally:
+                if timer is not None:
+                    timer.cancel()
                 self._in_use.discard(connection)
             self._idle.append(connection)
             return answers
@@ -57,6 +66,16 @@ class Pool:
         for connection in closing:
             await connection.disconnect()
 
+    async def _connect(self, connection: Any) -> None:
+        try:
+            async with asyncio.timeout(self._seconds_max):
+                await connection.connect_check_health(check_health=False)
+        except TimeoutError as error:
+            raise self._too_late() from error
+
+    def _too_late(self) -> refused.TimeoutError:
+        return refused.TimeoutError(f"no answer within {self._seconds_max:g} s")
+
     def _taken(self) -> Any:
         while self._idle:
             connection = self._idle.pop()
@@ -65,6 +84,19 @@ class Pool:
                 return connection
             connection._close()
         return self._make()
+
+
+def _packed(connection: Any, commands: Sequence[Command]) -> list[bytes]:
+    if pack_command is None:
+        return connection.pack_commands(commands)
+    return [pack_command(tuple(command)) for command in commands]
+
+
+def _cut(connection: Any, why: Callable[[], Exception]) -> None:
+    """Ends what waits for the connection: to read, with `why`, or to write."""
+    if connection.is_connected:
+        connection._reader.set_exception(why())
+        connection._writer.transport.abort()
 
 
 async def _answer(connection: Any) -> Any:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +16,7 @@ from redis import exceptions as refused
 
 from flowq.store.pool import Pool
 from tests.engine.waiting import in_the_end
+from tests.servers import running_valkey
 
 pytestmark = pytest.mark.anyio
 
@@ -89,6 +93,34 @@ async def test_a_server_that_does_not_answer_in_time_is_an_error_of_the_client_l
         await opened.pool.ask([("BLPOP", "nothing-comes", "30")])
     assert await opened.pool.ask([("ECHO", "b")]) == [b"b"]
     await opened.pool.disconnect()
+
+
+@pytest.mark.parametrize("size", [1, 50_000_000], ids=["waits for the answer", "is still sending"])
+async def test_a_server_that_stands_still_is_waited_for_as_long_as_is_said(anyio_backend: str, size: int) -> None:
+    with running_valkey() as url:
+        opened = Opened(url, seconds_max=0.5)
+        (told,) = await opened.pool.ask([("INFO", "server")])
+        (pid,) = re.findall(rb"process_id:(\d+)", told)
+        os.kill(int(pid), signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(SECONDS_MAX):
+                with pytest.raises((refused.TimeoutError, refused.ConnectionError)):
+                    await opened.pool.ask([("SET", "a", b"x" * size)])
+        finally:
+            os.kill(int(pid), signal.SIGCONT)
+        assert await opened.pool.ask([("ECHO", "b")]) == [b"b"]
+        await opened.pool.disconnect()
+
+
+@pytest.mark.parametrize("has_hiredis", [True, False])
+async def test_all_that_is_sent_arrives_as_it_was(opened: Opened, has_hiredis: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not has_hiredis:
+        monkeypatch.setattr("flowq.store.pool.pack_command", None)
+    values = [b"", b"\x00\xff\r\n", "äöü", 0, -(2**63), 1.5, 1e300, memoryview(b"seen"), b"x" * 100_000]
+    answers = await opened.pool.ask([("ECHO", value) for value in values])
+    assert answers[:3] == [b"", b"\x00\xff\r\n", "äöü".encode()]
+    assert [float(answer) for answer in answers[3:7]] == [0, -(2**63), 1.5, 1e300]
+    assert answers[7:] == [b"seen", b"x" * 100_000]
 
 
 async def test_calls_under_way_end_when_the_pool_is_closed(opened: Opened) -> None:

@@ -8,19 +8,17 @@ is only a hint, it asks by itself once a second; see `room.py` for who asks less
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-
-import msgspec
 
 from flowq.engine.capacity.taken import Taken
 from flowq.engine.duties.hints import Hints
 from flowq.engine.exchange.afterwards import Afterwards
 from flowq.engine.exchange.gates import Gates
 from flowq.engine.exchange.latest_progress import LatestProgress
+from flowq.engine.exchange.lines import Line, Lines
 from flowq.engine.exchange.listener import Listener, Room
 from flowq.engine.exchange.notes import Notes
 from flowq.engine.exchange.unstorable import Unstorable
@@ -39,11 +37,6 @@ log = logging.getLogger("flowq.engine")
 LINES = 2
 BATCH = 50
 _POLL_SECONDS = 1.0
-
-
-class _Line(msgspec.Struct):
-    number: int
-    seq: int = 0
 
 
 class Conversation:
@@ -78,7 +71,7 @@ class Conversation:
         self._progress = LatestProgress()
         self._notes = Notes()
         self._afterwards = Afterwards()
-        self._stirred = asyncio.Event()
+        self._lines = Lines(LINES)
         self._idle_until = 0.0
         self._news_due_at = 0.0
         self._claims_on, self._is_over = True, False
@@ -102,17 +95,17 @@ class Conversation:
         self._afterwards.note(outcome, then)
         self._notes.take_last(outcome, note)
         self._progress.forget(outcome)
-        self._stirred.set()
+        self._lines.stir()
 
     def report_progress(self, progress: Progress) -> None:
         """Keeps the latest progress of each stage; at most ten calls a second carry some."""
         self._progress.keep(progress)
-        self._stirred.set()
+        self._lines.stir()
 
     def hear_log(self, claim: Claim, context: StageContext) -> None:
         """A run has logged something; at most one call a second carries such."""
         self._notes.hear(claim, context)
-        self._stirred.set()
+        self._lines.stir()
 
     def wake(self) -> None:
         """There may be work, or a stage that runs here was cancelled."""
@@ -123,12 +116,12 @@ class Conversation:
     def take_turn(self) -> None:
         """There is room again."""
         self._idle_until = 0.0
-        self._stirred.set()
+        self._lines.stir()
 
     def stop_claiming(self) -> None:
         """Only reports from now on."""
         self._claims_on = False
-        self._stirred.set()
+        self._lines.stir()
 
     async def until_claims_are_in(self) -> None:
         """Waits for the calls under way that may bring claims."""
@@ -143,6 +136,7 @@ class Conversation:
         self._gives_back = True
         self._is_over = True
         self.stop_claiming()
+        self._lines.stir_all()
 
     async def hold(self) -> None:
         """Talks until `end`.
@@ -151,23 +145,26 @@ class Conversation:
             ServerError: the server can't be used any more.
         """
         try:
-            async with asyncio.TaskGroup() as lines:
-                for number in range(LINES):
-                    lines.create_task(self._hold_line(_Line(number)))
+            async with asyncio.TaskGroup() as tasks:
+                for line in self._lines.all:
+                    tasks.create_task(self._hold_line(line))
         except BaseExceptionGroup as group:  # both lines talk to one server: what one met says it all
             raise group.exceptions[0] from None
 
     # ── one line ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _hold_line(self, line: _Line) -> None:
+    async def _hold_line(self, line: Line) -> None:
         while True:
             await self._something_to_say(line)
             if self._is_over and not self._outcomes:
                 return
-            if not await self._speak(line):
+            line.is_talking = True
+            is_alive = await self._speak(line)
+            line.is_talking = False
+            if not is_alive:
                 return
 
-    async def _something_to_say(self, line: _Line) -> None:
+    async def _something_to_say(self, line: Line) -> None:
         while not self._outcomes and not self._is_over:
             now = time.monotonic()
             # Who can't claim still asks whether what it runs was cancelled: a wake-up that says so may be lost.
@@ -182,13 +179,9 @@ class Conversation:
             waits = [_POLL_SECONDS, *due_in]
             if line.number == 0:
                 waits += [due_at - now for due_at in (self._idle_until, self._news_due_at) if due_at > now]
-            self._stirred.clear()
-            # Not wait_for: before Python 3.12 it swallows a cancellation that comes in the same moment as the event.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(waits)):
-                    await self._stirred.wait()
+            await line.until_stirred(min(waits))
 
-    async def _speak(self, line: _Line) -> bool:
+    async def _speak(self, line: Line) -> bool:
         """One exchange; False: the holder is expired."""
         most = 1 if self._doubtful else BATCH * 4
         outcomes, self._outcomes = self._outcomes[:most], self._outcomes[most:]
@@ -225,9 +218,9 @@ class Conversation:
         self._asking += change * bool(capacity)
         (self._claims_are_in.clear if self._asking else self._claims_are_in.set)()
         if not self._in_flight:
-            self._stirred.set()
+            self._lines.stir()
 
-    async def _exchange(self, line: _Line, outcomes: list[Outcome], progress: list[Progress], taken: Taken) -> Exchanged | None:
+    async def _exchange(self, line: Line, outcomes: list[Outcome], progress: list[Progress], taken: Taken) -> Exchanged | None:
         nonce, notes = secrets.token_urlsafe(8), self._notes.beside(outcomes)
 
         async def call(wants: Sequence[Wants], capacity: int, permits: Mapping[str, int]) -> Exchanged | None:
@@ -255,7 +248,7 @@ class Conversation:
     def _try_alone(self, outcomes: Sequence[Outcome]) -> None:
         self._outcomes = [*outcomes, *self._outcomes]
         self._doubtful += len(outcomes)
-        self._stirred.set()
+        self._lines.stir()
 
     def _refused(self, outcome: Outcome, damage: CorruptState | ValueNotStorable) -> None:
         if isinstance(damage, ValueNotStorable):
