@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from os import PathLike
@@ -43,7 +42,7 @@ class StageContext(Waiting, Telling):
 
     __slots__ = (
         "_amounts", "_artifacts", "_cancelled", "_children", "_is_suspended", "_log", "_on_group", "_on_log", "_on_progress",
-        "_storage", "_telling", "_token", "_told", "attempt", "deadline", "fence", "flow_id", "is_given_back", "queue",
+        "_storage", "_token", "_told", "attempt", "deadline", "fence", "flow_id", "is_given_back", "queue",
     )  # fmt: skip
 
     def __init__(
@@ -84,7 +83,6 @@ class StageContext(Waiting, Telling):
         self._has_ended = False
         self._is_suspended = False
         self._told = 0.0, ""
-        self._telling = threading.RLock()
         self._cancelled = False  # set once, read by polling, from any thread: no need for an Event, which costs 3 µs a stage
 
     @property

@@ -29,6 +29,7 @@ class StageThreads:
         self._pool = ThreadPoolExecutor(count + STRAYS_MAX, thread_name_prefix="flowq-stage")
         self._strays: dict[Future[Any], float] = {}
         self._left_by: WeakKeyDictionary[asyncio.Task[Any], Future[Any]] = WeakKeyDictionary()
+        self._was_left = False  # asked for each stage, and the dictionary's length is a call in Python
 
     @property
     def strays(self) -> int:
@@ -49,12 +50,12 @@ class StageThreads:
             if not future.cancel() and not future.done():
                 self._strays[future] = time.monotonic()
                 if (task := asyncio.current_task()) is not None:
-                    self._left_by[task] = future
+                    self._left_by[task], self._was_left = future, True
                 future.add_done_callback(lambda ended: self._strays.pop(ended, None))
 
     def has_left(self, task: asyncio.Task[Any]) -> bool:
         """Whether what this task ran in a thread became a stray."""
-        return bool(self._left_by) and task in self._left_by
+        return self._was_left and task in self._left_by
 
     def when_over(
         self, task: asyncio.Task[Any], callback: Callable[[], object], *, in_thread: Callable[[], object] | None = None

@@ -11,6 +11,8 @@ from flowq.errors import InvalidValue
 from flowq.model.told import as_number, as_text
 
 _MESSAGE_CHARS_MAX = 200
+# One thread at a time: else what one has told is overtaken by what another told before. One for all, as nobody holds it for long.
+_telling = threading.RLock()
 
 
 class Telling:
@@ -21,8 +23,6 @@ class Telling:
     # `StageContext` has them: each call that a run costs is one per stage, and only one base of a class may have slots.
     _on_progress: Callable[[float, str], None] | None
     _told: tuple[float, str]
-    # One thread at a time: else what one has told is overtaken by what another told before.
-    _telling: threading.RLock
 
     def progress(self, fraction: SupportsFloat, message: str | None = "") -> None:
         """Tells how far the stage is. Cheap: at most ten reports a second leave the process.
@@ -41,7 +41,7 @@ class Telling:
         if told is None:
             raise InvalidValue("progress", fraction, "a number from 0 to 1")
         text = as_text(message, _MESSAGE_CHARS_MAX)
-        with self._telling:
+        with _telling:
             known, _ = self._told
             # `max` keeps its first value beside NaN.
             self._told = known if told == math.inf else float(min(1, max(known, told))), text
@@ -50,5 +50,5 @@ class Telling:
     def show_wait(self, what: str) -> None:
         """Shows what the stage waits for in place of what it told last; "": that again. Called by limits."""
         if self._on_progress is not None:
-            with self._telling:
+            with _telling:
                 self._on_progress(self._told[0], what or self._told[1])

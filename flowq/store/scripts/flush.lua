@@ -50,9 +50,11 @@ local function flush()
     local length = shared('RPUSH', hour, unpack(ended.completed))
     if length == #ended.completed then redis.call('PEXPIRE', hour, retention_ms[COMPLETED] + retention_ms.by_itself + 2 * 86400000) end
   end
+  local gone = {}
   for _, lane in ipairs(tails) do
-    local count = settle(lane)
+    local count = settle(lane, gone)
     if count > 0 then wake(lane.route, count) end
   end
+  strike(gone)
   flush_events()
 end

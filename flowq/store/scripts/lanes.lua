@@ -41,8 +41,8 @@ local function peek(lane, wanted)
     return lane.ahead[lane.used]
   end
   if not lane.is_drained then
-    local entries = shared('LRANGE', lane.key, lane.taken, lane.taken + wanted - 1)
-    if #entries < wanted then lane.is_drained = true end
+    local entries = shared('LRANGE', lane.key, lane.taken, lane.taken + wanted)  -- one more: so its end is seen at once
+    if #entries <= wanted then lane.is_drained = true end
     lane.taken = lane.taken + #entries
     lane.ahead, lane.used = entries, 1
     if #entries > 0 then return entries[1] end
@@ -54,8 +54,8 @@ local function peek(lane, wanted)
   end
 end
 
--- Takes entries off the list, appends new ones, and keeps the route's sorted set true.
-local function settle(lane)
+-- Takes entries off the list, appends new ones, and keeps the route's sorted set true; `gone`: gets lanes of tenants that are empty.
+local function settle(lane, gone)
   -- Entries read ahead but not used are still in the list: they were never taken.
   local taken = lane.taken - (#lane.ahead - lane.used)
   if taken > 0 then redis.call('LTRIM', lane.key, taken, -1) end
@@ -72,7 +72,7 @@ local function settle(lane)
     return front + count - first + 1
   end
   if lane.is_drained and lane.used == #lane.ahead then
-    if lane.tenant ~= '' then strike(lane) elseif not lane.is_new then shared('ZREM', names, lane.priority) end
+    if lane.tenant ~= '' then gone[#gone + 1] = lane elseif not lane.is_new then shared('ZREM', names, lane.priority) end
   elseif lane.starts_at then
     move(lane)
   end

@@ -28,10 +28,18 @@ local function enlist(lane)
   shared('ZADD', tag .. LANES_KEY .. lane.route, -lane.priority, lane.priority .. '*')
 end
 
--- The lane has none any more.
-local function strike(lane)
-  shared('ZREM', names_of(lane), lane.tenant)
-  if redis.call('EXISTS', names_of(lane)) == 0 then shared('ZREM', tag .. LANES_KEY .. lane.route, lane.priority .. '*') end
+-- These lanes have none any more.
+local function strike(gone)
+  local tenants = {}
+  for _, lane in ipairs(gone) do
+    local names = names_of(lane)
+    tenants[names] = tenants[names] or {lane = lane}
+    table.insert(tenants[names], lane.tenant)
+  end
+  for names, of_names in pairs(tenants) do
+    for from = 1, #of_names, 1000 do shared('ZREM', names, unpack(of_names, from, math.min(from + 999, #of_names))) end
+    if redis.call('EXISTS', names) == 0 then shared('ZREM', tag .. LANES_KEY .. of_names.lane.route, of_names.lane.priority .. '*') end
+  end
 end
 
 -- The lane stands elsewhere in the order than when it was written last.
