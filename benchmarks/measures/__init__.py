@@ -49,6 +49,6 @@ MEASURES = (
     Measure("weight", "memory of a chain of four", "weight", weight),
     Measure("claims", "claiming one stage behind so many", "claims", claims),
     Measure("claims behind many", "claiming one stage behind very many", "claims", claims_behind_many, 2),
-    Measure("idleness", "a worker that has nothing to do", "idle", idleness),
+    Measure("idleness", "a worker that has nothing to do", "idle", idleness, 3),
     Measure("start-up", "starting", "", startup),
 )

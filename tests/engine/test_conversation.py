@@ -242,6 +242,25 @@ async def test_who_stops_claiming_can_wait_for_what_was_asked_before(valkey_url:
         await holding
 
 
+async def test_what_ends_while_the_first_line_asks_is_told_by_the_second(valkey_url: str, namespace: str) -> None:
+    async with asking(valkey_url, namespace, Idler()) as (store, conversation, holding):
+        await store.submit([("f2", one_stage())])
+        actor = Actor(Store(store.connection, namespace), conversation._holder)
+        await actor.store.open()
+        claims = await actor.claim(2)
+        for claim in claims:
+            conversation.report(await actor.completed(claim))
+
+        async def has_ended() -> bool:
+            return all([(await snapshots(store).snapshot(claim.flow_id)).is_final for claim in claims])
+
+        await in_the_end(has_ended)
+        assert len(claims) == 2
+        store.let_on.set()
+        conversation.end()
+        await holding
+
+
 async def test_what_is_claimed_after_the_end_is_given_back(valkey_url: str, namespace: str) -> None:
     idler = Idler()
     async with asking(valkey_url, namespace, idler) as (store, conversation, holding):
