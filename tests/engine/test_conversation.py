@@ -242,7 +242,10 @@ async def test_who_stops_claiming_can_wait_for_what_was_asked_before(valkey_url:
         await holding
 
 
-async def test_what_ends_while_the_first_line_asks_is_told_by_the_second(valkey_url: str, namespace: str) -> None:
+async def test_what_ends_while_the_first_line_asks_is_told_by_the_second(
+    valkey_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversations, "_POLL_SECONDS", 3600.0)
     async with asking(valkey_url, namespace, Idler()) as (store, conversation, holding):
         await store.submit([("f2", one_stage())])
         actor = Actor(Store(store.connection, namespace), conversation._holder)
