@@ -12,12 +12,10 @@ from flowq.store.wire import Group, Record
 
 def item_state(record: Record | None, group: Group, *, is_open: bool) -> StageState:
     """The state of an item: what its record says, unless that is of a run before its map was opened again."""
-    is_of_this_run = record is not None and (record.ready_at >= group.opened_at or record.state == "c")
-    if group.spared and (record is None or record.ready_at):  # one that runs again has none
-        is_open = False
-    if record is not None and (is_of_this_run or not is_open):
+    is_spared = group.spared > 0 and (record is None or record.ready_at > 0)  # one that runs again has no record, or no time
+    if record is not None and (is_spared or record.state == "c" or record.ready_at >= group.opened_at):
         return STATE_LETTER[record.state]
-    return "ready" if is_open else "cancelled"
+    return "ready" if is_open and not is_spared else "cancelled"
 
 
 def with_items(

@@ -450,6 +450,19 @@ async def test_items_may_fail_as_long_as_enough_complete(producer: FlowProducer)
         assert await flow.result(30) == [2, 3, 4]
 
 
+async def test_an_item_that_failed_in_an_earlier_run_and_is_not_needed_in_this_one_is_cancelled(producer: FlowProducer) -> None:
+    broken.update({1, 2})
+    async with working(producer, *EVERY):
+        flow = await producer.add(cm_three([1, 2, 3, 4]))
+        with pytest.raises(FlowFailed, match="broken"):
+            await flow.result(30)
+    broken.clear()
+    assert await flow.retry() == 2
+    async with working(producer, *EVERY, concurrency=1):
+        assert await flow.result(30) == [1, 3, 4]
+    assert [item.state for item in await flow.items("cm_encode")] == ["completed", "cancelled", "completed", "completed"]
+
+
 @pytest.mark.parametrize("elements", [[1, 2], []])
 async def test_a_list_shorter_than_what_is_needed_fails_the_map(producer: FlowProducer, elements: list[int]) -> None:
     async with working(producer, *EVERY):
