@@ -19,6 +19,8 @@ except ImportError:
 
 Command = Sequence[Any]
 
+_LAST_LOOK_SECONDS = 0.01
+
 
 class Pool:
     """A fixed number of connections; a call waits when all are in use.
@@ -42,20 +44,20 @@ class Pool:
         async with self._free:
             connection = self._taken()
             self._in_use.add(connection)
-            timer: asyncio.TimerHandle | None = None
+            patience: _Patience | None = None
             try:
                 if not connection.is_connected:
                     await self._connect(connection)
                 # No `asyncio.timeout`, which costs as much as the packing.
-                timer = asyncio.get_running_loop().call_later(self._seconds_max, _cut, connection, self._too_late)
+                patience = _Patience(connection, self._seconds_max, self._too_late)
                 await connection.send_packed_command(_packed(connection, commands), check_health=False)
                 answers = [await _answer(connection) for _ in commands]
             except BaseException:
                 await connection.disconnect(nowait=True)
                 raise
             finally:
-                if timer is not None:
-                    timer.cancel()
+                if patience is not None:
+                    patience.end()
                 self._in_use.discard(connection)
             self._idle.append(connection)
             return answers
@@ -92,11 +94,26 @@ def _packed(connection: Any, commands: Sequence[Command]) -> list[bytes]:
     return [pack_command(tuple(command)) for command in commands]
 
 
-def _cut(connection: Any, why: Callable[[], Exception]) -> None:
-    """Ends what waits for the connection: to read, with `why`, or to write."""
-    if connection.is_connected:
-        connection._reader.set_exception(why())
-        connection._writer.transport.abort()
+class _Patience:
+    """Ends what waits for the connection when it has for so long: to read, with `why`, or to write."""
+
+    __slots__ = ("_connection", "_timer", "_why")
+
+    def __init__(self, connection: Any, seconds: float, why: Callable[[], Exception]) -> None:
+        self._connection, self._why = connection, why
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._once_more)
+
+    def end(self) -> None:
+        self._timer.cancel()
+
+    def _once_more(self) -> None:
+        # Where the loop has stood still the answer may be there: it is read first.
+        self._timer = asyncio.get_running_loop().call_later(_LAST_LOOK_SECONDS, self._cut)
+
+    def _cut(self) -> None:
+        if self._connection.is_connected:
+            self._connection._reader.set_exception(self._why())
+            self._connection._writer.transport.abort()
 
 
 async def _answer(connection: Any) -> Any:

@@ -18,7 +18,7 @@ Ranges = list[tuple[str, int, int, int]]
 # Above this many children a claim does not carry their results; the worker reads them in pages.
 NEEDS_INLINE_MAX = 64
 # Scripts take priorities in steps of so much, lest there be fractions. Once its flow has begun a stage's has 1 more: it waits in
-# another lane than flows that have not begun, served beside it (scripts/claim_all.lua); or 2: it goes before these.
+# another lane than flows that have not begun, served beside it (scripts/claim_turns.lua); or 2: it goes before these.
 PRIORITY_STEP = 4
 
 

@@ -18,7 +18,7 @@ from flowq.engine.exchange.conversation import Conversation
 from flowq.engine.run.stage_run import RunKey
 from flowq.errors import CorruptState
 from flowq.model.exchanged import Exchanged
-from flowq.model.outcome import Claim, Complete, Fail, Outcome, Release
+from flowq.model.outcome import Claim, Complete, Fail, Outcome, Progress, Release
 from flowq.store.connection import Connection
 from flowq.store.store import Store
 from tests.engine.waiting import in_the_end
@@ -262,6 +262,58 @@ async def test_what_ends_while_the_first_line_asks_is_told_by_the_second(
         store.let_on.set()
         conversation.end()
         await holding
+
+
+class HeldOutcomes(Store):
+    """A store on a real server that reports outcomes only when the test lets it, and notes what progress it told."""
+
+    def __init__(self, connection: Connection, namespace: str) -> None:
+        super().__init__(connection, namespace)
+        self.reporting, self.let_on = asyncio.Event(), asyncio.Event()
+        self.told: asyncio.Queue[float] = asyncio.Queue()
+
+    async def exchange(self, tag: str, holder: str, *others: Any, **named: Any) -> Exchanged | None:
+        for progress in others[4]:
+            self.told.put_nowait(progress.fraction)
+        if others[3]:
+            self.reporting.set()
+            await self.let_on.wait()
+        return await super().exchange(tag, holder, *others, **named)
+
+
+async def test_progress_is_told_by_another_line_where_the_one_that_waited_for_its_time_talks_for_long(
+    valkey_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversations, "_POLL_SECONDS", 3600.0)
+    store = HeldOutcomes(Connection(valkey_url, name="test"), namespace)
+    await store.open()
+    actor = await Actor(store).begin()
+    await store.submit([(name, one_stage()) for name in ("f1", "f2")])
+    one, other = await actor.claim(2)
+    outcome = await actor.completed(other)
+    (tag,) = {store.keys.tag_of(claim.flow_id) for claim in (one,)}
+    room = WorkerRoom({"default": ["default:nothing"]}, 1)
+    conversation = Conversation(store, tag, actor.id, room, Idler(), lambda: None)
+    async with asyncio.timeout(30):
+        holding = asyncio.create_task(conversation.hold())
+        conversation.report_progress(Progress(*one.run, 0.1, ""))
+        assert await store.told.get() == 0.1
+        (first, *_) = conversation._lines.all
+
+        async def has_time() -> bool:
+            return not first.is_talking
+
+        await in_the_end(has_time)
+        conversation.report_progress(Progress(*one.run, 0.5, ""))  # too soon: the first line waits a moment with it
+        for _ in range(5):
+            await asyncio.sleep(0)
+        conversation.report(outcome)
+        await store.reporting.wait()
+        assert await store.told.get() == 0.5
+        store.let_on.set()
+        conversation.end()
+        await holding
+    await store.close()
 
 
 async def test_what_is_claimed_after_the_end_is_given_back(valkey_url: str, namespace: str) -> None:

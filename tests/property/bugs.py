@@ -60,7 +60,7 @@ BUGS = (
     Bug("who came last is served first", "lanes.lua", "shared('RPUSH', lane.key", "shared('LPUSH', lane.key"),
     Bug(
         "one lane keeps others of its priority waiting",
-        "claim_all.lua",
+        "claim_turns.lua",
         "math.max(1, math.floor(capacity / unfinished))",
         "capacity",
     ),
@@ -72,9 +72,9 @@ BUGS = (
     ),
     Bug(
         "flows that have begun wait for those that have not",
-        "claim_all.lua",
-        "claim_in_turns(begun, capacity - kept,",
-        "claim_in_turns(begun, 0,",
+        "claim_turns.lua",
+        "local part = part_of(capacity)",
+        "local part = capacity",
     ),
     Bug(
         "several suspects are claimed at once",

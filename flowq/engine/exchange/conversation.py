@@ -159,6 +159,8 @@ class Conversation:
             if self._is_over and not self._outcomes:
                 return
             line.is_talking = True
+            if any(due_in is not None for due_in in (self._progress.due_in, self._notes.due_in)):
+                self._lines.stir()  # should this call take long, another line tells it
             is_alive = await self._speak(line)
             line.is_talking = False
             if not is_alive:

@@ -1,8 +1,6 @@
 -- claim_all: chooses among the lanes of the routes that a worker serves.
 -- `wants`: see bounds.lua; `capacity` bounds all of them together.
 local ROUTES, SUSPECTS = 2, 3
--- Of so many stages one is of a flow that has not begun, if others wait.
-local NEW_ONE_OF = 5
 
 -- Also tells whether these are all lanes there are.
 local function lanes_of(wants, kind, capacity)
@@ -36,43 +34,4 @@ local function lanes_of(wants, kind, capacity)
   end
   table.sort(found, function(a, b) return a.priority > b.priority end)
   return found, is_all
-end
-
--- The lanes in turns; gives how much of the capacity is left. Where not all can have a turn it is not always the same ones that have; but
--- suspects keep their order.
-local function claim_in_turns(lanes, capacity, holder, nonce, claims)
-  local is_narrow, has_order = false, false
-  for _, lane in ipairs(lanes) do
-    is_narrow = is_narrow or room_of(lane, capacity) < 2 * #lanes
-    has_order = has_order or string.sub(lane.route, -1) == '!'
-  end
-  local unfinished, ahead = #lanes, is_narrow and not has_order and now or 0
-  while capacity > 0 and unfinished > 0 do
-    local share, quantum = unfinished, math.max(1, math.floor(capacity / unfinished))
-    unfinished = 0
-    for step = 0, #lanes - 1 do
-      local lane = lanes[(ahead + step) % #lanes + 1]
-      local most = capacity > 0 and not lane.is_empty and room_of(lane, capacity) or 0
-      if most > 0 then
-        local count
-        -- What lanes share of a bound they share evenly, too.
-        local room = most < capacity and math.max(1, math.floor(most / share)) or math.min(quantum, most)
-        count, lane.is_empty = claim_from(lane, room, holder, nonce, claims)
-        capacity = capacity - count
-        if not lane.is_empty then unfinished = unfinished + 1 end
-      end
-    end
-  end
-  return capacity
-end
-
--- Of one priority flows that have begun go first, because what a call releases it can hand out before it is written; but not all stages
--- are theirs, lest others wait for ever.
-local function claim_begun_first(lanes, capacity, holder, nonce, claims)
-  local begun, new = {}, {}
-  for _, lane in ipairs(lanes) do table.insert(lane.level < lane.priority and begun or new, lane) end
-  local kept = #new > 0 and math.floor((capacity + now % NEW_ONE_OF) / NEW_ONE_OF) or 0
-  local left = claim_in_turns(begun, capacity - kept, holder, nonce, claims)
-  left = claim_in_turns(new, left + kept, holder, nonce, claims)
-  return claim_in_turns(begun, left, holder, nonce, claims)
 end

@@ -1,6 +1,6 @@
 -- flush: writes what the script decided: each flow in one command, the lanes, the indexes, one event entry; wakes workers.
 -- Until here nothing was written; from here on nothing can be refused.
-local WAKES_MAX, ASKED_MAX, CREWS_MAX = 4, 100, 20
+local WAKES_MAX, ASKED_MAX, CREWS_MAX = 4, 100, 100
 
 local function flush_flow(view)
   local flat = view.written

@@ -35,22 +35,24 @@ local function look_at_tenants(route, priority, most)
   return count < most, open
 end
 
--- The highest priorities of a route at which something could be served; tells whether these are all there are.
+-- The lanes of a route of the highest priority at which something could be served, and maybe more; tells whether these are all there are.
 local function look_at(route, capacity)
-  local from, is_all, open, names = 0, true, 0
+  local from, is_all, names, best, last = 0, true
   repeat
     names = shared('ZRANGE', tag .. LANES_KEY .. route, from, from + LANES_PER_ROUTE - 1)
     for _, name in ipairs(names) do
       local priority, tenants = string.match(name, '^(-?%d+)(%*?)$')
       priority = tonumber(priority)
+      local is_whole, open = true, priority and 1 or 0
       if tenants == '*' then
-        local is_whole, count = look_at_tenants(route, priority, math.max(LANES_PER_ROUTE, capacity))
-        is_all, open = is_all and is_whole, open + count
+        is_whole, open = look_at_tenants(route, priority, math.max(LANES_PER_ROUTE, capacity))
       elseif priority then
-        lane_of(route, priority, '').is_listed, open = true, open + 1
+        lane_of(route, priority, '').is_listed = true
       end
+      is_all, last = is_all and is_whole, priority and (priority % PRIORITY_STEP == 1 and priority - 1 or priority) or last
+      if open > 0 then best = best or last end
     end
     from = from + LANES_PER_ROUTE
-  until #names < LANES_PER_ROUTE or open > 0 or from >= LOOKS_MAX
+  until #names < LANES_PER_ROUTE or (best and last < best) or from >= LOOKS_MAX
   return #names < LANES_PER_ROUTE, is_all
 end
