@@ -54,6 +54,8 @@ async def test_who_was_rescued_or_has_stopped_is_parked_nowhere_and_others_stay(
     assert await parked(store) == [sorted([actor.id.encode(), b"gone"])] * 2
     await store.rescue(store.partitions[0], gone.id, "its worker has stopped", is_crash=False)
     assert await parked(store) == [[actor.id.encode()]] * 2
+    await store.rescue(store.partitions[0], actor.id, "its worker has stopped", is_crash=False)
+    assert not [key for route in ROUTES for key in await crews_of(store, route)], "nothing is left when the last one has gone"
 
 
 @pytest.mark.parametrize(

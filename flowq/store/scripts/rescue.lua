@@ -30,7 +30,11 @@ local function leave_parked()
   local routes = ((bytes and unpacked(bytes)) or {})[ROUTES_OF_INFO]
   for _, route in ipairs(type(routes) == 'table' and routes or {}) do
     for _, served in ipairs(type(route) == 'string' and {route, route .. '!'} or {}) do
-      for _, crew in ipairs(shared('ZRANGE', tag .. PARKED_KEY .. served, 0, -1)) do shared('SREM', tag .. PARKED_KEY .. crew, holder) end
+      for _, crew in ipairs(shared('ZRANGE', tag .. PARKED_KEY .. served, 0, -1)) do
+        shared('SREM', tag .. PARKED_KEY .. crew, holder)
+        -- Should others of it only be busy, they tell when they wait again.
+        if redis.call('EXISTS', tag .. PARKED_KEY .. crew) == 0 then redis.call('ZREM', tag .. PARKED_KEY .. served, crew) end
+      end
     end
   end
 end
