@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowq import FlowProducer, context, pipeline, stage
+from flowq.pipeline import Pipeline
 from tests.conformance.scene import order
 from tests.engine.waiting import in_the_end
 from tests.engine.work import PATIENCE, working
@@ -43,31 +44,29 @@ def in_one_partition(producer: FlowProducer, count: int) -> list[str]:
     return [flow_id for number in range(1000) if keys.tag_of(flow_id := f"flow-{number}") == keys.tags[0]][:count]
 
 
-async def test_a_flow_that_has_begun_is_finished_first_where_its_pipeline_says_so(producer: FlowProducer) -> None:
-    ids = in_one_partition(producer, 3)
-    flows = [await producer.add(co_finishing(number), id=flow_id) for number, flow_id in enumerate(ids)]
-    async with working(producer, co_step, concurrency=1):
+async def ran(producer: FlowProducer, made: Pipeline[[int], int], count: int, *, concurrency: int) -> list[str]:
+    """Runs so many flows, added one after the other; gives their ids."""
+    ids = in_one_partition(producer, count)
+    flows = [await producer.add(made(number), id=flow_id) for number, flow_id in enumerate(ids)]
+    async with working(producer, co_step, concurrency=concurrency):
         for flow in flows:
             await flow.result(PATIENCE)
+    return ids
+
+
+async def test_a_flow_that_has_begun_is_finished_first_where_its_pipeline_says_so(producer: FlowProducer) -> None:
+    ids = await ran(producer, co_finishing, 3, concurrency=1)
     assert order == [f"{name} of {flow_id}" for flow_id in ids for name in ("co_step", "second", "third")]
 
 
 async def test_flows_are_begun_in_the_order_in_which_they_came(producer: FlowProducer) -> None:
-    ids = in_one_partition(producer, 5)
-    flows = [await producer.add(co_plain(number), id=flow_id) for number, flow_id in enumerate(ids)]
-    async with working(producer, co_step, concurrency=1):
-        for flow in flows:
-            await flow.result(PATIENCE)
+    ids = await ran(producer, co_plain, 5, concurrency=1)
     for name in ("co_step", "second"):
         assert [told for told in order if told.startswith(f"{name} ")] == [f"{name} of {flow_id}" for flow_id in ids]
 
 
 async def test_flows_that_have_begun_go_before_others(producer: FlowProducer) -> None:
-    ids = in_one_partition(producer, 40)
-    flows = [await producer.add(co_plain(number), id=flow_id) for number, flow_id in enumerate(ids)]
-    async with working(producer, co_step, concurrency=10):
-        for flow in flows:
-            await flow.result(PATIENCE)
+    ids = await ran(producer, co_plain, 40, concurrency=10)
     assert order.index(f"second of {ids[0]}") < order.index(f"co_step of {ids[-1]}")
 
 

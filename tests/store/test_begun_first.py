@@ -92,13 +92,12 @@ async def test_it_has_however_many_lanes_stand_above(taker: Taker, gated: int) -
 
 async def test_a_suspect_among_what_a_process_serves_keeps_nobody_waiting(taker: Taker, store: Store) -> None:
     """Who runs one stage at a time runs suspects as any others."""
-    late = await with_long_flows(taker)
-    suspect, other = in_one_partition(store, 42)[-2:]
+    suspect, other, *crowd = in_one_partition(store, 402)
     dead = await Actor(store, "dead", ("b",)).begin()
-    await store.submit([(suspect, drawn({"b": []})), (other, drawn({"c": []}))])
+    await store.submit([(suspect, drawn({"b": []})), (other, drawn({"c": []})), *((name, one_stage()) for name in crowd)])
     assert await dead.claim_one_of(suspect)
     assert await store.rescue(store.partitions[0], dead.id, "it is gone", is_crash=True) == 1
-    await taker.until_claimed(Wants(-1, ("default:a", "default:b!", "default:c")), late, suspect, other)
+    await taker.until_claimed(Wants(-1, ("default:a", "default:b!", "default:c")), suspect, other)
 
 
 async def test_without_bounds_nothing_is_said_to_wait_for_them(taker: Taker) -> None:
