@@ -83,31 +83,31 @@ CONTESTANTS = (
     BULLMQ,
     Contestant(
         "BullMQ-py", "bullmq_py_driver.py", "addBulk by 1,000, flows by 250; one Worker, removeOnComplete; uvloop",
-        ("bullmq==3.4.4", "hiredis==3.5.0", "uvloop==0.23.0"), _SERIAL | {"fan"}, 0.25,
+        ("bullmq==3.4.4", "hiredis==3.5.0", "uvloop==0.23.0"), _SERIAL | {"fan"}, 0.1,
     ),
     Contestant(
         "streaQ", "streaq_driver.py", "enqueue_many by 1,000, 50 flows at once by then() and after=, results for 5 min; uvloop",
-        ("streaq==7.2.0", "hiredis==3.5.0", "uvloop==0.23.0"), _SERIAL | {"diamond", "fan"}, 0.25,
+        ("streaq==7.2.0", "hiredis==3.5.0", "uvloop==0.23.0"), _SERIAL | {"diamond", "fan"}, 0.1,
     ),
     Contestant(
         "taskiq", "taskiq_driver.py", "stream broker, 50 kicks at once, results for 60 s; a stage kicks the next; uvloop",
-        ("taskiq==0.13.0", "taskiq-redis==1.2.4", "hiredis==3.5.0", "uvloop==0.23.0"), _SERIAL, 0.25,
+        ("taskiq==0.13.0", "taskiq-redis==1.2.4", "hiredis==3.5.0", "uvloop==0.23.0"), _SERIAL, 0.1,
     ),
     Contestant(
         "SAQ", "saq_driver.py", "50 enqueues at once, results for 60 s; a stage enqueues the next; uvloop",
-        ("saq[redis,hiredis]==0.26.4", "typing-extensions==4.15.0", "uvloop==0.23.0"), _SERIAL, 0.25,
+        ("saq[redis,hiredis]==0.26.4", "typing-extensions==4.15.0", "uvloop==0.23.0"), _SERIAL, 0.1,
     ),
     Contestant(
         "arq", "arq_driver.py", "50 enqueues at once, poll_delay 10 ms, results for 60 s; a stage enqueues the next; uvloop",
-        ("arq==0.28.0", "hiredis==3.5.0", "uvloop==0.23.0"), _SERIAL, 0.25,
+        ("arq==0.28.0", "hiredis==3.5.0", "uvloop==0.23.0"), _SERIAL, 0.1,
     ),
     Contestant(
         "Celery", "celery_driver.py", "pool of threads, prefetch 4 a thread, no gossip or events; chains and chords",
-        ("celery[redis]==5.7.0", "hiredis==3.5.0"), _THREADED | {"diamond", "fan"}, 0.1,
+        ("celery[redis]==5.7.0", "hiredis==3.5.0"), _THREADED | {"diamond", "fan"}, 0.05,
     ),
     Contestant(
         "dramatiq", "dramatiq_driver.py", "one process of threads, default middleware but Prometheus; chains by pipeline()",
-        ("dramatiq[redis]==2.2.1", "hiredis==3.5.0"), _THREADED, 0.1,
+        ("dramatiq[redis]==2.2.1", "hiredis==3.5.0"), _THREADED, 0.05,
     ),
     FLOOR,
     FLOWQ._replace(name="flowq everysec", settings="the same, with appendfsync everysec", fsync="everysec", does=_DURABLE),

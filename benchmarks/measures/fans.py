@@ -31,7 +31,8 @@ def _fan(stand: Stand, width: int) -> Iterator[Figure]:
         raise DriverFailed(f"{ran['ran']} stages ran, not {width} and those around them")
     seconds = submitted["seconds"] + ran["seconds"]
     yield Figure("submit and run", (width + 2) / seconds, "stages/s", True)
-    yield Figure("whole fan", seconds, "s")
+    if stand.contestant.share == 1:  # that of a narrower one can't stand beside it
+        yield Figure("whole fan", seconds, "s")
     yield Figure("last child ended → parent begins", ran["release_ms"], "ms")
     if "claimed_ms" in ran:
         yield Figure("last child committed → parent claimed", ran["claimed_ms"], "ms")

@@ -27,7 +27,7 @@ from flowq.store.retentions import OwnRetentions, Retention
 from flowq.store.retries import finish_retry, retry
 from flowq.store.stored_plan import StoredPlan
 from flowq.store.submissions import Added, Submissions, added_as, calls_of
-from flowq.store.wants import Wants
+from flowq.store.wants import Wants, served
 from flowq.store.wire import Again, HolderInfo, history_decoder
 
 SCHEMA = 1
@@ -197,9 +197,10 @@ class Store:
         Raises:
             ValueNotStorable: something in it can't be packed; nothing was sent.
         """
-        said = (outcomes, progress, wants, capacity, parks, self._own_retentions.beside(self.retention))
+        counts = [want.capacity for want in wants]
+        said = (outcomes, progress, counts, capacity, parks, self._own_retentions.beside(self.retention))
         payload = sendable((*said, notes, permits, looks) if notes or permits or looks else said)
-        answer = await self.connection.run("exchange", tag, holder, line, seq, nonce, payload)
+        answer = await self.connection.run("exchange", tag, holder, line, seq, nonce, payload, served(wants))
         return exchanged_of(answer, nonce) if answer[0] == b"ok" else None
 
     async def results(self, flow_id: str, indexes: Iterable[int]) -> dict[int, bytes]:

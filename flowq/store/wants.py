@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 import msgspec
+
+_pack = msgspec.msgpack.Encoder().encode
 
 
 class Wants(msgspec.Struct, frozen=True, array_like=True):
@@ -63,3 +66,13 @@ def most_of(wants: Iterable[Wants], queue: str, most: int) -> int:
 def within(wants: Sequence[Wants], queue: str, most: int) -> list[Wants]:
     """The same, but of this queue so many at most."""
     return [*wants, together(only(wants, lambda route: queue_of(route) == queue), most)]
+
+
+def served(wants: Iterable[Wants]) -> bytes:
+    """The routes of these, part by part, as scripts take them: packed once for all calls that say the same."""
+    return _served(tuple((want.routes, want.suspects) for want in wants))
+
+
+@lru_cache(1_000)
+def _served(parts: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]) -> bytes:
+    return _pack(parts)

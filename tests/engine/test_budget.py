@@ -278,10 +278,11 @@ async def test_one_chain_alone_costs_a_round_trip_per_stage_and_one_to_begin(ser
     async with FlowProducer(server.url, namespace=namespace) as producer:
         async with working(producer, *chain.stages()):
             await (await producer.add(chain(KEY))).result(30)  # what is read once, such as the plan
-            before = asked.exchanges
+            exchanges, before = asked.exchanges, server.counted()
             for _ in range(20):
                 await (await producer.add(chain(KEY))).result(30)
-            keeps_to_budget("round_trips.stage_alone", (asked.exchanges - before) / (20 * STAGES))
+            keeps_to_budget("round_trips.stage_alone", (asked.exchanges - exchanges) / (20 * STAGES))
+            keeps_to_budget("commands.stage_alone", server.counted().since(before).commands / (20 * STAGES))
 
 
 async def test_under_load_a_round_trip_carries_many_stages(server: House, namespace: str, asked: Asked) -> None:

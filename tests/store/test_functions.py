@@ -131,7 +131,7 @@ def test_variables_of_fragments_begin_anew_with_each_call(name: str) -> None:
     assert [names for names in variables if f" {names} = " not in begins] == []
     # What stays is functions, tables of functions, and what is written in capitals.
     kept = set(re.findall(r"^local ([a-z]\w*) = ", fragments, flags=re.MULTILINE))
-    assert kept == ({"apply", "promote_kind", "dedup", "awaited"} if name == "exchange" else {"dedup"})
+    assert kept == ({"apply", "promote", "dedup", "awaited"} if name == "exchange" else {"dedup"})
 
 
 def test_a_function_says_the_same_line_of_an_error_as_the_script() -> None:

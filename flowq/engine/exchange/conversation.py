@@ -21,6 +21,7 @@ from flowq.engine.exchange.latest_progress import LatestProgress
 from flowq.engine.exchange.lines import Line, Lines
 from flowq.engine.exchange.listener import Listener, Room
 from flowq.engine.exchange.notes import Notes
+from flowq.engine.exchange.parking import Parking
 from flowq.engine.exchange.unstorable import Unstorable
 from flowq.engine.run.context import StageContext
 from flowq.engine.run.stage_run import RunKey
@@ -72,13 +73,13 @@ class Conversation:
         self._notes = Notes()
         self._afterwards = Afterwards()
         self._lines = Lines(LINES)
+        self._parking = Parking()
         self._idle_until = 0.0
         self._news_due_at = 0.0
-        self._claims_on, self._is_over = True, False
-        self._in_flight, self._asking = 0, 0
+        self._claims_on, self._is_over, self._gives_back = True, False, False
+        self._in_flight, self._asking, self._wakes = 0, 0, 0
         self._claims_are_in = asyncio.Event()
         self._claims_are_in.set()
-        self._gives_back, self._wakes = False, 0
         self._pause: float | None = None  # a gate was shut: nobody tells when it opens, so it is asked again so soon
         # How many outcomes at the front were part of a call that met damaged data; and when to claim again after one did.
         self._doubtful = 0
@@ -226,10 +227,14 @@ class Conversation:
         nonce, notes = secrets.token_urlsafe(8), self._notes.beside(outcomes)
 
         async def call(wants: Sequence[Wants], capacity: int, permits: Mapping[str, int]) -> Exchanged | None:
-            return await self._store.exchange(
+            wakes, parks = self._wakes, capacity > 0 and self._parking.is_needed(wants, self._wakes)
+            answer = await self._store.exchange(
                 self._tag, self._holder, line.number, line.seq, nonce, outcomes, progress,
-                wants, capacity, parks=capacity > 0, notes=notes, permits=permits, looks=self._hints.is_due(self._tag),
+                wants, capacity, parks=parks, notes=notes, permits=permits, looks=self._hints.is_due(self._tag),
             )  # fmt: skip
+            if parks and answer is not None and len(answer.claims) < capacity:
+                self._parking.told(wants, wakes)
+            return answer
 
         if self._gates is None:
             return await call(taken.wants, taken.capacity, {})

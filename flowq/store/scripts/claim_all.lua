@@ -1,20 +1,14 @@
 -- claim_all: chooses among the lanes of the routes that a worker serves.
 -- `wants`: see bounds.lua; `capacity` bounds all of them together.
-local ROUTES, SUSPECTS = 2, 3
 
--- Also tells whether these are all lanes there are.
-local function lanes_of(wants, kind, capacity)
-  local found, is_all, bounds, are_whole, keys = {}, true, {}, {}, {}
-  for _, want in ipairs(wants) do
-    for _, route in ipairs(want[kind]) do keys[#keys + 1] = tag .. LANES_KEY .. route end
-  end
-  -- Mostly there is none: asked once for all.
-  local are_there = #keys < 2 or #keys > NAMES_MAX or redis.call('EXISTS', unpack(keys)) > 0
+-- Also tells whether these are all lanes there are; `are_there`: whether there are any beside those that this call has met already.
+local function lanes_of(wants, kind, capacity, are_there)
+  local found, is_all, bounds, are_whole = {}, true, {}, {}
   for _, want in ipairs(wants) do
     for _, route in ipairs(want[kind]) do
       if bounds[route] then
         table.insert(bounds[route], want)
-      elseif not is_route_paused(route) then
+      elseif (are_there or lanes[route]) and not is_route_paused(route) then
         bounds[route] = {want}
         local is_whole = true
         are_whole[route] = true

@@ -1,7 +1,8 @@
 -- claim_kind: a claim among stages or among suspects, the highest priority first; or what the same call has claimed before.
-local function claim_kind(wants, kind, capacity, holder, nonce)
+-- `are_there`: whether any lane of what is served is.
+local function claim_kind(wants, kind, capacity, holder, nonce, are_there)
   local claims, first = {}, 1
-  local candidates, is_all = lanes_of(wants, kind, capacity)
+  local candidates, is_all = lanes_of(wants, kind, capacity, are_there)
   while capacity > 0 and first <= #candidates do
     local lanes, level, serve = {}, candidates[first].level, claim_begun_first
     while candidates[first] and candidates[first].level == level do
@@ -15,10 +16,10 @@ local function claim_kind(wants, kind, capacity, holder, nonce)
 end
 
 -- A suspect runs alone, so it is claimed when there is nothing else.
-local function claim_all(wants, capacity, holder, nonce)
-  local claims, saw_all = claim_kind(wants, ROUTES, capacity, holder, nonce)
+local function claim_all(wants, capacity, holder, nonce, are_there)
+  local claims, saw_all = claim_kind(wants, ROUTES, capacity, holder, nonce, are_there)
   if #claims > 0 or capacity == 0 then return claims, saw_all end
-  local suspects, saw_all_suspects = claim_kind(wants, SUSPECTS, 1, holder, nonce)
+  local suspects, saw_all_suspects = claim_kind(wants, SUSPECTS, 1, holder, nonce, are_there)
   return suspects, saw_all and saw_all_suspects
 end
 

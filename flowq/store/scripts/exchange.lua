@@ -1,14 +1,16 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed due paused release history groups ends map_ends outcomes reuse expand awaited suspend report notes promote item_claims literals carried gated standings bounds claim claim_tenants looks claim_all claim_turns claim_kind park successor retain ended flush flow_ends house
+-- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed due paused release history groups ends map_ends outcomes reuse expand awaited suspend report notes promote item_claims literals carried gated standings bounds served claim claim_tenants looks claim_all claim_turns claim_kind park successor retain ended flush flow_ends house
 -- Called by  Store.exchange   KEYS 1 the partition's tag
---                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention, notes, permits, looks}
+--                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, counts, capacity, parks, retention, notes, permits, looks}
+--                             6 what it serves, see served.lua; `counts` has the bound of each part
 -- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, closing, {gated tenants and '=' .. bound queues, {claim, its gated tenant}, …}, what house.lua says, if it looks}
 --            | {"expired"} | {"superseded"}
 -- One script, because a stage that completes, its parent's release and the claim of that parent must be one step; and replay-safe,
 -- because clients repeat a call whose reply was lost: outcomes by their tokens, claims by line, seq and nonce.
 local holder, line, seq, nonce = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local outcomes, reports, wants, capacity, parks, retention, notes, permits, looks = unpack(cmsgpack.unpack(ARGV[5]))
+local outcomes, reports, counts, capacity, parks, retention, notes, permits, looks = unpack(cmsgpack.unpack(ARGV[5]))
+local served = SERVED.by(ARGV[6])
 bring(permits)
 local holder_key, running_key = tag .. HOLDER_KEY .. holder, tag .. RUNNING_KEY .. holder
 retain(retention)
@@ -28,12 +30,19 @@ end
 local verdicts = report(outcomes, holder)
 progress(reports)
 if notes then take_notes(notes, verdicts) end
-local due = promote()
+-- Who claims nothing does not know.
+local waiting = capacity > 0 and SERVED.waiting(served) or NAMES_MAX
+local due = waiting > 0 and promote.all() or {}
 end_flows()
 local claims, saw_all = {}, true
 events[2] = holder
-if capacity > 0 then read_paused() end
-if is_replay then claims = claimed_before(running_key, nonce) else claims, saw_all = claim_all(wants, capacity, holder, nonce) end
+if scheduled.first then waiting = waiting - 1 end
+if capacity > 0 and waiting > 0 and read_paused() then waiting = waiting - 1 end
+if is_replay then
+  claims = claimed_before(running_key, nonce)
+else
+  claims, saw_all = claim_all(SERVED.wants(served, counts), capacity, holder, nonce, waiting > 0)
+end
 
 -- Before the ends of flows are written, which may put back what was just promoted.
 settle_due(due)
@@ -52,11 +61,11 @@ if #closing > 0 then shared('ZADD', tag .. CLOSING_KEY, unpack(closing)) end
 -- Its first call, or somebody deleted the key: what has no time to live would stay for ever.
 if redis.call('HSET', holder_key, 'line' .. line, seq) == 1 then redis.call('PEXPIRE', holder_key, INFO_KEPT_MS) end
 local next_due_at = 0
-if #claims < capacity and parks then
-  park(wants, holder)
+if #claims < capacity then
+  if parks then SERVED.park(served, holder) end
   -- Not all lanes were looked at, or not to their end: ask again.
   local is_cut_short = dropped >= DROPPED_MAX or not saw_all
-  next_due_at = is_cut_short and now or tonumber(redis.call('ZRANGE', tag .. DUE_KEY, 0, 0, 'WITHSCORES')[2]) or 0
+  next_due_at = is_cut_short and now or promote.next_at()
 end
 if told then
   redis.call('HSET', holder_key, 'told' .. line, told)

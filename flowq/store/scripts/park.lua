@@ -4,15 +4,9 @@
 -- it go those who died and were rescued by nobody; who lives parks again within seconds.
 local TOLD_MS, CREW_KEPT_MS = 60000, 180000
 
-local function park(wants, holder)
-  local routes = {}
-  for _, want in ipairs(wants) do
-    for kind = ROUTES, SUSPECTS do
-      for _, route in ipairs(want[kind]) do routes[#routes + 1] = route end
-    end
-  end
+function SERVED.park(served, holder)
+  local routes, crew = served.routes, served.crew
   if #routes == 0 then return end
-  local crew = redis.sha1hex(table.concat(routes, ' '))
   if shared('SADD', tag .. PARKED_KEY .. crew, holder) == 1 then redis.call('PEXPIRE', tag .. PARKED_KEY .. crew, INFO_KEPT_MS, 'NX') end
   local told_at = tonumber(shared('ZSCORE', tag .. PARKED_KEY .. routes[1], crew)) or 0
   if math.abs(now - told_at) < TOLD_MS then return end
@@ -22,4 +16,12 @@ local function park(wants, holder)
     redis.call('ZREMRANGEBYSCORE', key, '-inf', now - CREW_KEPT_MS)
     redis.call('PEXPIRE', key, CREW_KEPT_MS)
   end
+end
+
+-- When the next of what waits for its time is due, or 0, once all is written: then it asks by itself.
+function promote.next_at()
+  local first = scheduled.first
+  if first and first <= now then return tonumber(redis.call('ZRANGE', tag .. DUE_KEY, 0, 0, 'WITHSCORES')[2]) or 0 end
+  for position = 1, #scheduled, 2 do first = math.min(first or scheduled[position], scheduled[position]) end
+  return first or 0
 end

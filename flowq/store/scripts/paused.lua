@@ -4,11 +4,14 @@
 local LET_GO_MAX = 500
 local paused, pipeline_of, aside, let_go_counts = {}, {}, {}, {}
 
+-- Tells whether there is anything.
 local function read_paused()
-  for _, what in ipairs(shared('HKEYS', tag .. PAUSED_KEY)) do
+  local all = shared('HKEYS', tag .. PAUSED_KEY)
+  for _, what in ipairs(all) do
     -- Under `queue` and `pipeline`, whether there is any.
     paused[what], paused[string.match(what, '^[^:]*')] = true, true
   end
+  return #all > 0
 end
 
 local function is_route_paused(route)

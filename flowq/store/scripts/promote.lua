@@ -2,10 +2,10 @@
 -- 1,000 ranges a call, so that a storm can't stall the server.
 local PROMOTED_MAX, RANGES_MAX = 100, 1000
 local OUT_OF_TIME = 'its deadline passed'
--- By the kind of the member: gives how many ranges it made ready, and whether the member has to come again.
-local promote_kind = {}
+-- By the kind of the member, a letter or none: gives how many ranges it made ready, and whether the member has to come again.
+local promote = {}
 
-promote_kind[''] = function(flow, index, member)
+promote[''] = function(flow, index, member)
   local view = index and open_flow(flow, {field('', index)})
   local record = view and is_open(view) and record_of(view, index)
   -- A map is suspended too, but waits for no time.
@@ -20,7 +20,7 @@ promote_kind[''] = function(flow, index, member)
   return 1
 end
 
-function promote_kind.b(flow, index)
+function promote.b(flow, index)
   local name = field('b', index)
   local view = open_flow(flow, {name, 'b'})
   local is_waiting = view and view.head[STATUS] == SCHEDULED
@@ -43,7 +43,7 @@ function promote_kind.b(flow, index)
   return #part[2]
 end
 
-function promote_kind.e(flow)
+function promote.e(flow)
   local view = open_flow(flow)
   if not view or has_ended(view) or view.head[STATUS] == CLOSING or view.head[DEADLINE_AT] == 0 or view.head[DEADLINE_AT] > now then return 1 end
   -- One that fails at once already keeps the failure that it fails for.
@@ -55,7 +55,7 @@ function promote_kind.e(flow)
 end
 
 -- More of what was put aside while it was paused; if it is paused again, it waits to be resumed, or for the end of a retry in parts.
-function promote_kind.o(what)
+function promote.o(what)
   local flow = string.match(what, '^flow:(.+)$')
   local view = flow and open_flow(flow)
   if view and (view.head[STATUS] == PAUSED or view.head[STATUS] == REOPENING) then return 1 end
@@ -63,13 +63,15 @@ function promote_kind.o(what)
   return let_go(what)
 end
 
-local function promote()
+function promote.all()
   local gone, ranges = {}, 0
+  scheduled.first = tonumber(shared('ZRANGE', tag .. DUE_KEY, 0, 0, 'WITHSCORES')[2])
+  if not scheduled.first or scheduled.first > now then return gone end
   for _, member in ipairs(shared('ZRANGEBYSCORE', tag .. DUE_KEY, '-inf', now, 'LIMIT', 0, PROMOTED_MAX)) do
     if ranges >= RANGES_MAX then break end
     local kind, index, flow = string.match(member, '^(%a?)(%d*):(.+)$')
     local count, is_kept = 0, false
-    if promote_kind[kind] then count, is_kept = promote_kind[kind](flow, tonumber(index), member) end
+    if promote[kind] then count, is_kept = promote[kind](flow, tonumber(index), member) end
     ranges = ranges + count
     if not is_kept then gone[#gone + 1] = member end
   end

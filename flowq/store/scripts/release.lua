@@ -1,20 +1,23 @@
 -- release: a child has completed; each parent that waited for it only, or for it last, becomes ready.
 -- A parent: {index, route, priority, how many children it has, indexes of children whose results it takes or false, its delay in ms}.
 -- Parents with several children have a counter field `d<index>`: a field may not grow with the flow.
--- They come packed: a batch brings the same few again and again, so each is unpacked once; `names`: see report.lua.
-local parents_by_bytes = {}
-local function parents_of(bytes)
-  local parents = parents_by_bytes[bytes]
-  if not parents then
-    parents = cmsgpack.unpack(bytes)
-    parents.names = {}
-    parents_by_bytes[bytes] = parents
-  end
+-- They come packed: calls bring the same few again and again, so each is unpacked once. `names`: see report.lua. What they take is bounded:
+-- beyond that all are forgotten.
+local PARENTS_MAX = 5000
+local PARENTS = {count = 0, by_bytes = {}}
+
+function PARENTS.by(bytes)
+  local parents = PARENTS.by_bytes[bytes]
+  if parents then return parents end
+  if PARENTS.count >= PARENTS_MAX then PARENTS.count, PARENTS.by_bytes = 0, {} end
+  parents = cmsgpack.unpack(bytes)
+  parents.names = {}
+  PARENTS.count, PARENTS.by_bytes[bytes] = PARENTS.count + 1 + #parents, parents
   return parents
 end
 
 local function release(view, parents)
-  local list = parents_of(parents)
+  local list = PARENTS.by(parents)
   for position = 1, #list do
     local index, route, priority, children, needs, delay_ms = unpack(list[position])
     local done = 1

@@ -6,7 +6,7 @@ local function fields_of(outcome)
   local index = outcome[3]
   local at = PARENTS_AT[outcome[1]]
   -- The end of an item seldom releases anybody.
-  local parents = at and index < ITEMS and parents_of(outcome[at])
+  local parents = at and index < ITEMS and PARENTS.by(outcome[at])
   if parents and parents.names[index] then return parents.names[index] end
   local names = {field('', index)}
   if parents then
@@ -14,7 +14,7 @@ local function fields_of(outcome)
       names[#names + 1] = field('i', parent[1])
       if parent[4] > 1 then names[#names + 1] = field('d', parent[1]) end
     end
-    parents.names[index] = names
+    parents.names[index], PARENTS.count = names, PARENTS.count + 1
   end
   return names
 end
