@@ -21,7 +21,7 @@ from benchmarks.document import about, document, written
 from benchmarks.install import CACHE, missing
 from benchmarks.measures import MEASURES
 from benchmarks.plot import plot
-from benchmarks.report import report
+from benchmarks.report import goal_table, report
 from benchmarks.rounds import Failure, Taken, played, rows
 from benchmarks.stand import QUICK, Server, Sizes, running_servers, stand_for
 
@@ -41,7 +41,7 @@ def main(words: Sequence[str] | None = None) -> int:
         made = _measured(options)
         if options.output:
             written(made, Path(options.output))
-    print(report(made))
+    print(goal_table(made) if options.goals else report(made))
     if options.plot:
         Path(options.plot).write_text(plot(made), "utf-8")
     return 1 if made["failures"] else 0
@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", metavar="FILE", help=f"where the JSON goes; complete runs: {RESULT.relative_to(ROOT)}")
     parser.add_argument("--plot", metavar="FILE", help=f"where the plot goes; complete runs: {PLOT.relative_to(ROOT)}")
     parser.add_argument("--show", metavar="FILE", help="measure nothing, show this JSON")
+    parser.add_argument("--goals", action="store_true", help="print only the goals, as a table in Markdown")
     return parser
 
 

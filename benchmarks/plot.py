@@ -25,7 +25,7 @@ PANELS = (
     Panel("chains", "submit", "Chains of four: flows added in a second"),
     Panel("latency", "p50", "One chain alone, milliseconds, median"),
     Panel("weight", "waiting", "Memory of a waiting chain, bytes"),
-    Panel("fan", "submit and run", "One, 10,000 beside each other, one: stages added and run in a second"),
+    Panel("fan", "submit and run", "One, many beside each other, one: stages added and run in a second"),
 )
 
 _PANEL_WIDTH, _COLUMNS, _MARGIN = 440, 2, 24

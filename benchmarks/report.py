@@ -18,6 +18,17 @@ def report(made: Mapping[str, Any]) -> str:
     return "\n".join([*_head(made), *_figures(made), *_goals(made), *_failures(made)])
 
 
+def goal_table(made: Mapping[str, Any]) -> str:
+    """The goals alone, as a table in Markdown."""
+    found, peers = rows_of(made), python_peers(made)
+    lines = ["| goal | measured | |", "|---|---|---|"]
+    for goal in GOALS:
+        if measured := goal.measured(found, peers):
+            word = "met" if goal.is_met(measured) else "missed"
+            lines.append(f"| {goal.says()} | {between(measured, made['rounds'])} | {word} |")
+    return "\n".join(lines)
+
+
 def number(value: float) -> str:
     """Three digits are more than such a figure is worth."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import dramatiq
+import redis
 from dramatiq.brokers.redis import RedisBroker
 from line import KEY, STAGES, Work, talk, tally
 
@@ -16,7 +17,8 @@ class Dramatiq:
     """dramatiq."""
 
     def __init__(self, url: str, namespace: str) -> None:
-        self._broker = RedisBroker(url=url, namespace=namespace)
+        # One connection for each thread: where there are fewer it loses what a pipeline goes on with.
+        self._broker = RedisBroker(client=redis.Redis.from_url(url, max_connections=1_000), namespace=namespace)
 
         def step(key: str) -> str:
             tally.stage(is_last=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -14,3 +15,12 @@ async def producer(anyio_backend: str, valkey_url: str, namespace: str, artifact
     """An open producer with a directory for artifacts."""
     async with FlowProducer(valkey_url, namespace=namespace, artifacts=artifacts) as opened:
         yield opened
+
+
+@pytest.fixture
+def threads_take_turns_often() -> Iterator[None]:
+    """A thread is interrupted after a microsecond, wherever it is."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)

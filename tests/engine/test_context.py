@@ -83,6 +83,7 @@ def test_progress_never_goes_back_within_a_run_but_its_message_counts() -> None:
     assert told == [(0.9, "nearly"), (0.9, "a step back"), (1.0, "done")]
 
 
+@pytest.mark.usefixtures("threads_take_turns_often")
 def test_progress_never_goes_back_where_several_threads_tell_it() -> None:
     told: list[float] = []
     run = StageContext("f", "s", 1, 1, on_progress=lambda fraction, _: told.append(fraction))
@@ -91,16 +92,11 @@ def test_progress_never_goes_back_where_several_threads_tell_it() -> None:
         for number in range(2_000):
             run.progress(number / 2_000)
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        threads = [threading.Thread(target=tells) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
+    threads = [threading.Thread(target=tells) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert len(told) == 8_000
     assert told == sorted(told)
 

@@ -36,10 +36,14 @@ def test_a_wake_up_that_overtook_the_answer_counts() -> None:
     assert parking.is_needed(ONE, wakes_now)
 
 
-def test_who_serves_other_routes_waits_elsewhere() -> None:
+def test_who_serves_other_routes_waits_elsewhere_too() -> None:
+    """Such as one that runs something, and then asks for no suspects."""
     parking = Parking()
     parking.told(ONE, 0)
     assert parking.is_needed(OTHER, 0)
+    parking.told(OTHER, 0)
+    assert not parking.is_needed(ONE, 0)
+    assert parking.is_needed(ONE, 1)
 
 
 def test_it_is_told_again_with_each_question_of_who_has_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 
@@ -127,31 +126,27 @@ def test_wrong_calls_are_refused(directory: Path) -> None:
     slots.close()
 
 
+@pytest.mark.usefixtures("threads_take_turns_often")
 def test_threads_give_back_at_the_same_time_what_was_taken(directory: Path) -> None:
     failures: list[BaseException] = []
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for _ in range(100):
-            slots = QueueSlots(directory, {"gpu": 8})
-            assert slots.take("gpu", 8) == 8
-            slots.retire()
-            at_once = threading.Barrier(8)
+    for _ in range(100):
+        slots = QueueSlots(directory, {"gpu": 8})
+        assert slots.take("gpu", 8) == 8
+        slots.retire()
+        at_once = threading.Barrier(8)
 
-            def gives_back(slots: QueueSlots = slots, at_once: threading.Barrier = at_once) -> None:
-                at_once.wait()
-                try:
-                    slots.give_back("gpu", 1)
-                except BaseException as error:
-                    failures.append(error)
+        def gives_back(slots: QueueSlots = slots, at_once: threading.Barrier = at_once) -> None:
+            at_once.wait()
+            try:
+                slots.give_back("gpu", 1)
+            except BaseException as error:
+                failures.append(error)
 
-            threads = [threading.Thread(target=gives_back) for _ in range(8)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-    finally:
-        sys.setswitchinterval(interval)
+        threads = [threading.Thread(target=gives_back) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     assert not failures
     again = QueueSlots(directory, {"gpu": 8})
     assert again.take("gpu", 8) == 8

@@ -41,7 +41,7 @@ BUGS = (
         "  left[#left + 1] = stage_at(index, view.id)\n",
         "",
     ),
-    Bug("a call that is repeated claims others", "exchange.lua", "if is_replay then claims", "if false then claims"),
+    Bug("a call that is repeated claims others", "exchange.lua", "if is_replay then\n  claims", "if false then\n  claims"),
     # Claims.
     Bug("the lowest priority goes first", "claim_all.lua", "a.priority > b.priority", "a.priority < b.priority"),
     Bug(
@@ -79,8 +79,8 @@ BUGS = (
     Bug(
         "several suspects are claimed at once",
         "claim_kind.lua",
-        "claim_kind(wants, SUSPECTS, 1, holder, nonce)",
-        "claim_kind(wants, SUSPECTS, capacity, holder, nonce)",
+        "claim_kind(wants, SUSPECTS, 1, holder, nonce, are_there)",
+        "claim_kind(wants, SUSPECTS, capacity, holder, nonce, are_there)",
     ),
     # Failure.
     Bug(

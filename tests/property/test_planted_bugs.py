@@ -38,3 +38,9 @@ def test_a_bug_whose_place_is_gone_is_not_taken_for_one_that_was_caught(where: s
 
 def test_there_are_many_bugs_and_each_is_another() -> None:
     assert len({(bug.where, bug.text) for bug in BUGS}) == len(BUGS) == len({bug.breaks for bug in BUGS}) >= 60
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=[bug.breaks.replace(" ", "-") for bug in BUGS])
+def test_each_bug_has_a_place_to_be_planted(bug: Bug) -> None:
+    with planted(bug):
+        pass

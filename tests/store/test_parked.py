@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
+from flowq.model.dedup import Dedup
+from flowq.model.spec import FlowOptions, FlowSpec
 from flowq.store.store import Store
 from flowq.store.wants import Wants
 from tests.store.acting import Actor, in_one_partition
@@ -101,12 +103,14 @@ async def test_who_waits_is_found_again_when_the_routes_were_forgotten(store: St
     assert await parked(store) == [[actor.id.encode()]] * 2
 
 
-async def test_a_push_wakes_who_serves_its_route_among_others(store: Store, actor: Actor) -> None:
+@pytest.mark.parametrize("others", [5, 60])
+async def test_a_push_wakes_who_serves_its_route_among_others(store: Store, actor: Actor, others: int) -> None:
     """Also where others, of whom nobody waits, serve it as well."""
     (flow_id,) = in_one_partition(store, 1)
     await park(actor)
     key = key_of(store, ROUTES[0])
-    await store.connection.command("ZADD", key, *(part for number in range(5) for part in (10**13 + number, f"crew-{number}")))
+    crews = [(10**13 + number, f"crew-{number}") for number in range(others)]
+    await store.connection.command("ZADD", key, *(part for crew in crews for part in crew))
     await store.submit([(flow_id, one_stage())])
     assert await parked(store) == [[], []]
 
@@ -118,3 +122,22 @@ async def test_a_push_does_not_ask_all_processes_of_a_lost_host(store: Store) ->
     await store.submit([(flow_id, one_stage())])
     assert await store.connection.command("SCARD", key_of(store, "crew")) == 900
     await store.connection.command("DEL", key_of(store, "crew"), key_of(store, ROUTES[0]))
+
+
+async def test_who_ends_a_flow_for_which_another_waits_is_told_to_ask_at_once(store: Store, actor: Actor) -> None:
+    """What waited under the key is due from now on: nobody is woken for it, so who ended the one before has to ask again."""
+    first, kept = in_one_partition(store, 2)
+    tag = store.partitions[0]
+
+    def spec(number: int) -> FlowSpec[object]:
+        made = one_stage(inputs=number)
+        return FlowSpec(made.plan, {}, made.inputs, options=FlowOptions(dedup=Dedup("k", keep_last=True)))
+
+    added = [(await store.submit([(flow_id, spec(number))]))[0].addition for number, flow_id in enumerate((first, kept))]
+    assert added == ["added", "kept"]
+    (claim,) = await actor.exchange_claims(tag, 1)
+    answer = await actor.exchange(await actor.completed(claim), tag=tag, capacity=1, parks=True)
+    assert answer is not None
+    assert answer.claims == []
+    assert 0 < answer.next_due_at <= answer.now
+    assert [one.flow_id for one in await actor.exchange_claims(tag, 1)] == [kept]

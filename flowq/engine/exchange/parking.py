@@ -9,15 +9,14 @@ from flowq.store.wants import Wants, served
 
 # Less than the time after which asks who was not woken: so each such question tells it anew, should the server have forgotten.
 _KNOWN_SECONDS = 0.9
+_KNOWN_MAX = 10
 
 
 class Parking:
-    """What was told last, and when."""
+    """What was told, and when."""
 
     def __init__(self) -> None:
-        self._served = b""
-        self._wakes = -1
-        self._told_at = 0.0
+        self._told_at: dict[tuple[bytes, int], float] = {}
 
     def is_needed(self, wants: Sequence[Wants], wakes: int) -> bool:
         """Whether it has to be told: who was woken waits no more, and who serves other routes waits elsewhere.
@@ -26,9 +25,11 @@ class Parking:
             wants: what the call asks for.
             wakes: how often the process has been woken so far.
         """
-        is_known = wakes == self._wakes and time.monotonic() - self._told_at < _KNOWN_SECONDS
-        return not is_known or served(wants) != self._served
+        told_at = self._told_at.get((served(wants), wakes))
+        return told_at is None or time.monotonic() - told_at >= _KNOWN_SECONDS
 
     def told(self, wants: Sequence[Wants], wakes: int) -> None:
         """The server has parked it. `wakes`: as they were when the call was made."""
-        self._served, self._wakes, self._told_at = served(wants), wakes, time.monotonic()
+        if len(self._told_at) >= _KNOWN_MAX:
+            self._told_at.clear()
+        self._told_at[served(wants), wakes] = time.monotonic()

@@ -2,7 +2,7 @@
 -- A member is `index:flow` for a stage, `b3:flow` for the fourth part of what a flow begins with, `e:flow` for a deadline,
 -- `o:what` for more of what was put aside while it was paused.
 -- Field 'b' of a flow that begins later: {begins_at, how many parts}; field `b3` of it: {ms after it was added, ranges}.
--- `first`: when what stood first was due, if promote.lua has looked; nil: nothing stood there.
+-- `first`: when what stood first was due; nil: nothing stood there, or nobody has looked (promote.lua).
 local scheduled = {}
 
 local function wait_until(at, member)

@@ -1,6 +1,6 @@
 -- ended: a flow has ended: its state, and the indexes in which it is found from now on.
 local LOOKED_AT_MAX, ASIDE_LOOKED_AT_MAX = 10, 500
--- The ids of all that ended; and of those that completed, each behind its plan's digest.
+-- The ids of all that ended; of those that completed, each behind its plan's digest; `has_due`: whether something may be due for it.
 local ended = {completed = {}}
 
 -- A flow has ended when nothing of it is ready, scheduled or running any more; it completed if no stage is left.
@@ -45,7 +45,10 @@ local function index_end(view)
   local status, above = view.head[STATUS], above_of(view.id)
   note_end(view)
   publish(tag .. ENDED_CHANNEL_KEY .. view.id, status)
-  if view.head[DEDUP] ~= '' then dedup.succeed(view) end
+  if view.head[DEDUP] ~= '' then
+    dedup.succeed(view)
+    ended.has_due = true
+  end
   if view.head[DEADLINE_AT] > 0 then shared('ZREM', tag .. DUE_KEY, 'e:' .. view.id) end
   if view.was_paused then
     -- Put aside is also what does not end with it: what stands beneath it, hooks, and what an earlier flow of its id spawned.
@@ -56,6 +59,7 @@ local function index_end(view)
       redis.call('UNLINK', aside)
     else
       shared('ZADD', tag .. DUE_KEY, now, 'o:flow:' .. view.id)
+      ended.has_due = true
     end
   end
   -- What a stage spawned stays as long as the flow at the root of its tree, and is found through it.

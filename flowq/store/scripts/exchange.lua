@@ -65,7 +65,7 @@ if #claims < capacity then
   if parks then SERVED.park(served, holder) end
   -- Not all lanes were looked at, or not to their end: ask again.
   local is_cut_short = dropped >= DROPPED_MAX or not saw_all
-  next_due_at = is_cut_short and now or promote.next_at()
+  next_due_at = is_cut_short and now or promote.next_at(ended.has_due)
 end
 if told then
   redis.call('HSET', holder_key, 'told' .. line, told)

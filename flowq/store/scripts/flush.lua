@@ -3,9 +3,9 @@
 local WAKES_MAX, ASKED_MAX, CREWS_MAX = 4, 100, 100
 
 local function flush_flow(view)
-  local flat = view.written
+  local flat = view.written or {}
   local size = #flat
-  for index, record in pairs(view.kept) do
+  for index, record in pairs(view.kept or {}) do
     local bytes = cmsgpack.pack(record)
     flat[size + 1], flat[size + 2] = field('', index), bytes
     size = size + 2

@@ -1,4 +1,4 @@
--- park: a process that has got less than it has room for waits for a wake-up.
+-- park: a process that has got less than it has room for waits for a wake-up, or until something is due.
 -- All that serve the same routes are a crew and wait in one set, `crew`, so that who waits need not be written to a set of each route. A
 -- sorted set per route scores its crews by when one of them was known to wait: they tell once a minute. A set ends after a day, and with
 -- it go those who died and were rescued by nobody; who lives parks again within seconds.
@@ -18,10 +18,10 @@ function SERVED.park(served, holder)
   end
 end
 
--- When the next of what waits for its time is due, or 0, once all is written: then it asks by itself.
-function promote.next_at()
+-- When the next of what waits for its time is due, or 0, once all is written; `has_more`: something was written past `scheduled`.
+function promote.next_at(has_more)
   local first = scheduled.first
-  if first and first <= now then return tonumber(redis.call('ZRANGE', tag .. DUE_KEY, 0, 0, 'WITHSCORES')[2]) or 0 end
+  if has_more or (first and first <= now) then return tonumber(redis.call('ZRANGE', tag .. DUE_KEY, 0, 0, 'WITHSCORES')[2]) or 0 end
   for position = 1, #scheduled, 2 do first = math.min(first or scheduled[position], scheduled[position]) end
   return first or 0
 end

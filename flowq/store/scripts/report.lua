@@ -14,7 +14,7 @@ local function fields_of(outcome)
       names[#names + 1] = field('i', parent[1])
       if parent[4] > 1 then names[#names + 1] = field('d', parent[1]) end
     end
-    parents.names[index], PARENTS.count = names, PARENTS.count + 1
+    if PARENTS.count < PARENTS_MAX then parents.names[index], PARENTS.count = names, PARENTS.count + 10 + 2 * #names end
   end
   return names
 end

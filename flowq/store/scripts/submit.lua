@@ -51,7 +51,7 @@ local function add(submission, deed)
     redis.call('PERSIST', key)
   end
   -- The order of the fields is the order of `HGETALL`, and small ones first keep the hash compact.
-  local view = {id = id, key = key, plan = plan, fields = {}, kept = {}, written = {}, dropped = false,
+  local view = {id = id, key = key, plan = plan, fields = {},
     head = new_head(earlier, stages, active, priority, tenant, once)}
   local begins_at = timing and begin_added(view, ranges, timing, deed)
   emit(view, deed.is_new == false and 'replaced' or 'added', -1, 0, waits_for(deed), begins_at)
@@ -60,7 +60,7 @@ local function add(submission, deed)
   new_flows_of[plan] = (new_flows_of[plan] or 0) + 1
   if root then put_beneath(id, root, spawner) else list_flow(id, plan, labels, keep) end
   if begins_at then
-    if #view.written > 0 then redis.call('HSET', key, unpack(view.written)) end
+    if view.written then redis.call('HSET', key, unpack(view.written)) end
   else
     for _, range in ipairs(ranges) do push_range(view, range, 0) end
   end

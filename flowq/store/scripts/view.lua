@@ -1,7 +1,7 @@
 -- view: the flows that a script touches, read once, changed in memory, written once at its end.
 -- Lua scripts do not roll back: an error after the first write leaves half a transition. So nothing is written before
 -- `flush` (flush.lua), and a flow that can't be read is left alone and reported instead of raising.
--- A view: `fields` as read or written, `kept` the records to write by index, `written` {name, value, …}, `dropped` names.
+-- A view: `fields` as read or written, `kept` the records to write by index, `written` {name, value, …}, `dropped` names; nil: none yet.
 local tag = KEYS[1]
 local now = time_ms()
 local views, opened = {}, {}
@@ -9,7 +9,7 @@ local views, opened = {}, {}
 -- Opens a flow and reads `names` of its fields in the same command; nil: there is no such flow, or its head is damaged.
 local function open_flow(id, names)
   names = names or {}
-  local view, fields = views[id], {}
+  local view = views[id]
   if view == nil then
     local key, few = tag .. FLOW_KEY .. id, #names <= NAMES_MAX and #names or 0
     local values = redis.pcall('HMGET', key, 'm', 'p', unpack(names, 1, few))
@@ -18,8 +18,9 @@ local function open_flow(id, names)
       views[id] = false
       return nil
     end
-    for position = 1, few do fields[names[position]] = values[position + 2] end
-    view = {id = id, key = key, head = head, plan = values[2], fields = fields, kept = {}, written = {}, dropped = false, is_changed = false}
+    local fields = few > 1 and {[names[1]] = values[3], [names[2]] = values[4]} or few == 1 and {[names[1]] = values[3]} or {}
+    for position = 3, few do fields[names[position]] = values[position + 2] end
+    view = {id = id, key = key, head = head, plan = values[2], fields = fields}
     views[id], opened[#opened + 1] = view, view
     if few == #names then return view end
   end
@@ -48,7 +49,7 @@ end
 
 local function write(view, name, value)
   local written = view.written
-  written[#written + 1], written[#written + 2] = name, value
+  if written then written[#written + 1], written[#written + 2] = name, value else view.written = {name, value} end
   view.fields[name], view.is_changed = value, true
   if view.dropped then view.dropped[name] = nil end
 end
@@ -63,7 +64,7 @@ end
 
 -- The record of a stage, by its index as a number: a table; false: it has none; nil: what is there is no record.
 local function record_of(view, index)
-  local kept = view.kept[index]
+  local kept = view.kept and view.kept[index]
   if kept then return kept end
   local bytes = read(view, field('', index))
   return bytes and PACKED.read(checked_record, bytes)
@@ -72,7 +73,8 @@ end
 -- Records are packed when they are written: one that is released and claimed in one script is packed once.
 local function keep(view, index, record)
   local name = field('', index)
-  view.kept[index], view.is_changed = record, true
+  if view.kept then view.kept[index] = record else view.kept = {[index] = record} end
+  view.is_changed = true
   view.fields[name] = view.fields[name] or ''  -- whatever stood there need not be read any more
   if view.dropped then view.dropped[name] = nil end
 end
