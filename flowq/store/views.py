@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -81,13 +81,21 @@ class Views:
         """The flow's counters and times. Raises FlowNotFound."""
         return (await self.head_and_plan(flow_id))[0]
 
-    async def head_and_plan(self, flow_id: str) -> tuple[Head, str]:
-        """The flow's counters and times, and the digest of its plan; "": it is missing. Raises FlowNotFound."""
-        data, digest = await self._connection.command("HMGET", self._store.keys.flow(flow_id), "m", "p")
+    async def head_and_plan(self, flow_id: str, results: Sequence[int] = ()) -> tuple[Head, str, dict[int, bytes]]:
+        """The flow's counters and times, the digest of its plan, and of these stages the packed results that there are.
+
+        Without a digest the plan is missing.
+
+        Raises:
+            FlowNotFound: it does not exist (any more).
+        """
+        names = ["m", "p", *(f"r{index}" for index in results)]
+        data, digest, *values = await self._connection.command("HMGET", self._store.keys.flow(flow_id), *names)
         if data is None:
             raise FlowNotFound(flow_id)
+        known = {index: value for index, value in zip(results, values, strict=True) if value is not None}
         try:
-            return head_decoder.decode(data), text_of(digest or b"")
+            return head_decoder.decode(data), text_of(digest or b""), known
         except ValueError as error:
             raise CorruptState(flow_id, "its head", str(error)) from None
 

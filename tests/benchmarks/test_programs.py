@@ -33,6 +33,17 @@ def test_chains_run_on_one_server_and_on_clusters() -> None:
 
 @pytest.mark.story
 @pytest.mark.timeout(300)
+def test_a_node_joins_while_flows_run_and_none_is_lost() -> None:
+    said = said_by("growing", "--quick")
+    assert len(re.findall("master", said)) == 3 + 4
+    assert len(re.findall(r"port \d+: 3 partitions", said)) == 4
+    assert "2,000 of 2,000 completed, 0 last stages ran again" in said
+    before, after = re.findall(r"([\d,]+) flows had ended before and ([\d,]+) when", said)[0]
+    assert int(before.replace(",", "")) < int(after.replace(",", "")), "they ran while slots moved"
+
+
+@pytest.mark.story
+@pytest.mark.timeout(300)
 def test_one_flow_of_a_tenant_is_served_among_many_of_another() -> None:
     said = said_by("fairness", "--flows", "200", "--tenants", "50")
     assert len(re.findall("durations of a stage at most", said)) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from flowq import Artifact, Backoff, FlowHandle, FlowProducer, context, pipeline, stage
 from flowq.errors import CorruptState, FlowFailed, FlowNotFound, FlowTimedOut, InvalidValue, StageNotFound
 from flowq.model.event import Event, Gap
+from flowq.store.store import Store
+from flowq.store.stored_plan import StoredPlan
 from tests.artifacts.proxy import spoiling_proxy
 from tests.engine.waiting import in_the_end
 from tests.engine.work import Gate, outcome, told, until, working
@@ -25,6 +28,14 @@ async def plus(number: int, other: int = 1) -> int:
 @pipeline
 def chain(number: int) -> int:
     return plus(plus(plus(number)))
+
+
+PARTS = 101
+
+
+@pipeline
+def many(number: int) -> list[int]:
+    return [plus(number) for _ in range(PARTS)]
 
 
 async def test_events_come_in_order_and_end_with_the_flow(producer: FlowProducer) -> None:
@@ -234,6 +245,59 @@ async def test_only_the_first_wait_for_a_flow_may_be_for_the_servers_word_that_i
     await flow._backend.wakeups.__aexit__()  # nobody listens any more
     monkeypatch.setattr("flowq.engine.flow.handle._LISTENS_SECONDS", 3600)
     assert await asyncio.wait_for(flow.result(), 30) == 2
+
+
+async def test_who_waits_gets_the_result_with_the_end(producer: FlowProducer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One question, when the server has told that it has ended."""
+    apart: list[str] = []
+    is_known = asyncio.Event()
+
+    async def made_of(self: FlowHandle[Any], digest: str) -> list[int]:
+        found = await known_by(self, digest)
+        is_known.set()
+        return found
+
+    async def results(self: Store, flow_id: str, indexes: Iterable[int]) -> dict[int, bytes]:
+        apart.append(flow_id)
+        return await read_apart(self, flow_id, indexes)
+
+    known_by, read_apart = FlowHandle._made_of, Store.results
+    monkeypatch.setattr(FlowHandle, "_made_of", made_of)
+    monkeypatch.setattr(Store, "results", results)
+    flow = await producer.add(chain(1))
+    waiting = asyncio.create_task(flow.result(30))
+    await asyncio.wait_for(is_known.wait(), 30)
+    async with working(producer, plus):
+        assert await waiting == 4
+    assert apart == []
+
+
+async def test_a_result_of_more_parts_than_are_read_with_the_end(producer: FlowProducer) -> None:
+    flow = await producer.add(many(1))
+    waiting = asyncio.create_task(flow.result(30))
+    async with working(producer, plus):
+        assert await waiting == [2] * PARTS
+
+
+async def test_what_a_running_flow_is_made_of_may_be_unknown_to_who_waits(
+    producer: FlowProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the plan of a flow whose place another has just taken: how it ended is told when it has."""
+    asked = asyncio.Event()
+
+    async def plan(self: Store, flow_id: str, digest: str) -> StoredPlan:
+        if asked.is_set():
+            return await known_plan(self, flow_id, digest)
+        asked.set()
+        raise CorruptState(flow_id, "its plan", "made so by this test")
+
+    known_plan = Store.plan
+    flow = await producer.add(chain(1))
+    monkeypatch.setattr(Store, "plan", plan)
+    waiting = asyncio.create_task(flow.result(30))
+    await asyncio.wait_for(asked.wait(), 30)
+    async with working(producer, plus):
+        assert await waiting == 4
 
 
 async def test_a_flow_of_another_pipeline_is_not_read_as_one_of_this(producer: FlowProducer) -> None:

@@ -12,12 +12,12 @@ from flowq.engine.duties.closing import cancel
 from flowq.engine.flow.flow_logs import FlowLogs
 from flowq.engine.flow.following import live_events
 from flowq.engine.flow.item_pages import item_page, stages_or_item
-from flowq.engine.flow.one_flow import Opened
-from flowq.engine.flow.results import read_result
+from flowq.engine.flow.one_flow import Look, Opened
+from flowq.engine.flow.results import made_of, read_result
 from flowq.engine.flow.retrying import RetriableFlow
 from flowq.engine.flow.signals import SignalledFlow
 from flowq.engine.flow.spawned import failure_of_flow
-from flowq.errors import FlowCancelled, FlowNotFound, FlowNotMade, FlowTimedOut, InvalidValue
+from flowq.errors import CorruptState, FlowCancelled, FlowNotFound, FlowNotMade, FlowTimedOut, InvalidValue
 from flowq.model.artifact import Artifact
 from flowq.model.dedup import Addition
 from flowq.model.duration import Duration, to_ms
@@ -38,6 +38,8 @@ R = TypeVar("R")
 _POLL_SECONDS = 5.0
 # Until the server has said that it will tell of a flow's end.
 _LISTENS_SECONDS = 0.05
+# Of a flow whose result is made of more results these are read once it has ended.
+_READ_WITH_END_MAX = 100
 
 
 class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
@@ -113,14 +115,14 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
             return await read_result(self._backend, self.id, await self._plan(), self._result_type, run)
         try:
             await self._refuse_another_pipeline()
-            state, plan = await self._ended(seconds, give_up_at)
+            end = await self._ended(seconds, give_up_at)
         except FlowNotMade as error:
             raise FlowCancelled(self.id, CALLED_OFF) if error.is_cancelled else error from None
-        if state == "failed":
+        if end.state == "failed":
             raise await failure_of_flow(self._backend.store, self.id)
-        if state == "cancelled":
+        if end.state == "cancelled":
             raise FlowCancelled(self.id, (await self.inspect()).cancel_reason)
-        return await read_result(self._backend, self.id, await self._plan_of(plan), self._result_type)
+        return await read_result(self._backend, self.id, await self._plan_of(end.plan), self._result_type, known=end.results)
 
     async def events(self, after: int = 0) -> AsyncIterator[Event | Gap]:
         """The flow's events in order, from number `after` + 1 on, until the flow ends.
@@ -246,26 +248,39 @@ class FlowHandle(RetriableFlow, SignalledFlow, FlowLogs, Generic[R]):
         if (found := header.pipeline) != wanted:
             raise InvalidValue(f"the pipeline of flow {self.id!r}", found, f"{wanted!r}, which producer.flow(id, …) was given")
 
-    async def _ended(self, seconds: float | None, give_up_at: float | None) -> tuple[str, str]:
-        """The state in which it has ended, and the digest of its plan."""
-        told = asyncio.Event()
+    async def _ended(self, seconds: float | None, give_up_at: float | None) -> Look:
+        """How it has ended; if the server told so, with the results that its own is made of."""
+        told, plan, wanted = asyncio.Event(), "", list[int]()
         undo = self._backend.wakeups.on_end(self.id, told.set)
+
+        def left() -> float:
+            return _POLL_SECONDS if give_up_at is None else min(_POLL_SECONDS, give_up_at - time.monotonic())
+
         try:
             if self.is_new and not self._has_waited and seconds != 0:  # hardly ended yet: to look once it is listened for will do
                 await _within(_LISTENS_SECONDS if seconds is None else min(_LISTENS_SECONDS, seconds), told)
                 self._has_waited = True
             while True:
+                is_told = told.is_set()
                 told.clear()
-                state, digest = await self._state_and_digest()
-                if state in FINAL:
-                    return state, digest
-                left = _POLL_SECONDS if give_up_at is None else min(_POLL_SECONDS, give_up_at - time.monotonic())
-                if left <= 0:
+                look = await self._look(wanted if is_told else ())
+                if look.state in FINAL:
+                    return look
+                if left() <= 0:
                     raise FlowTimedOut(self.id, seconds or 0)
                 self._backend.wakeups.refuse_without_rights()
-                await _within(left, told)
+                if look.plan != plan:
+                    plan, wanted = look.plan, await self._made_of(look.plan)
+                await _within(max(0.0, left()), told)
         finally:
             undo()
+
+    async def _made_of(self, digest: str) -> list[int]:
+        """The stages whose results its own is made of; none: they are many, or can't be told while it runs."""
+        found: list[int] = []
+        with contextlib.suppress(CorruptState, FlowNotFound):  # if it stays so, that is told when the flow has ended
+            found = made_of((await self._backend.store.plan(self.id, digest)).head.output) if digest else []
+        return found if len(found) <= _READ_WITH_END_MAX else []
 
 
 async def _within(seconds: float, told: asyncio.Event) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from flowq.engine.backend import Backend
@@ -30,6 +30,20 @@ class Opened(NamedTuple):
 
     backend: Backend
     feed: Feed
+
+
+class Look(NamedTuple):
+    """How a flow stands.
+
+    Attributes:
+        state: its state.
+        plan: the digest of its plan.
+        results: stage → its packed result, of the stages that were asked for and have one.
+    """
+
+    state: str
+    plan: str
+    results: Mapping[int, bytes]
 
 
 class OneFlow:
@@ -113,9 +127,8 @@ class OneFlow:
             return await (await self._backend.store.plan(self.id, digest)).whole()
 
     async def _state(self) -> str:
-        return (await self._state_and_digest())[0]
+        return (await self._look()).state
 
-    async def _state_and_digest(self) -> tuple[str, str]:
-        """Its state, and the digest of its plan."""
-        head, digest = await self._read(lambda: Views(self._backend.store).head_and_plan(self.id))
-        return "running" if head.status in ("z", "y") else FLOW_STATES[head.status], digest
+    async def _look(self, results: Sequence[int] = ()) -> Look:
+        head, digest, packed = await self._read(lambda: Views(self._backend.store).head_and_plan(self.id, results))
+        return Look("running" if head.status in ("z", "y") else FLOW_STATES[head.status], digest, packed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowq.engine.backend import Backend, StorageReader
@@ -10,7 +10,7 @@ from flowq.engine.flow.gathering import gathered
 from flowq.errors import CorruptState, InvalidValue, StorageNotConfigured
 from flowq.model.artifact import bound_reader
 from flowq.model.failure import unpacked
-from flowq.model.plan import Plan
+from flowq.model.plan import Binding, Plan
 from flowq.pipeline.conversion import convert
 from flowq.store.store import Store
 from flowq.store.views import Views
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 ReachStorage = Callable[[], "Awaitable[Storage | None]"]
 
 
-async def read_result(backend: Backend, flow_id: str, plan: Plan, result_type: Any, run: int | None = None) -> Any:
+def made_of(output: Iterable[Binding]) -> list[int]:
+    """The stages whose results a flow's is made of, by its plan's `output`."""
+    return sorted({binding.child for binding in output})
+
+
+async def read_result(
+    backend: Backend, flow_id: str, plan: Plan, result_type: Any, run: int | None = None, known: Mapping[int, bytes] | None = None
+) -> Any:
     """The result of a flow that has completed, as the declared type.
 
     Args:
@@ -30,16 +37,16 @@ async def read_result(backend: Backend, flow_id: str, plan: Plan, result_type: A
         plan: the flow's.
         result_type: the declared type.
         run: an earlier run, in which it completed; None: the latest.
+        known: stage → its packed result in the latest run, as far as it has been read already.
 
     Raises:
         FlowNotFound: it was removed meanwhile.
         CorruptState: a part is missing, or of another type than declared.
         StorageNotConfigured: it lies in artifact storage, and none is configured.
     """
-    store, wanted = backend.store, sorted({binding.child for binding in plan.output})
-    runs = None
+    store, wanted, runs = backend.store, made_of(plan.output), None
     if run is None:
-        packed = await store.results(flow_id, wanted)
+        packed = known if known is not None and set(wanted) <= set(known) else await store.results(flow_id, wanted)
     else:
         runs = (run, (await Views(store).head(flow_id)).run)
         packed = await store.earlier_results(flow_id, wanted, *runs)

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from flowq.artifacts.storage import Storage
 from flowq.engine.flow.again import chosen_again
-from flowq.engine.flow.results import value_of
+from flowq.engine.flow.results import made_of, value_of
 from flowq.errors import FlowCancelled, FlowDeadlinePassed, FlowFailed, FlowqError
 from flowq.model.failure import Failure
 from flowq.model.restart import restart
@@ -27,7 +27,7 @@ _FAILED = re.compile(r"flow '.+?' failed at (.+?): (\w+): (.*?)(?:; see `flowq i
 async def result_of_flow(store: Store, storage: Storage | None, flow_id: str, digest: str, result_type: Any) -> Any:
     """The result of a flow that has completed, as the declared type."""
     plan = await (await store.plan(flow_id, digest)).whole()
-    packed = await store.results(flow_id, sorted({binding.child for binding in plan.output}))
+    packed = await store.results(flow_id, made_of(plan.output))
 
     async def reached() -> Storage | None:
         return storage
