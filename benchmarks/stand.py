@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -84,7 +85,9 @@ class Stand(NamedTuple):
 
     def clear(self) -> None:
         """Leaves the server as it was at its start. It is the harness's own."""
-        self.server.client.flushall()
+        self.server.client.flushall(asynchronous=False)
+        while self.server.client.info("memory")["lazyfree_pending_objects"]:
+            time.sleep(0.1)
         self.server.client.memory_purge()
         self.server.client.slowlog_reset()
 

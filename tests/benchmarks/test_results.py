@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.__main__ import PLOT, RESULT
 from benchmarks.contestants import ROOT
+from benchmarks.goals import GOALS
 from benchmarks.plot import plot
 from benchmarks.report import goal_table
 
@@ -20,6 +21,7 @@ def made() -> dict[str, Any]:
 
 def test_the_document_has_the_goals_as_they_were_measured(made: dict[str, Any]) -> None:
     """Else: python -m benchmarks --show benchmarks/results/latest.json --goals."""
+    assert goal_table(made).count("\n") == 1 + len(GOALS)
     assert goal_table(made) in (ROOT / "docs" / "explanation" / "performance.md").read_text("utf-8")
 
 
