@@ -37,7 +37,7 @@ class Sizes(NamedTuple):
     width: int = 10_000
     great_width: int = 100_000
     alone: int = 500
-    weighed: int = 2_000
+    weighed: int = 1_000
     held: int = 200
     backlogs: tuple[int, ...] = (0, 10_000)
     great_backlog: int = 1_000_000

@@ -12,9 +12,9 @@ _WARM_FLOWS = 50
 
 
 def weight(stand: Stand) -> Iterator[Figure]:
-    """All that is there once, such as plans and scripts, is there before."""
+    """All that is there once, such as plans and scripts, is there before. As many flows for all: of few the bytes would be noise."""
     stand.clear()
-    flows = stand.share(stand.sizes.weighed)
+    flows = stand.sizes.weighed
     with stand.driver() as driver:
         for flows_now in (_WARM_FLOWS, flows):
             work = {"shape": "chain", "flows": flows_now, "concurrency": _CONCURRENCY, "keep": True}

@@ -15,10 +15,13 @@ from flowq.store.store import Store
 from flowq.store.wire import Group, group_decoder
 
 
-async def put_items(store: Store, claim: Claim, number: int, literals: Sequence[bytes]) -> bool:
-    """Writes the literals of items of a claimed map, from the one with this number on; False: the claim is somebody else's."""
-    run = (claim.flow_id, claim.index, claim.token.fence, claim.token.nonce)
-    return await store.connection.run("items", store.keys.tag_of(claim.flow_id), *run, number, *literals) == b"written"
+async def put_items(store: Store, claim: Claim, number: int, literals: Sequence[bytes]) -> int:
+    """Writes the literals of items of a claimed map, from the one with this number on, at first at most 100.
+
+    Returns:
+        How many may be written next; 0: the claim is somebody else's, and nothing was written.
+    """
+    return await store.connection.run("items", store.keys.tag_of(claim.flow_id), *claim.run, number, *literals)
 
 
 async def literals_of(store: Store, flow_id: str, stage: int) -> bytes:

@@ -25,6 +25,7 @@ class StoredPlan:
         self._key = key
         self._blocks: dict[int, tuple[StagePlan, ...]] = {}
         self._releases: dict[int, msgspec.Raw] = {}
+        self._bearers: dict[int, tuple[msgspec.Raw, bool]] = {}
         self._routes: frozenset[str] | None = None
         self._loading = asyncio.Lock()
 
@@ -83,9 +84,16 @@ class StoredPlan:
         """`later_priority` of a loaded stage."""
         return later_priority(self.stage(index), finish_first=self.head.finish_first)
 
-    def tolerant(self, index: int) -> msgspec.Raw:
-        """Those of a loaded stage's parents that its failure may release, packed."""
-        return bearers_of(index, self.stage(index), self.stage, finish_first=self.head.finish_first)
+    def bearers(self, index: int) -> tuple[msgspec.Raw, bool]:
+        """Those of a loaded stage's parents that its failure may release, packed; and whether all who use its result tolerate it.
+
+        Each item of a map asks for its stage's: so they are kept.
+        """
+        known = self._bearers.get(index)
+        if known is None:
+            packed = bearers_of(index, self.stage(index), self.stage, finish_first=self.head.finish_first)
+            known = self._bearers[index] = packed, self.is_tolerated(index, by_all=True)
+        return known
 
     def is_tolerated(self, index: int, *, by_all: bool) -> bool:
         """Whether one of those who use a loaded stage's result tolerates its failure, or all of them do."""

@@ -79,7 +79,7 @@ async def outcome_of(store: Store, claim: Claim, ending: Ending, items: int, spa
                 done = (*claim.run, opaque(_pack(next(_numbers))), _NOTHING, plan.releases(index))
                 if not is_item(claim.index):
                     return Complete(*done)
-                return CompleteItem(*done, plan.tolerant(index), plan.is_tolerated(index, by_all=True))
+                return CompleteItem(*done, *plan.bearers(index))
             case "error":
                 raise RuntimeError("boom")
             case "fatal":

@@ -59,7 +59,7 @@ async def completed(actor: Actor, claim: Claim, result: object = None) -> Comple
     """The outcome of an item that returned."""
     plan = await actor.store.plan(claim.flow_id, claim.plan)
     await plan.load(0)
-    return CompleteItem(*claim.run, opaque(pack(result)), NOTHING, plan.releases(0), plan.tolerant(0))
+    return CompleteItem(*claim.run, opaque(pack(result)), NOTHING, plan.releases(0), *plan.bearers(0))
 
 
 async def claims_of(actor: Actor, most: int) -> list[Claim]:

@@ -279,7 +279,7 @@ class Executor:
         done = (*claim.run, opaque(packed), noted, plan.releases(index))
         if not is_item(claim.index):
             return Complete(*done)
-        return CompleteItem(*done, plan.tolerant(index), plan.is_tolerated(index, by_all=True))
+        return CompleteItem(*done, *plan.bearers(index))
 
 
 def _deadline_of(claim: Claim, stage: StagePlan) -> datetime.datetime | None:

@@ -20,7 +20,7 @@ from flowq.store.maps import put_items
 from flowq.store.store import Store
 from flowq.store.stored_plan import StoredPlan
 
-# Items are written so many at a time, by number and by size: in a flow that runs again, what they left is put aside, 4 ms a page.
+# Items are written so many at first, then as many as the server says, and never much more than so many bytes at a time.
 _PAGE_ITEMS = 100
 _PAGE_BYTES = 1_000_000
 # Groups of items whose shared arguments are kept; a process runs items of a few at a time.
@@ -47,7 +47,7 @@ async def expanded(store: Store, claim: Claim, stage: StagePlan, plan: StoredPla
     if not elements:
         return Complete(*claim.run, opaque(LIST), opaque(b""), plan.releases(claim.index))
     page: list[bytes] = []
-    page_bytes = 0
+    page_bytes, page_items = 0, _PAGE_ITEMS
     for number, element in enumerate(elements):
         packed = _packed(element, mapping.argument)
         if len(packed) > INPUT_BYTES_MAX:
@@ -55,8 +55,9 @@ async def expanded(store: Store, claim: Claim, stage: StagePlan, plan: StoredPla
         page.append(packed)
         page_bytes += len(packed)
         is_last = number + 1 == len(elements)
-        if is_last or len(page) == _PAGE_ITEMS or page_bytes >= _PAGE_BYTES:
-            if not await put_items(store, claim, number + 1 - len(page), page):
+        if is_last or len(page) == page_items or page_bytes >= _PAGE_BYTES:
+            page_items = await put_items(store, claim, number + 1 - len(page), page)
+            if not page_items:
                 break  # another run holds the stage, which is what this outcome will be told
             page, page_bytes = [], 0
     return Expand(*claim.run, len(elements), mapping.need or len(elements), mapping.at_once, plan.priority(claim.index))
@@ -116,7 +117,7 @@ class SharedArguments:
         else:
             self._known.move_to_end(key)
         # Shielded: an item that is cancelled while it waits must not end the reading for the others.
-        return await asyncio.shield(known)
+        return known.result() if known.done() else await asyncio.shield(known)
 
     def _forget_failure(self, key: tuple[str, int, int], read: asyncio.Future[Shared]) -> None:
         if (read.cancelled() or read.exception() is not None) and self._known.get(key) is read:

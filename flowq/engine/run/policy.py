@@ -92,13 +92,9 @@ def after_run_error(error: BaseException, stage: StagePlan | None, claim: Claim,
         outcome = msgspec.structs.replace(outcome, closes=plan.head.stages)
     if not plan.is_tolerated(index, by_all=False):
         return outcome
-    failure = StageFailure.of(stage.name, failure_of(error), claim.attempt)
-    return msgspec.structs.replace(
-        outcome,
-        result=opaque(failure.packed()),
-        tolerant=plan.tolerant(index),
-        is_tolerated=plan.is_tolerated(index, by_all=True),
-    )
+    result = opaque(StageFailure.of(stage.name, failure_of(error), claim.attempt).packed())
+    tolerant, is_tolerated = plan.bearers(index)
+    return msgspec.structs.replace(outcome, result=result, tolerant=tolerant, is_tolerated=is_tolerated)
 
 
 def failed_for_good(error: BaseException, run: tuple[str, int, int, str]) -> Fail:

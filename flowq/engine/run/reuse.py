@@ -99,8 +99,7 @@ class Reuser:
         index = stage_of(claim.index)
         made_by, result, artifacts = found.made_by, opaque(found.result), opaque(found.artifacts)
         done = (*claim.run, result, artifacts, plan.releases(index))
-        bears = (plan.tolerant(index), plan.is_tolerated(index, by_all=True))
-        return Reuse(*done, *bears, made_by.flow_id, made_by.stage)
+        return Reuse(*done, *plan.bearers(index), made_by.flow_id, made_by.stage)
 
     def after(self, claim: Claim, outcome: Outcome | None) -> Callable[[], None] | None:
         """What is to be done when this outcome of a run was accepted, None: it was cancelled; None: nothing."""

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- call_off: takes back that somebody has run a schedule by hand, if no worker has dealt with it yet.
--- Needs      records checked shared fetch view
+-- Needs      records memory checked shared fetch view
 -- Called by  Schedules.call_off  KEYS 1 the partition's tag
 --                                ARGV 1 member of the firings  2 the mark that stands there instead  3 for how long, milliseconds
 -- Replies    "called_off", by this call or an earlier one | "unknown"

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- cancel: ends a flow, or finishes one that fails at once or ran out of time; at most 500 stages a call: 100,000 can't stall the server.
--- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed due groups stop closing beneath successor retain ended flush flow_ends
+-- Needs      records memory checked shared fetch view emit tenants lanes hooked tree resumed due groups stop closing beneath successor retain ended flush flow_ends
 -- Called by  Store._close     KEYS 1 the partition's tag    ARGV 1 flow  2 reason  3 nonce, or '' to finish only  4 how many stages it has  5 packed retention
 -- Replies    {"cancelled" | "failed" | "completed" | "closing": call again, {ids of the flows beneath that are to be finished now}}
 --            | {"ended", status} | {"unknown"}

@@ -29,19 +29,12 @@ local function checked_record(bytes)
 end
 
 -- What a function packed is soon read again, by the call that reports what this one claimed: so it is remembered by its bytes, and who
--- reads these gets a copy. Of two generations the older is forgotten when the younger is full.
-local PACKED_MAX = 1000
-local PACKED = {young = {}, old = {}, count = 0}
-
--- `value` is not changed any more.
-function PACKED.note(bytes, value)
-  if PACKED.count >= PACKED_MAX then PACKED.young, PACKED.old, PACKED.count = {}, PACKED.young, 0 end
-  PACKED.young[bytes], PACKED.count = value, PACKED.count + 1
-end
+-- reads these gets a copy.
+local PACKED = MEMORY.new(1000)
 
 -- By `checked_head` or `checked_record`; nil: it is damaged.
 function PACKED.read(checked, bytes)
-  local known = PACKED.young[bytes] or PACKED.old[bytes]
+  local known = MEMORY.of(PACKED, bytes)
   if known then return {unpack(known)} end
   local ok, value = pcall(checked, bytes)
   return ok and value or nil

@@ -1,6 +1,6 @@
 #!lua
 -- define: stores a part of a plan: a block of its stages, or, last, its head, which makes it whole.
--- Needs      records checked shared fetch view
+-- Needs      records memory checked shared fetch view
 -- Called by  Submissions._put_part  KEYS 1 the partition's tag    ARGV 1 plan digest  2 field  3 bytes  4 unused_ms  5 pipeline
 -- Replies    "defined"
 -- One script, because the time to live is for plans that no flow uses: a plain EXPIRE would also reach one whose first

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- disband: stops the items that still run of a map that has ended without them; at most 500 a call.
--- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed groups stop successor retain ended flush
+-- Needs      records memory checked shared fetch view emit tenants lanes hooked tree resumed groups stop successor retain ended flush
 -- Called by  disband in maps.py   KEYS 1 the partition's tag    ARGV 1 flow  2 stage
 -- Replies    {"disbanded"} | {"closing"}: call again
 -- How far it has come, the number of an item, stands with what closes. A map that was opened again meanwhile needs its items: it is

@@ -21,3 +21,11 @@ local function settle_due(gone)
   if #gone > 0 then shared('ZREM', tag .. DUE_KEY, unpack(gone)) end
   for from = 1, #scheduled, 1000 do shared('ZADD', tag .. DUE_KEY, unpack(scheduled, from, math.min(from + 999, #scheduled))) end
 end
+
+-- When the next is due, or 0, once all is written; `has_more`: something was written past `scheduled`.
+local function next_of_due(has_more)
+  local first = scheduled.first
+  if has_more or (first and first <= now) then return tonumber(redis.call('ZRANGE', tag .. DUE_KEY, 0, 0, 'WITHSCORES')[2]) or 0 end
+  for position = 1, #scheduled, 2 do first = math.min(first or scheduled[position], scheduled[position]) end
+  return first or 0
+end

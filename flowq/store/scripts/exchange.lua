@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed due paused release history groups ends map_ends outcomes reuse expand awaited suspend report notes promote item_claims literals carried gated standings bounds served claim claim_tenants looks claim_all claim_turns claim_kind park successor retain ended flush flow_ends house
+-- Needs      records memory checked shared fetch view emit tenants lanes hooked tree resumed due paused release history groups ends map_ends outcomes reuse expand awaited suspend report notes promote item_claims literals carried gated standings bounds served claim claim_tenants looks claim_all claim_turns claim_kind successor retain ended flush flow_ends house
 -- Called by  Store.exchange   KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, counts, capacity, parks, retention, notes, permits, looks}
 --                             6 what it serves, see served.lua; `counts` has the bound of each part
@@ -65,7 +65,7 @@ if #claims < capacity then
   if parks then SERVED.park(served, holder) end
   -- Not all lanes were looked at, or not to their end: ask again.
   local is_cut_short = dropped >= DROPPED_MAX or not saw_all
-  next_due_at = is_cut_short and now or promote.next_at(ended.has_due)
+  next_due_at = is_cut_short and now or next_of_due(ended.has_due)
 end
 if told then
   redis.call('HSET', holder_key, 'told' .. line, told)

@@ -1,6 +1,6 @@
 #!lua
 -- fire: notes that a firing of a schedule was dealt with, and when the next one is due.
--- Needs      records checked shared fetch view
+-- Needs      records memory checked shared fetch view
 -- Called by  Schedules.fired  KEYS 1 the partition's tag
 --                             ARGV 1 member of the firings  2 due_at that must still stand  3 next_at, 0: none  4 id
 --                             5 under which name the outcome stands  6 the outcome (opaque)

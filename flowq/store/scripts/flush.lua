@@ -9,10 +9,10 @@ local function flush_flow(view)
     local bytes = cmsgpack.pack(record)
     flat[size + 1], flat[size + 2] = field('', index), bytes
     size = size + 2
-    if record[STATE] == RUNNING or record[STATE] == READY then PACKED.note(bytes, record) end
+    if record[STATE] == RUNNING or record[STATE] == READY then MEMORY.keep(PACKED, bytes, record, 1) end
   end
   local head = cmsgpack.pack(view.head)
-  if not view.is_ended then PACKED.note(head, view.head) end
+  if not view.is_ended then MEMORY.keep(PACKED, head, view.head, 1) end
   redis.call('HSET', view.key, 'm', head, unpack(flat, 1, math.min(2000, size)))
   for from = 2001, size, 2000 do redis.call('HSET', view.key, unpack(flat, from, math.min(from + 1999, size))) end
   if not view.dropped then return end

@@ -7,13 +7,12 @@
 -- as they ended, though they did not complete, because one alone runs again.
 local COUNT, NEXT, DONE, LOST, AT_WORK, NEED, CAP, STAMP, FAILED_ITEMS, SPARED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
-local GROUP_NUMBERS = {COUNT, NEXT, DONE, LOST, AT_WORK, NEED, CAP, STAMP}
-
 -- nil: the stage has no items, or what is there is no group.
 local function group_of(view, stage)
   local packed = read(view, field('G', stage))
   local group = packed and unpacked(packed)
-  return group and are(group, GROUP_NUMBERS, 'number') and type(group[FAILED_ITEMS]) == 'table' and group or nil
+  local is_whole = group and are(group, {COUNT, NEXT, DONE, LOST, AT_WORK, NEED, CAP, STAMP}, 'number')
+  return is_whole and type(group[FAILED_ITEMS]) == 'table' and group or nil
 end
 
 local function has_left(group) return group[DONE] + group[LOST] + (group[SPARED] or 0) < group[COUNT] end

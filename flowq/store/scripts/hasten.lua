@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- hasten: stages that wait for what another computes are ready now: it has ended.
--- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed due successor retain ended flush
+-- Needs      records memory checked shared fetch view emit tenants lanes hooked tree resumed due successor retain ended flush
 -- Called by  hasten in memos.py   KEYS 1 the partition's tag    ARGV 1… `index:flow`, at most 500
 -- Replies    how many became ready
 -- Others stay: one that is not back yet will look again by itself, and one that backs off is not to be tried early.

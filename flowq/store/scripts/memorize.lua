@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- memorize: keeps what a stage computed, or only notes that it computes no more; and gives those who wait for it.
--- Needs      records checked shared fetch view
+-- Needs      records memory checked shared fetch view
 -- Called by  memorize in memos.py   KEYS 1 the partition's tag
 --                                   ARGV 1 digest  2 the stage's mark  3 how long to keep it, ms; 0: there is nothing to keep
 --                                        4 when it was computed, 0: now  5 result  6 artifacts  7 source

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- orphans: closes the flows that nobody waits for any more: of a flow that has ended what its stages spawned, else what its cancelled stages did.
--- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed closing beneath successor retain ended flush
+-- Needs      records memory checked shared fetch view emit tenants lanes hooked tree resumed closing beneath successor retain ended flush
 -- Called by  close_orphans in suspensions.py   KEYS 1 the partition's tag    ARGV 1 flow
 -- Replies    {"closed" | "closing": call again, {ids of those that are to be cancelled now}}
 -- How far it has come stands with what closes. A flow that was retried meanwhile finds what it spawned as it left it.

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- overdue: finds holders whose lease ran out, in two phases: named on the first visit, given up on a later one.
--- Needs      records checked shared fetch view
+-- Needs      records memory checked shared fetch view
 -- Called by  Store.overdue    KEYS 1 the partition's tag    ARGV 1 longest lease_ms
 -- Replies    {{holder, deadline_ms}, …} that may be rescued now
 -- Two phases and a clamp, because the server's clock may jump: after a jump forward every lease looks expired until its

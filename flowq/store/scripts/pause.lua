@@ -1,6 +1,6 @@
 #!lua
 -- pause: of a queue, a pipeline or a flow nothing is claimed any more; what runs goes on.
--- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed successor retain ended flush
+-- Needs      records memory checked shared fetch view emit tenants lanes hooked tree resumed successor retain ended flush
 -- Called by  Pauses.pause     KEYS 1 the partition's tag    ARGV 1 `queue:name`, `pipeline:name` or `flow:id`  2 by whom, or ''
 -- Replies    {"paused"} | {"retrying"}: first go on with retry_more | {"ended", status} | {"unknown"}
 -- What is paused already stays so, since when and by whom it was.

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- recall: asks for the result that a memo holds; if it holds none and nobody computes it, the asking stage is now who does.
--- Needs      records checked shared fetch view
+-- Needs      records memory checked shared fetch view
 -- Called by  recall in memos.py   KEYS 1 the partition's tag
 --                                 ARGV 1 digest  2 how old a result may be, ms  3 mark of the asking stage  4 `index:flow` of it
 --                                      5 what the caller found void: a source, or another stage's mark; or ''

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- register: a process announces itself before it claims; its lease begins.
--- Needs      records checked shared fetch view
+-- Needs      records memory checked shared fetch view
 -- Called by  Store.register   KEYS 1 the partition's tag    ARGV 1 holder  2 lease_ms  3 info (opaque)
 -- Replies    {"registered", deadline_ms}
 -- The info has a time to live, so that what a vanished process said of itself does not stay for ever.

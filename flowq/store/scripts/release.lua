@@ -1,18 +1,16 @@
 -- release: a child has completed; each parent that waited for it only, or for it last, becomes ready.
 -- A parent: {index, route, priority, how many children it has, indexes of children whose results it takes or false, its delay in ms}.
 -- Parents with several children have a counter field `d<index>`: a field may not grow with the flow.
--- They come packed: calls bring the same few again and again, so each is unpacked once. `names`: see report.lua. `count` is bounded, and grows
--- by some 1 for 10 bytes that are remembered.
-local PARENTS_MAX = 100000
-local PARENTS = {count = 0, by_bytes = {}}
+-- They come packed: calls bring the same few again and again, so each is unpacked once. `names`: see report.lua. What is remembered
+-- is counted in some tens of bytes.
+local PARENTS = MEMORY.new(50000)
 
 function PARENTS.by(bytes)
-  local parents = PARENTS.by_bytes[bytes]
+  local parents = MEMORY.of(PARENTS, bytes)
   if parents then return parents end
-  if PARENTS.count >= PARENTS_MAX then PARENTS.count, PARENTS.by_bytes = 0, {} end
   parents = cmsgpack.unpack(bytes)
   parents.names = {}
-  PARENTS.count, PARENTS.by_bytes[bytes] = PARENTS.count + 1 + #bytes, parents
+  MEMORY.keep(PARENTS, bytes, parents, 1 + #bytes)
   return parents
 end
 

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- renew: pushes a holder's deadline out while its process lives; no stage changes state.
--- Needs      records checked shared fetch view
+-- Needs      records memory checked shared fetch view
 -- Called by  Store.renew      KEYS 1 the partition's tag    ARGV 1 lease_ms  2… holders
 -- Replies    {"renewed" | "expired", …}, a word per holder
 -- One script, because a renewal that lands after a rescue must not revive the old holder.

@@ -1,10 +1,11 @@
 -- report: applies a batch of outcomes; each is judged alone, so one stale outcome does not cost the others.
 -- Gives {position, word, who holds the stage now} for each outcome that was not applied.
-local PARENTS_AT = {complete = 8, skip = 8, fail = 9, reuse = 8}
+-- Where in an outcome they stand.
+PARENTS.at = {complete = 8, skip = 8, fail = 9, reuse = 8}
 local function fields_of(outcome)
   if outcome[1] == 'suspend' then return fields_of_suspend(outcome) end
   local index = outcome[3]
-  local at = PARENTS_AT[outcome[1]]
+  local at = PARENTS.at[outcome[1]]
   -- The end of an item seldom releases anybody.
   local parents = at and index < ITEMS and PARENTS.by(outcome[at])
   if parents and parents.names[index] then return parents.names[index] end
@@ -14,7 +15,8 @@ local function fields_of(outcome)
       names[#names + 1] = field('i', parent[1])
       if parent[4] > 1 then names[#names + 1] = field('d', parent[1]) end
     end
-    if PARENTS.count < PARENTS_MAX then parents.names[index], PARENTS.count = names, PARENTS.count + 10 + 2 * #names end
+    parents.names[index] = names
+    MEMORY.grow(PARENTS, 10 + 2 * #names)
   end
   return names
 end

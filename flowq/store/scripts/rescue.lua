@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- rescue: takes the stages of a dead holder back; at most 200 a call: each may have a history of twenty runs.
--- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed history groups successor retain ended flush
+-- Needs      records memory checked shared fetch view emit tenants lanes hooked tree resumed history groups successor retain ended flush
 -- Called by  Store.rescue     KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 deadline_ms that must still stand, or ''  3 cause
 --                             4 "culprit": its only stage crashed it | "suspects": it had several | '': it was stopped

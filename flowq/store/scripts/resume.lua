@@ -1,6 +1,6 @@
 #!lua
 -- resume: what was paused is claimed again; 500 entries that were put aside go back to their lanes at once, more by promote.
--- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed due paused successor retain ended flush
+-- Needs      records memory checked shared fetch view emit tenants lanes hooked tree resumed due paused successor retain ended flush
 -- Called by  Pauses.resume    KEYS 1 the partition's tag    ARGV 1 `queue:name`, `pipeline:name` or `flow:id`
 -- Replies    {"resumed"} | {"ended", status} | {"unknown"}
 -- It may be said again, and of what is not paused: then nothing changes.

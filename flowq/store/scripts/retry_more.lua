@@ -1,6 +1,6 @@
 #!lua
 -- retry_more: goes on with a retry by hand that is too large for one call, by one part; with the last one the flow runs on.
--- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed due paused history groups aside reopen literals restart closing successor retain ended flush
+-- Needs      records memory checked shared fetch view emit tenants lanes hooked tree resumed due paused history groups aside reopen literals restart closing successor retain ended flush
 -- Called by  finish_retry in retries.py   KEYS 1 the partition's tag    ARGV 1 flow
 -- Replies    {"retrying"}: call again | {"retried"}: there is no more to do
 -- How far it has come stands in the flow, so it may be called by several at once, and again. Field 'y':

@@ -1,6 +1,6 @@
 #!lua
 -- schedule: writes, replaces or removes a schedule, if it still stands as the caller knows it.
--- Needs      records checked shared fetch view
+-- Needs      records memory checked shared fetch view
 -- Called by  Schedules.write  KEYS 1 the partition's tag
 --                             ARGV 1 id  2 its definition now, '' for none  3 the new one, '' removes it  4 next_at, 0: it is paused; -1: as before
 -- Replies    "written" | "changed"

@@ -1,17 +1,11 @@
 -- served: the routes that a worker serves, packed {{{route, …}, {route of suspects, …}}, …}; beside them come the bounds, see bounds.lua.
--- It says the same again and again: what is made of it is remembered by these bytes.
-local ROUTES, SUSPECTS, SERVED_MAX = 2, 3, 50000
-local SERVED = {count = 0, by_bytes = {}}
-
--- So many names are remembered; beyond that all are forgotten.
-function SERVED.make_room(names)
-  if SERVED.count + names > SERVED_MAX then SERVED.count, SERVED.by_bytes = 0, {} end
-  SERVED.count = SERVED.count + names
-end
+-- It says the same again and again: what is made of it is remembered by these bytes, counted in names.
+local ROUTES, SUSPECTS = 2, 3
+local SERVED = MEMORY.new(25000)
 
 -- {parts, `routes`: all of them, `crew`: the name of those who serve the same, `keys`: by the partition's tag, see below}
 function SERVED.by(bytes)
-  local served = SERVED.by_bytes[bytes]
+  local served = MEMORY.of(SERVED, bytes)
   if served then return served end
   served = cmsgpack.unpack(bytes)
   local routes = {}
@@ -21,8 +15,7 @@ function SERVED.by(bytes)
     end
   end
   served.routes, served.crew, served.keys = routes, redis.sha1hex(table.concat(routes, ' ')), {}
-  SERVED.make_room(#routes)
-  SERVED.by_bytes[bytes] = served
+  MEMORY.keep(SERVED, bytes, served, #routes)
   return served
 end
 
@@ -42,11 +35,30 @@ function SERVED.waiting(served)
     for _, route in ipairs(served.routes) do
       if not is_named[route] then keys[#keys + 1], is_named[route] = tag .. LANES_KEY .. route, true end
     end
-    SERVED.make_room(#keys)
     served.keys[tag] = keys
+    MEMORY.grow(SERVED, #keys)
   end
   for from = 1, #keys, NAMES_MAX do
     count = count + redis.call('EXISTS', unpack(keys, from, math.min(from + NAMES_MAX - 1, #keys)))
   end
   return count
+end
+
+-- A process that has got less than it has room for waits for a wake-up, or until something is due.
+-- All that serve the same routes are a crew and wait in one set, `crew`, so that who waits need not be written to a set of each route. A
+-- sorted set per route scores its crews by when one of them was known to wait: they tell once a minute. A set ends after a day, and with
+-- it go those who died and were rescued by nobody; who lives parks again within seconds.
+local TOLD_MS, CREW_KEPT_MS = 60000, 180000
+function SERVED.park(served, holder)
+  local routes, crew = served.routes, served.crew
+  if #routes == 0 then return end
+  if shared('SADD', tag .. PARKED_KEY .. crew, holder) == 1 then redis.call('PEXPIRE', tag .. PARKED_KEY .. crew, INFO_KEPT_MS, 'NX') end
+  local told_at = tonumber(shared('ZSCORE', tag .. PARKED_KEY .. routes[1], crew)) or 0
+  if math.abs(now - told_at) < TOLD_MS then return end
+  for _, route in ipairs(routes) do
+    local key = tag .. PARKED_KEY .. route
+    shared('ZADD', key, now, crew)
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', now - CREW_KEPT_MS)
+    redis.call('PEXPIRE', key, CREW_KEPT_MS)
+  end
 end

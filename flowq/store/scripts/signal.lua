@@ -1,6 +1,6 @@
 #!lua
 -- signal: hands a value to whoever of a flow waits for it, now or later; the first value of a name counts.
--- Needs      records checked shared fetch view emit tenants lanes hooked tree resumed successor retain ended flush
+-- Needs      records memory checked shared fetch view emit tenants lanes hooked tree resumed successor retain ended flush
 -- Called by  Suspensions.signal   KEYS 1 the partition's tag    ARGV 1 flow  2 name  3 value (opaque)
 -- Replies    {"signalled"} | {"known"}: this very value came before | {"differs"}: another did | {"ended", status} | {"unknown"}
 local id, name, value = ARGV[1], ARGV[2], ARGV[3]

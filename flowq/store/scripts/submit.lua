@@ -1,6 +1,6 @@
 #!lua
 -- submit: adds a batch of flows, each all or nothing and once only.
--- Needs      records checked shared fetch view emit tenants lanes hooked hooking tree resumed spawn due later closing successor once replace listed retain ended flush
+-- Needs      records memory checked shared fetch view emit tenants lanes hooked hooking tree resumed spawn due later closing successor once replace listed retain ended flush
 -- Called by  Submissions.submit   KEYS 1 the partition's tag
 --                             ARGV 1 packed {{id, fingerprint, plan digest, header, priority, stages, active, fields, ranges, staging or false, staged,
 --                             timing or false, labels, what the pipeline says of its retention or '', once (see once.lua) or false, tenant}, …}
