@@ -77,7 +77,7 @@ def judge(
     lanes = _lanes(owed(model, claimable(model, is_here, routes)))
     # What need not be claimed may have its turn as well.
     lanes_too = _lanes(claimable(model, is_here, routes))
-    claimed: set[Lane] = set()
+    claimed: list[Lane] = []
     for claim in claims:
         left = claimable(model, is_here, routes)
         if claim.is_suspect:
@@ -85,7 +85,7 @@ def judge(
             assert not before, f"a suspect was claimed before {before}"
             assert len(claims) == 1, "a suspect was claimed beside others"
             left = claimable(model, is_here, suspects)
-        claimed.add(_judge_one(model, left, holder, claim))
+        claimed.append(_judge_one(model, left, holder, claim))
     if len(claims) < capacity:
         left_over = [(flow.id, stage.index) for flow, stage in owed(model, claimable(model, is_here, routes))]
         assert not left_over, f"not claimed: {left_over}"
@@ -93,15 +93,17 @@ def judge(
     _judge_turns(lanes, lanes_too, capacity, claimed)
 
 
-def _judge_turns(lanes: set[Lane], lanes_too: set[Lane], capacity: int, claimed: set[Lane]) -> None:
+def _judge_turns(lanes: set[Lane], lanes_too: set[Lane], capacity: int, claimed: Sequence[Lane]) -> None:
     """The lanes of one priority are served in turns, so that none waits for another."""
     highest = max((lane.priority for lane in lanes), default=0.0)
-    beside = {lane for lane in lanes_too if lane.priority >= highest}
+    beside = {lane for lane in lanes_too if lane.priority == highest}
+    # What need not be claimed, but may have a higher priority, goes first.
+    capacity -= sum(lane.priority > highest for lane in claimed)
     for is_later in (True, False):
         others = any(lane.is_later != is_later for lane in beside)
         room = capacity if not others else capacity - -(-capacity // _NEW_ONE_OF) if is_later else capacity // _NEW_ONE_OF
         if room >= sum(lane.is_later == is_later for lane in beside):
-            left_out = {lane for lane in lanes if (lane.priority, lane.is_later) == (highest, is_later)} - claimed
+            left_out = {lane for lane in lanes if (lane.priority, lane.is_later) == (highest, is_later)} - set(claimed)
             assert not left_out, f"there was room for each of {beside}, and {left_out} got none"
 
 
