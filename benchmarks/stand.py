@@ -42,7 +42,7 @@ class Sizes(NamedTuple):
     backlogs: tuple[int, ...] = (0, 10_000)
     great_backlog: int = 1_000_000
     claims: int = 1_000
-    idle_seconds: float = 10.0
+    idle_seconds: float = 6.0
     starts: int = 5
 
 

@@ -24,7 +24,7 @@ class Measure(NamedTuple):
         title: for people.
         needs: the kind of work that a contestant must be able to do; empty: all are asked.
         take: measures one contestant once.
-        rounds_max: no more rounds than this, because one takes minutes.
+        rounds_max: no more rounds than this, because one takes minutes, and no goal needs more.
     """
 
     name: str
@@ -35,9 +35,9 @@ class Measure(NamedTuple):
 
 
 MEASURES = (
-    Measure("singles", "single stages", "single", singles),
+    Measure("singles", "single stages", "single", singles, 3),
     Measure("chains", "chains of four", "chain", chains),
-    Measure("diamonds", "diamonds: one, two beside each other, one", "diamond", diamonds),
+    Measure("diamonds", "diamonds: one, two beside each other, one", "diamond", diamonds, 3),
     Measure("fan", "one, many beside each other, one", "fan", fan),
     Measure("wide fan", "one, very many beside each other, one", "wide fan", wide_fan),
     Measure(

@@ -12,7 +12,7 @@ _WARM_FLOWS = 50
 
 
 def weight(stand: Stand) -> Iterator[Figure]:
-    """All that is there once, such as plans and scripts, is there before. As many flows for all: of few the bytes would be noise."""
+    """All that is there once, such as plans and scripts, is there before. As many flows for all: bytes of few are noise."""
     stand.clear()
     flows = stand.sizes.weighed
     with stand.driver() as driver:

@@ -197,8 +197,8 @@ class Store:
         Raises:
             ValueNotStorable: something in it can't be packed; nothing was sent.
         """
-        counts = [want.capacity for want in wants]
-        said = (outcomes, progress, counts, capacity, parks, self._own_retentions.beside(self.retention))
+        bounds = [(want.capacity,) for want in wants]
+        said = (outcomes, progress, bounds, capacity, parks, self._own_retentions.beside(self.retention))
         payload = sendable((*said, notes, permits, looks) if notes or permits or looks else said)
         answer = await self.connection.run("exchange", tag, holder, line, seq, nonce, payload, served(wants))
         return exchanged_of(answer, nonce) if answer[0] == b"ok" else None

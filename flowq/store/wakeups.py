@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from redis.exceptions import NoPermissionError
 
@@ -47,10 +48,10 @@ class Wakeups:
         for task in (self._dealing, *self._listening):
             await end(task)
 
-    def on_wake(self, holder: str, callback: Callable[[], None]) -> None:
-        """Calls back when a partition has work for this holder, or something to tell it."""
+    def on_wake(self, holder: str, callback: Callable[[str], None]) -> None:
+        """Calls back with the tag of each partition that has work for this holder, or something to tell it."""
         for tag in self._keys.tags:
-            self._add(tag + WAKE_CHANNEL + holder, callback)
+            self._add(tag + WAKE_CHANNEL + holder, partial(callback, tag))
 
     def forget(self, holder: str) -> None:
         """Undoes `on_wake`: the holder has ended."""

@@ -285,6 +285,20 @@ async def test_one_chain_alone_costs_a_round_trip_per_stage_and_one_to_begin(ser
             keeps_to_budget("commands.stage_alone", server.counted().since(before).commands / (20 * STAGES))
 
 
+async def test_one_chain_alone_asks_only_the_partition_where_it_is(server: House, namespace: str, asked: Asked) -> None:
+    """The others are asked once a second, whatever happens elsewhere."""
+    store = Store(Connection(server.url, name="budget"), namespace)
+    await store.open(partitions=12)
+    await store.close()
+    async with FlowProducer(server.url, namespace=namespace) as producer, working(producer, *chain.stages()):
+        for _ in range(50):  # in each partition, what is read once
+            await (await producer.add(chain(KEY))).result(30)
+        exchanges = asked.exchanges
+        for _ in range(20):
+            await (await producer.add(chain(KEY))).result(30)
+        keeps_to_budget("round_trips.stage_alone_in_12", (asked.exchanges - exchanges) / (20 * STAGES))
+
+
 async def test_under_load_a_round_trip_carries_many_stages(server: House, namespace: str, asked: Asked) -> None:
     round_trips, commands = await _run_waiting_flows(server, namespace, asked, BATCH)
     keeps_to_budget("round_trips.stage_at_25", round_trips)

@@ -79,8 +79,8 @@ BUGS = (
     Bug(
         "several suspects are claimed at once",
         "claim_kind.lua",
-        "claim_kind(wants, SUSPECTS, 1, holder, nonce, are_there)",
-        "claim_kind(wants, SUSPECTS, capacity, holder, nonce, are_there)",
+        "claim_kind(served, wants, SUSPECTS, 1, holder, nonce, are_there)",
+        "claim_kind(served, wants, SUSPECTS, capacity, holder, nonce, are_there)",
     ),
     # Failure.
     Bug(

@@ -11,6 +11,8 @@ import redis
 
 from benchmarks.server import counters
 from flowq.model.outcome import Complete, opaque
+from flowq.model.plan import Plan, StagePlan
+from flowq.model.spec import FlowSpec
 from flowq.store.connection import Connection
 from flowq.store.store import Store
 from flowq.store.wants import Wants
@@ -76,3 +78,16 @@ async def test_who_serves_many_routes_asks_for_all_lanes_at_once(alone: Alone) -
     before = counters(alone.client)
     await alone.store.exchange(alone.store.partitions[0], actor.id, 0, 1, "n", (), (), wants, 10, parks=False)
     assert counters(alone.client).since(before).commands < 20
+
+
+async def test_who_serves_many_routes_finds_the_few_where_something_waits_without_looking_at_each(alone: Alone) -> None:
+    plan = Plan("p", (StagePlan("a", "a", queue="here"),))
+    await alone.store.submit([("f1", FlowSpec(plan, {}, b"\x80"))])
+    routes = tuple(sorted([*(f"default:r{number}" for number in range(1_000)), "here:a"]))
+    wants = [Wants(-1, routes, tuple(route + "!" for route in routes))]
+    actor = await Actor(alone.store).begin()
+    before = counters(alone.client)
+    answer = await alone.store.exchange(alone.store.partitions[0], actor.id, 0, 1, "n", (), (), wants, 10, parks=False)
+    assert answer is not None
+    assert [claim.flow_id for claim in answer.claims] == ["f1"]
+    assert counters(alone.client).since(before).commands < 60

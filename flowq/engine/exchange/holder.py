@@ -281,9 +281,8 @@ class Holder:
     def _take_turn(self, tag: str) -> None:
         self._conversations[tag].take_turn()
 
-    def _wake(self) -> None:
-        for conversation in self._conversations.values():
-            conversation.wake()
+    def _wake(self, tag: str) -> None:
+        self._conversations[tag].wake()
 
     async def _until_ended(self, seconds: float) -> None:
         try:

@@ -49,8 +49,7 @@ class Ended(Protocol):
     """What of a plan the end of a stage needs."""
 
     def releases(self, index: int) -> msgspec.Raw: ...
-    def tolerant(self, index: int) -> msgspec.Raw: ...
-    def is_tolerated(self, index: int, *, by_all: bool) -> bool: ...
+    def bearers(self, index: int) -> tuple[msgspec.Raw, bool]: ...
 
 
 class Reuser:
@@ -99,7 +98,8 @@ class Reuser:
         index = stage_of(claim.index)
         made_by, result, artifacts = found.made_by, opaque(found.result), opaque(found.artifacts)
         done = (*claim.run, result, artifacts, plan.releases(index))
-        return Reuse(*done, *plan.bearers(index), made_by.flow_id, made_by.stage)
+        tolerant, is_tolerated = plan.bearers(index)
+        return Reuse(*done, tolerant, is_tolerated, made_by.flow_id, made_by.stage)
 
     def after(self, claim: Claim, outcome: Outcome | None) -> Callable[[], None] | None:
         """What is to be done when this outcome of a run was accepted, None: it was cancelled; None: nothing."""

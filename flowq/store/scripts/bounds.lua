@@ -1,4 +1,4 @@
--- bounds: how much a worker takes. `wants`: {{how many or -1, {route, …}, {route of suspects, …}}, …}: of these routes at most so
+-- bounds: how much a worker takes. `wants`: {{how many or -1}, …}, for each part of what it serves (served.lua): of these routes at most so
 -- many. A route that stands in several is under each of these bounds, such as its queue's slots and the host's free room;
 -- `lane.bounds` holds those of its route.
 

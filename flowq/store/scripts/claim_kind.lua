@@ -1,8 +1,8 @@
 -- claim_kind: a claim among stages or among suspects, the highest priority first; or what the same call has claimed before.
 -- `are_there`: whether any lane of what is served is.
-local function claim_kind(wants, kind, capacity, holder, nonce, are_there)
+local function claim_kind(served, wants, kind, capacity, holder, nonce, are_there)
   local claims, first = {}, 1
-  local candidates, is_all = lanes_of(wants, kind, capacity, are_there)
+  local candidates, is_all = lanes_of(served, wants, kind, capacity, are_there)
   while capacity > 0 and first <= #candidates do
     local lanes, level, serve = {}, candidates[first].level, claim_begun_first
     while candidates[first] and candidates[first].level == level do
@@ -16,10 +16,10 @@ local function claim_kind(wants, kind, capacity, holder, nonce, are_there)
 end
 
 -- A suspect runs alone, so it is claimed when there is nothing else.
-local function claim_all(wants, capacity, holder, nonce, are_there)
-  local claims, saw_all = claim_kind(wants, ROUTES, capacity, holder, nonce, are_there)
+local function claim_all(served, wants, capacity, holder, nonce, are_there)
+  local claims, saw_all = claim_kind(served, wants, ROUTES, capacity, holder, nonce, are_there)
   if #claims > 0 or capacity == 0 then return claims, saw_all end
-  local suspects, saw_all_suspects = claim_kind(wants, SUSPECTS, 1, holder, nonce, are_there)
+  local suspects, saw_all_suspects = claim_kind(served, wants, SUSPECTS, 1, holder, nonce, are_there)
   return suspects, saw_all and saw_all_suspects
 end
 

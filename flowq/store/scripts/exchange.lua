@@ -2,14 +2,14 @@
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
 -- Needs      records memory checked shared fetch view emit tenants lanes hooked tree resumed due paused release history groups ends map_ends outcomes reuse expand awaited suspend report notes promote item_claims literals carried gated standings bounds served claim claim_tenants looks claim_all claim_turns claim_kind successor retain ended flush flow_ends house
 -- Called by  Store.exchange   KEYS 1 the partition's tag
---                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, counts, capacity, parks, retention, notes, permits, looks}
---                             6 what it serves, see served.lua; `counts` has the bound of each part
+--                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention, notes, permits, looks}
+--                             6 what it serves, see served.lua; wants: see bounds.lua
 -- Replies    {"ok", now, next_due_at or 0, verdicts, claims, cancelled, closing, {gated tenants and '=' .. bound queues, {claim, its gated tenant}, …}, what house.lua says, if it looks}
 --            | {"expired"} | {"superseded"}
 -- One script, because a stage that completes, its parent's release and the claim of that parent must be one step; and replay-safe,
 -- because clients repeat a call whose reply was lost: outcomes by their tokens, claims by line, seq and nonce.
 local holder, line, seq, nonce = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local outcomes, reports, counts, capacity, parks, retention, notes, permits, looks = unpack(cmsgpack.unpack(ARGV[5]))
+local outcomes, reports, wants, capacity, parks, retention, notes, permits, looks = unpack(cmsgpack.unpack(ARGV[5]))
 local served = SERVED.by(ARGV[6])
 bring(permits)
 local holder_key, running_key = tag .. HOLDER_KEY .. holder, tag .. RUNNING_KEY .. holder
@@ -41,7 +41,7 @@ if capacity > 0 and waiting > 0 and read_paused() then waiting = waiting - 1 end
 if is_replay then
   claims = claimed_before(running_key, nonce)
 else
-  claims, saw_all = claim_all(SERVED.wants(served, counts), capacity, holder, nonce, waiting > 0)
+  claims, saw_all = claim_all(served, wants, capacity, holder, nonce, waiting > 0)
 end
 
 -- Before the ends of flows are written, which may put back what was just promoted.

@@ -1,45 +1,50 @@
 -- served: the routes that a worker serves, packed {{{route, …}, {route of suspects, …}}, …}; beside them come the bounds, see bounds.lua.
 -- It says the same again and again: what is made of it is remembered by these bytes, counted in names.
-local ROUTES, SUSPECTS = 2, 3
+local ROUTES, SUSPECTS = 1, 2
 local SERVED = MEMORY.new(25000)
 
--- {parts, `routes`: all of them, `crew`: the name of those who serve the same, `keys`: by the partition's tag, see below}
+-- {for ROUTES and for SUSPECTS: {`parts`: by route, the positions of the parts it stands in; `first`, `last`: where they are in `routes`},
+-- `routes`: all of them, `crew`: the name of those who serve the same, `keys`: by the partition's tag, see below}
 function SERVED.by(bytes)
   local served = MEMORY.of(SERVED, bytes)
   if served then return served end
-  served = cmsgpack.unpack(bytes)
-  local routes = {}
-  for _, part in ipairs(served) do
-    for kind = 1, 2 do
-      for _, route in ipairs(part[kind]) do routes[#routes + 1] = route end
+  local routes, packed = {}, cmsgpack.unpack(bytes)
+  served = {routes = routes, keys = {}}
+  for kind = ROUTES, SUSPECTS do
+    local parts, first = {}, #routes + 1
+    for position, part in ipairs(packed) do
+      for _, route in ipairs(part[kind]) do
+        if not parts[route] then routes[#routes + 1], parts[route] = route, {} end
+        table.insert(parts[route], position)
+      end
     end
+    served[kind] = {parts = parts, first = first, last = #routes}
   end
-  served.routes, served.crew, served.keys = routes, redis.sha1hex(table.concat(routes, ' ')), {}
-  MEMORY.keep(SERVED, bytes, served, #routes)
+  served.crew = redis.sha1hex(table.concat(routes, ' '))
+  MEMORY.keep(SERVED, bytes, served, 2 * #routes)
   return served
 end
 
-function SERVED.wants(served, counts)
-  local wants = {}
-  for position = 1, #counts do wants[position] = {counts[position], served[position][1], served[position][2]} end
-  return wants
-end
-
--- Of all that might have to be looked at, what there is: what is due, what is paused, the lanes of each route. Mostly there is nothing,
--- so it is asked once for all.
-function SERVED.waiting(served)
-  local keys, count = served.keys[tag], 0
+-- The keys of the lanes of each route, and behind them what is due and what is paused.
+function SERVED.keys(served)
+  local keys = served.keys[tag]
   if not keys then
-    local is_named = {}
-    keys = {tag .. DUE_KEY, tag .. PAUSED_KEY}
-    for _, route in ipairs(served.routes) do
-      if not is_named[route] then keys[#keys + 1], is_named[route] = tag .. LANES_KEY .. route, true end
-    end
+    keys = {}
+    for position, route in ipairs(served.routes) do keys[position] = tag .. LANES_KEY .. route end
+    keys[#keys + 1], keys[#keys + 2] = tag .. DUE_KEY, tag .. PAUSED_KEY
     served.keys[tag] = keys
     MEMORY.grow(SERVED, #keys)
   end
-  for from = 1, #keys, NAMES_MAX do
-    count = count + redis.call('EXISTS', unpack(keys, from, math.min(from + NAMES_MAX - 1, #keys)))
+  return keys
+end
+
+-- How many of so many of these keys there are; no `last`: of all that might have to be looked at. Mostly that is nothing, so it is asked
+-- once for all.
+function SERVED.waiting(served, first, last)
+  local keys, count = SERVED.keys(served), 0
+  last = last or #keys
+  for from = first or 1, last, NAMES_MAX do
+    count = count + redis.call('EXISTS', unpack(keys, from, math.min(from + NAMES_MAX - 1, last)))
   end
   return count
 end
