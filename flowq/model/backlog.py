@@ -18,6 +18,7 @@ class QueueBacklog(msgspec.Struct, frozen=True, kw_only=True):
         total: how many a worker could do or does: both, and none of those that wait where the queue is paused.
         oldest_seconds: how long the one has waited that has waited longest; 0: none waits.
         is_paused: whether the queue is paused.
+        is_estimate: whether these are not exact, because there is so much, or because of flows that an earlier flowq stored.
     """
 
     queued: int = 0
@@ -25,6 +26,7 @@ class QueueBacklog(msgspec.Struct, frozen=True, kw_only=True):
     total: int = 0
     oldest_seconds: float = 0.0
     is_paused: bool = False
+    is_estimate: bool = False
 
 
 class Backlog(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +44,7 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
 
     def of(self, queue: str) -> QueueBacklog:
         """That of one queue; nothing where nobody knows it: queues are not made, so the next flow may bring it."""
-        return self.queues.get(queue, QueueBacklog())
+        return self.queues.get(queue, QueueBacklog(is_estimate=self.every.is_estimate))
 
 
 def backlog_of(namespace: str, queues: Iterable[QueueSnapshot]) -> Backlog:
@@ -54,6 +56,7 @@ def backlog_of(namespace: str, queues: Iterable[QueueSnapshot]) -> Backlog:
         total=sum(one.total for one in found.values()),
         oldest_seconds=max((one.oldest_seconds for one in found.values()), default=0.0),
         is_paused=bool(found) and all(one.is_paused for one in found.values()),
+        is_estimate=any(one.is_estimate for one in found.values()),
     )
     return Backlog(namespace=namespace, every=every, queues=found)
 
@@ -66,4 +69,5 @@ def _of_one(queue: QueueSnapshot) -> QueueBacklog:
         total=queue.running + (0 if is_paused else queue.ready),
         oldest_seconds=round(queue.oldest_seconds or 0.0, 3),
         is_paused=is_paused,
+        is_estimate=queue.is_estimate,
     )

@@ -1,8 +1,7 @@
 """Reads all queues: what waits, what runs, who serves them. Never scans keys, and reads a bounded part of each.
 
-Queues are not written down anywhere. They are those that live workers serve, and those of the plans of the flows of each pipeline
-that were added last, of the flows that live longest, and of some that stages spawned: where somebody waits for a worker that
-there is not.
+The queues are those that live workers serve, and those of all routes that there are (routes.py): somebody may wait there for
+a worker that there is not.
 """
 
 from __future__ import annotations
@@ -15,18 +14,17 @@ from typing import Any
 
 import msgspec
 
-from flowq.errors import CorruptState
 from flowq.model.builtin import BUILTIN_QUEUE
 from flowq.model.fleet import QueueSnapshot, WorkerSnapshot
 from flowq.model.limit import OF_QUEUE, OF_TENANT
 from flowq.store.due_soon import DUE_MEMBER, part_decoder
-from flowq.store.keys import BY, DUE, FLOW, LANE, LIVE, PIPELINES, RUNNING, TREE, TREES
+from flowq.store.keys import DUE, FLOW, LANE, RUNNING
 from flowq.store.lane_names import lanes_of
 from flowq.store.pauses import Pauses
+from flowq.store.routes import Routes
 from flowq.store.store import Store
 from flowq.store.views import Views, head_decoder, record_decoder
 
-_NEWEST, _OLDEST = 3, 50
 # Of a lane, and of what waits for a time, so many entries are read, and so many lanes of one stage's tenants; the rest is taken
 # to be like them.
 _COUNTED_MAX = 1_000
@@ -52,7 +50,7 @@ class Fleet:
     async def queues(self) -> list[QueueSnapshot]:
         """All queues, by name."""
         workers, now = await self._views.workers(), await self._views.now()
-        routes = await self._routes(workers)
+        routes, is_complete = await Routes(self._store).known(workers)
         count = _Count(now)
         for tag in self._store.partitions:
             await self._ready(tag, sorted(routes), count)
@@ -60,11 +58,12 @@ class Fleet:
             await self._running(tag, workers, count)
         pauses = {pause.name: pause for pause in await Pauses(self._store).every() if pause.kind == "queue"}
         # That of the stages which flowq brings itself is told of only where something waits or runs in it.
-        names = {_queue_of(route) for route in routes} - {BUILTIN_QUEUE}
+        serving = _serving(workers)
+        names = ({_queue_of(route) for route in routes} | serving.keys()) - {BUILTIN_QUEUE}
         names |= (count.ready + count.running + count.delayed).keys() | pauses.keys()
         found: list[QueueSnapshot] = []
         for name in sorted(names):
-            serving = [worker for worker in workers if name in worker.queues and not worker.is_alone]
+            of_queue = [worker for worker in serving.get(name, ()) if not worker.is_alone]
             oldest = count.oldest.get(name)
             found.append(
                 QueueSnapshot(
@@ -72,18 +71,18 @@ class Fleet:
                     ready=count.ready[name],
                     running=count.running[name],
                     delayed=count.delayed[name],
-                    workers=len(serving),
-                    slots=sum(worker.concurrency for worker in serving),
+                    workers=len(of_queue),
+                    slots=sum(worker.concurrency for worker in of_queue),
                     oldest_seconds=None if oldest is None else max(0, now - oldest) / 1000,
                     pause=pauses.get(name),
-                    is_estimate=name in count.estimated,
+                    is_estimate=name in count.estimated or not is_complete,
                 )
             )
         return found
 
     async def held_back(self, limits: Collection[str]) -> Mapping[str, int]:
         """Limit → how many stages are ready, of these limits on queues and tenants."""
-        routes = sorted(await self._routes(await self._views.workers()))
+        routes = sorted((await Routes(self._store).known(await self._views.workers())).routes)
         found: Counter[str] = Counter()
         for tag in self._store.partitions:
             lanes: dict[str, list[str]] = {}
@@ -98,28 +97,6 @@ class Fleet:
                 counted, stages = sum(number for number, _ in read), sum(_stages_in(parsed) for _, parsed in read)
                 found[limit] += round(stages * total / max(1, counted))
         return found
-
-    async def _routes(self, workers: Sequence[WorkerSnapshot]) -> set[str]:
-        plans: dict[bytes, str] = {}
-        for tag in self._store.partitions:
-            names: list[bytes] = await self._store.connection.command("HKEYS", tag + PIPELINES)
-            asked = [("ZREVRANGE", f"{tag}{BY}pipeline:{name.decode()}", 0, _NEWEST - 1) for name in names]
-            flows = {flow.decode() for ids in await self._paged([*asked, ("ZRANGE", tag + LIVE, 0, _OLDEST - 1)]) for flow in ids}
-            flows |= await self._spawned(tag)
-            digests = await self._paged([("HGET", tag + FLOW + flow, "p") for flow in flows])
-            plans |= {digest: flow for digest, flow in zip(digests, flows, strict=True) if digest is not None}
-        routes = {f"{queue}:{stage}" for worker in workers for queue in worker.queues for stage in worker.stages}
-        for digest, flow in plans.items():
-            with suppress(CorruptState):  # one damaged flow must not hide the queues of others
-                routes |= await (await self._store.plan(flow, digest.decode("utf-8", "backslashreplace"))).routes()
-        return routes
-
-    async def _spawned(self, tag: str) -> set[str]:
-        """Some flows of each of the trees that were looked at longest ago: these stand in no other index."""
-        trees = [tree.decode() for tree in await self._store.connection.command("ZRANGE", tag + TREES, 0, _OLDEST - 1)]
-        found = await self._paged([("ZRANGE", tag + TREE + tree, 0, _NEWEST - 1) for tree in trees])
-        roots = [tree.rpartition("@")[0] for tree in trees]
-        return {root + name.decode() for root, names in zip(roots, found, strict=True) for name in names}
 
     async def _ready(self, tag: str, routes: Sequence[str], count: _Count) -> None:
         every = [f"{route}{suspect}" for route in routes for suspect in ("", "!")]
@@ -216,6 +193,14 @@ class _Count:
 
 def _stages_in(entries: Iterable[_Parts]) -> int:
     return sum(int(last or first or 0) - int(first or 0) + 1 for first, last, *_ in entries)
+
+
+def _serving(workers: Iterable[WorkerSnapshot]) -> dict[str, list[WorkerSnapshot]]:
+    found: dict[str, list[WorkerSnapshot]] = {}
+    for worker in workers:
+        for queue in worker.queues:
+            found.setdefault(queue, []).append(worker)
+    return found
 
 
 def _queue_of(route: str) -> str:

@@ -46,6 +46,7 @@ CANCELLED: Final = ":cancelled"
 CLOSING: Final = ":closing"
 BY: Final = ":by:"
 PIPELINES: Final = ":pipelines"
+ROUTES: Final = ":routes"
 ONCE: Final = ":once:"
 METERED: Final = ":metered:"
 TREE: Final = ":tree:"
@@ -69,7 +70,7 @@ _TAGGED: Final = {
     "FINISHED": FINISHED, "DUE": DUE, "HOLDERS": HOLDERS, "EVENTS": EVENTS, "LIVE": LIVE,
     "FAILED": FAILED, "CANCELLED": CANCELLED, "CLOSING": CLOSING, "TREE": TREE, "TREES": TREES, "DAMAGED": DAMAGED,
     "PROBE": PROBE, "PAUSED": PAUSED, "ASIDE": ASIDE, "SCHEDULES": SCHEDULES, "FIRED": FIRED, "FIRINGS": FIRINGS,
-    "BY": BY, "PIPELINES": PIPELINES, "ONCE": ONCE, "METERED": METERED,
+    "BY": BY, "PIPELINES": PIPELINES, "ROUTES": ROUTES, "ONCE": ONCE, "METERED": METERED,
     "MEMO": MEMO, "MEMO_MARK": MEMO_MARK, "MEMO_WAITS": MEMO_WAITS,
     "WAKE_CHANNEL": WAKE_CHANNEL, "ENDED_CHANNEL": ENDED_CHANNEL,
     "TENANT_LANES": TENANT_LANES, "TENANTS": TENANTS, "WEIGHTS": WEIGHTS,
@@ -102,6 +103,7 @@ PERMANENT: Final[dict[str, str]] = {
     BY: "the flows of a pipeline, of a tenant, with a tag; until pruned",
     SPARED: "removed flows whose artifacts a cache may still name; until it may not",
     PIPELINES: "the pipelines that have flows, and what they say of their retention",
+    ROUTES: "the queues and stages of plans that have flows, each with how many of these plans name it",
     TENANT_LANES: "one per queue, stage and priority with ready stages of tenants; deleted when empty",
     TENANTS: "one per queue: whose turn it is; only tenants that are ahead of the others are in it",
     WEIGHTS: "the weights of tenants that somebody set",

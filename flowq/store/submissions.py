@@ -27,6 +27,9 @@ _PLAN_UNUSED_MS = 3_600_000
 # A plan may be pruned, and staged fields may expire, between two steps of a submission; not three times in a row.
 _SUBMITS_MAX = 4
 _RANGES_CACHED = 256
+# Of a plan with more routes only is noted that it has so many: no script call takes longer for a larger flow.
+_ROUTES_MAX = 1_000
+UNCOUNTED = "*"
 _ADDITIONS: dict[bytes, Addition] = {b"added": "added", b"kept": "kept", b"replaced": "replaced"}
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -157,7 +160,9 @@ class Submissions:
         head = PlanHead(
             plan.pipeline, len(plan.stages), plan.output, plan.fail_fast, plan.finish_first, plan.keep, cache_ms, plan.finally_
         )
-        await self._put_part(tag, digest, plan, "head", _pack(head))
+        routes = sorted({stage.route for stage in plan.stages})
+        packed = _pack(routes if len(routes) <= _ROUTES_MAX else [UNCOUNTED])
+        await self._put_part(tag, digest, plan, "head", _pack(head), packed)
 
-    async def _put_part(self, tag: str, digest: str, plan: Plan, field: str, data: bytes) -> None:
-        await self._connection.run("define", tag, digest, field, data, _PLAN_UNUSED_MS, plan.pipeline)
+    async def _put_part(self, tag: str, digest: str, plan: Plan, field: str, data: bytes, routes: bytes = b"") -> None:
+        await self._connection.run("define", tag, digest, field, data, _PLAN_UNUSED_MS, plan.pipeline, routes)

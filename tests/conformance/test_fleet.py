@@ -154,6 +154,14 @@ async def test_a_queue_of_an_earlier_definition_is_found_while_a_flow_waits_ther
     assert (await old.inspect()).state == "ready"
 
 
+async def test_a_queue_is_known_as_long_as_its_flow_waits_to_begin(producer: FlowProducer) -> None:
+    """Also when that takes the place of another, which waited for another queue."""
+    await producer.add(Node("fl_work", queue="first", data={}), dedup=Dedup("k", debounce="1h"))
+    assert {name: queue.delayed for name, queue in (await queues_of(producer)).items()} == {"first": 1}
+    await producer.add(Node("fl_work", queue="second", data={}), dedup=Dedup("k", debounce="1h"))
+    assert {name: queue.delayed for name, queue in (await queues_of(producer)).items()} == {"second": 1}
+
+
 async def test_a_long_lane_is_counted_in_part(producer: FlowProducer) -> None:
     flows = [fl_wide(2).with_options(id=f"f{number}") for number in range(4_600)]
     await producer.add_bulk(flows)

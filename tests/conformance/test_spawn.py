@@ -331,6 +331,7 @@ async def test_spawned_flows_stay_as_long_as_the_root_and_go_with_it(producer: F
     await remove(producer, flow)
     assert not await Views(store).exists(child.id)
     assert await keys_like(store, f"{tag}:t*") == []
+    assert await keys_like(store, f"{tag}:routes") == []
 
 
 async def test_ids_of_spawned_flows_are_not_for_users(producer: FlowProducer) -> None:

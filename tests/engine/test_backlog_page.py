@@ -16,6 +16,7 @@ from flowq.engine.worker.health import Health
 from flowq.errors import InvalidValue
 from flowq.store.connection import Connection
 from flowq.store.fleet import Fleet
+from flowq.store.keys import PLAN, ROUTES
 from flowq.store.store import Store
 from tests.engine.test_health import asked, free_port
 from tests.engine.work import Gate, until, working
@@ -69,6 +70,18 @@ async def test_it_tells_what_waits_and_runs_of_each_queue_and_of_all(producer: F
 async def test_a_queue_that_nobody_knows_has_nothing_to_do(producer: FlowProducer) -> None:
     answer = await page(producer, "queue=unheard-of")
     assert (answer["queued"], answer["running"], answer["total"], answer["oldest_seconds"]) == (0, 0, 0, 0)
+
+
+async def test_where_not_all_queues_may_be_known_nothing_is_told_for_sure(producer: FlowProducer) -> None:
+    flow = await producer.add(bl_waiting.flow())
+    assert [(await page(producer, query))["is_estimate"] for query in ("", "queue=gpu", "queue=unheard-of")] == [False] * 3
+    store = producer._open.store
+    # As an earlier flowq stored it.
+    tag = store.keys.tag_of(flow.id)
+    await store.connection.command("HDEL", f"{tag}{PLAN}{bl_waiting.flow().plan.digest}", "routes", "noted")
+    await store.connection.command("DEL", tag + ROUTES)
+    assert [(await page(producer, query))["is_estimate"] for query in ("", "queue=gpu", "queue=unheard-of")] == [True] * 3
+    assert (await page(producer, "queue=gpu"))["queued"] == 1
 
 
 async def test_more_workers_would_not_help_a_paused_queue(producer: FlowProducer) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from flowq.model.states import STATE_LETTER
 from flowq.store.events import events_of
 from flowq.store.item_snapshots import item_state
-from flowq.store.keys import CANCELLED, EVENTS, FAILED, FLOW, PLAN, TREE, TREES
+from flowq.store.keys import CANCELLED, EVENTS, FAILED, FLOW, PLAN, ROUTES, TREE, TREES
 from flowq.store.remembered import link_decoder, remembered_decoder
 from flowq.store.store import Store
 from flowq.store.views import FLOW_STATES, head_decoder, record_decoder
@@ -46,7 +46,21 @@ return {flows, seen}
 
 _STATES = FLOW_STATES | {"y": "failing", "z": "closing"}
 # Beside flows that have ended: their plans and indexes, and what live processes say of themselves.
-_LEFT_WHEN_ENDED = (FLOW, ":p:", ":h:", ":holders", EVENTS, FAILED, CANCELLED, ":finished:", ":by:", ":pipelines", TREE, TREES)
+_LEFT_WHEN_ENDED = (
+    FLOW,
+    ":p:",
+    ":h:",
+    ":holders",
+    EVENTS,
+    FAILED,
+    CANCELLED,
+    ":finished:",
+    ":by:",
+    ":pipelines",
+    ROUTES,
+    TREE,
+    TREES,
+)
 _LEFT_WHEN_REMOVED = (":holders", EVENTS, ":finished:")
 
 

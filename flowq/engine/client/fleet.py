@@ -20,8 +20,7 @@ class FleetView(Client):
     async def queues(self) -> Sequence[QueueSnapshot]:
         """The queues that workers serve or flows wait in, by name: what waits and runs, and who serves them.
 
-        Without scanning keys: queues that no worker serves are known from the flows of each pipeline that were added last, and
-        from those that live longest.
+        Without scanning keys: queues that no worker serves are known from the definitions of all flows that are kept.
         """
         store = self._open.store
         return await Fleet(store, Views(store)).queues()

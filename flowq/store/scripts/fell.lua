@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- fell: deletes the flows beneath roots that are gone, with their hooks; at most 500 a call. What still runs is closed, as nobody waits
 -- for it any more, and deleted when it has ended; what hooks spawned runs on until then.
--- Needs      records memory checked shared fetch view emit tenants lanes hooked hooking tree resumed spawn closing successor retain ended flush
+-- Needs      records memory checked shared fetch view emit tenants lanes hooked hooking tree resumed routes spawn closing successor retain ended flush
 -- Called by  Suspensions.fell     KEYS 1 the partition's tag    ARGV 1 look at all trees now, or ''
 -- Replies    {1: there is more to look at | 0, {plan digest (16 bytes) and id of a flow that is gone now, when it had ended, …}}
 local FELLED_MAX, TREES_MAX = 500, 100

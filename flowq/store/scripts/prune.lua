@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- prune: removes ended flows whose retention is over, and plans that no flow uses any more.
--- Needs      records memory checked shared fetch view emit hooked hooking tree successor labels
+-- Needs      records memory checked shared fetch view emit hooked hooking tree successor labels routes
 -- Called by  Store.prune      KEYS 1 the partition's tag    ARGV 1 ended before, ms  2… plan digest (16 bytes) and flow id
 -- Replies    how many flows were removed
 -- Who follows a removed flow is told by its last event, `pruned`. A flow that was retried since, or ended later, stays: retention never
@@ -19,6 +19,7 @@ local function remove(id, plan, view)
   shared('ZREM', tag .. CANCELLED_KEY, id)
   if not above_of(id) then unlabel(id, plan, view) end
   if is_removed and is_counted and redis.call('HINCRBY', plan_key, 'flows', -1) <= 0 then
+    forget_routes(plan)
     redis.call('UNLINK', plan_key)
   end
   if is_removed and view then

@@ -63,6 +63,9 @@ local function settle_places()
   keep_onces()
   for plan, count in pairs(plans_left) do
     local key = tag .. PLAN_KEY .. plan
-    if redis.call('HINCRBY', key, 'flows', -count) <= 0 then redis.call('UNLINK', key) end
+    if redis.call('HINCRBY', key, 'flows', -count) <= 0 then
+      forget_routes(plan)
+      redis.call('UNLINK', key)
+    end
   end
 end

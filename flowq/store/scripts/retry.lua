@@ -1,6 +1,6 @@
 #!lua
 -- retry: runs stages of an ended flow again, and with them all that was made of their results; what else has completed stays.
--- Needs      records memory checked shared fetch view emit tenants lanes hooked hooking tree resumed spawn due history groups aside reopen literals restart successor retain ended flush
+-- Needs      records memory checked shared fetch view emit tenants lanes hooked hooking tree resumed routes spawn due history groups aside reopen literals restart successor retain ended flush
 -- Called by  retry in retries.py   KEYS 1 the partition's tag    ARGV 1 flow  2 seq that must still stand  3 nonce of this call
 --                             4 packed {stages, unfinished, failures, literals, maps, deadline_ms, deadline_at, staging or false, how many parts}
 --                             5 seq of its hooks that must still stand, 0: none  6 the packed spawner (spawn.lua), if a stage does it

@@ -41,6 +41,7 @@ local function forget_flow(id)
   shared('ZREM', tag .. CLOSING_KEY, id, '/' .. id)
   local plan_key = tag .. PLAN_KEY .. (plan or '')
   if plan and redis.call('HEXISTS', plan_key, 'flows') == 1 and redis.call('HINCRBY', plan_key, 'flows', -1) <= 0 then
+    forget_routes(plan)
     redis.call('PEXPIRE', plan_key, PLAN_UNUSED_MS)
   end
 end

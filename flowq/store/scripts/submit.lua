@@ -1,6 +1,6 @@
 #!lua
 -- submit: adds a batch of flows, each all or nothing and once only.
--- Needs      records memory checked shared fetch view emit tenants lanes hooked hooking tree resumed spawn due later closing successor once replace listed retain ended flush
+-- Needs      records memory checked shared fetch view emit tenants lanes hooked hooking tree resumed routes spawn due later closing successor once replace listed retain ended flush
 -- Called by  Submissions.submit   KEYS 1 the partition's tag
 --                             ARGV 1 packed {{id, fingerprint, plan digest, header, priority, stages, active, fields, ranges, staging or false, staged,
 --                             timing or false, labels, what the pipeline says of its retention or '', once (see once.lua) or false, tenant}, …}
@@ -31,7 +31,7 @@ local function judged(submission, position)
   if known then return (known == fingerprint or once) and 'exists' or 'conflict' end
   local deed = once and judge_once(once, id) or {id = id, word = 'added'}
   if not deed.word then return deed end
-  plans[plan] = plans[plan] or redis.call('HEXISTS', tag .. PLAN_KEY .. plan, 'head') == 1
+  plans[plan] = plans[plan] or redis.call('HGET', tag .. PLAN_KEY .. plan, 'noted')
   if not plans[plan] then return 'no_plan' end
   if staging and redis.call('HLEN', staging) ~= staged then return 'staging_lost' end
   fingerprints[id], deeds[position] = fingerprint, deed
@@ -71,7 +71,7 @@ for position, submission in ipairs(submissions) do
   -- Of those of one batch that take each other's place only the last is written.
   if deeds[position] and is_last(deeds[position]) then add(submission, deeds[position]) end
 end
-count_and_list(new_flows_of)
+count_and_list(new_flows_of, plans)
 settle_places()
 flush()
 settle_due({})

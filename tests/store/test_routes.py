@@ -1,0 +1,160 @@
+"""Which routes there are: noted with the first flow of a plan, forgotten with the last."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import pytest
+import redis
+
+from benchmarks.server import counters
+from flowq.model.fleet import QueueSnapshot
+from flowq.model.plan import Binding, Plan, StagePlan
+from flowq.model.spec import FlowSpec
+from flowq.store.connection import Connection
+from flowq.store.fleet import Fleet
+from flowq.store.keys import PLAN, ROUTES
+from flowq.store.store import Store
+from flowq.store.views import Views
+from flowq.store.wire import HolderInfo
+from tests.servers import running_valkey
+from tests.store.acting import LEASE_MS, Actor, in_one_partition
+from tests.store.graphs import chain, one_stage, pack
+
+pytestmark = pytest.mark.anyio
+
+
+async def noted(store: Store) -> dict[str, int]:
+    """Route → how many plans name it, over all partitions."""
+    found: dict[str, int] = {}
+    for tag in store.partitions:
+        flat: Any = await store.connection.command("HGETALL", tag + ROUTES)
+        pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
+        for route, count in pairs:
+            found[route.decode()] = found.get(route.decode(), 0) + int(count)
+    return found
+
+
+async def queues(store: Store) -> dict[str, QueueSnapshot]:
+    return {queue.name: queue for queue in await Fleet(store, Views(store)).queues()}
+
+
+async def pruned(store: Store, *flows: tuple[str, FlowSpec[Any]]) -> int:
+    """How many of these are removed now."""
+    before = await Views(store).now() + 1_000
+    return sum(
+        [
+            await store.prune(store.keys.tag_of(flow_id), before, [f"{spec.plan.digest}{flow_id}".encode()])
+            for flow_id, spec in flows
+        ]
+    )
+
+
+async def forget_what_was_noted(store: Store, *specs: FlowSpec[Any]) -> None:
+    """As an earlier flowq stored these."""
+    for tag in store.partitions:
+        await store.connection.command("DEL", tag + ROUTES)
+        for spec in specs:
+            await store.connection.command("HDEL", tag + PLAN + spec.plan.digest, "routes", "noted")
+
+
+async def test_queues_of_flows_that_are_neither_the_latest_nor_the_oldest_are_known(store: Store) -> None:
+    cpu, gpu = one_stage(queue="cpu"), one_stage(queue="gpu")
+    for name, spec, count in (("old", cpu, 60 * 4), ("gpu", gpu, 100), ("new", cpu, 5 * 4)):
+        await store.submit([(f"{name}{number}", spec) for number in range(count)])
+    found = await queues(store)
+    assert {name: (queue.ready, queue.is_estimate) for name, queue in found.items()} == {"cpu": (260, False), "gpu": (100, False)}
+
+
+async def test_a_route_is_forgotten_with_the_last_flow_of_the_last_plan_that_names_it(store: Store, actor: Actor) -> None:
+    one, two, three = in_one_partition(store, 3)
+    single, double = one_stage(), chain(2)
+    await store.submit([(one, single), (two, single), (three, double)])
+    await store.submit([(one, single)])
+    assert await noted(store) == {"default:a": 1, "default:s": 1}
+    await actor.finish()
+    assert await pruned(store, (one, single), (three, double)) == 2
+    assert await noted(store) == {"default:a": 1}
+    assert await pruned(store, (two, single), (two, single)) == 1
+    assert await noted(store) == {}
+    await store.submit([(one, single)])
+    assert await noted(store) == {"default:a": 1}
+
+
+async def test_a_route_of_two_plans_stays_with_the_other(store: Store, actor: Actor) -> None:
+    one, two = in_one_partition(store, 2)
+    short, long = chain(2), chain(3)
+    await store.submit([(one, short), (two, long)])
+    assert await noted(store) == {"default:s": 2}
+    await actor.finish()
+    await pruned(store, (one, short))
+    assert await noted(store) == {"default:s": 1}
+
+
+async def test_a_plan_that_was_only_defined_names_no_queue(store: Store) -> None:
+    spec = one_stage()
+    for tag in store.partitions:
+        await store._submissions._put_plan(tag, spec.plan.digest, spec.plan)
+    assert await noted(store) == {}
+
+
+async def test_what_an_earlier_flowq_stored_makes_an_estimate_until_its_plan_is_used_again(store: Store, actor: Actor) -> None:
+    old = one_stage(queue="old")
+    one, two, three = in_one_partition(store, 3)
+    await store.submit([(one, old)])
+    await forget_what_was_noted(store, old)
+    await store.submit([(two, chain(2))])
+    found = await queues(store)
+    assert {name: (queue.ready, queue.is_estimate) for name, queue in found.items()} == {"old": (1, True), "default": (1, True)}
+    await store.submit([(three, old)])
+    found = await queues(store)
+    assert {name: (queue.ready, queue.is_estimate) for name, queue in found.items()} == {"old": (2, False), "default": (1, False)}
+    assert (await noted(store))["old:a"] == 1
+
+
+async def test_a_plan_of_an_earlier_flowq_is_removed_as_ever(store: Store, actor: Actor) -> None:
+    spec = one_stage()
+    await store.submit([("f1", spec)])
+    await forget_what_was_noted(store, spec)
+    await actor.finish()
+    assert await pruned(store, ("f1", spec)) == 1
+    assert await noted(store) == {}
+
+
+def many_queues(count: int) -> FlowSpec[Any]:
+    """A stage in each of so many queues."""
+    stages = tuple(StagePlan(f"a-{number}", "a", queue=f"q{number}") for number in range(count))
+    return FlowSpec(Plan("queues", stages, (Binding((), 0),)), {}, pack(None))
+
+
+async def test_of_a_plan_with_very_many_queues_it_is_only_noted_that_there_are_others(store: Store) -> None:
+    await store.submit([("f1", many_queues(1_000)), ("f2", one_stage())])
+    found = await queues(store)
+    assert (len(found), found["q999"].ready, found["q999"].is_estimate) == (1_001, 1, False)
+    await store.submit([("f3", many_queues(1_001))])
+    found = await queues(store)
+    assert found["q1000"].ready == 1
+    assert all(queue.is_estimate for queue in found.values())
+
+
+async def commands_for(url: str, size: int) -> int:
+    """What a look at the queues asks of the server while a worker serves so many queues and stages."""
+    store = Store(Connection(url), f"n{secrets.token_hex(3)}")
+    await store.open()
+    serves = tuple(f"q{number}" for number in range(size)), tuple(f"s{number}" for number in range(size))
+    await store.register(store.partitions[0], "worker", LEASE_MS, HolderInfo("worker", *serves, (), 1))
+    await store.submit([("f1", one_stage(queue="q0"))])
+    client = redis.Redis.from_url(url)
+    before = counters(client)
+    found = await queues(store)
+    cost = counters(client).since(before).commands
+    client.close()
+    await store.close()
+    assert (len(found), found["q0"].ready, found["q0"].workers, found[f"q{size - 1}"].workers) == (size, 1, 1, 1)
+    return cost
+
+
+async def test_queues_times_stages_of_a_worker_cost_nothing(anyio_backend: str) -> None:
+    with running_valkey() as url:
+        assert await commands_for(url, 60) == await commands_for(url, 2)
