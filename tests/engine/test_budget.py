@@ -184,7 +184,7 @@ async def test_what_workers_call_beside_their_work_calls_few_commands(played: Pl
 
 
 async def test_what_steers_flows_calls_few_commands(played: Played) -> None:
-    keeps_to_budget("calls.define", await played.cost_again("define", "digest", "b0", b"\x90", 1_000, "chain"))
+    keeps_to_budget("calls.define", await played.cost_again("define", "digest", "b0", b"\x90", 1_000, "chain", ""))
     for is_counted in (False, True):  # the first time the server has to learn the scripts, and the client the plan
         flow_id = await played.submit(1)
         cancelling = await played.cost(played.store.cancel(flow_id, "not needed", STAGES))
