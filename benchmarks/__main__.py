@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import secrets
 import sys
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import Any
 
 from benchmarks.contestants import CONTESTANTS, FLOWQ, ROOT, Contestant
 from benchmarks.conversation import DriverFailed
-from benchmarks.document import about, document, written
+from benchmarks.document import NoFigures, about, document, read, written
 from benchmarks.install import CACHE, missing
 from benchmarks.measures import MEASURES
 from benchmarks.plot import plot
@@ -32,9 +31,13 @@ PLOT = ROOT / "docs" / "benchmarks.svg"
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measures, prints and writes; or only prints and draws what was measured before."""
-    options = _parser().parse_args(words)
+    parser = _parser()
+    options = parser.parse_args(words)
     if options.show:
-        made = json.loads(Path(options.show).read_text("utf-8"))
+        try:
+            made = read(Path(options.show))
+        except NoFigures as error:
+            parser.error(f"argument --show: {error}")
     else:
         if not (options.quick or options.only or options.measures):
             options.output, options.plot = options.output or RESULT, options.plot or PLOT
@@ -51,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     first, _, rest = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser("python -m benchmarks", description=f"{first}\n\n{rest}")
     names, measures = [each.name for each in CONTESTANTS], [each.name for each in MEASURES]
-    parser.add_argument("--rounds", type=int, help="how often everything is measured: 5; 1 with --quick")
+    parser.add_argument("--rounds", type=_rounds, help="how often everything is measured: 5; 1 with --quick")
     parser.add_argument(
         "--quick", action="store_true", help="small and once, of peers only chains unless they are named: shows that all works"
     )
@@ -66,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--show", metavar="FILE", help="measure nothing, show this JSON")
     parser.add_argument("--goals", action="store_true", help="print only the goals, as a table in Markdown")
     return parser
+
+
+def _rounds(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
 
 
 def _measured(options: argparse.Namespace) -> dict[str, Any]:

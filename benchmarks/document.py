@@ -17,6 +17,7 @@ from benchmarks.rounds import Failure
 from benchmarks.stand import Server, Sizes
 
 SCHEMA_VERSION = 1
+_KEYS = {"measured_at", "commit", "is_modified", "machine", "server", "seed", "rounds", "contestants", "figures", "failures"}
 
 
 def document(
@@ -52,6 +53,27 @@ def about(contestant: Contestant, *, versions: Mapping[str, str], why_missing: s
         "share": contestant.share,
         "missing": why_missing,
     }
+
+
+class NoFigures(Exception):
+    """A file is missing, or holds something else than what `document` makes."""
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What was written to the file before.
+
+    Raises:
+        NoFigures: names the file.
+    """
+    try:
+        made = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise NoFigures(f"{path} can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise NoFigures(f"{path} is no JSON: {error}; give a file that --output has written") from error
+    if not isinstance(made, dict) or made.get("schema_version") != SCHEMA_VERSION or not made.keys() >= _KEYS:
+        raise NoFigures(f"{path} holds no figures of version {SCHEMA_VERSION}; give a file that --output has written")
+    return made
 
 
 def rows_of(made: Mapping[str, Any]) -> list[Row]:

@@ -39,7 +39,7 @@ async def grown(cluster: Cluster, flows: int, concurrency: int) -> None:
     """Adds flows and the node, runs the flows, and moves slots when a tenth of them have ended."""
     ended, is_heard = list[float](), asyncio.Event()
 
-    def hear() -> None:
+    def hear(_key: str) -> None:
         ended.append(time.perf_counter())
         is_heard.set()
 

@@ -8,31 +8,45 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
+import math
 import statistics
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from typing import cast
 
 import msgspec
 
+from flowq.cli.usage import FlowsLost
 from flowq.engine.backend import Backend
 from flowq.engine.client.producer import FlowProducer
 from flowq.engine.worker.worker import Worker
 from flowq.errors import ServerError
 from flowq.pipeline import pipeline, stage
 from flowq.settings import Settings
-from flowq.store.keys import FINISHED, PERMANENT
-from flowq.store.views import Views
+from flowq.store.emptying import remove_namespace
+from flowq.store.ending import end
+from flowq.store.keys import LIVE
 
 STAGES = 4
-KEY = "s3://media/flows/0000000000000000/source/1-00000000/video.mp4"
 
 _WARM_FLOWS = 20
 _ALONE_SECONDS_MAX = 60.0
-_HOUR_MS = 3_600_000
+# So long no chain has come to its end when the server is asked whether it still has them.
+_SILENT_SECONDS_MAX = 1.0
+# Where the server was out of reach already, it is not waited for once more to remove what is there.
+_LAST_PATIENCE_SECONDS = 1.0
+# Of fewer nobody knows within what time 99 of 100 are.
+_HUNDRED = 100
 
-_when_done: list[Callable[[], None]] = []
+_when_done: list[Callable[[str], None]] = []
+
+
+def key_of(number: int) -> str:
+    """What a chain hands from stage to stage, as long for each: the place of an artifact."""
+    return f"s3://media/flows/{number:016}/source/1-00000000/video.mp4"
+
+
+KEY = key_of(0)
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -43,7 +57,8 @@ class Measured(msgspec.Struct, frozen=True):
         submit: flows added in a second.
         run: stages run in a second, from the start of the worker to its goodbye.
         submit_and_run: flows in a second, one after the other.
-        alone_p50_ms, alone_p99_ms: one chain on an idle worker, from `add` to its result.
+        alone_p50_ms, alone_p99_ms, alone_max_ms: one chain on an idle worker, from `add` to its result: half of them took no
+            longer, 99 of 100 (None: fewer than 100 were run), all.
         waiting_bytes, completed_bytes: what a chain takes of the server's memory; None: the server does not tell.
     """
 
@@ -53,14 +68,15 @@ class Measured(msgspec.Struct, frozen=True):
     run: float
     submit_and_run: float
     alone_p50_ms: float
-    alone_p99_ms: float
+    alone_p99_ms: float | None
+    alone_max_ms: float
     waiting_bytes: float | None
     completed_bytes: float | None
 
 
 @contextlib.contextmanager
-def when_done(callback: Callable[[], None]) -> Generator[None]:
-    """Calls back in the worker whenever the last stage of a chain runs, until the block ends."""
+def when_done(callback: Callable[[str], None]) -> Generator[None]:
+    """Calls back in the worker, with the chain's key, whenever the last stage of a chain runs, until the block ends."""
     _when_done.append(callback)
     try:
         yield
@@ -90,7 +106,7 @@ async def bench_third(key: str) -> str:
 async def bench_fourth(key: str) -> str:
     """Hands the key on."""
     for callback in _when_done:
-        callback()
+        callback(key)
     return key
 
 
@@ -101,45 +117,56 @@ def chain(key: str) -> str:
 
 
 async def measure(settings: Settings, *, flows: int, alone: int, concurrency: int) -> Measured:
-    """Measures on the server of the settings, and leaves nothing there.
+    """Measures on the server of the settings, and leaves nothing there, also if it is cancelled.
 
     Args:
-        settings: where the server is; their namespace is not used.
+        settings: where the server is, and a namespace that nobody else uses: it is removed.
         flows: how many chains are added and run in bulk.
         alone: how many are run one after the other.
         concurrency: how many stages run at once.
 
     Raises:
+        FlowsLost: the server has lost some of the chains.
         ServerNotConfigured, ServerError, EmbeddedError, InvalidValue: see `FlowProducer` and `Worker`.
     """
-    own = msgspec.structs.replace(settings, namespace=f"bench{secrets.token_hex(4)}")
-    async with FlowProducer(settings=own) as producer, _backend(own) as backend:
-        views = Views(backend.store)
-        began_at = await views.now()
-        try:
-            milliseconds = await _alone(producer, own, alone, concurrency)
-            empty = await _memory(backend)
-            submit_seconds = await _seconds(producer.add_bulk(chain(KEY) for _ in range(flows)))
-            waiting = await _memory(backend)
-            run_seconds = await _seconds(_run(own, flows, concurrency))
-            completed = await _memory(backend)
-        finally:
-            await _remove(producer, backend, range(began_at // _HOUR_MS, await views.now() // _HOUR_MS + 1))
+    async with _emptied(settings) as backend, FlowProducer(settings=settings) as producer:
+        milliseconds = await _alone(producer, settings, alone, concurrency)
+        empty = await _memory(backend)
+        submit_seconds = await _seconds(producer.add_bulk(chain(key_of(number)) for number in range(flows)))
+        waiting = await _memory(backend)
+        run_seconds = await _seconds(_run(settings, backend, flows, concurrency))
+        completed = await _memory(backend)
     return Measured(
         flows, concurrency, flows / submit_seconds, flows * STAGES / run_seconds, flows / (submit_seconds + run_seconds),
-        statistics.median(milliseconds), milliseconds[min(len(milliseconds) - 1, int(0.99 * len(milliseconds)))],
+        statistics.median(milliseconds), within_99_of_100(milliseconds), milliseconds[-1],
         _each(empty, waiting, flows), _each(empty, completed, flows),
     )  # fmt: skip
 
 
+def within_99_of_100(ordered: Sequence[float]) -> float | None:
+    """The least of the values that 99 of 100 are not above; None: there are too few to tell."""
+    return ordered[math.ceil(0.99 * len(ordered)) - 1] if len(ordered) >= _HUNDRED else None
+
+
 @contextlib.asynccontextmanager
-async def _backend(settings: Settings) -> AsyncGenerator[Backend]:
-    """A connection beside the producer's: to ask for the memory, and to remove what is left."""
-    backend = await Backend.open(settings, name="flowq:bench", connections=1, with_storage=False)
+async def _emptied(settings: Settings) -> AsyncGenerator[Backend]:
+    """A connection beside the producer's: to ask for the memory, and to remove the namespace however the block ends."""
+    # Who is cancelled while it opens would not know what it has written already.
+    opening = asyncio.create_task(Backend.open(settings, name="flowq:bench", connections=1, with_storage=False))
+    is_reached = True
     try:
-        yield backend
+        yield await asyncio.shield(opening)
+    except ServerError:
+        is_reached = False
+        raise
     finally:
-        await backend.close()
+        backend = await opening
+        try:
+            if not is_reached:
+                backend.store.connection.patience = _LAST_PATIENCE_SECONDS
+            await remove_namespace(backend.store.connection, settings.namespace)
+        finally:
+            await backend.close()
 
 
 async def _seconds(work: Awaitable[object]) -> float:
@@ -165,25 +192,43 @@ async def _alone(producer: FlowProducer, settings: Settings, flows: int, concurr
     return sorted(milliseconds)
 
 
-async def _run(settings: Settings, flows: int, concurrency: int) -> None:
+async def _run(settings: Settings, backend: Backend, flows: int, concurrency: int) -> None:
     """Until the goodbye of the worker, which acknowledges the last outcome."""
     worker = Worker(settings=settings, pipelines=[chain], concurrency=concurrency)
-    left, all_ran = flows, asyncio.Event()
+    ran, all_ran = set[str](), asyncio.Event()
 
-    def count() -> None:
-        nonlocal left
-        left -= 1
-        if not left:
+    def note(key: str) -> None:
+        ran.add(key)  # a stage may run twice
+        if len(ran) == flows:
             all_ran.set()
 
-    with when_done(count):
+    with when_done(note):
         working = asyncio.create_task(worker.run())
-        ended = asyncio.create_task(all_ran.wait())
-        # A worker that ends by itself has failed, and says so when it is awaited.
-        await asyncio.wait({working, ended}, return_when=asyncio.FIRST_COMPLETED)
-        ended.cancel()
-        await worker.stop()
-        await working
+        watching = asyncio.create_task(_watched(backend, flows, ran, all_ran))
+        try:
+            # A worker that ends by itself has failed, and says so when it is awaited.
+            await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                await watching
+        finally:
+            await end(watching)
+            await worker.stop()
+            await working
+
+
+async def _watched(backend: Backend, flows: int, ran: set[str], all_ran: asyncio.Event) -> None:
+    """Returns when all chains have run. Raises FlowsLost, ServerError: some never will."""
+    connection, tags = backend.store.connection, backend.store.keys.tags
+    before = 0
+    while not all_ran.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(all_ran.wait(), _SILENT_SECONDS_MAX)
+        if len(ran) == before:
+            live = sum(await connection.commands(*(("ZCARD", tag + LIVE) for tag in tags)))
+            # Counted later than those that live, which are fewer all the time: the others are not there.
+            if live < flows - len(ran):
+                raise FlowsLost(flows - len(ran) - live, flows)
+        before = len(ran)
 
 
 async def _memory(backend: Backend) -> int | None:
@@ -199,14 +244,3 @@ async def _memory(backend: Backend) -> int | None:
 
 def _each(before: int | None, after: int | None, flows: int) -> float | None:
     return None if before is None or after is None else max(0.0, (after - before) / flows)
-
-
-async def _remove(producer: FlowProducer, backend: Backend, hours: Iterable[int]) -> None:
-    """All flows, then what a namespace keeps without any, and the lists of what has completed in these hours since 1970."""
-    await producer.cancel(pipeline=chain.name)
-    await producer.prune(pipeline=chain.name)
-    keys, connection = backend.store.keys, backend.store.connection
-    for tag in keys.tags:
-        kept = [tag + word for word in PERMANENT if word[0] == ":" and word[-1] != ":"]
-        await connection.command("UNLINK", *kept, *(f"{tag}{FINISHED}{hour}" for hour in hours))
-    await connection.command("UNLINK", keys.meta)

@@ -42,7 +42,7 @@ COMMANDS: Final = {
     "tenants": "show tenants' weights, and set them",
     "usage": "what stages used up, by day, pipeline and tenant",
     "doctor": "check server, storage and workers; each finding with its fix",
-    "bench": "measure flowq on your server, and leave nothing there",
+    "bench": "measure flowq on your server, in a namespace of its own that is removed afterwards",
     "config": "show every setting and where it came from",
     "version": "show versions",
 }

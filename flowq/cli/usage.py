@@ -16,6 +16,16 @@ class ArtifactNotFound(FlowqError):
     """The stages that were named have no such artifact; ends with exit code 3."""
 
 
+class FlowsLost(FlowqError):
+    """Flows that were to be measured are not on the server any more; ends with exit code 1."""
+
+    def __init__(self, gone: int, added: int) -> None:
+        super().__init__(
+            f"{gone:,} of {added:,} flows are gone: the server has lost them, or somebody removed them",
+            "measure again when it keeps its data: it was started anew without them, was flushed, or a node of it failed",
+        )
+
+
 def nearest(word: str, known: Iterable[str], otherwise: str) -> str:
     """`did you mean 'inspect'?` for a misspelt word, or `otherwise` when nothing comes close."""
     found = difflib.get_close_matches(word, list(known), 1, cutoff=0.5)

@@ -20,15 +20,18 @@ class ServerNotConfigured(ServerError):
 
 
 class ServerUnreachable(ServerError):
-    """Nothing answers at the URL, or it stopped answering for longer than the call may wait."""
+    """Nothing answers at the URL, or what answers is not ready; and that for longer than the call may wait."""
 
-    def __init__(self, url: str, reason: str) -> None:
+    def __init__(self, url: str, reason: str, *, answered: bool = False) -> None:
         remedy = "check the host and port, that the server runs, and the network between"
-        if url.startswith("unix:"):
+        if answered:
+            remedy = "make the call again later: it loads its data, runs a script, fails over or moves slots; see its log"
+        elif url.startswith("unix:"):
             from urllib.parse import unquote, urlsplit
 
             remedy = f"check that a server listens on the socket {unquote(urlsplit(url).path)}, and that this user may open it"
-        super().__init__(f"the server at {masked(url)} does not answer: {reason}", remedy)
+        verb = "is not ready" if answered else "does not answer"
+        super().__init__(f"the server at {masked(url)} {verb}: {reason}", remedy)
 
 
 class ServerRefusedLogin(ServerError):

@@ -265,7 +265,8 @@ def typed(url: str, error: Exception) -> FlowqError:
         if not isinstance(known, (ServerUnreachable, ServerIsReplica)):
             return known
         # One of several: another becomes the primary in its place, or it comes back.
-        return ServerUnreachable(url, f"{what_the_system_said(error.__cause__) or error} (node {error.node})")
+        reason = f"{what_the_system_said(error.__cause__) or error} (node {error.node})"
+        return ServerUnreachable(url, reason, answered=_is_passing(error.__cause__))
     if isinstance(error, refused.ConnectionError) and isinstance(error.__cause__, refused.ResponseError):
         return typed(url, error.__cause__)  # what the server refused while the connection was set up
     text = str(error)
@@ -288,7 +289,12 @@ def typed(url: str, error: Exception) -> FlowqError:
         return ServerForbids(url, text)
     if "WRONGTYPE" in text or "user_script" in text or "user_function" in text:
         return CorruptState("", "a key", text)
-    is_passing = isinstance(error, _PASSING_ANSWERS) or _PASSING_WORDS.search(text) is not None
-    if isinstance(error, refused.ResponseError) and not is_passing:
+    if _is_passing(error):
+        return ServerUnreachable(url, text or type(error).__name__, answered=True)
+    if isinstance(error, refused.ResponseError):
         return NotARedisServer(url, text) if "unknown command" in text.lower() else ServerForbids(url, text)
     return ServerUnreachable(url, what_the_system_said(error) or text or type(error).__name__)
+
+
+def _is_passing(error: Exception) -> bool:
+    return isinstance(error, _PASSING_ANSWERS) or _PASSING_WORDS.search(str(error)) is not None

@@ -100,6 +100,28 @@ def test_a_peer_that_is_not_installed_is_reported_as_missing(tmp_path: Path, cap
     assert "MISSING" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("count", ["0", "-1", "many"])
+def test_rounds_are_counted_from_one(capsys: pytest.CaptureFixture[str], count: str) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--rounds", count])
+    assert f"argument --rounds: '{count}' is no whole number from 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [(None, "can't be read: No such file"), ("{", "is no JSON"), ("[]", "holds no figures"), ("{}", "holds no")]
+)
+def test_a_file_that_can_not_be_shown_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, told: str
+) -> None:
+    path = tmp_path / "it.json"
+    if text is not None:
+        path.write_text(text, "utf-8")
+    with pytest.raises(SystemExit):
+        command.main(["--show", str(path)])
+    assert f"argument --show: {path} {told}" in capsys.readouterr().err
+    assert command.main(["--show", str(ROOT / "benchmarks" / "results" / "latest.json"), "--goals"]) in (0, 1)
+
+
 def test_who_installs_the_peers_is_told_of_each_that_can_not_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nowhere = FLOWQ._replace(name="nobody", packages=(str(tmp_path / "nobody.whl"),))
     assert install([FLOWQ, nowhere], tmp_path / "cache") == 1

@@ -14,7 +14,7 @@ import pytest
 from flowq import FlowHandle, FlowProducer, stage
 from flowq.engine.client import adding
 from flowq.engine.client.producer import BULK
-from flowq.errors import FlowConflict, InvalidValue, NotAFlow
+from flowq.errors import FlowConflict, FlowqError, InvalidValue, NotAFlow
 from flowq.model.spec import FlowSpec
 
 pytestmark = pytest.mark.anyio
@@ -125,14 +125,28 @@ async def test_what_is_no_flow_is_refused(producer: FlowProducer) -> None:
     assert not await producer.list()
 
 
-async def test_an_error_of_the_source_is_given_on(producer: FlowProducer) -> None:
+@pytest.mark.parametrize("count", [BULK, BULK + 3])
+async def test_an_error_of_the_source_is_given_on_after_all_that_it_gave_before(producer: FlowProducer, count: int) -> None:
     def breaking() -> Iterator[FlowSpec[str]]:
-        yield from specs(BULK)
+        yield from specs(count)
         raise ConnectionError("the file has moved")
 
+    handles = producer.add_many(breaking())
+    assert [(await anext(handles)).id for _ in range(count)] == [f"n{number}" for number in range(count)]
     with pytest.raises(ConnectionError, match="moved"):
-        await producer.add_bulk(breaking())
-    assert len(await producer.list(limit=1_000)) == BULK
+        await anext(handles)
+    assert len(await producer.list(limit=1_000)) == count
+
+
+async def test_a_flow_that_is_refused_says_which_it_is_and_those_before_it_are_added(producer: FlowProducer) -> None:
+    given = list(specs(BULK + 2))
+    with pytest.raises(NotAFlow, match=f"^flow {BULK + 3} of those to be added: None is no flow; give it"):
+        await producer.add_bulk(cast("Any", [*given, None, *specs(1)]))
+    assert len(await producer.list(limit=1_000)) == BULK + 2
+    made = (many_echo.flow(cast("Any", text)) for text in ("one", object()))
+    with pytest.raises(FlowqError, match=r"^flow 2 of those to be added: many_echo: text can't be stored"):
+        await producer.add_bulk(made)
+    assert len(await producer.list(limit=1_000)) == BULK + 3
 
 
 async def test_after_a_call_that_is_refused_no_other_is_made(producer: FlowProducer) -> None:

@@ -256,7 +256,7 @@ async def _run_waiting_flows(server: House, namespace: str, asked: Asked, at_onc
     """What a worker asks, and what the server does for it, for each stage; all flows wait already, and nobody follows them."""
     left, all_ran = FLOWS, asyncio.Event()
 
-    def count() -> None:
+    def count(_key: str) -> None:
         nonlocal left
         left -= 1
         if not left:

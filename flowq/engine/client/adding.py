@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
-from flowq.errors import FlowConflict
+from flowq.errors import DefinitionError, FlowConflict, InvalidValue, ValueNotStorable, ValueTooLarge
 from flowq.model.spec import FlowSpec
 from flowq.pipeline import to_spec
 from flowq.store.store import Store
@@ -25,6 +25,9 @@ Flows: TypeAlias = Iterable[FlowSpec[R]] | AsyncIterable[FlowSpec[R]]
 # Of the arguments of flows so much is held at once, or one flow's, if they are larger.
 _HELD_BYTES_MAX = 4_000_000
 
+# Why a flow may be refused before it is sent.
+_REFUSALS = (InvalidValue, DefinitionError, ValueNotStorable, ValueTooLarge)
+
 # One for each byte. 36 does not divide 256, so four letters are a little likelier than others, which costs 0.02 bits.
 _LETTERS_AND_DIGITS = bytes(ord((ascii_lowercase + digits)[byte % 36]) for byte in range(256))
 
@@ -36,18 +39,26 @@ async def batches(flows: Flows[Any], most: int) -> AsyncGenerator[list[FlowSpec[
     """The flows in lists of at most so many, none of which is much larger than `_HELD_BYTES_MAX`; none is taken before its turn.
 
     Raises:
-        NotAFlow: one of them is none.
+        NotAFlow, InvalidValue, DefinitionError, ValueNotStorable, ValueTooLarge: one of them is refused; says its position. And
+            whatever the source raises. What was taken before is given first.
     """
     batch: list[FlowSpec[Any]] = []
-    held = 0
-    async for flow in _one_by_one(flows):
-        batch.append(spec := to_spec(flow))
-        held += bytes_of(spec)
-        if len(batch) == most or held >= _HELD_BYTES_MAX:
-            yield batch
-            batch, held = [], 0
+    held, position = 0, 1
+    why: Exception | None = None
+    try:
+        async for flow in _one_by_one(flows):
+            batch.append(spec := to_spec(flow))
+            held += bytes_of(spec)
+            position += 1
+            if len(batch) == most or held >= _HELD_BYTES_MAX:
+                yield batch
+                batch, held = [], 0
+    except Exception as error:  # users' code: a source may raise anything
+        why = _at(position, error)
     if batch:
         yield batch
+    if why is not None:
+        raise why
 
 
 async def added(store: Store, specs: Sequence[FlowSpec[Any]]) -> list[Added]:
@@ -63,6 +74,13 @@ async def added(store: Store, specs: Sequence[FlowSpec[Any]]) -> list[Added]:
         first, *others = conflict.flow_ids
         header = await Views(store).header(first)
         raise FlowConflict(first, _difference(header, dict(flows)[first]), others) from None
+
+
+def _at(position: int, error: Exception) -> Exception:
+    """The error; one that refuses a flow says which it is. The source may make its flows only when it is asked for them."""
+    if isinstance(error, _REFUSALS):
+        error.problem = f"flow {position:,} of those to be added: {error.problem}"
+    return error
 
 
 async def _one_by_one(flows: Flows[Any]) -> AsyncIterator[FlowSpec[Any]]:

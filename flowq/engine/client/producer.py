@@ -128,8 +128,8 @@ class FlowProducer(Searching, ManyFlows, Pausing, Scheduling, Sharing, FleetView
         more than one call's, but it returns a handle for each: see `add_many` for more of them than memory has room for.
 
         Raises:
-            as `add`, at the first call that has a flow to refuse. What earlier calls of 250 held is added; of this one all
-            but the flows in conflict with others, or nothing after any other refusal. If the server failed, it may be added.
+            as `add`, for the first flow to refuse; says its position, counted from 1. All before it are added. Flows in conflict
+            are found 250 at a time: all others of these are added. If the server failed, the 250 of the call may be added.
         """
         return [handle async for handle in self.add_many(flows)]
 
@@ -141,7 +141,7 @@ class FlowProducer(Searching, ManyFlows, Pausing, Scheduling, Sharing, FleetView
         then is better served by `add`.
 
         Raises:
-            as `add_bulk`; whatever the iterable raises.
+            as `add_bulk`; whatever the iterable raises, after what it gave before is added.
         """
         _refuse_one_flow(flows)
         return self._added_one_by_one(flows)
