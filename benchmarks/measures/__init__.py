@@ -24,7 +24,7 @@ class Measure(NamedTuple):
         title: for people.
         needs: the kind of work that a contestant must be able to do; empty: all are asked.
         take: measures one contestant once.
-        rounds_max: no more rounds than this, because one takes minutes, and no goal needs more.
+        rounds_max: no more rounds than this, because one takes minutes, or no goal is about it.
     """
 
     name: str

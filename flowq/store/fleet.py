@@ -21,7 +21,7 @@ from flowq.store.due_soon import DUE_MEMBER, part_decoder
 from flowq.store.keys import DUE, FLOW, LANE, RUNNING
 from flowq.store.lane_names import lanes_of
 from flowq.store.pauses import Pauses
-from flowq.store.routes import Routes
+from flowq.store.routes import known_routes
 from flowq.store.store import Store
 from flowq.store.views import Views, head_decoder, record_decoder
 
@@ -49,8 +49,8 @@ class Fleet:
 
     async def queues(self) -> list[QueueSnapshot]:
         """All queues, by name."""
-        workers, now = await self._views.workers(), await self._views.now()
-        routes, is_complete = await Routes(self._store).known(workers)
+        (workers, served), now = await self._views.serving(), await self._views.now()
+        routes, is_complete = await known_routes(self._store, served)
         count = _Count(now)
         for tag in self._store.partitions:
             await self._ready(tag, sorted(routes), count)
@@ -82,7 +82,8 @@ class Fleet:
 
     async def held_back(self, limits: Collection[str]) -> Mapping[str, int]:
         """Limit → how many stages are ready, of these limits on queues and tenants."""
-        routes = sorted((await Routes(self._store).known(await self._views.workers())).routes)
+        _, served = await self._views.serving()
+        routes = sorted((await known_routes(self._store, served)).routes)
         found: Counter[str] = Counter()
         for tag in self._store.partitions:
             lanes: dict[str, list[str]] = {}

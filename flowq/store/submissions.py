@@ -27,8 +27,8 @@ _PLAN_UNUSED_MS = 3_600_000
 # A plan may be pruned, and staged fields may expire, between two steps of a submission; not three times in a row.
 _SUBMITS_MAX = 4
 _RANGES_CACHED = 256
-# Of a plan with more routes only is noted that it has so many: no script call takes longer for a larger flow.
-_ROUTES_MAX = 1_000
+# Of a plan with more routes only is noted that it has so many: no plan takes a script longer than some milliseconds to count.
+_ROUTES_MAX = 200
 UNCOUNTED = "*"
 _ADDITIONS: dict[bytes, Addition] = {b"added": "added", b"kept": "kept", b"replaced": "replaced"}
 

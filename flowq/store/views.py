@@ -155,6 +155,10 @@ class Views:
 
     async def workers(self) -> list[WorkerSnapshot]:
         """All processes that hold a lease now."""
+        return (await self.serving())[0]
+
+    async def serving(self) -> tuple[list[WorkerSnapshot], set[str]]:
+        """All processes that hold a lease now, and the routes that these serve."""
         now = await self.now()
         by_id: dict[str, WorkerSnapshot] = {}
         infos: dict[str, HolderInfo] = {}
@@ -182,7 +186,7 @@ class Views:
             msgspec.structs.replace(worker, in_use=dict(used[host])) if (host := infos[worker.id].host) in used else worker
             for worker in by_id.values()
         ]
-        return sorted(found, key=lambda worker: worker.name)
+        return sorted(found, key=lambda worker: worker.name), {route for info in infos.values() for route in info.routes}
 
     async def waiting(self, routes: Collection[str]) -> list[str]:
         """The partitions in which a stage of these routes is ready. What a claim would drop in passing does not count."""

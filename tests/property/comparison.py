@@ -107,6 +107,8 @@ class Reality:
         for key in await self._keys():
             word = key.partition("}")[2]
             assert word == ":meta" or word.startswith(_LEFT_WHEN_ENDED), f"{key} is left though all flows have ended"
+        for tag in self.store.partitions:
+            await self._check_routes(tag)
         for flow_id, flow in model.flows.items():
             assert flow.state in ENDED
             _check_story(self.events[flow_id], flow.seq)
@@ -119,6 +121,17 @@ class Reality:
             is_leaving = word.startswith(PLAN) and await self.store.connection.command("PTTL", key) > 0
             is_known = word == ":meta" or word.startswith(_LEFT_WHEN_REMOVED) or is_leaving
             assert is_known, f"{key} is left though all flows were removed"
+
+    async def _check_routes(self, tag: str) -> None:
+        """Each route is counted once for each plan that has flows and names it."""
+        connection, named = self.store.connection, Counter[str]()
+        for key in await self._keys():
+            if key.startswith(tag + PLAN):
+                flows, routes = await connection.command("HMGET", key, "flows", "routes")
+                named.update(msgspec.msgpack.decode(routes, type=list[str]) if int(flows or 0) > 0 else ())
+        names = [name.decode() for name in await connection.command("HKEYS", tag + ROUTES) if name != b"@"]
+        counts = await connection.command("HMGET", tag + ROUTES, *names) if names else []
+        assert dict(zip(names, map(int, counts), strict=True)) == named, "routes are not counted as plans name them"
 
     async def _keys(self) -> list[str]:
         found: list[bytes] = await self.store.connection.command("KEYS", f"{{{self.store.keys.namespace}[:}}]*")

@@ -2,11 +2,12 @@
 -- `wants`: see bounds.lua; `capacity` bounds all of them together.
 local FEW = 8
 
--- Adds the routes from one position to another where lanes may stand: of many they are found by halves, not looked at one by one.
+-- Adds the routes from one position to another where lanes may stand: where these are few of many they are found by halves, not looked at
+-- one by one.
 function SERVED.find(served, first, last, found)
   local size = last - first + 1
   local count = size > FEW and SERVED.waiting(served, first, last) or size
-  if count > 0 and count < size then
+  if count > 0 and 4 * count < size then
     local middle = math.floor((first + last) / 2)
     SERVED.find(served, first, middle, found)
     SERVED.find(served, middle + 1, last, found)

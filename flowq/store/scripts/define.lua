@@ -8,6 +8,6 @@
 -- flow another producer adds in this moment.
 local key, field, bytes, unused_ms = tag .. PLAN_KEY .. ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 redis.call('HSET', key, field, bytes, 'pipeline', ARGV[5])
-if ARGV[6] ~= '' and redis.call('HSETNX', key, 'routes', ARGV[6]) == 1 then redis.call('HSET', key, 'noted', 0) end
+if ARGV[6] ~= '' and redis.call('HSETNX', key, 'routes', ARGV[6]) == 1 then redis.call('HSET', key, 'noted', '') end
 if redis.call('HEXISTS', key, 'flows') == 0 then redis.call('PEXPIRE', key, unused_ms) end
 return 'defined'

@@ -13,12 +13,12 @@ local function list_flow(id, plan, labels, keep)
   end
 end
 
--- After all are added: how many flows of each plan. `plans`: 0 for those whose routes were not noted.
+-- After all are added: how many flows of each plan. `plans`: where its routes were noted, see routes.lua.
 local function count_and_list(new_flows_of, plans)
   for plan, count in pairs(new_flows_of) do
     local is_new = redis.call('HINCRBY', tag .. PLAN_KEY .. plan, 'flows', count) == count
     redis.call('PERSIST', tag .. PLAN_KEY .. plan)
-    if is_new or plans[plan] == '0' then note_routes(plan) end
+    note_routes(plan, plans[plan], is_new)
     -- A plan that is not new may have had only flows that stages added.
     if keep_of[plan] and (is_new or redis.call('EXISTS', tag .. BY_KEY .. 'pipeline:' .. keep_of[plan][1]) == 0) then
       local pipeline, keep = unpack(keep_of[plan])

@@ -1,5 +1,5 @@
 -- memory: what functions keep from call to call, by the bytes of which it can be made again: nothing is lost with it. Of two generations
--- the older is forgotten when the younger holds `most`, so that a memory never holds more than twice that, in what its user counts.
+-- the older is forgotten when the younger holds `most`, so that a memory holds some twice that at most, in what its user counts.
 local MEMORY = {}
 
 function MEMORY.new(most)

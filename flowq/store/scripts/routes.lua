@@ -1,20 +1,45 @@
 -- routes: where stages may wait. Of each route (queue:stage) the partition's hash says how many plans name it that have flows, so what is
--- ready is found without a scan (flowq/store/routes.py). A plan's field `routes` holds its routes, packed; `noted` is 1 while they are
--- counted, else 0. Plans that an earlier flowq stored have neither, until the next flow of theirs is added.
-local function count_routes(plan, step)
-  local key = tag .. PLAN_KEY .. plan
+-- ready is found without a scan (flowq/store/routes.py). A plan's field `routes` holds its routes, packed; `noted` has the stamp of the hash
+-- in which they are counted, or nothing: should the hash be lost, each plan is counted again with its next flow.
+local STAMP = '@'
+local routes = {}
+
+-- The hash only tells people and autoscalers where to look: a count that can't be counted on begins anew and stops no transition.
+local function count_routes(plan, step, stamp)
+  local key, all = tag .. PLAN_KEY .. plan, tag .. ROUTES_KEY
   for _, route in ipairs(unpacked(redis.call('HGET', key, 'routes') or '') or {}) do
-    route = tostring(route)
-    if shared('HINCRBY', tag .. ROUTES_KEY, route, step) <= 0 then redis.call('HDEL', tag .. ROUTES_KEY, route) end
+    local count = redis.pcall('HINCRBY', all, tostring(route), step)
+    if type(count) == 'table' then
+      redis.call('HSET', all, tostring(route), math.max(0, step))
+      count = step
+    end
+    if count <= 0 then redis.call('HDEL', all, tostring(route)) end
   end
-  redis.call('HSET', key, 'noted', step > 0 and 1 or 0)
+  redis.call('HSET', key, 'noted', stamp)
 end
 
-local function note_routes(plan)
-  if redis.call('HGET', tag .. PLAN_KEY .. plan, 'noted') == '0' then count_routes(plan, 1) end
+local function stamp_of_routes()
+  routes.stamp = routes.stamp or shared('HGET', tag .. ROUTES_KEY, STAMP)
+  return routes.stamp
+end
+
+-- `noted`: what the plan's field of that name was before this call; `is_first`: whether it had no flow then.
+local function note_routes(plan, noted, is_first)
+  if not stamp_of_routes() then
+    routes.stamp = tostring(now)
+    redis.call('HSET', tag .. ROUTES_KEY, STAMP, routes.stamp)
+  end
+  local is_known = noted == routes.stamp and not is_first
+  if not is_known and redis.call('HGET', tag .. PLAN_KEY .. plan, 'noted') ~= routes.stamp then count_routes(plan, 1, routes.stamp) end
 end
 
 -- Before a plan goes, or when no flow uses it for now.
 local function forget_routes(plan)
-  if redis.call('HGET', tag .. PLAN_KEY .. plan, 'noted') == '1' then count_routes(plan, -1) end
+  local stamp = stamp_of_routes()
+  if not stamp or redis.call('HGET', tag .. PLAN_KEY .. plan, 'noted') ~= stamp then return end
+  count_routes(plan, -1, '')
+  if redis.call('HLEN', tag .. ROUTES_KEY) == 1 then
+    redis.call('UNLINK', tag .. ROUTES_KEY)
+    routes.stamp = nil
+  end
 end
