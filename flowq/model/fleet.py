@@ -20,8 +20,8 @@ class QueueSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         slots: how many stages these may run at once, together with those of other queues that they serve.
         oldest_seconds: how long the one has waited that has waited longest, of those that are next; None: none waits.
         pause: since when it is paused, and by whom, if it is.
-        is_estimate: whether there are so many that `ready` or `delayed` were counted in part only, or a flow has so many queues and
-            stages that not all of them are known.
+        is_estimate: whether there are so many that `ready` or `delayed` were counted in part only, or a flow has so many queues
+            and stages that not all of them are known.
     """
 
     name: str
