@@ -1,7 +1,7 @@
 -- routes: where stages may wait. Of each route (queue:stage) the partition's hash says how many plans name it that have flows, so what is
 -- ready is found without a scan (flowq/store/routes.py). A plan's field `routes` holds its routes, packed; `noted` has the stamp of the hash
 -- in which they are counted, or nothing: should the hash be lost, each plan is counted again with its next flow.
-local STAMP = '@'
+local ROUTES_STAMP = '@'
 local routes = {}
 
 -- The hash only tells people and autoscalers where to look: a count that can't be counted on begins anew and stops no transition.
@@ -19,7 +19,7 @@ local function count_routes(plan, step, stamp)
 end
 
 local function stamp_of_routes()
-  routes.stamp = routes.stamp or shared('HGET', tag .. ROUTES_KEY, STAMP)
+  routes.stamp = routes.stamp or shared('HGET', tag .. ROUTES_KEY, ROUTES_STAMP)
   return routes.stamp
 end
 
@@ -27,7 +27,7 @@ end
 local function note_routes(plan, noted, is_first)
   if not stamp_of_routes() then
     routes.stamp = tostring(now)
-    redis.call('HSET', tag .. ROUTES_KEY, STAMP, routes.stamp)
+    redis.call('HSET', tag .. ROUTES_KEY, ROUTES_STAMP, routes.stamp)
   end
   local is_known = noted == routes.stamp and not is_first
   if not is_known and redis.call('HGET', tag .. PLAN_KEY .. plan, 'noted') ~= routes.stamp then count_routes(plan, 1, routes.stamp) end
