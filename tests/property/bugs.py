@@ -218,4 +218,5 @@ BUGS = (
     ),
     Bug("a pruned flow is still found", "labels.lua", "    unlabel_from(key, id)\n", ""),
     Bug("plans of pruned flows stay", "prune.lua", "    redis.call('UNLINK', plan_key)\n", ""),
+    Bug("routes of flows that a stage removed stay", "spawn.lua", "    forget_routes(plan)\n", ""),
 )
