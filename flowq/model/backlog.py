@@ -18,7 +18,7 @@ class QueueBacklog(msgspec.Struct, frozen=True, kw_only=True):
         total: how many a worker could do or does: both, and none of those that wait where the queue is paused.
         oldest_seconds: how long the one has waited that has waited longest; 0: none waits.
         is_paused: whether the queue is paused.
-        is_estimate: whether these are not exact, because there is so much.
+        is_estimate: whether these are not exact, because there is so much or not all queues may be known.
     """
 
     queued: int = 0

@@ -103,7 +103,7 @@ PERMANENT: Final[dict[str, str]] = {
     BY: "the flows of a pipeline, of a tenant, with a tag; until pruned",
     SPARED: "removed flows whose artifacts a cache may still name; until it may not",
     PIPELINES: "the pipelines that have flows, and what they say of their retention",
-    ROUTES: "the queues and stages of plans that have flows, each with how many of these plans name it",
+    ROUTES: "the queues and stages of plans that have flows, each with how many of these plans name it; `@`: since when",
     TENANT_LANES: "one per queue, stage and priority with ready stages of tenants; deleted when empty",
     TENANTS: "one per queue: whose turn it is; only tenants that are ahead of the others are in it",
     WEIGHTS: "the weights of tenants that somebody set",

@@ -6,15 +6,18 @@ Scripts note the routes of each plan with its first flow, and take them back wit
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
 
 from flowq.store.damage import text_of
-from flowq.store.keys import ROUTES
+from flowq.store.keys import PIPELINES, ROUTES
 from flowq.store.store import Store
 from flowq.store.submissions import UNCOUNTED
 
-# The field that is no route.
-_STAMP = "@"
+# Fields that are no routes: see scripts/routes.lua.
+_STAMP, _LOST = "@", "?"
+# Of what workers could serve, any of their stages in any of their queues, so much is looked at where not all routes are noted.
+_SERVED_MAX = 10_000
 
 
 class KnownRoutes(NamedTuple):
@@ -25,8 +28,14 @@ class KnownRoutes(NamedTuple):
 
 
 async def known_routes(store: Store, served: Iterable[str]) -> KnownRoutes:
-    """All routes of the flows that there are, and those that live workers serve."""
-    noted = await store.connection.readable(*(("HKEYS", tag + ROUTES) for tag in store.partitions))
-    routes = {*served, *(text_of(name) for names in noted for name in names or ())}
-    is_complete = None not in noted and UNCOUNTED not in routes
-    return KnownRoutes(routes - {_STAMP, UNCOUNTED}, is_complete)
+    """All routes of the flows that there are; where some may not be noted, those that live workers serve, too."""
+    asked = [question for tag in store.partitions for question in (("HKEYS", tag + ROUTES), ("EXISTS", tag + PIPELINES))]
+    answers = await store.connection.readable(*asked)
+    fields: set[str] = set()
+    is_complete = True
+    for noted, has_flows in zip(answers[::2], answers[1::2], strict=True):
+        names = set(map(text_of, noted or ()))
+        is_complete = is_complete and (_STAMP in names or not has_flows) and not names & {UNCOUNTED, _LOST}
+        fields |= names
+    routes = fields - {_STAMP, _LOST, UNCOUNTED}
+    return KnownRoutes(routes if is_complete else routes | set(islice(served, _SERVED_MAX)), is_complete)

@@ -32,7 +32,7 @@ async def noted(store: Store) -> dict[str, int]:
         flat: Any = await store.connection.command("HGETALL", tag + ROUTES)
         pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
         for route, count in pairs:
-            if route == b"@":
+            if route in (b"@", b"?"):
                 continue
             found[route.decode()] = found.get(route.decode(), 0) + int(count)
     return found
@@ -93,31 +93,39 @@ async def test_a_plan_that_was_only_defined_names_no_queue(store: Store) -> None
     assert await noted(store) == {}
 
 
-async def test_routes_whose_hash_was_lost_are_counted_again_with_the_next_flow_of_each_plan(store: Store, actor: Actor) -> None:
-    one, two, three, four = in_one_partition(store, 4)
+@pytest.mark.parametrize("damage", ["deleted", "of another type", "without its stamp", "with a count that is none"])
+async def test_routes_whose_hash_was_lost_are_counted_again_with_the_next_flow_of_each_plan(
+    store: Store, actor: Actor, damage: str
+) -> None:
+    one, two, three, four, five = in_one_partition(store, 5)
     single, double = one_stage(), chain(2)
     await store.submit([(one, single), (two, double)])
-    (tag,) = {store.keys.tag_of(one)}
-    await store.connection.command("SET", tag + ROUTES, "damaged")
-    assert (await queues(store))["default"].is_estimate
+    key = store.keys.tag_of(one) + ROUTES
+    match damage:
+        case "deleted":
+            await store.connection.command("DEL", key)
+        case "of another type":
+            await store.connection.command("SET", key, "damaged")
+        case "without its stamp":
+            await store.connection.command("HDEL", key, "@")
+        case _:
+            await store.connection.command("HSET", key, "default:s", "many", "@", "other")
+    if damage != "with a count that is none":
+        assert (await queues(store))["default"].is_estimate
     await store.submit([(three, double)])
+    await store.submit([(four, double)])
     assert await noted(store) == {"default:s": 1}
-    await actor.finish()
+    assert (await queues(store))["default"].is_estimate
+    assert await actor.finish() == 7
     await pruned(store, (one, single))
     assert await noted(store) == {"default:s": 1}
-    await store.submit([(four, single)])
+    await store.submit([(five, single)])
     assert await noted(store) == {"default:s": 1, "default:a": 1}
-
-
-async def test_a_count_that_is_none_stops_no_flow(store: Store, actor: Actor) -> None:
-    one, two = in_one_partition(store, 2)
-    await store.submit([(one, chain(2))])
-    tag = store.keys.tag_of(one)
-    await store.connection.command("HSET", tag + ROUTES, "default:s", "many", "default:a", "few")
-    await store.submit([(two, one_stage())])
-    assert await actor.finish() == 3
-    assert await pruned(store, (one, chain(2)), (two, one_stage())) == 2
-    assert await store.connection.command("EXISTS", tag + ROUTES) == 0
+    assert await actor.finish() == 1
+    assert await pruned(store, (two, double), (three, double), (four, double), (five, single)) == 4
+    assert await store.connection.command("EXISTS", key) == 0
+    await store.submit([(one, single)])
+    assert not (await queues(store))["default"].is_estimate
 
 
 def many_queues(count: int) -> FlowSpec[Any]:
