@@ -1,8 +1,8 @@
 -- routes: where stages may wait. Of each route (queue:stage) the partition's hash says how many plans name it that have flows, so what is
--- ready is found without a scan (flowq/store/routes.py). A plan's field `routes` holds its routes, packed; `noted` has the stamp of the hash
--- in which they are counted, or nothing: should the hash be lost, each plan is counted again with its next flow, and LOST says in it that
--- there may be others.
-local ROUTES_STAMP, LOST = '@', '?'
+-- ready is found without a scan (flowq/store/routes.py). A plan's field `routes` holds its routes, packed; `noted` has the stamp of the
+-- hash in which they are counted, or nothing. Should the hash be lost, each plan is counted again with its next flow; until no flow is
+-- left, ROUTES_LOST says in it that there may be others.
+local ROUTES_STAMP, ROUTES_LOST = '@', '?'
 local routes = {}
 
 -- The hash only tells people and autoscalers where to look, so no damage to it stops a transition: it counts as lost.
@@ -29,7 +29,7 @@ local function begin_routes()
   routes.stamp = tostring(now)
   redis.call('UNLINK', tag .. ROUTES_KEY)
   redis.call('HSET', tag .. ROUTES_KEY, ROUTES_STAMP, routes.stamp)
-  if redis.call('EXISTS', tag .. PIPELINES_KEY) == 1 then redis.call('HSET', tag .. ROUTES_KEY, LOST, 1) end
+  if redis.call('EXISTS', tag .. PIPELINES_KEY) == 1 then redis.call('HSET', tag .. ROUTES_KEY, ROUTES_LOST, 1) end
 end
 
 -- `noted`: what the plan's field of that name was before this call; `is_first`: whether it had no flow then.
@@ -44,7 +44,7 @@ local function forget_routes(plan)
   local stamp = stamp_of_routes()
   if not stamp or redis.call('HGET', tag .. PLAN_KEY .. plan, 'noted') ~= stamp then return end
   count_routes(plan, -1, '')
-  if routes.stamp and redis.call('HLEN', tag .. ROUTES_KEY) - redis.call('HEXISTS', tag .. ROUTES_KEY, LOST) == 1 then
+  if routes.stamp and redis.call('HLEN', tag .. ROUTES_KEY) - redis.call('HEXISTS', tag .. ROUTES_KEY, ROUTES_LOST) == 1 then
     redis.call('UNLINK', tag .. ROUTES_KEY)
     routes.stamp = nil
   end
