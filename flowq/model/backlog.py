@@ -47,8 +47,8 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
         return self.queues.get(queue, QueueBacklog(is_estimate=self.every.is_estimate))
 
 
-def backlog_of(namespace: str, queues: Iterable[QueueSnapshot]) -> Backlog:
-    """The backlog of these queues."""
+def backlog_of(namespace: str, queues: Iterable[QueueSnapshot], *, is_complete: bool = True) -> Backlog:
+    """The backlog of these queues. `is_complete`: whether there are no others."""
     found = {queue.name: _of_one(queue) for queue in queues}
     every = QueueBacklog(
         queued=sum(one.queued for one in found.values()),
@@ -56,7 +56,7 @@ def backlog_of(namespace: str, queues: Iterable[QueueSnapshot]) -> Backlog:
         total=sum(one.total for one in found.values()),
         oldest_seconds=max((one.oldest_seconds for one in found.values()), default=0.0),
         is_paused=bool(found) and all(one.is_paused for one in found.values()),
-        is_estimate=any(one.is_estimate for one in found.values()),
+        is_estimate=not is_complete or any(one.is_estimate for one in found.values()),
     )
     return Backlog(namespace=namespace, every=every, queues=found)
 

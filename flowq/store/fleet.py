@@ -40,17 +40,22 @@ _Parts = tuple[str | None, ...]
 
 
 class Fleet:
-    """Queues, over one store."""
+    """Queues, over one store.
+
+    Attributes:
+        is_complete: whether the latest `queues` found all that there are.
+    """
 
     def __init__(self, store: Store, views: Views) -> None:
         self._store = store
         self._views = views
         self._commands = store.connection.commands
+        self.is_complete = True
 
     async def queues(self) -> list[QueueSnapshot]:
         """All queues, by name."""
         (workers, served), now = await self._views.serving(), await self._views.now()
-        routes, is_complete = await known_routes(self._store, served)
+        routes, self.is_complete = await known_routes(self._store, served)
         count = _Count(now)
         for tag in self._store.partitions:
             await self._ready(tag, sorted(routes), count)
@@ -75,7 +80,7 @@ class Fleet:
                     slots=sum(worker.concurrency for worker in of_queue),
                     oldest_seconds=None if oldest is None else max(0, now - oldest) / 1000,
                     pause=pauses.get(name),
-                    is_estimate=name in count.estimated or not is_complete,
+                    is_estimate=name in count.estimated or not self.is_complete,
                 )
             )
         return found

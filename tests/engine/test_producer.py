@@ -110,10 +110,10 @@ async def test_a_bulk_that_was_refused_can_be_made_again(producer: FlowProducer)
 
     with pytest.raises(NotAFlow):
         await producer.add_bulk(flows(spoilt=True))
-    assert len(await producer.list(limit=500)) == 250, "nothing of the call that was refused"
+    assert len(await producer.list(limit=500)) == 270, "all before the one that was refused"
     added = await producer.add_bulk(flows(spoilt=False))
     assert [flow.id for flow in added] == [f"n{number}" for number in range(300)]
-    assert [flow.is_new for flow in added].count(True) == 50
+    assert [flow.is_new for flow in added].count(True) == 30
 
 
 @pytest.mark.parametrize("flows", [echo.flow(1), {"name": "echo"}, None, "echo", 5])
