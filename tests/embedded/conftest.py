@@ -14,15 +14,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote
 
 import pytest
 import redis
 
 from flowq.embedded.directory import DataDirectory, Endpoint
-from flowq.embedded.valkey import process_of
 from flowq.errors import DataDirectoryUnusable
-from tests.engine.waiting import eventually
+from tests.engine.waiting import PATIENCE_SECONDS, eventually
 
 LINGER_SECONDS = 0.5
 PROJECT = Path(__file__).parents[2]
@@ -101,13 +99,15 @@ def stop_keeper(directory: Path) -> None:
 
 
 def client_of(url: str) -> redis.Redis:
-    """A client that neither retries nor waits long, so that a test sees what happens."""
-    return redis.Redis.from_url(url, socket_timeout=5, decode_responses=True)
+    """A client that does not retry, so that a test sees what happens, and waits for the slowest disk."""
+    return redis.Redis.from_url(url, socket_timeout=PATIENCE_SECONDS, decode_responses=True)
 
 
 def server_pid(url: str) -> int:
-    """The process of the server with this URL, as it says itself; 0 while it does not answer."""
-    return process_of(Path(unquote(url.removeprefix("unix://"))))
+    """The process of the server with this URL, as it says itself; 0 while nothing listens there."""
+    with contextlib.suppress(redis.ConnectionError), client_of(url) as client:
+        return int(client.info("server")["process_id"])  # type: ignore[index]
+    return 0
 
 
 class OtherProcess:
