@@ -23,7 +23,7 @@ from flowq.engine.worker.worker import Worker
 from flowq.errors import ServerError
 from flowq.pipeline import pipeline, stage
 from flowq.settings import Settings
-from flowq.store.emptying import remove_namespace
+from flowq.store.emptying import check_removable, remove_namespace
 from flowq.store.ending import end
 from flowq.store.keys import LIVE
 
@@ -155,7 +155,9 @@ async def _emptied(settings: Settings) -> AsyncGenerator[Backend]:
     opening = asyncio.create_task(Backend.open(settings, name="flowq:bench", connections=1, with_storage=False))
     is_reached = True
     try:
-        yield await asyncio.shield(opening)
+        backend = await asyncio.shield(opening)
+        await check_removable(backend.store.connection)
+        yield backend
     except ServerError:
         is_reached = False
         raise

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -39,23 +39,25 @@ _ENTRY = re.compile(r"(\d+)(?:-(\d+))?(?:@(\d+)(?:\+(\d+))?|\+)?:(.+)")
 _Parts = tuple[str | None, ...]
 
 
-class Fleet:
-    """Queues, over one store.
+class KnownQueues(NamedTuple):
+    """The queues that are known, by name. `is_complete`: whether there are no others."""
 
-    Attributes:
-        is_complete: whether the latest `queues` found all that there are.
-    """
+    queues: list[QueueSnapshot]
+    is_complete: bool
+
+
+class Fleet:
+    """Queues, over one store."""
 
     def __init__(self, store: Store, views: Views) -> None:
         self._store = store
         self._views = views
         self._commands = store.connection.commands
-        self.is_complete = True
 
-    async def queues(self) -> list[QueueSnapshot]:
-        """All queues, by name."""
+    async def queues(self) -> KnownQueues:
+        """All queues."""
         (workers, served), now = await self._views.serving(), await self._views.now()
-        routes, self.is_complete = await known_routes(self._store, served)
+        routes, is_complete = await known_routes(self._store, served)
         count = _Count(now)
         for tag in self._store.partitions:
             await self._ready(tag, sorted(routes), count)
@@ -80,10 +82,10 @@ class Fleet:
                     slots=sum(worker.concurrency for worker in of_queue),
                     oldest_seconds=None if oldest is None else max(0, now - oldest) / 1000,
                     pause=pauses.get(name),
-                    is_estimate=name in count.estimated or not self.is_complete,
+                    is_estimate=name in count.estimated or not is_complete,
                 )
             )
-        return found
+        return KnownQueues(found, is_complete)
 
     async def held_back(self, limits: Collection[str]) -> Mapping[str, int]:
         """Limit → how many stages are ready, of these limits on queues and tenants."""

@@ -62,6 +62,10 @@ ASIDE: Final = ":o:"
 SCHEDULES: Final = ":schedules"
 FIRED: Final = ":fired"
 FIRINGS: Final = ":firings"
+# Fields of the hash of routes that are none: since when they are counted; some may not be; a plan has too many to count.
+ROUTES_STAMP: Final = "@"
+ROUTES_LOST: Final = "?"
+ROUTES_UNCOUNTED: Final = "*"
 WAKE_CHANNEL: Final = ":wake:"
 ENDED_CHANNEL: Final = ":ended:"
 
@@ -78,6 +82,7 @@ _TAGGED: Final = {
     "TURNED": TURNED,
     "HUNGRY": HUNGRY, "LIMITS_MARK": LIMITS_MARK,
 }  # fmt: skip
+_FIELDS: Final = {"ROUTES_STAMP": ROUTES_STAMP, "ROUTES_LOST": ROUTES_LOST}
 
 # Keys without a time to live, and why each is bounded. All others expire. docs/reference/keys.md is this table.
 PERMANENT: Final[dict[str, str]] = {
@@ -116,9 +121,9 @@ PERMANENT: Final[dict[str, str]] = {
 
 def lua_constants() -> str:
     """The key words as Lua locals, put before every script by the loader."""
-    names = ", ".join(f"{name}_KEY" for name in _TAGGED)
-    words = ", ".join(f"'{word}'" for word in _TAGGED.values())
-    return f"local {names} = {words}\n"
+    named = {f"{name}_KEY": word for name, word in _TAGGED.items()} | _FIELDS
+    words = ", ".join(f"'{word}'" for word in named.values())
+    return f"local {', '.join(named)} = {words}\n"
 
 
 class Keys:

@@ -15,7 +15,7 @@ from flowq.model.outcome import opaque
 from flowq.model.plan import BLOCK_STAGES, Plan
 from flowq.model.spec import FlowSpec
 from flowq.store.connection import Connection
-from flowq.store.keys import STAGING
+from flowq.store.keys import ROUTES_UNCOUNTED, STAGING
 from flowq.store.literals import fields_of_literals
 from flowq.store.portions import BYTES_MAX, portions
 from flowq.store.wire import Header, PlanHead, Ranges, Submission, later_ranges_of, ranges_of
@@ -29,7 +29,6 @@ _SUBMITS_MAX = 4
 _RANGES_CACHED = 256
 # Of a plan with more routes only is noted that it has so many: no plan takes a script longer than some milliseconds to count.
 _ROUTES_MAX = 200
-UNCOUNTED = "*"
 _ADDITIONS: dict[bytes, Addition] = {b"added": "added", b"kept": "kept", b"replaced": "replaced"}
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -161,7 +160,7 @@ class Submissions:
             plan.pipeline, len(plan.stages), plan.output, plan.fail_fast, plan.finish_first, plan.keep, cache_ms, plan.finally_
         )
         routes = sorted({stage.route for stage in plan.stages})
-        packed = _pack(routes if len(routes) <= _ROUTES_MAX else [UNCOUNTED])
+        packed = _pack(routes if len(routes) <= _ROUTES_MAX else [ROUTES_UNCOUNTED])
         await self._put_part(tag, digest, plan, "head", _pack(head), packed)
 
     async def _put_part(self, tag: str, digest: str, plan: Plan, field: str, data: bytes, routes: bytes = b"") -> None:

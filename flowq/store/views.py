@@ -157,8 +157,8 @@ class Views:
         """All processes that hold a lease now."""
         return (await self.serving())[0]
 
-    async def serving(self) -> tuple[list[WorkerSnapshot], set[str]]:
-        """All processes that hold a lease now, and the routes that these serve."""
+    async def serving(self) -> tuple[list[WorkerSnapshot], list[Collection[str]]]:
+        """All processes that hold a lease now, and the routes that each of them serves."""
         now = await self.now()
         by_id: dict[str, WorkerSnapshot] = {}
         infos: dict[str, HolderInfo] = {}
@@ -186,7 +186,7 @@ class Views:
             msgspec.structs.replace(worker, in_use=dict(used[host])) if (host := infos[worker.id].host) in used else worker
             for worker in by_id.values()
         ]
-        return sorted(found, key=lambda worker: worker.name), {route for info in infos.values() for route in info.routes}
+        return sorted(found, key=lambda worker: worker.name), [info.routes for info in infos.values()]
 
     async def waiting(self, routes: Collection[str]) -> list[str]:
         """The partitions in which a stage of these routes is ready. What a claim would drop in passing does not count."""

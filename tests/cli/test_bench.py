@@ -83,6 +83,16 @@ def test_bench_without_a_server_says_so(run: Run) -> None:
     assert ran.code == 4
 
 
+def test_bench_of_a_user_who_may_not_look_through_the_keys_is_refused_before_it_writes_flows(run: Run) -> None:
+    with running_valkey() as url, redis.Redis.from_url(url, decode_responses=True) as client:
+        client.execute_command("ACL", "SETUSER", "default", "-scan")
+        ran = run("bench", *SMALL, env={"FLOWQ_URL": url})
+        assert ran.code == 4, ran
+        assert "scan" in ran.err
+        assert client.keys("*") == []
+        assert "zadd" not in client.info("commandstats")
+
+
 @contextmanager
 def measuring(url: str) -> Iterator[tuple[Any, Any]]:
     """A command that is about to run its 3,000 flows, which are all there; and a client of the server."""

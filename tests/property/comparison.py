@@ -11,7 +11,7 @@ import msgspec
 from flowq.model.states import STATE_LETTER
 from flowq.store.events import events_of
 from flowq.store.item_snapshots import item_state
-from flowq.store.keys import CANCELLED, EVENTS, FAILED, FLOW, PLAN, ROUTES, TREE, TREES
+from flowq.store.keys import CANCELLED, EVENTS, FAILED, FLOW, PLAN, ROUTES, ROUTES_STAMP, TREE, TREES
 from flowq.store.remembered import link_decoder, remembered_decoder
 from flowq.store.store import Store
 from flowq.store.views import FLOW_STATES, head_decoder, record_decoder
@@ -129,7 +129,7 @@ class Reality:
             if key.startswith(tag + PLAN):
                 flows, routes = await connection.command("HMGET", key, "flows", "routes")
                 named.update(msgspec.msgpack.decode(routes, type=list[str]) if int(flows or 0) > 0 else ())
-        names = [name.decode() for name in await connection.command("HKEYS", tag + ROUTES) if name != b"@"]
+        names = [name.decode() for name in await connection.command("HKEYS", tag + ROUTES) if name != ROUTES_STAMP.encode()]
         counts = await connection.command("HMGET", tag + ROUTES, *names) if names else []
         assert dict(zip(names, map(int, counts), strict=True)) == named, "routes are not counted as plans name them"
 

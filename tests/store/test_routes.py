@@ -14,7 +14,7 @@ from flowq.model.plan import Binding, Plan, StagePlan
 from flowq.model.spec import FlowSpec
 from flowq.store.connection import Connection
 from flowq.store.fleet import Fleet
-from flowq.store.keys import ROUTES
+from flowq.store.keys import ROUTES, ROUTES_LOST, ROUTES_STAMP
 from flowq.store.store import Store
 from flowq.store.views import Views
 from flowq.store.wire import HolderInfo
@@ -32,14 +32,14 @@ async def noted(store: Store) -> dict[str, int]:
         flat: Any = await store.connection.command("HGETALL", tag + ROUTES)
         pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
         for route, count in pairs:
-            if route in (b"@", b"?"):
+            if route in (ROUTES_STAMP.encode(), ROUTES_LOST.encode()):
                 continue
             found[route.decode()] = found.get(route.decode(), 0) + int(count)
     return found
 
 
 async def queues(store: Store) -> dict[str, QueueSnapshot]:
-    return {queue.name: queue for queue in await Fleet(store, Views(store)).queues()}
+    return {queue.name: queue for queue in (await Fleet(store, Views(store)).queues()).queues}
 
 
 async def pruned(store: Store, *flows: tuple[str, FlowSpec[Any]]) -> int:
@@ -107,9 +107,9 @@ async def test_routes_whose_hash_was_lost_are_counted_again_with_the_next_flow_o
         case "of another type":
             await store.connection.command("SET", key, "damaged")
         case "without its stamp":
-            await store.connection.command("HDEL", key, "@")
+            await store.connection.command("HDEL", key, ROUTES_STAMP)
         case _:
-            await store.connection.command("HSET", key, "default:s", "many", "@", "other")
+            await store.connection.command("HSET", key, "default:s", "many", ROUTES_STAMP, "other")
     if damage != "with a count that is none":
         assert (await queues(store))["default"].is_estimate
     await store.submit([(three, double)])

@@ -23,4 +23,4 @@ class FleetView(Client):
         Without scanning keys: queues that no worker serves are known from the definitions of all flows that are kept.
         """
         store = self._open.store
-        return await Fleet(store, Views(store)).queues()
+        return (await Fleet(store, Views(store)).queues()).queues

@@ -56,9 +56,8 @@ class BacklogPage:
     async def _fresh(self) -> Backlog:
         async with self._reading:
             if self._read is None or self._clock() - self._read[0] >= _FRESH_SECONDS:
-                fleet = Fleet(self._store, Views(self._store))
-                queues = await fleet.queues()
-                self._read = (self._clock(), backlog_of(self._store.keys.namespace, queues, is_complete=fleet.is_complete))
+                known = await Fleet(self._store, Views(self._store)).queues()
+                self._read = (self._clock(), backlog_of(self._store.keys.namespace, known.queues, is_complete=known.is_complete))
             return self._read[1]
 
 

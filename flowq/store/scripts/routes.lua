@@ -2,7 +2,6 @@
 -- ready is found without a scan (flowq/store/routes.py). A plan's field `routes` holds its routes, packed; `noted` has the stamp of the
 -- hash in which they are counted, or nothing. Should the hash be lost, each plan is counted again with its next flow; until no flow is
 -- left, ROUTES_LOST says in it that there may be others.
-local ROUTES_STAMP, ROUTES_LOST = '@', '?'
 local routes = {}
 
 -- The hash only tells people and autoscalers where to look, so no damage to it stops a transition: it counts as lost.
