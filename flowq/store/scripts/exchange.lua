@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- exchange: a worker's one conversation: reports a batch, releases parents, promotes what is due, claims a batch.
--- Needs      records memory checked shared fetch view emit tenants lanes hooked tree resumed due paused release history groups ends map_ends outcomes reuse expand awaited suspend report notes promote item_claims literals carried gated standings bounds served claim claim_tenants looks claim_all claim_turns claim_kind successor retain ended flush flow_ends house
+-- Needs      records memory checked shared fetch view emit tenants lanes hooked tree resumed due paused release history groups ends map_ends outcomes reuse expand awaited suspend report progressed notes promote item_claims literals carried gated standings bounds served claim claim_tenants looks claim_all claim_turns claim_kind successor retain ended flush flow_ends house
 -- Called by  Store.exchange   KEYS 1 the partition's tag
 --                             ARGV 1 holder  2 line  3 seq  4 nonce  5 packed {outcomes, progress, wants, capacity, parks, retention, notes, permits, looks}
 --                             6 what it serves, see served.lua; wants: see bounds.lua

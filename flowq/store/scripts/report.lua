@@ -52,27 +52,19 @@ local function report_one(outcome, holder)
 end
 
 local function report(outcomes, holder)
-  local verdicts = {}
+  local verdicts, items = {}, {}
+  -- Items that are reported together are read together, flow by flow.
+  for position = 1, #outcomes do
+    local flow, index = outcomes[position][2], outcomes[position][3]
+    if index >= ITEMS then
+      local names = items[flow] or {}
+      names[#names + 1], items[flow] = field('', index), names
+    end
+  end
+  for flow, names in pairs(items) do open_flow(flow, names) end
   for position = 1, #outcomes do
     local word, by = report_one(outcomes[position], holder)
     if word then verdicts[#verdicts + 1] = {position - 1, word, by or ''} end
   end
   return verdicts
-end
-
--- Progress: {flow, index, fence, nonce, fraction, message}; the latest counts, it takes no number, and a stale one is dropped.
-local function progress(reports)
-  for _, entry in ipairs(reports) do
-    local flow, index, fence, nonce, fraction, message = unpack(entry)
-    local view = open_flow(flow, {field('', index)})
-    local record = view and record_of(view, index)
-    if record and record[STATE] == RUNNING and record[FENCE] == fence and record[NONCE] == nonce then
-      write(view, field('g', index), cmsgpack.pack({fraction, message}))
-      if record[RAN] == 0 then
-        record[RAN] = 1
-        keep(view, index, record)
-      end
-      tell(flow, 0, 'progressed', index, record[ATTEMPT], {message, 0, fraction})
-    end
-  end
 end
