@@ -27,6 +27,7 @@ _PAGE_BYTES = 1_000_000
 _SHARED_KEPT = 32
 
 _pack = msgspec.msgpack.Encoder().encode
+_EMPTY = _pack({})
 
 
 async def expanded(store: Store, claim: Claim, stage: StagePlan, plan: StoredPlan, mapping: Mapped, items: object) -> Outcome:
@@ -83,7 +84,10 @@ class Shared(msgspec.Struct, frozen=True):
 
     def arguments(self, own: bytes) -> dict[str, Any]:
         """The arguments of an item, whose own are packed here."""
-        shared, mine = self.gathered.filled(unpacked(self.literals), self.bindings), unpacked(own)
+        mine = unpacked(own)
+        if not self.bindings and self.literals == _EMPTY:
+            return mine
+        shared = self.gathered.filled(unpacked(self.literals), self.bindings)
         if TYPED in shared and TYPED in mine:
             mine[TYPED] += shared[TYPED]
         return shared | mine
