@@ -12,13 +12,13 @@ class QueueSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: its name.
-        ready: how many stages wait for a worker, also those whose time has come while none was there. Of flows that ended since
-            they count until a worker comes by them; what was put aside because its flow or pipeline is paused does not.
+        ready: how many stages wait for a worker, also those whose time has come while none was there. Those of a flow or a
+            pipeline that is paused by itself do not count, those of a queue that is paused do.
         running: how many run, under workers whose lease lasts.
         delayed: how many wait for a time: of flows that begin later, and between two attempts.
         workers: how many worker processes serve it.
         slots: how many stages these may run at once, together with those of other queues that they serve.
-        oldest_seconds: how long the one has waited that has waited longest, of those that are next; None: none waits.
+        oldest_seconds: how long the one has waited that has waited longest, of those that were read; None: none waits.
         pause: since when it is paused, and by whom, if it is.
         is_estimate: whether there are so many that `ready` or `delayed` were counted in part only, or a flow has so many queues
             and stages that not all of them are known.

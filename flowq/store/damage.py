@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from typing import TypeVar
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from flowq.errors import CorruptState
+from flowq.store.connection import Connection
 
 T = TypeVar("T")
+
+_PAGE: Final = 1_000
 
 log = logging.getLogger("flowq.store")
 
@@ -26,6 +29,12 @@ def sound(decoder: msgspec.msgpack.Decoder[T], data: bytes | None) -> T | None:
         return None if data is None else decoder.decode(data)
     except ValueError:  # no msgpack, of another shape, or with texts that are none
         return None
+
+
+async def read_in_pages(connection: Connection, asked: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The answers to very many questions, a thousand in a round trip; None where a key is of another type."""
+    pages = [asked[start : start + _PAGE] for start in range(0, len(asked), _PAGE)]
+    return [answer for page in pages for answer in await connection.readable(*page)]
 
 
 async def up_to_damage(pages: AsyncIterator[T], what: str) -> AsyncIterator[T]:

@@ -6,37 +6,32 @@ a worker that there is not.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
-from typing import Any, NamedTuple
-
-import msgspec
+from math import ceil
+from typing import NamedTuple
 
 from flowq.model.builtin import BUILTIN_QUEUE
 from flowq.model.fleet import QueueSnapshot, WorkerSnapshot
 from flowq.model.limit import OF_QUEUE, OF_TENANT
+from flowq.model.pause import Pause
+from flowq.store.damage import read_in_pages, sound, text_of
 from flowq.store.due_soon import DUE_MEMBER, part_decoder
-from flowq.store.keys import DUE, FLOW, LANE, RUNNING
+from flowq.store.keys import DUE, FLOW, RUNNING
 from flowq.store.lane_names import lanes_of
+from flowq.store.lane_samples import READ_MAX, Sample, ready_in, sampled
 from flowq.store.pauses import Pauses
 from flowq.store.routes import known_routes
 from flowq.store.store import Store
 from flowq.store.views import Views, head_decoder, record_decoder
 
-# Of a lane, and of what waits for a time, so many entries are read, and so many lanes of one stage's tenants; the rest is taken
-# to be like them.
-_COUNTED_MAX = 1_000
-_LANES_MAX = 50
-# So many at the front of a lane are asked how long they have waited.
-_AGED_MAX = 10
-_PAGE = 500
-
-# `index:flow`, `first-last:flow`; of a flow's first stages `…@since:flow` or `…@since+ms:flow`, of resumed ones `…+:flow`: see
-# scripts/lanes.lua.
-_ENTRY = re.compile(r"(\d+)(?:-(\d+))?(?:@(\d+)(?:\+(\d+))?|\+)?:(.+)")
-_Parts = tuple[str | None, ...]
+# So many lanes of tenants are asked how long they are, and of what waits for a time so much of one partition is read; the rest
+# is taken to be like that.
+_LANES_MAX = 20_000
+_DUE_MAX = 1_000
+# What flows are that go on, paused or not; and those of which something begins when its time has come.
+_BEGINS = ("s", "r", "x")
+_GOES_ON = (*_BEGINS, "p", "o")
 
 
 class KnownQueues(NamedTuple):
@@ -52,18 +47,17 @@ class Fleet:
     def __init__(self, store: Store, views: Views) -> None:
         self._store = store
         self._views = views
-        self._commands = store.connection.commands
 
     async def queues(self) -> KnownQueues:
         """All queues."""
         (workers, served), now = await self._views.serving(), await self._views.now()
         routes, is_complete = await known_routes(self._store, served)
+        every = await Pauses(self._store).every()
+        pauses = {pause.name: pause for pause in every if pause.kind == "queue"}
         count = _Count(now)
-        for tag in self._store.partitions:
-            await self._ready(tag, sorted(routes), count)
-            await self._delayed(tag, count)
-            await self._running(tag, workers, count)
-        pauses = {pause.name: pause for pause in await Pauses(self._store).every() if pause.kind == "queue"}
+        await self._ready(sorted(routes), _pipelines(every), count)
+        await self._delayed(count)
+        await self._running(workers, count)
         # That of the stages which flowq brings itself is told of only where something waits or runs in it.
         serving = _serving(workers)
         names = ({_queue_of(route) for route in routes} | serving.keys()) - {BUILTIN_QUEUE}
@@ -91,89 +85,79 @@ class Fleet:
         """Limit → how many stages are ready, of these limits on queues and tenants."""
         _, served = await self._views.serving()
         routes = sorted((await known_routes(self._store, served)).routes)
-        found: Counter[str] = Counter()
-        for tag in self._store.partitions:
-            lanes: dict[str, list[str]] = {}
-            for route, name in await lanes_of(
-                self._store.connection, tag, [route + suspect for route in routes for suspect in ("", "!")]
-            ):
-                for limit in {OF_QUEUE + _queue_of(route), OF_TENANT + name.partition(":")[2]}.intersection(limits):
-                    lanes.setdefault(limit, []).append(f"{tag}{LANE}{route}:{name}")
-            for limit, keys in lanes.items():
-                total = sum(await self._paged([("LLEN", lane) for lane in keys]))
-                read = [await self._entries(lane) for lane in keys[:_LANES_MAX]]
-                counted, stages = sum(number for number, _ in read), sum(_stages_in(parsed) for _, parsed in read)
-                found[limit] += round(stages * total / max(1, counted))
-        return found
+        lanes = [
+            lane
+            for lane in await lanes_of(self._store.connection, self._store.partitions, _with_suspects(routes))
+            if {OF_QUEUE + lane.queue, OF_TENANT + lane.tenant}.intersection(limits)
+        ]
+        samples = await sampled(self._store.connection, lanes, _pipelines(await Pauses(self._store).every()))
+        found: dict[str, list[Sample]] = {}
+        for sample in samples:
+            for limit in {OF_QUEUE + sample.lane.queue, OF_TENANT + sample.lane.tenant}.intersection(limits):
+                found.setdefault(limit, []).append(sample)
+        return {limit: ready_in(of_limit)[0] for limit, of_limit in found.items()}
 
-    async def _ready(self, tag: str, routes: Sequence[str], count: _Count) -> None:
-        every = [f"{route}{suspect}" for route in routes for suspect in ("", "!")]
-        lanes: dict[str, list[str]] = {}
-        for route, name in await lanes_of(self._store.connection, tag, every):
-            lanes.setdefault(route, []).append(f"{tag}{LANE}{route}:{name}")
-        for route, keys in lanes.items():
-            queue, stages, counted = _queue_of(route), 0, 0
-            total = sum(await self._paged([("LLEN", lane) for lane in keys]))
-            for lane in keys[:_LANES_MAX]:
-                entries, parsed = await self._entries(lane)
-                counted += entries
-                stages += _stages_in(parsed)
-                await self._age(tag, queue, parsed[:_AGED_MAX], count)
-            count.add(count.ready, queue, stages, counted, total)
+    async def _ready(self, routes: Sequence[str], pipelines: Collection[str], count: _Count) -> None:
+        lanes = await lanes_of(self._store.connection, self._store.partitions, _with_suspects(routes), _LANES_MAX)
+        found: dict[str, list[Sample]] = {}
+        for sample in await sampled(self._store.connection, lanes, pipelines):
+            found.setdefault(sample.lane.queue, []).append(sample)
+        for queue, samples in found.items():
+            stages, is_estimate = ready_in(samples)
+            count.add(count.ready, queue, stages, is_estimate=is_estimate)
+            for since in (waiting.since for sample in samples for waiting in sample.ready):
+                count.note_waiting(queue, since)
 
-    async def _entries(self, lane: str) -> tuple[int, list[_Parts]]:
-        """How many of a lane's entries were read, and the parts of those that are in form."""
-        entries: list[bytes] = await self._store.connection.command("LRANGE", lane, 0, _COUNTED_MAX - 1)
-        found = [match.groups() for entry in entries if (match := _ENTRY.fullmatch(entry.decode("utf-8", "replace")))]
-        return len(entries), found
+    async def _delayed(self, count: _Count) -> None:
+        tags = self._store.partitions
+        most = min(_DUE_MAX, max(1, READ_MAX // len(tags)))
+        asked = [
+            question
+            for due in (tag + DUE for tag in tags)
+            for question in (("ZCARD", due), ("ZCOUNT", due, "-inf", count.now), ("ZRANGE", due, 0, most - 1))
+        ]
+        answers = await read_in_pages(self._store.connection, asked)
+        parts: list[_Part] = []
+        for tag, total, due, members in zip(tags, answers[::3], answers[1::3], answers[2::3], strict=True):
+            # What is due waits for a worker, and if there is none, nobody makes it ready either.
+            found = [match and match.groups() for match in map(DUE_MEMBER.fullmatch, map(text_of, members or ()))]
+            parts.append(_Part(tag, found[: due or 0], due or 0, is_due=True))
+            parts.append(_Part(tag, found[due or 0 :], (total or 0) - (due or 0), is_due=False))
+        asked = [("HMGET", part.tag + FLOW + member[1], "m", member[0]) for part in parts for member in part.members if member]
+        fields = iter(await read_in_pages(self._store.connection, asked))
+        for part in parts:
+            stages: Counter[str] = Counter()
+            for member in filter(None, part.members):
+                stages.update(_stages_of(member[0], *(next(fields) or (None, None)), is_due=part.is_due))
+            for queue, number in stages.items():
+                read = len(part.members)
+                counter = count.ready if part.is_due else count.delayed
+                count.add(counter, queue, round(number * part.total / read), is_estimate=read < part.total)
 
-    async def _age(self, tag: str, queue: str, entries: Sequence[_Parts], count: _Count) -> None:
-        values = await self._paged([("HMGET", f"{tag}{FLOW}{entry[4]}", "m", entry[0]) for entry in entries])
-        for (_, _, since, later_ms, _), (head, record) in zip(entries, values, strict=True):
-            with suppress(msgspec.DecodeError, msgspec.ValidationError):
-                if head is None or head_decoder.decode(head).status not in ("r", "x", "p"):
-                    continue
-                if since is not None:
-                    count.note_waiting(queue, int(since) + int(later_ms or 0))
-                elif record is not None and (known := record_decoder.decode(record)).state == "r":
-                    count.note_waiting(queue, known.ready_at)
-
-    async def _delayed(self, tag: str, count: _Count) -> None:
-        asked = ("ZCARD", tag + DUE), ("ZCOUNT", tag + DUE, "-inf", count.now), ("ZRANGE", tag + DUE, 0, _COUNTED_MAX - 1)
-        members: list[bytes]
-        total, is_due, members = await self._commands(*asked)
-        # What is due waits for a worker, and if there is none, nobody makes it ready either.
-        await self._due(tag, members[:is_due], is_due, count, count.ready)
-        await self._due(tag, members[is_due:], total - is_due, count, count.delayed)
-
-    async def _due(self, tag: str, members: Sequence[bytes], total: int, count: _Count, counter: Counter[str]) -> None:
-        found = [match.groups() for member in members if (match := DUE_MEMBER.fullmatch(member.decode("utf-8", "replace")))]
-        values = await self._paged([("HGET", tag + FLOW + flow, name) for name, flow in found])
+    async def _running(self, workers: Sequence[WorkerSnapshot], count: _Count) -> None:
+        asked = [(tag, tag + RUNNING + worker.id) for tag in self._store.partitions for worker in workers]
+        answers = await read_in_pages(self._store.connection, [("SMEMBERS", key) for _, key in asked])
+        found = [
+            (tag + FLOW + flow, index)
+            for (tag, _), members in zip(asked, answers, strict=True)
+            for index, _, flow in (text_of(member).partition(":") for member in members or ())
+        ]
+        step = ceil(len(found) / READ_MAX) or 1
         stages: Counter[str] = Counter()
-        for (name, _), data in zip(found, values, strict=True):
-            with suppress(msgspec.DecodeError, msgspec.ValidationError):
-                if data is None:
-                    continue
-                if not name.startswith("b"):
-                    # What is suspended waits in no queue before its time.
-                    if (record := record_decoder.decode(data)).state == "s" or (record.state == "u" and counter is count.ready):
-                        stages[_queue_of(record.route)] += 1
-                    continue
-                for route, _, first, last in part_decoder.decode(data)[1]:
-                    stages[_queue_of(route)] += last - first + 1
+        for data in await read_in_pages(self._store.connection, [("HGET", *stage) for stage in found[::step]]):
+            if (record := sound(record_decoder, data)) is not None and record.state == "x":
+                stages[_queue_of(record.route)] += 1
         for queue, number in stages.items():
-            count.add(counter, queue, number, len(members), total)
+            count.add(count.running, queue, number * step, is_estimate=step > 1)
 
-    async def _running(self, tag: str, workers: Sequence[WorkerSnapshot], count: _Count) -> None:
-        members = await self._paged([("SMEMBERS", tag + RUNNING + worker.id) for worker in workers])
-        stages = [member.decode("utf-8", "replace").partition(":") for found in members for member in found]
-        for data in await self._paged([("HGET", tag + FLOW + flow, index) for index, _, flow in stages]):
-            with suppress(msgspec.DecodeError, msgspec.ValidationError):
-                if data is not None and (record := record_decoder.decode(data)).state == "x":
-                    count.running[_queue_of(record.route)] += 1
 
-    async def _paged(self, asked: Sequence[tuple[Any, ...]]) -> list[Any]:
-        return [answer for start in range(0, len(asked), _PAGE) for answer in await self._commands(*asked[start : start + _PAGE])]
+class _Part(NamedTuple):
+    """What waits for a time in one partition, and is due or not: stage and flow of what was read, and how much there is."""
+
+    tag: str
+    members: Sequence[tuple[str, ...] | None]
+    total: int
+    is_due: bool
 
 
 class _Count:
@@ -187,20 +171,39 @@ class _Count:
         self.oldest: dict[str, int] = {}
         self.estimated: set[str] = set()
 
-    def add(self, counter: Counter[str], queue: str, stages: int, counted: int, total: int) -> None:
-        """Of `total` entries the `counted` first mean so many stages."""
-        if counted < total:
-            self.estimated.add(queue)
-            stages = round(stages * total / max(1, counted))
+    def add(self, counter: Counter[str], queue: str, stages: int, *, is_estimate: bool) -> None:
+        """So many more stages."""
         counter[queue] += stages
+        if is_estimate:
+            self.estimated.add(queue)
 
-    def note_waiting(self, queue: str, since: int) -> None:
+    def note_waiting(self, queue: str, since: int | None) -> None:
         """One of its stages has waited since then."""
-        self.oldest[queue] = min(since, self.oldest.get(queue, since))
+        if since is not None:
+            self.oldest[queue] = min(since, self.oldest.get(queue, since))
 
 
-def _stages_in(entries: Iterable[_Parts]) -> int:
-    return sum(int(last or first or 0) - int(first or 0) + 1 for first, last, *_ in entries)
+def _stages_of(name: str, head_data: bytes | None, data: bytes | None, *, is_due: bool) -> Counter[str]:
+    """Queue → its stages, of what waits for a time; what is due of a flow that is paused waits for that to end."""
+    found: Counter[str] = Counter()
+    head = sound(head_decoder, head_data)
+    if head is None or head.status not in (_BEGINS if is_due else _GOES_ON):
+        return found
+    if name.startswith("b"):
+        for route, _, first, last in (sound(part_decoder, data) or (0, []))[1]:
+            found[_queue_of(route)] += last - first + 1
+    # What is suspended waits in no queue before its time.
+    elif (record := sound(record_decoder, data)) is not None and (record.state == "s" or (record.state == "u" and is_due)):
+        found[_queue_of(record.route)] += 1
+    return found
+
+
+def _with_suspects(routes: Iterable[str]) -> list[str]:
+    return [route + suspect for route in routes for suspect in ("", "!")]
+
+
+def _pipelines(pauses: Iterable[Pause]) -> set[str]:
+    return {pause.name for pause in pauses if pause.kind == "pipeline"}
 
 
 def _serving(workers: Iterable[WorkerSnapshot]) -> dict[str, list[WorkerSnapshot]]:

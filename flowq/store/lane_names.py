@@ -2,32 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 from flowq.store.connection import Connection
-from flowq.store.keys import LANES, TENANT_LANES
-
-T = TypeVar("T")
-
-_PAGE = 500
+from flowq.store.damage import read_in_pages
+from flowq.store.keys import LANE, LANES, TENANT_LANES
 
 
-async def lanes_of(connection: Connection, tag: str, routes: Sequence[str]) -> list[tuple[str, str]]:
-    """Route and name of all lanes of these routes in one partition; a name is `priority`, or `priority:tenant`."""
-    found = await _members(connection, [(route, f"{tag}{LANES}{route}") for route in routes])
+class Lane(NamedTuple):
+    """Where stages of one route wait in one partition.
+
+    Attributes:
+        tag: the partition's.
+        route: a queue and a stage.
+        name: `priority`, or `priority:tenant`.
+        stands_for: how many lanes like it there are, itself included: of very many tenants' not all are named.
+    """
+
+    tag: str
+    route: str
+    name: str
+    stands_for: float = 1.0
+
+    @property
+    def key(self) -> str:
+        """The key of its list."""
+        return f"{self.tag}{LANE}{self.route}:{self.name}"
+
+    @property
+    def queue(self) -> str:
+        """The queue of its route."""
+        return self.route.partition(":")[0]
+
+    @property
+    def tenant(self) -> str:
+        """Whose stages wait there; empty: nobody's in particular."""
+        return self.name.partition(":")[2]
+
+
+async def lanes_of(connection: Connection, tags: Iterable[str], routes: Collection[str], most: int | None = None) -> list[Lane]:
+    """All lanes of these routes in these partitions. `most`: of tenants about so many; the others are taken to be like them."""
+    every = [(tag, route) for tag in tags for route in routes]
+    answers = await read_in_pages(connection, [("ZRANGE", f"{tag}{LANES}{route}", 0, -1) for tag, route in every])
+    found = [
+        Lane(*of_route, member.decode("utf-8", "replace"))
+        for of_route, members in zip(every, answers, strict=True)
+        for member in members or ()
+    ]
     # `5*` stands for the lanes of all tenants.
-    shared = [(route, name[:-1]) for route, name in found if name.endswith("*")]
-    keys = [((route, priority), f"{tag}{TENANT_LANES}{route}:{priority}") for route, priority in shared]
-    of_tenants = [(route, f"{priority}:{tenant}") for (route, priority), tenant in await _members(connection, keys)]
-    return [(route, name) for route, name in found if not name.endswith("*")] + of_tenants
-
-
-async def _members(connection: Connection, keys: Sequence[tuple[T, str]]) -> list[tuple[T, str]]:
-    found: list[tuple[T, str]] = []
-    for start in range(0, len(keys), _PAGE):
-        page = keys[start : start + _PAGE]
-        answers = await connection.commands(*(("ZRANGE", key, 0, -1) for _, key in page))
-        for (what, _), members in zip(page, answers, strict=True):
-            found += [(what, member.decode("utf-8", "replace")) for member in members]
-    return found
+    shared = [lane._replace(name=lane.name[:-1]) for lane in found if lane.name.endswith("*")]
+    lanes = [lane for lane in found if not lane.name.endswith("*")]
+    keys = [f"{lane.tag}{TENANT_LANES}{lane.route}:{lane.name}" for lane in shared]
+    end = -1 if most is None else most // max(1, len(keys))
+    answers = await read_in_pages(connection, [each for key in keys for each in (("ZCARD", key), ("ZRANGE", key, 0, end))])
+    for lane, total, tenants in zip(shared, answers[::2], answers[1::2], strict=True):
+        names = [f"{lane.name}:{tenant.decode('utf-8', 'replace')}" for tenant in tenants or ()]
+        lanes += [lane._replace(name=name, stands_for=max(1.0, total / len(names))) for name in names]
+    return lanes

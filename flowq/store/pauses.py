@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import msgspec
@@ -35,18 +35,14 @@ class Pauses:
     async def every(self) -> list[Pause]:
         """The queues and pipelines that are paused, the first one first."""
         found: dict[tuple[str, str], Pause] = {}
-        for tag in self._store.partitions:
-            found |= {(pause.kind, pause.name): pause for pause in await self.of_partition(tag)}
+        asked = [("HGETALL", tag + PAUSED) for tag in self._store.partitions]
+        for noted in await self._store.connection.commands(*asked):
+            found |= {(pause.kind, pause.name): pause for pause in _pauses_in(noted)}
         return sorted(found.values(), key=lambda pause: (pause.since, pause.name))
 
     async def of_partition(self, tag: str) -> list[Pause]:
         """The queues and pipelines that are paused in one partition: in all of them, but for a moment."""
-        noted: dict[bytes, bytes] = await self._store.connection.command("HGETALL", tag + PAUSED)
-        found: list[Pause] = []
-        for what, data in noted.items():
-            kind, _, name = what.decode().partition(":")
-            found.append(pause_of(cast("PauseKind", kind), name, data))
-        return found
+        return _pauses_in(await self._store.connection.command("HGETALL", tag + PAUSED))
 
     async def around(self, flow_id: str) -> list[Pause]:
         """What may keep a flow's stages from being claimed: flows above it that are paused, then queues and pipelines."""
@@ -78,7 +74,18 @@ class Pauses:
         return (answer[1] if answer[0] == b"ended" else answer[0]).decode()
 
 
+def unpaused(routes: Iterable[str], pauses: Iterable[Pause]) -> set[str]:
+    """Those of these routes whose queue is not paused."""
+    queues = {pause.name for pause in pauses if pause.kind == "queue"}
+    return {route for route in routes if route.partition(":")[0] not in queues}
+
+
 def pause_of(kind: PauseKind, name: str, data: bytes) -> Pause:
     """What a script noted of a pause."""
     since, by = _noted.decode(data)
     return Pause(kind, name, since, by)
+
+
+def _pauses_in(noted: Mapping[bytes, bytes]) -> list[Pause]:
+    named = [(*what.decode().partition(":"), data) for what, data in noted.items()]
+    return [pause_of(cast("PauseKind", kind), name, data) for kind, _, name, data in named]

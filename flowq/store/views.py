@@ -12,10 +12,10 @@ from flowq.errors import CorruptState, FlowNotFound
 from flowq.model.fleet import WorkerSnapshot
 from flowq.model.snapshot import FlowSummary
 from flowq.model.states import FlowState
-from flowq.store.damage import sound, text_of
+from flowq.store.damage import read_in_pages, sound, text_of
 from flowq.store.keys import CANCELLED, CLOSING, DUE, EVENTS, FAILED, FINISHED, HOLDER, HOLDERS, LIVE, RUNNING
 from flowq.store.literals import INPUTS, inputs_in
-from flowq.store.ready import has_ready
+from flowq.store.ready import partitions_with_ready
 from flowq.store.room_in_use import room_in_use
 from flowq.store.store import Store
 from flowq.store.wire import Head, Header, HolderInfo, Record
@@ -159,28 +159,27 @@ class Views:
 
     async def serving(self) -> tuple[list[WorkerSnapshot], list[Collection[str]]]:
         """All processes that hold a lease now, and the routes that each of them serves."""
-        now = await self.now()
+        now, tags = await self.now(), self._store.partitions
         by_id: dict[str, WorkerSnapshot] = {}
         infos: dict[str, HolderInfo] = {}
-        for tag in self._store.partitions:
-            scored = await self._connection.command("ZRANGE", tag + HOLDERS, 0, -1, "WITHSCORES")
-            leases = pairs(scored)
-            asked: list[tuple[Any, ...]] = []
-            for holder, _ in leases:
-                asked += [("HMGET", tag + HOLDER + holder, "info", "since"), ("SCARD", tag + RUNNING + holder)]
-            answers = await self._connection.commands(*asked)
-            for position, (holder, deadline) in enumerate(leases):
-                (info_data, since), running = answers[2 * position : 2 * position + 2]
-                info = sound(info_decoder, info_data)
-                if info is None or deadline <= now:
-                    continue
-                known, infos[holder] = by_id.get(holder), info
-                by_id[holder] = WorkerSnapshot(
-                    id=holder, name=info.name, queues=info.queues, stages=info.stages,
-                    running=running + (known.running if known else 0), lease_seconds=(deadline - now) / 1000,
-                    is_alone=info.is_alone, pipelines=info.pipelines, has=info.has, concurrency=info.concurrency,
-                    since=None if since is None else int(since),
-                )  # fmt: skip
+        scored = await self._connection.commands(*(("ZRANGE", tag + HOLDERS, 0, -1, "WITHSCORES") for tag in tags))
+        leases = [(tag, *lease) for tag, flat in zip(tags, scored, strict=True) for lease in pairs(flat)]
+        asked: list[tuple[Any, ...]] = []
+        for tag, holder, _ in leases:
+            asked += [("HMGET", tag + HOLDER + holder, "info", "since"), ("SCARD", tag + RUNNING + holder)]
+        answers = await read_in_pages(self._connection, asked)
+        for (_, holder, deadline), of_holder, running in zip(leases, answers[::2], answers[1::2], strict=True):
+            info_data, since = of_holder or (None, None)
+            info = sound(info_decoder, info_data)
+            if info is None or deadline <= now:
+                continue
+            known, infos[holder] = by_id.get(holder), info
+            by_id[holder] = WorkerSnapshot(
+                id=holder, name=info.name, queues=info.queues, stages=info.stages,
+                running=(running or 0) + (known.running if known else 0), lease_seconds=(deadline - now) / 1000,
+                is_alone=info.is_alone, pipelines=info.pipelines, has=info.has, concurrency=info.concurrency,
+                since=None if since is None else int(since),
+            )  # fmt: skip
         used = await room_in_use(self._connection, self._store.partitions, infos)
         found = [
             msgspec.structs.replace(worker, in_use=dict(used[host])) if (host := infos[worker.id].host) in used else worker
@@ -189,8 +188,8 @@ class Views:
         return sorted(found, key=lambda worker: worker.name), [info.routes for info in infos.values()]
 
     async def waiting(self, routes: Collection[str]) -> list[str]:
-        """The partitions in which a stage of these routes is ready. What a claim would drop in passing does not count."""
-        return [tag for tag in self._store.partitions if await has_ready(self._connection, tag, routes)]
+        """The partitions in which a stage of these routes is ready, and neither its queue nor what it belongs to is paused."""
+        return await partitions_with_ready(self._store, routes)
 
     async def scheduled(self) -> int:
         """How many stages wait for a time."""

@@ -89,6 +89,8 @@ async def test_what_a_stage_spawned_is_counted_and_one_that_sleeps_waits_in_no_q
     assert (queues["quick"].ready, queues["quick"].workers) == (1, 0)
     assert queues["default"].delayed == 0
     assert "flowq" not in queues
+    await flow.pause()
+    assert (await queues_of(producer))["quick"].ready == 0
 
 
 async def test_running_stages_and_slots_are_counted_by_queue(producer: FlowProducer) -> None:
@@ -170,7 +172,8 @@ async def test_a_long_lane_is_counted_in_part(producer: FlowProducer) -> None:
 
 
 async def test_damage_in_one_place_does_not_hide_the_rest(producer: FlowProducer) -> None:
-    flow = await producer.add(fl_wide(2))
+    flow = await producer.add(fl_wide(3))
+    await producer.add(fl_wide(2))
     other = await producer.add(fl_mixed(), dedup=Dedup("k"))
     store = producer._open.store
     digest = await store.connection.command("HGET", store.keys.flow(other.id), "p")

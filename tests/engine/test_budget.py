@@ -22,12 +22,15 @@ from flowq.cli.measuring import KEY, STAGES, chain, when_done
 from flowq.engine.client.producer import BULK
 from flowq.engine.worker import worker as workers
 from flowq.store.connection import Connection
+from flowq.store.fleet import Fleet
 from flowq.store.store import Store
+from flowq.store.views import Views
 from flowq.store.wire import HolderInfo
 from tests.engine.budget import FILE, Figure, figures, keeps_to_budget
 from tests.engine.work import PATIENCE, working
 from tests.servers import running_valkey
 from tests.store.acting import LEASE_MS, Actor, again, snapshots
+from tests.store.graphs import one_stage
 
 pytestmark = pytest.mark.anyio
 
@@ -344,6 +347,20 @@ async def test_a_worker_whose_tenants_are_at_their_limits_asks_seldom(
             await asyncio.gather(*(flow.result(30) for flow in flows))
             keeps_to_budget("limited.round_trips", round_trips)
             keeps_to_budget("limited.commands", commands)
+
+
+async def test_a_look_at_many_queues_of_many_tenants_asks_seldom(server: House, namespace: str, asked: Asked) -> None:
+    """However many lanes there are: all partitions are asked at once."""
+    store = Store(Connection(server.url, name="budget"), namespace)
+    await store.open(partitions=12)
+    flows = range(900)
+    specs = [one_stage(queue=f"q{number % 10}").with_options(tenant=f"t{number // 10 % 5}") for number in flows]
+    await store.submit([(f"f{number}", spec) for number, spec in zip(flows, specs, strict=True)])
+    before = asked.round_trips
+    found = (await Fleet(store, Views(store)).queues()).queues
+    keeps_to_budget("round_trips.queues_in_12", asked.round_trips - before)
+    assert [queue.ready for queue in found] == [90] * 10
+    await store.close()
 
 
 async def _a_while(server: House, asked: Asked) -> tuple[float, float]:

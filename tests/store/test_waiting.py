@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from flowq.store.pauses import Pauses
 from flowq.store.store import Store
 from flowq.store.views import Views
 from tests.store.acting import Actor, in_one_partition, retried
@@ -70,6 +71,15 @@ async def test_a_flow_that_was_added_again_under_its_id_waits_by_its_new_entry_o
     assert await Views(store).waiting(["default:a"]) == [store.keys.tag_of("f1")]
     assert len(await actor.claim(5)) == 1
     assert await Views(store).waiting(["default:a"]) == []
+
+
+async def test_what_stands_in_a_paused_queue_does_not_wait_until_it_is_resumed(store: Store) -> None:
+    await store.submit([("f1", one_stage()), ("f2", one_stage(queue="open"))])
+    await Pauses(store).pause("queue", "default", "me")
+    assert await Views(store).waiting(["default:a"]) == []
+    assert await Views(store).waiting(["default:a", "open:a"]) == [store.keys.tag_of("f2")]
+    await Pauses(store).resume("queue", "default")
+    assert await Views(store).waiting(["default:a"]) == [store.keys.tag_of("f1")]
 
 
 async def test_rubbish_in_a_lane_or_behind_it_does_not_wait(store: Store) -> None:
