@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from flowq.store.keys import DUE, FLOW
+from flowq.store.pauses import Pauses, unpaused
 from flowq.store.store import Store
 from flowq.store.views import Views, record_decoder
 
@@ -22,7 +23,8 @@ part_decoder = msgspec.msgpack.Decoder(tuple[int, list[tuple[str, int, int, int]
 
 
 async def is_due_soon(store: Store, routes: Collection[str], within_ms: int) -> bool:
-    """Whether a stage of these routes becomes ready within the time, or should have."""
+    """Whether a stage of these routes becomes ready within the time, or should have, in a queue that is not paused."""
+    routes = unpaused(routes, await Pauses(store).every())
     until = await Views(store).now() + within_ms
     for tag in store.partitions:
         members: list[bytes] = await store.connection.command("ZRANGEBYSCORE", tag + DUE, "-inf", until, "LIMIT", 0, _READ_MAX)

@@ -98,6 +98,15 @@ async def test_what_is_ready_keeps_those_who_serve_it(producer: FlowProducer) ->
     assert await Scene(producer, "default:another").stopped_after(0, 60)
 
 
+@pytest.mark.parametrize("delay", [None, "30s"])
+async def test_what_waits_in_a_paused_queue_keeps_nobody(producer: FlowProducer, delay: str | None) -> None:
+    await producer.add(idle_quick.flow(), delay=delay)
+    await producer.pause_queue("default")
+    assert await Scene(producer, "default:idle_quick").stopped_after(0, 60)
+    await producer.resume_queue("default")
+    assert not await Scene(producer, "default:idle_quick").stopped_after(0, 60, 60)
+
+
 @pytest.mark.parametrize(("delay", "stops"), [("30s", False), ("1h", True)])
 async def test_a_flow_that_begins_within_the_time_is_waited_for(producer: FlowProducer, delay: str, *, stops: bool) -> None:
     await producer.add(idle_quick.flow(), delay=delay)
