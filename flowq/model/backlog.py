@@ -17,7 +17,7 @@ class QueueBacklog(msgspec.Struct, frozen=True, kw_only=True):
         running: how many run.
         total: how many a worker could do or does: both, and none of those that wait where the queue is paused.
         oldest_seconds: how long the one has waited that has waited longest; 0: none waits.
-        is_paused: whether the queue is paused.
+        is_paused: whether the queue is paused; of all of them, whether each is, and there are no others.
         is_estimate: whether these are not exact, because there is so much or not all queues may be known.
     """
 
@@ -55,7 +55,7 @@ def backlog_of(namespace: str, queues: Iterable[QueueSnapshot], *, is_complete: 
         running=sum(one.running for one in found.values()),
         total=sum(one.total for one in found.values()),
         oldest_seconds=max((one.oldest_seconds for one in found.values()), default=0.0),
-        is_paused=bool(found) and all(one.is_paused for one in found.values()),
+        is_paused=is_complete and bool(found) and all(one.is_paused for one in found.values()),
         is_estimate=not is_complete or any(one.is_estimate for one in found.values()),
     )
     return Backlog(namespace=namespace, every=every, queues=found)

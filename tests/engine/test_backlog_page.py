@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from flowq import FlowProducer, stage
+from flowq.engine.worker import backlog_page
 from flowq.engine.worker.backlog_page import BacklogPage
 from flowq.engine.worker.health import Health
 from flowq.errors import InvalidValue
@@ -80,6 +81,15 @@ async def test_where_not_all_queues_may_be_known_nothing_is_told_for_sure(produc
     assert [(await page(producer, query))["is_estimate"] for query in ("", "queue=gpu", "queue=unheard-of")] == [True] * 3
 
 
+async def test_all_queues_are_paused_only_if_all_are_known(producer: FlowProducer) -> None:
+    flow = await producer.add(bl_waiting.flow())
+    await producer.pause_queue("gpu")
+    assert (await page(producer))["is_paused"]
+    store = producer._open.store
+    await store.connection.command("DEL", store.keys.tag_of(flow.id) + ROUTES)
+    assert [(await page(producer, query))["is_paused"] for query in ("", "queue=gpu")] == [False, True]
+
+
 async def test_more_workers_would_not_help_a_paused_queue(producer: FlowProducer) -> None:
     await producer.add(bl_waiting.flow())
     await producer.pause_queue("gpu")
@@ -120,6 +130,17 @@ async def test_a_server_out_of_reach_is_no_empty_backlog() -> None:
     status, body = await BacklogPage(gone).answer("")
     assert (status, list(json.loads(body))) == (503, ["error"])
     await gone.close()
+
+
+async def test_too_much_to_read_is_told_differently_from_a_server_that_does_not_answer(
+    producer: FlowProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog_page, "_READ_SECONDS_MAX", 0)
+    status, body = await BacklogPage(producer._open.store).answer("")
+    assert (status, json.loads(body)) == (503, {"error": "reading the queues took longer than 0 s"})
+    monkeypatch.setattr(backlog_page, "_ANSWER_SECONDS_MAX", 0)
+    status, body = await BacklogPage(producer._open.store).answer("")
+    assert (status, json.loads(body)) == (503, {"error": "the server does not answer"})
 
 
 async def test_it_is_answered_over_http(producer: FlowProducer) -> None:

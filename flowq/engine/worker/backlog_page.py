@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from urllib.parse import parse_qs
 
 import msgspec
@@ -18,7 +19,7 @@ from flowq.store.views import Views
 
 # A reading costs the server some milliseconds; autoscalers ask every few seconds, each on its own.
 _FRESH_SECONDS = 2.0
-_READ_SECONDS_MAX = 4.0
+_READ_SECONDS_MAX, _ANSWER_SECONDS_MAX = 4.0, 0.5
 
 
 class BacklogPage:
@@ -45,7 +46,7 @@ class BacklogPage:
             async with asyncio.timeout(_READ_SECONDS_MAX):
                 backlog = await self._fresh()
         except TimeoutError:
-            return 503, _json({"error": "the server does not answer"})
+            return 503, _json({"error": await self._why_late()})
         except FlowqError as error:
             return 503, _json({"error": error.problem})
         if queue is not None:
@@ -59,6 +60,14 @@ class BacklogPage:
                 known = await Fleet(self._store, Views(self._store)).queues()
                 self._read = (self._clock(), backlog_of(self._store.keys.namespace, known.queues, is_complete=known.is_complete))
             return self._read[1]
+
+    async def _why_late(self) -> str:
+        """Why a reading took too long: there is very much to read, or the server does not answer at all."""
+        with suppress(TimeoutError, FlowqError):
+            async with asyncio.timeout(_ANSWER_SECONDS_MAX):
+                await Views(self._store).now()
+            return f"reading the queues took longer than {_READ_SECONDS_MAX:g} s"
+        return "the server does not answer"
 
 
 def _queue_in(query: str) -> str | None:
