@@ -54,7 +54,7 @@ class Binding(msgspec.Struct, frozen=True, array_like=True):
     on_failure: OnFailure = "fail"
 
 
-class StagePlan(msgspec.Struct, frozen=True, array_like=True):
+class StagePlan(msgspec.Struct, frozen=True, array_like=True, cache_hash=True):
     """One stage of a plan.
 
     Attributes:

@@ -10,6 +10,8 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn
 
+import msgspec
+
 from flowq.errors import ResultNotReady, UnknownField
 from flowq.model.failure import StageFailure
 from flowq.model.plan import OnFailure, PathStep
@@ -85,7 +87,7 @@ class Promise(Hole):
         return self
 
 
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """Where a promised value will come from.
 
     Attributes:
@@ -98,26 +100,13 @@ class Source:
         is_map: whether it is the whole list of a map's results.
     """
 
-    __slots__ = ("annotation", "child", "is_map", "label", "on_failure", "take", "trace")
-
-    def __init__(
-        self,
-        trace: object,
-        child: int,
-        annotation: Any,
-        label: str,
-        take: tuple[PathStep, ...] = (),
-        on_failure: OnFailure = "fail",
-        *,
-        is_map: bool = False,
-    ) -> None:
-        self.trace = trace
-        self.child = child
-        self.take = take
-        self.annotation = annotation
-        self.label = label
-        self.on_failure: OnFailure = on_failure
-        self.is_map = is_map
+    trace: Any
+    child: int
+    annotation: Any
+    label: str
+    take: tuple[PathStep, ...] = ()
+    on_failure: OnFailure = "fail"
+    is_map: bool = False
 
     def part(self, part: Part, label: str) -> Source:
         """The source of a part of this value."""
