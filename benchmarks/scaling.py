@@ -27,6 +27,7 @@ from benchmarks.figures import percentile
 from benchmarks.server import counters
 from flowq import pipeline, stage
 from flowq.engine.exchange.conversation import LINES
+from flowq.engine.exchange.holder import new_holder_id
 from flowq.model.outcome import Claim, Complete, Outcome, opaque
 from flowq.store.connection import Connection
 from flowq.store.store import Store
@@ -38,6 +39,8 @@ KEY = "s3://media/flows/0000000000000000/source/1-00000000/video.mp4"
 STAGES = 4
 BATCHES = (1, 5, 25)
 PARTITIONS = 4  # of each server, as flowq spreads them over a cluster
+# As long as a worker's are: a record has them, and how long it is decides how the server keeps the flow.
+_HOLDER = new_holder_id("encoder-1-10758")
 _RESULT = opaque(b"\xd9\x3d" + KEY.encode())
 # What a server should be busy at most: above it those who wait grow many.
 _BUSY_MAX = 0.6
@@ -202,12 +205,12 @@ async def _call_us(url: str, client: redis.Redis, batch: int, calls: int) -> flo
     await store.open()
     (tag,) = store.partitions
     await _add(store, batch * (calls + 1))
-    await store.register(tag, "holder", 600_000, HolderInfo("holder", ("default",), ("scaled_step",), (), 50))
+    await store.register(tag, _HOLDER, 600_000, HolderInfo(_HOLDER, ("default",), ("scaled_step",), (), 50))
     wants, claims = [Wants(-1, ("default:scaled_step",))], list[Claim]()
     before = counters(client)
     for seq in range(1, calls + 1):
         outcomes = [await _completed(store, claim) for claim in claims]
-        answer = await store.exchange(tag, "holder", 0, seq, f"n{seq}", outcomes, [], wants, batch, False)
+        answer = await store.exchange(tag, _HOLDER, 0, seq, secrets.token_urlsafe(8), outcomes, [], wants, batch, False)
         claims = answer.claims if answer else []
     cost = counters(client).since(before)
     await store.close()
@@ -220,7 +223,7 @@ async def _weights(url: str, client: redis.Redis, flows: int) -> tuple[float, fl
     await store.open()
     (tag,) = store.partitions
     await _add(store, 25)
-    await store.register(tag, "holder", 600_000, HolderInfo("holder", ("default",), ("scaled_step",), (), 50))
+    await store.register(tag, _HOLDER, 600_000, HolderInfo(_HOLDER, ("default",), ("scaled_step",), (), 50))
     empty = counters(client).dataset
     await _add(store, flows)
     waiting = counters(client).dataset
@@ -228,7 +231,7 @@ async def _weights(url: str, client: redis.Redis, flows: int) -> tuple[float, fl
     while has_more:
         seq += 1
         outcomes = [await _completed(store, claim) for claim in claims]
-        answer = await store.exchange(tag, "holder", 0, seq, f"n{seq}", outcomes, [], wants, 25, False)
+        answer = await store.exchange(tag, _HOLDER, 0, seq, secrets.token_urlsafe(8), outcomes, [], wants, 25, False)
         claims = answer.claims if answer else []
         has_more = bool(claims)
     completed = counters(client).dataset

@@ -20,6 +20,7 @@ from benchmarks.server import Counters, counters
 from flowq import FlowProducer, stage
 from flowq.cli.measuring import KEY, STAGES, chain, when_done
 from flowq.engine.client.producer import BULK
+from flowq.engine.exchange.holder import new_holder_id
 from flowq.engine.worker import worker as workers
 from flowq.store.connection import Connection
 from flowq.store.fleet import Fleet
@@ -36,6 +37,8 @@ pytestmark = pytest.mark.anyio
 
 FLOWS = 200
 BATCH = 25
+# As long as workers' names are: a record has it, and how long that is decides how the server keeps the flow.
+WORKER = "encoder-1-10758"
 
 
 at_work, may_go = threading.Semaphore(0), threading.Semaphore(0)
@@ -77,7 +80,7 @@ async def played(server: House, namespace: str) -> AsyncIterator[Played]:
     store = Store(Connection(server.url, name="budget"), namespace)
     await store.open()
     stages = tuple(stage.name for stage in chain.stages())
-    actor = Actor(store, routes=())
+    actor = Actor(store, new_holder_id(WORKER), routes=())
     actor.routes = tuple(f"bench:{name}" for name in stages)
     await store.register(store.partitions[0], actor.id, LEASE_MS, HolderInfo(actor.id, ("bench",), stages, actor.routes, BATCH))
     played = Played(server, store, actor)
@@ -391,9 +394,22 @@ async def test_a_completed_chain_of_four_is_small(server: House, played: Played)
     before = server.counted()
     for _ in range(8):
         last = await played.submit(BULK)
-    await played.actor.finish()
+    await played.run_stages(BATCH)
     keeps_to_budget("bytes.completed", server.counted().since(before).dataset / (8 * BULK))
     keeps_to_budget("bytes.completed_hash", server.client.memory_usage(played.store.keys.flow(last), samples=0) or 0)
+
+
+async def test_what_is_played_by_hand_is_kept_as_workers_leave_it(server: House, played: Played) -> None:
+    async with FlowProducer(server.url, namespace=played.store.keys.namespace) as producer:
+        async with working(producer, *chain.stages(), name=WORKER):
+            flow = await producer.add(chain(KEY), id="flow-of-a-worker")
+            assert await flow.result(PATIENCE) == KEY
+        await played.submit(1)
+        await played.run_stages(1)
+    keys = [played.store.keys.flow(name) for name in (flow.id, "f1")]
+    assert len({server.client.object("encoding", key) for key in keys}) == 1
+    of_worker, of_hand = (server.client.memory_usage(key, samples=0) or 0 for key in keys)
+    assert of_hand == pytest.approx(of_worker, rel=0.2)
 
 
 # ── what is loaded ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -64,7 +64,7 @@ class Actor:
         if tag is None:
             tag = self.store.keys.tag_of(outcomes[0].flow_id) if outcomes else self.store.partitions[0]
         self.seq = self.seq + 1 if seq is None else seq
-        self.nonce = secrets.token_hex(4) if nonce is None else nonce
+        self.nonce = secrets.token_urlsafe(8) if nonce is None else nonce
         wants = [Wants(-1, self.routes if routes is None else tuple(routes))] if capacity else []
         return await self.store.exchange(
             tag, self.id, line, self.seq, self.nonce, outcomes, progress, wants, capacity, parks, permits=permits
