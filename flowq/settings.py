@@ -22,7 +22,7 @@ from flowq.model import setting_values
 from flowq.model.duration import shown_duration
 from flowq.model.keep import KeepSettings
 from flowq.model.names import check_location, check_namespace
-from flowq.model.setting_values import CONCURRENCY_MAX, EVENTS_MOST_MAX, PROCESSES_MAX
+from flowq.model.setting_values import CONCURRENCY_MAX, EVENTS_MOST_MAX, IDLE_MS_MIN, PROCESSES_MAX
 
 _PREFIX = "FLOWQ_"
 # Variables that other parts of the project read: no typing mistakes, so no warning. FLOWQ_DEMO* belong to the example.
@@ -62,7 +62,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         queues: queue → how many of its stages run at once on this host; None: no limit of its own. Empty: all queues of
             the loaded stages. Written `gpu:1,cpu:2` in the environment.
         drain_timeout_ms: how long running stages may go on after SIGTERM before they are handed back.
-        idle_timeout_ms: stop after this long without work; None: never.
+        idle_timeout_ms: stop after this long without work, at least 100 ms; None: never.
         health_port: serve /livez, /readyz and /backlog on this port; None: don't.
         health_host: the address on which they are served; 0.0.0.0: all of this host.
     """
@@ -238,7 +238,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "worker.processes": setting_values.count("worker.processes", PROCESSES_MAX),
     "worker.queues": setting_values.queues,
     "worker.drain_timeout": setting_values.duration("worker.drain_timeout"),
-    "worker.idle_timeout": setting_values.duration("worker.idle_timeout"),
+    "worker.idle_timeout": setting_values.duration("worker.idle_timeout", IDLE_MS_MIN),
     "worker.health_port": setting_values.count("worker.health_port", 65_535),
     "worker.health_host": setting_values.address,
     **{f"keep.{outcome}": setting_values.duration(f"keep.{outcome}") for outcome in _OUTCOMES},

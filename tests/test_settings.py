@@ -55,7 +55,8 @@ def test_queues_are_written_as_text_in_the_environment(tmp_path: Path) -> None:
     ("name", "value"),
     [
         ("CONCURRENCY", "0"), ("CONCURRENCY", "many"), ("CONCURRENCY", "10001"), ("PROCESSES", "-1"), ("QUEUES", "gpu:0"),
-        ("QUEUES", "g pu"), ("QUEUES", "gpu:x"), ("DRAIN_TIMEOUT", "soon"), ("IDLE_TIMEOUT", "-5"), ("HEALTH_PORT", "70000"),
+        ("QUEUES", "g pu"), ("QUEUES", "gpu:x"), ("DRAIN_TIMEOUT", "soon"), ("IDLE_TIMEOUT", "-5"), ("IDLE_TIMEOUT", "0"),
+        ("HEALTH_PORT", "70000"),
     ],
 )  # fmt: skip
 def test_worker_settings_out_of_range_are_refused_by_name(tmp_path: Path, name: str, value: str) -> None:

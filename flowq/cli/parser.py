@@ -60,6 +60,11 @@ exit codes:
 class _Parser(argparse.ArgumentParser):
     """argparse, with errors raised instead of printed, so that they come out in one form whatever went wrong."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # No option begins with a digit: `-1s` is a value, so that whoever reads it says what it may be.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
+
     def error(self, message: str) -> NoReturn:
         otherwise = f"see `{self.prog} --help`"
         if missing := re.fullmatch(r"the following arguments are required: (.*)", message):

@@ -12,6 +12,8 @@ from flowq.model.names import check_name
 
 CONCURRENCY_MAX = 10_000
 PROCESSES_MAX = 256
+# 0 is meant as "never" as often as "at once"; a worker looks twice a second at most.
+IDLE_MS_MIN = 100
 # scripts/emit.lua has the same.
 EVENTS_MOST_MAX = 200_000
 
@@ -67,11 +69,12 @@ def queues(value: Any) -> dict[str, int | None]:
     return queues
 
 
-def ms(name: str, value: Any) -> int:
+def ms(name: str, value: Any, least_ms: int = 0) -> int:
     """A length in milliseconds."""
     # The environment has only text: a bare number there means seconds, as everywhere.
-    duration: Duration = float(value) if isinstance(value, str) and value.replace(".", "", 1).isdigit() else value
-    return to_ms(duration, f"setting {name}")
+    is_bare = isinstance(value, str) and value.replace(".", "", 1).isdigit()
+    duration: Duration = (float(value) if "." in value else int(value)) if is_bare else value
+    return to_ms(duration, f"setting {name}", least_ms=least_ms)
 
 
 def count(name: str, most: int) -> Callable[[Any], int]:
@@ -96,6 +99,6 @@ def switch(name: str) -> Callable[[Any], bool]:
     return read
 
 
-def duration(name: str) -> Callable[[Any], int]:
+def duration(name: str, least_ms: int = 0) -> Callable[[Any], int]:
     """Reads a length."""
-    return lambda value: ms(name, value)
+    return lambda value: ms(name, value, least_ms)

@@ -11,6 +11,7 @@ from tests.cli.conftest import FLOWS
 from tests.cli.terminal import Ran
 
 Run = Callable[..., Ran]
+IDLE_IS = "expected a duration such as 90s, 5m or 2h, from 0.1 s"
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,11 @@ Run = Callable[..., Ran]
         (["schedule"], "`flowq schedule` needs an action", "one of: list, add, remove"),
         (["submit", f"{FLOWS}:simple", "-i", "text=a", "--delay=soon"], "--delay is 'soon'", "expected a duration such as 90s"),
         (["worker", FLOWS, "--idle-timeout", "x"], "--idle-timeout is 'x'", "expected a duration such as 90s"),
+        *(
+            (["worker", FLOWS, "--idle-timeout", typed], f"--idle-timeout is {told}", f"{IDLE_IS} to 366 days")
+            for typed, told in (("0", "0"), ("0s", "'0s'"), ("99ms", "'99ms'"), ("-1s", "'-1s'"), ("-1", "'-1'"))
+        ),
+        (["submit", f"{FLOWS}:simple", "-i", "text=a", "--delay", "-5s"], "--delay is '-5s'", "expected a duration such as 90s"),
         (
             ["artifact", "finished", "write", "--show-url", "forever"],
             "--show-url is 'forever'",

@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--processes", type=int, metavar="N", help="child processes (default: 1)")
     parser.add_argument("--burst", action="store_true", help="stop when there is nothing left to do")
-    parser.add_argument("--idle-timeout", metavar="DURATION", help="stop after this long without work")
+    parser.add_argument("--idle-timeout", metavar="DURATION", help="stop after this long without work, 100ms at least")
     parser.add_argument(
         "--drain-timeout", metavar="DURATION", help="how long running stages may go on after SIGTERM (default: 30s)"
     )

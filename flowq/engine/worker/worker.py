@@ -26,7 +26,7 @@ from flowq.engine.worker.idleness import AtRest, Idleness
 from flowq.errors import FlowqError, InvalidValue
 from flowq.model.duration import Duration, to_ms
 from flowq.model.names import check_name, checked_room
-from flowq.model.setting_values import CONCURRENCY_MAX
+from flowq.model.setting_values import CONCURRENCY_MAX, IDLE_MS_MIN
 from flowq.pipeline import Pipeline, Stage
 from flowq.settings import Settings
 from flowq.store.ending import end
@@ -72,7 +72,7 @@ class Worker:
         name: shown in `flowq inspect`; host and process by default.
         settings: settings that were loaded already.
         idle_timeout: `run` returns by itself when nothing has run here for so long, and nothing waits for this worker or will
-            within that time; None: never.
+            within that time, of 100 ms at least; None: never.
 
     Raises:
         InvalidValue, DefinitionError: an option is out of range; it has no stage to serve.
@@ -119,7 +119,7 @@ class Worker:
         self._has = dict(checked_room(has, "has"))
         self._lease_ms = to_ms(lease, "lease", least_ms=LEASE_MS_MIN)
         self._drain_seconds = to_ms(drain_timeout, "drain_timeout") / 1000
-        self._idle_ms = None if idle_timeout is None else to_ms(idle_timeout, "idle_timeout", least_ms=1)
+        self._idle_ms = None if idle_timeout is None else to_ms(idle_timeout, "idle_timeout", least_ms=IDLE_MS_MIN)
         self._name = check_name(name, "name") if name else default_name()
         self._stopping = asyncio.Event()
         self._backend: Backend | None = None
