@@ -19,7 +19,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,127}")
 NAME_IS = "1 to 128 letters, digits, '_', '-' or '.', beginning with a letter or '_'"
 # file:///directory and file:/directory are the same place; file://host/ is another machine's.
 _LOCATION = re.compile(r"s3://[A-Za-z0-9._\-]{3,63}(/.*)?|file:(//)?/(?!/).+")
-_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
+NAMESPACE_LENGTH_MAX = 64
+_NAMESPACE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.\-]{{0,{NAMESPACE_LENGTH_MAX - 1}}}")
 
 
 def check_flow_id(value: object, field: str = "flow id") -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def test_bench_shows_rates_latency_and_memory(run: Run) -> None:
         "submit", "run, 10 at once", "submit and run", "one alone, median", "one alone, slowest", "memory, waiting",
         "memory, completed",
     ]  # fmt: skip
-    told = r"5 chains of four stages one by one, then 40 at once, in the namespace bench[0-9a-f]{8};"
+    told = r"5 chains of four stages one by one, then 40 at once, in the namespace [a-z0-9]+-bench[0-9a-f]{8};"
     assert re.search(told, ran.err), ran.err
     assert "flowq: 1 chain of four stages, then" in run("bench", "--flows", "1", "--alone", "1").err
 
@@ -60,7 +61,7 @@ def test_bench_tells_programs_the_same(run: Run) -> None:
 def test_bench_leaves_nothing_behind(run: Run, valkey_url: str) -> None:
     assert run("bench", *SMALL).code == 0
     with redis.Redis.from_url(valkey_url) as client:
-        assert list(client.scan_iter(match="{bench*", count=10_000)) == []
+        assert list(client.scan_iter(match="{*-bench*", count=10_000)) == []
 
 
 @pytest.mark.parametrize(
@@ -93,6 +94,31 @@ def test_bench_of_a_user_who_may_not_look_through_the_keys_is_refused_before_it_
         assert "zadd" not in client.info("commandstats")
 
 
+RULES = Path(ROOT / "docs/how-to/deploy.md").read_text("utf-8").split("| producers and workers | `")[1].split("`")[0]
+
+
+def test_bench_of_a_user_with_the_rights_that_are_told_runs_within_the_namespace_of_that_user(run: Run) -> None:
+    with running_valkey() as url, redis.Redis.from_url(url, decode_responses=True) as client:
+        client.set("{flowq}:of-the-user", 1)
+        client.execute_command("ACL", "SETUSER", "limited", "reset", "on", ">pw", *RULES.split())
+        own = {"FLOWQ_URL": url.replace("unix://", "unix://limited:pw@"), "FLOWQ_NAMESPACE": "flowq"}
+        for words, name in (((), "flowq-bench"), (("-n", "flowq-media"), "flowq-media-bench")):
+            ran = run("bench", *SMALL, *words, env=own)
+            assert ran.code == 0, ran
+            assert f"in the namespace {name}" in ran.err
+        refused = run("bench", *SMALL, "-n", "another", env=own)
+        assert (refused.code, "grant this user the keys" in refused.err) == (4, True), refused
+        assert client.keys("*") == ["{flowq}:of-the-user"]
+
+
+def test_bench_refuses_a_namespace_that_leaves_no_room_for_its_own(run: Run) -> None:
+    ran = run("bench", *SMALL, "-n", "n" * 52)
+    assert ran.code == 2, ran
+    assert ran.err.startswith(
+        f"flowq: the namespace '{'n' * 52}' leaves no room for one that begins with it\n  → give one of at most 50 "
+    )
+
+
 @contextmanager
 def measuring(url: str) -> Iterator[tuple[Any, Any]]:
     """A command that is about to run its 3,000 flows, which are all there; and a client of the server."""
@@ -100,7 +126,7 @@ def measuring(url: str) -> Iterator[tuple[Any, Any]]:
     process = subprocess.Popen(words, env=environment({"FLOWQ_URL": url}), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     client: Any = redis.Redis.from_url(url)
     try:
-        eventually(lambda: any(client.zcard(key) >= 2_900 for key in client.scan_iter(match="{bench*}:live", count=10_000)))
+        eventually(lambda: any(client.zcard(key) >= 2_900 for key in client.scan_iter(match="{flowq-bench*}:live", count=10_000)))
         yield process, client
     finally:
         process.kill()
@@ -111,11 +137,11 @@ def measuring(url: str) -> Iterator[tuple[Any, Any]]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_bench_that_is_interrupted_leaves_nothing_behind(number: signal.Signals) -> None:
     with running_valkey() as url, measuring(url) as (process, client):
-        client.set("{benchmarks}:of-others", 1)
+        client.set("{flowq-bench}:of-others", 1)
         process.send_signal(number)
         _, err = process.communicate(timeout=PATIENCE_SECONDS)
         assert (process.returncode, err.splitlines()[1:]) == (130, ["flowq: interrupted"])
-        assert client.keys("*") == [b"{benchmarks}:of-others"]
+        assert client.keys("*") == [b"{flowq-bench}:of-others"]
 
 
 def test_bench_ends_when_the_server_has_lost_the_flows() -> None:
@@ -125,7 +151,7 @@ def test_bench_ends_when_the_server_has_lost_the_flows() -> None:
         assert process.returncode == 1
         assert re.search(r"^flowq: [\d,]+ of 3,000 flows are gone: the server has lost them, or", err, re.MULTILINE), err
         assert "Traceback" not in err
-        assert client.keys("{bench*") == []
+        assert client.keys("{flowq-bench*") == []
 
 
 @pytest.mark.anyio

@@ -17,6 +17,7 @@ from flowq.cli import exits
 from flowq.cli.report import note
 from flowq.cli.session import output_of, run_async, say, say_json, screen_for, settings_of
 from flowq.cli.usage import UsageError
+from flowq.model.names import NAMESPACE_LENGTH_MAX
 from flowq.model.setting_values import CONCURRENCY_MAX
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measures the server in a namespace of its own, and removes that, also after Ctrl-C and SIGTERM."""
+    """Measures the server in a namespace within the user's, and removes that, also after Ctrl-C and SIGTERM."""
     output_of(arguments)
     for name in ("flows", "alone"):
         if getattr(arguments, name) < 1:
@@ -70,7 +71,8 @@ async def _until_told(work: Coroutine[Any, Any, int]) -> int:
 async def _bench(arguments: argparse.Namespace) -> int:
     from flowq.cli.measuring import measure
 
-    settings = structs.replace(settings_of(arguments), namespace=f"bench{secrets.token_hex(4)}")
+    settings = settings_of(arguments)
+    settings = structs.replace(settings, namespace=_namespace_within(settings.namespace))
     if not getattr(arguments, "debug", False):
         logging.getLogger("flowq").setLevel(logging.CRITICAL)  # what went wrong is said once
     one_by_one = "1 chain of four stages" if arguments.alone == 1 else f"{arguments.alone:,} chains of four stages one by one"
@@ -81,6 +83,15 @@ async def _bench(arguments: argparse.Namespace) -> int:
     else:
         say_json(arguments, "bench", found)
     return exits.OK
+
+
+def _namespace_within(namespace: str) -> str:
+    """One of its own that begins with the user's: who may use that may use this. So a long one is not cut."""
+    own = f"{namespace}-bench{secrets.token_hex(4)}"
+    if (over := len(own) - NAMESPACE_LENGTH_MAX) > 0:
+        problem = f"the namespace {namespace!r} leaves no room for one that begins with it"
+        raise UsageError(problem, f"give one of at most {len(namespace) - over} characters")
+    return own
 
 
 def _show(arguments: argparse.Namespace, found: Measured) -> None:
