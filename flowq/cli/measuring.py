@@ -20,7 +20,7 @@ from flowq.cli.usage import FlowsLost
 from flowq.engine.backend import Backend
 from flowq.engine.client.producer import FlowProducer
 from flowq.engine.worker.worker import Worker
-from flowq.errors import ServerError
+from flowq.errors import FlowNotFound, ServerError
 from flowq.pipeline import pipeline, stage
 from flowq.settings import Settings
 from flowq.store.emptying import check_removable, remove_namespace
@@ -126,16 +126,18 @@ async def measure(settings: Settings, *, flows: int, alone: int, concurrency: in
         concurrency: how many stages run at once.
 
     Raises:
-        FlowsLost: the server has lost some of the chains.
+        FlowsLost: the server has lost some of the chains, or what was written beside them.
         ServerNotConfigured, ServerError, EmbeddedError, InvalidValue: see `FlowProducer` and `Worker`.
     """
     async with _emptied(settings) as backend, FlowProducer(settings=settings) as producer:
-        milliseconds = await _alone(producer, settings, alone, concurrency)
+        known = await _instance(backend)
+        milliseconds = await _alone(producer, settings, backend, known, alone, concurrency)
         empty = await _memory(backend)
         submit_seconds = await _seconds(producer.add_bulk(chain(key_of(number)) for number in range(flows)))
         waiting = await _memory(backend)
         run_seconds = await _seconds(_run(settings, backend, flows, concurrency))
         completed = await _memory(backend)
+        await _check_kept(backend, known, [])
     return Measured(
         flows, concurrency, flows / submit_seconds, flows * STAGES / run_seconds, flows / (submit_seconds + run_seconds),
         statistics.median(milliseconds), within_99_of_100(milliseconds), milliseconds[-1],
@@ -177,21 +179,64 @@ async def _seconds(work: Awaitable[object]) -> float:
     return time.perf_counter() - began
 
 
-async def _alone(producer: FlowProducer, settings: Settings, flows: int, concurrency: int) -> list[float]:
+async def _alone(
+    producer: FlowProducer, settings: Settings, backend: Backend, known: object, flows: int, concurrency: int
+) -> list[float]:
     """Milliseconds of each, sorted. What is read once, such as the plan, is read before."""
-    worker = Worker(settings=settings, pipelines=[chain], concurrency=concurrency)
+    worker, added = Worker(settings=settings, pipelines=[chain], concurrency=concurrency), list[str]()
     working = asyncio.create_task(worker.run())
-    milliseconds: list[float] = []
+    running = asyncio.create_task(_one_by_one(producer, _WARM_FLOWS + flows, added))
+    watching = asyncio.create_task(_watched_keys(backend, known, added))
     try:
-        for number in range(_WARM_FLOWS + flows):
-            began = time.perf_counter()
-            await (await producer.add(chain(KEY))).result(_ALONE_SECONDS_MAX)
-            if number >= _WARM_FLOWS:
-                milliseconds.append(1000 * (time.perf_counter() - began))
+        await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if watching.done():
+            await watching
+        milliseconds = await running
+        await _check_kept(backend, known, added)
+    except FlowNotFound as error:
+        raise FlowsLost(await _gone(backend, added), len(added)) from error
     finally:
+        await end(running)
+        await end(watching)
         await worker.stop()
         await working
-    return sorted(milliseconds)
+    return sorted(milliseconds[_WARM_FLOWS:])
+
+
+async def _one_by_one(producer: FlowProducer, flows: int, added: list[str]) -> list[float]:
+    """Milliseconds of each; `added` gets its id."""
+    milliseconds: list[float] = []
+    for _ in range(flows):
+        began = time.perf_counter()
+        flow = await producer.add(chain(KEY))
+        added.append(flow.id)
+        await flow.result(_ALONE_SECONDS_MAX)
+        milliseconds.append(1000 * (time.perf_counter() - began))
+    return milliseconds
+
+
+async def _instance(backend: Backend) -> object:
+    """What the namespace got when it was made, and no other has."""
+    return await backend.store.connection.command("HGET", backend.store.keys.meta, "instance")
+
+
+async def _check_kept(backend: Backend, known: object, added: Sequence[str]) -> None:
+    """Raises FlowsLost: the namespace is not that which it was."""
+    if await _instance(backend) != known:
+        raise FlowsLost(await _gone(backend, added), len(added))
+
+
+async def _gone(backend: Backend, added: Sequence[str]) -> int:
+    """How many of these chains are not there."""
+    keys = backend.store.keys
+    return (await backend.store.connection.commands(*(("EXISTS", keys.flow(flow_id)) for flow_id in added))).count(0)
+
+
+async def _watched_keys(backend: Backend, known: object, added: Sequence[str]) -> None:
+    """Never returns. Raises FlowsLost, ServerError: a worker that the server knows no more would wait for its lease to end."""
+    while True:
+        await asyncio.sleep(_SILENT_SECONDS_MAX)
+        await _check_kept(backend, known, added)
 
 
 async def _run(settings: Settings, backend: Backend, flows: int, concurrency: int) -> None:

@@ -17,11 +17,12 @@ class ArtifactNotFound(FlowqError):
 
 
 class FlowsLost(FlowqError):
-    """Flows that were to be measured are not on the server any more; ends with exit code 1."""
+    """What was to be measured is not on the server any more; ends with exit code 1. `gone` of 0: keys of it, and no flows."""
 
-    def __init__(self, gone: int, added: int) -> None:
+    def __init__(self, gone: int = 0, added: int = 0) -> None:
+        what = f"{gone:,} of {added:,} flows" if gone else "keys of the namespace"
         super().__init__(
-            f"{gone:,} of {added:,} flows are gone: the server has lost them, or somebody removed them",
+            f"{what} are gone: the server has lost them, or somebody removed them",
             "measure again when it keeps its data: it was started anew without them, was flushed, or a node of it failed",
         )
 

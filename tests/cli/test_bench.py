@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import redis
 
-from flowq import FlowProducer
+from flowq import FlowHandle, FlowProducer
 from flowq.cli import measuring as measuring_module
 from flowq.cli.measuring import key_of, when_done, within_99_of_100
+from flowq.cli.usage import FlowsLost
 from flowq.engine.backend import Backend
 from flowq.settings import Settings
 from flowq.store.connection import Connection
@@ -152,6 +153,43 @@ def test_bench_ends_when_the_server_has_lost_the_flows() -> None:
         assert re.search(r"^flowq: [\d,]+ of 3,000 flows are gone: the server has lost them, or", err, re.MULTILINE), err
         assert "Traceback" not in err
         assert client.keys("{flowq-bench*") == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("moment", ["_instance", "add", "added", "result", "bulk"])
+async def test_bench_says_the_same_whenever_the_server_loses_its_data(moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first look at the namespace, before and after the add of a chain, after its result, after that of the last."""
+    add, result, bulk, instance = FlowProducer.add, FlowHandle.result, FlowProducer.add_bulk, measuring_module._instance
+    added, lost = 0, list[str]()
+
+    def lose(now: str) -> None:
+        if now == moment and not lost and (added == 10 or now in ("_instance", "bulk")):
+            lost.append(now)
+            client.unlink(*client.keys("*"))
+
+    async def adding(*args: Any, **options: Any) -> Any:
+        nonlocal added
+        added += 1
+        lose("add")
+        flow = await add(*args, **options)
+        lose("added")
+        return flow
+
+    async def after(now: str, call: Callable[..., Any], *args: Any) -> Any:
+        answer = await call(*args)
+        lose(now)
+        return answer
+
+    monkeypatch.setattr(FlowProducer, "add", adding)
+    monkeypatch.setattr(FlowHandle, "result", lambda *args: after("result", result, *args))
+    monkeypatch.setattr(FlowProducer, "add_bulk", lambda *args: after("bulk", bulk, *args))
+    monkeypatch.setattr(measuring_module, "_instance", lambda *args: after("_instance", instance, *args))
+    with running_valkey() as url, redis.Redis.from_url(url) as client:
+        settings = Settings.load(url=url, namespace="flowq-bench")
+        with pytest.raises(FlowsLost, match="are gone: the server has lost them, or"):
+            await measuring_module.measure(settings, flows=50, alone=1, concurrency=5)
+        assert lost == [moment]
+        assert client.keys("*") == []
 
 
 @pytest.mark.anyio
