@@ -5,9 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from flowq.store.keys import LANE, LANES, TENANT_LANES
 from flowq.store.pauses import Pauses
 from flowq.store.store import Store
 from flowq.store.views import Views
+from tests.scanned import keys_like
 from tests.store.acting import Actor, in_one_partition, retried
 from tests.store.graphs import chain, one_stage, wide
 
@@ -80,6 +82,19 @@ async def test_what_stands_in_a_paused_queue_does_not_wait_until_it_is_resumed(s
     assert await Views(store).waiting(["default:a", "open:a"]) == [store.keys.tag_of("f2")]
     await Pauses(store).resume("queue", "default")
     assert await Views(store).waiting(["default:a"]) == [store.keys.tag_of("f1")]
+
+
+@pytest.mark.parametrize("tenant", ["", "acme"])
+async def test_entries_of_cancelled_flows_stay_until_a_worker_of_their_queue_passes_them(
+    store: Store, actor: Actor, tenant: str
+) -> None:
+    for flow_id in in_one_partition(store, 3):
+        await store.submit([(flow_id, one_stage().with_options(tenant=tenant) if tenant else one_stage())])
+        await store.cancel(flow_id, "", 1)
+    lanes = [f"{store.partitions[0]}{word}*" for word in (LANES, LANE, TENANT_LANES)]
+    assert [len(await keys_like(store, lane)) for lane in lanes] == [1, 1, 1 if tenant else 0]
+    assert await actor.claim(5) == []
+    assert [await keys_like(store, lane) for lane in lanes] == [[], [], []]
 
 
 async def test_rubbish_in_a_lane_or_behind_it_does_not_wait(store: Store) -> None:
