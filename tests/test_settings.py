@@ -132,3 +132,9 @@ def test_how_long_logs_and_events_are_kept_is_set_beside_flows(tmp_path: Path) -
     assert (keep.logs_ms, keep.events_ms, keep.events_most) == (2 * 86_400_000, 86_400_000, 90_000)
     with pytest.raises(InvalidValue, match="events_most"):
         load(tmp_path, {"FLOWQ_KEEP_EVENTS_MOST": "200001"})
+
+
+@pytest.mark.parametrize("value", ["9" * 5_000, "²", "1²"])
+def test_a_duration_of_odd_digits_is_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(InvalidValue, match="failed"):
+        load(tmp_path, {"FLOWQ_KEEP_FAILED": value})

@@ -11,6 +11,7 @@ from flowq.model.keep import MOST_MAX
 from flowq.model.names import check_name
 
 CONCURRENCY_MAX = 10_000
+_DIGITS_MAX = 30
 PROCESSES_MAX = 256
 # 0 is meant as "never" as often as "at once"; a worker looks twice a second at most.
 IDLE_MS_MIN = 100
@@ -72,7 +73,7 @@ def queues(value: Any) -> dict[str, int | None]:
 def ms(name: str, value: Any, least_ms: int = 0) -> int:
     """A length in milliseconds."""
     # The environment has only text: a bare number there means seconds, as everywhere.
-    is_bare = isinstance(value, str) and value.replace(".", "", 1).isdigit()
+    is_bare = isinstance(value, str) and len(value) <= _DIGITS_MAX and value.isascii() and value.replace(".", "", 1).isdigit()
     duration: Duration = (float(value) if "." in value else int(value)) if is_bare else value
     return to_ms(duration, f"setting {name}", least_ms=least_ms)
 

@@ -29,7 +29,7 @@ async def is_due_soon(store: Store, routes: Collection[str], within_ms: int) -> 
     for tag in store.partitions:
         members: list[bytes] = await store.connection.command("ZRANGEBYSCORE", tag + DUE, "-inf", until, "LIMIT", 0, _READ_MAX)
         found = [match.groups() for member in members if (match := DUE_MEMBER.fullmatch(member.decode("utf-8", "replace")))]
-        if len(found) == _READ_MAX:
+        if len(members) == _READ_MAX:
             return True
         asked: list[tuple[Any, ...]] = [("HGET", tag + FLOW + flow, name) for name, flow in found]
         for (name, _), data in zip(found, await store.connection.readable(*asked), strict=True):

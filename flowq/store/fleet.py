@@ -21,9 +21,10 @@ from flowq.store.keys import DUE, FLOW, RUNNING
 from flowq.store.lane_names import lanes_of
 from flowq.store.lane_samples import READ_MAX, Sample, ready_in, sampled
 from flowq.store.pauses import Pauses
+from flowq.store.ready import held_back_by_pauses
 from flowq.store.routes import known_routes
 from flowq.store.store import Store
-from flowq.store.views import Views, head_decoder, record_decoder
+from flowq.store.views import Views, head_decoder, pairs, record_decoder
 
 # So many lanes of tenants are asked how long they are, and of what waits for a time so much of one partition is read; the rest
 # is taken to be like that.
@@ -56,7 +57,7 @@ class Fleet:
         pauses = {pause.name: pause for pause in every if pause.kind == "queue"}
         count = _Count(now)
         await self._ready(sorted(routes), _pipelines(every), count)
-        await self._delayed(count)
+        await self._delayed(_pipelines(every), count)
         await self._running(workers, count)
         # That of the stages which flowq brings itself is told of only where something waits or runs in it.
         serving = _serving(workers)
@@ -76,7 +77,7 @@ class Fleet:
                     slots=sum(worker.concurrency for worker in of_queue),
                     oldest_seconds=None if oldest is None else max(0, now - oldest) / 1000,
                     pause=pauses.get(name),
-                    is_estimate=name in count.estimated or not is_complete,
+                    is_estimate=name in count.estimated or count.has_unread or not is_complete,
                 )
             )
         return KnownQueues(found, is_complete)
@@ -108,31 +109,44 @@ class Fleet:
             for since in (waiting.since for sample in samples for waiting in sample.ready):
                 count.note_waiting(queue, since)
 
-    async def _delayed(self, count: _Count) -> None:
+    async def _delayed(self, pipelines: Collection[str], count: _Count) -> None:
+        parts = await self._waiting_for_time(count.now)
+        flows = [(part.tag, member.flow_id, member.field) for part in parts for member in part.members if member]
+        asked = [("HMGET", tag + FLOW + flow_id, "m", field, "p") for tag, flow_id, field in flows]
+        answers = await read_in_pages(self._store.connection, asked)
+        plans = {(tag, flow_id): answer and answer[2] for (tag, flow_id, _), answer in zip(flows, answers, strict=True)}
+        held, fields = await held_back_by_pauses(self._store.connection, plans, pipelines), iter(answers)
+        for part in parts:
+            stages: Counter[str] = Counter()
+            for member in filter(None, part.members):
+                head, data, _ = next(fields) or (None, None, None)
+                if part.is_due and (part.tag, member.flow_id) in held:
+                    continue
+                of_member = _stages_of(member.field, head, data, is_due=part.is_due)
+                stages.update(of_member)
+                for queue in of_member if part.is_due else ():
+                    count.note_waiting(queue, member.due_at)
+            read, counter = len(part.members), count.ready if part.is_due else count.delayed
+            count.has_unread |= read < part.total
+            for queue, number in stages.items():
+                count.add(counter, queue, round(number * part.total / read), is_estimate=read < part.total)
+
+    async def _waiting_for_time(self, now: int) -> list[_Part]:
+        """What is due waits for a worker, and if there is none, nobody makes it ready either."""
         tags = self._store.partitions
         most = min(_DUE_MAX, max(1, READ_MAX // len(tags)))
         asked = [
             question
             for due in (tag + DUE for tag in tags)
-            for question in (("ZCARD", due), ("ZCOUNT", due, "-inf", count.now), ("ZRANGE", due, 0, most - 1))
+            for question in (("ZCARD", due), ("ZCOUNT", due, "-inf", now), ("ZRANGE", due, 0, most - 1, "WITHSCORES"))
         ]
         answers = await read_in_pages(self._store.connection, asked)
         parts: list[_Part] = []
-        for tag, total, due, members in zip(tags, answers[::3], answers[1::3], answers[2::3], strict=True):
-            # What is due waits for a worker, and if there is none, nobody makes it ready either.
-            found = [match and match.groups() for match in map(DUE_MEMBER.fullmatch, map(text_of, members or ()))]
-            parts.append(_Part(tag, found[: due or 0], due or 0, is_due=True))
-            parts.append(_Part(tag, found[due or 0 :], (total or 0) - (due or 0), is_due=False))
-        asked = [("HMGET", part.tag + FLOW + member[1], "m", member[0]) for part in parts for member in part.members if member]
-        fields = iter(await read_in_pages(self._store.connection, asked))
-        for part in parts:
-            stages: Counter[str] = Counter()
-            for member in filter(None, part.members):
-                stages.update(_stages_of(member[0], *(next(fields) or (None, None)), is_due=part.is_due))
-            for queue, number in stages.items():
-                read = len(part.members)
-                counter = count.ready if part.is_due else count.delayed
-                count.add(counter, queue, round(number * part.total / read), is_estimate=read < part.total)
+        for tag, total, due, scored in zip(tags, answers[::3], answers[1::3], answers[2::3], strict=True):
+            members = [_Due.of(member, due_at) for member, due_at in pairs(scored or [])]
+            parts.append(_Part(tag, members[: due or 0], due or 0, is_due=True))
+            parts.append(_Part(tag, members[due or 0 :], (total or 0) - (due or 0), is_due=False))
+        return parts
 
     async def _running(self, workers: Sequence[WorkerSnapshot], count: _Count) -> None:
         asked = [(tag, tag + RUNNING + worker.id) for tag in self._store.partitions for worker in workers]
@@ -151,11 +165,25 @@ class Fleet:
             count.add(count.running, queue, number * step, is_estimate=step > 1)
 
 
+class _Due(NamedTuple):
+    """What waits for a time: the field of its flow that says what, the flow, and the time."""
+
+    field: str
+    flow_id: str
+    due_at: int
+
+    @classmethod
+    def of(cls, member: str, due_at: int) -> _Due | None:
+        """None: no stage waits."""
+        found = DUE_MEMBER.fullmatch(member)
+        return found and cls(found[1], found[2], due_at)
+
+
 class _Part(NamedTuple):
-    """What waits for a time in one partition, and is due or not: stage and flow of what was read, and how much there is."""
+    """What waits for a time in one partition, and is due or not: what was read of it, and how much there is."""
 
     tag: str
-    members: Sequence[tuple[str, ...] | None]
+    members: Sequence[_Due | None]
     total: int
     is_due: bool
 
@@ -170,6 +198,7 @@ class _Count:
         self.delayed: Counter[str] = Counter()
         self.oldest: dict[str, int] = {}
         self.estimated: set[str] = set()
+        self.has_unread = False  # of whatever queue
 
     def add(self, counter: Counter[str], queue: str, stages: int, *, is_estimate: bool) -> None:
         """So many more stages."""

@@ -61,9 +61,16 @@ async def sampled(connection: Connection, lanes: Iterable[Lane], pipelines: Coll
         texts[position] += page or ()
     entries = [entry for (lane, _), page in zip(counted, texts, strict=True) for text in page if (entry := Entry.of(lane, text))]
     ready: dict[Lane, list[Waiting]] = {lane: [] for lane, _ in counted}
-    for entry, waiting in zip(entries, await judged(connection, entries, pipelines), strict=True):
-        if waiting is not None:
-            ready[entry.lane].append(waiting)
+    told: dict[tuple[str, str], set[int]] = {}
+    found = zip(entries, await judged(connection, entries, pipelines), strict=True)
+    # Of a flow that was cancelled and is retried an earlier entry stands there, too: who claims takes one of them.
+    for entry, waiting in sorted(found, key=lambda one: one[0].last > one[0].first):
+        of_flow = told.setdefault((entry.lane.tag, entry.flow_id), set())
+        if waiting is None or entry.first in of_flow:
+            continue
+        again = sum(entry.first <= stage <= entry.last for stage in of_flow) if entry.last > entry.first else 0
+        of_flow.add(entry.first)
+        ready[entry.lane].append(waiting._replace(stages=max(0, waiting.stages - again)))
     return [
         # One that has become shorter meanwhile was read as a whole.
         Sample(lane, (length if len(page) >= share else len(page)) * lane.stands_for, len(page), ready[lane])
@@ -94,5 +101,6 @@ def ready_in(samples: Collection[Sample]) -> tuple[int, bool]:
     """
     every, of_read = sum(sample.entries for sample in samples), sum(sample.entries for sample in samples if sample.read)
     stages = sum(sample.stages for sample in samples) * every / of_read if of_read else every
-    is_estimate = any(sample.read < sample.entries for sample in samples)
-    return max(round(stages), int(is_estimate)), is_estimate
+    is_partial = any(sample.read < sample.entries for sample in samples)
+    is_estimate = is_partial or any(waiting.is_estimate for sample in samples for waiting in sample.ready)
+    return max(round(stages), int(is_partial)), is_estimate

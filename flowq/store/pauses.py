@@ -9,7 +9,7 @@ import msgspec
 
 from flowq.model.names import parent_id
 from flowq.model.pause import Pause, PauseKind
-from flowq.store.damage import sound
+from flowq.store.damage import sound, text_of
 from flowq.store.keys import PAUSED
 from flowq.store.store import Store
 from flowq.store.wire import Head
@@ -36,8 +36,8 @@ class Pauses:
         """The queues and pipelines that are paused, the first one first."""
         found: dict[tuple[str, str], Pause] = {}
         asked = [("HGETALL", tag + PAUSED) for tag in self._store.partitions]
-        for noted in await self._store.connection.commands(*asked):
-            found |= {(pause.kind, pause.name): pause for pause in _pauses_in(noted)}
+        for noted in await self._store.connection.readable(*asked):
+            found |= {(pause.kind, pause.name): pause for pause in _pauses_in(noted or {})}
         return sorted(found.values(), key=lambda pause: (pause.since, pause.name))
 
     async def of_partition(self, tag: str) -> list[Pause]:
@@ -87,5 +87,10 @@ def pause_of(kind: PauseKind, name: str, data: bytes) -> Pause:
 
 
 def _pauses_in(noted: Mapping[bytes, bytes]) -> list[Pause]:
-    named = [(*what.decode().partition(":"), data) for what, data in noted.items()]
-    return [pause_of(cast("PauseKind", kind), name, data) for kind, _, name, data in named]
+    """What is damaged pauses nothing."""
+    named = [(*text_of(what).partition(":"), data) for what, data in noted.items()]
+    return [
+        pause_of(cast("PauseKind", kind), name, data)
+        for kind, _, name, data in named
+        if kind in ("queue", "pipeline") and sound(_noted, data) is not None
+    ]

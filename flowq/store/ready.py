@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -31,10 +31,11 @@ _ENTRY: Final = re.compile(r"(\d{1,15})(?:-(\d{1,15}))?(?:@(\d{1,15})(?:\+(\d{1,
 
 
 class Waiting(NamedTuple):
-    """What is ready by one entry of a lane: how many stages, and since when; None: not known."""
+    """What is ready by one entry of a lane: how many stages, if not at most so many, and since when; None: not known."""
 
     stages: int
     since: int | None
+    is_estimate: bool = False
 
 
 class Entry(NamedTuple):
@@ -86,7 +87,8 @@ class Entry(NamedTuple):
         if not is_ready and not is_first and self.last == self.first:
             return None
         since = record.ready_at if self.since is None and record is not None and is_ready else self.since
-        return Waiting(max(0, self.last - self.first + 1), since)
+        # Items that ended in an earlier run of the flow are passed over one by one, when they are claimed.
+        return Waiting(max(0, self.last - self.first + 1), since, is_estimate=bool(of_map) and head.run > 1)
 
 
 def _opened_at(record_data: bytes | None, group_data: bytes | None) -> int | None:
@@ -96,22 +98,30 @@ def _opened_at(record_data: bytes | None, group_data: bytes | None) -> int | Non
 
 async def judged(connection: Connection, entries: Sequence[Entry], pipelines: Collection[str]) -> list[Waiting | None]:
     """What a claim would get by each of these entries while these pipelines are paused; None: it drops it, or puts it aside."""
-    above = list({(entry.lane.tag, flow_id) for entry in entries for flow_id in _above(entry.flow_id)})
-    asked = [entry.question for entry in entries] + [("HMGET", tag + FLOW + flow_id, "m") for tag, flow_id in above]
-    answers = await read_in_pages(connection, asked)
-    of_entries, of_above = answers[: len(entries)], answers[len(entries) :]
-    heads = [(flow, sound(_head, answer and answer[0])) for flow, answer in zip(above, of_above, strict=True)]
-    held = {flow for flow, head in heads if head is not None and head.status == "p"}
-    plans = {(entry.lane.tag, answer[1]) for entry, answer in zip(entries, of_entries, strict=True) if pipelines and answer}
-    held_plans = await _plans_of(connection, [(tag, digest) for tag, digest in plans if digest], pipelines)
+    answers = await read_in_pages(connection, [entry.question for entry in entries])
+    flows = {(entry.lane.tag, entry.flow_id): answer and answer[1] for entry, answer in zip(entries, answers, strict=True)}
+    held = await held_back_by_pauses(connection, flows, pipelines)
     return [
-        None
-        if not answer
-        or (entry.lane.tag, answer[1]) in held_plans
-        or any((entry.lane.tag, flow_id) in held for flow_id in _above(entry.flow_id))
-        else entry.judged(*answer)
-        for entry, answer in zip(entries, of_entries, strict=True)
+        None if not answer or (entry.lane.tag, entry.flow_id) in held else entry.judged(*answer)
+        for entry, answer in zip(entries, answers, strict=True)
     ]
+
+
+async def held_back_by_pauses(
+    connection: Connection, flows: Mapping[tuple[str, str], bytes | None], pipelines: Collection[str]
+) -> set[tuple[str, str]]:
+    """Those of these flows, each with its partition and its plan, above which a flow is paused, or whose pipeline is."""
+    above = list({(tag, over) for tag, flow_id in flows for over in _above(flow_id)})
+    answers = await read_in_pages(connection, [("HGET", tag + FLOW + flow_id, "m") for tag, flow_id in above])
+    heads = [(flow, sound(_head, data)) for flow, data in zip(above, answers, strict=True)]
+    paused = {flow for flow, head in heads if head is not None and head.status == "p"}
+    plans = {(tag, digest) for (tag, _), digest in flows.items() if pipelines and digest}
+    of_pipelines = await _plans_of(connection, list(plans), pipelines)
+    return {
+        (tag, flow_id)
+        for (tag, flow_id), digest in flows.items()
+        if (tag, digest) in of_pipelines or any((tag, over) in paused for over in _above(flow_id))
+    }
 
 
 def _above(flow_id: str) -> Iterator[str]:

@@ -10,12 +10,14 @@ from flowq.model.fleet import QueueSnapshot
 from flowq.model.spec import FlowSpec
 from flowq.store import fleet, lane_samples
 from flowq.store.fleet import Fleet
+from flowq.store.keys import PAUSED
 from flowq.store.pauses import Pauses
 from flowq.store.store import Store
 from flowq.store.views import Views
-from tests.store.acting import Actor, in_one_partition
-from tests.store.graphs import chain, one_stage
-from tests.store.test_maps import begun
+from tests.store.acting import Actor, failed, in_one_partition
+from tests.store.graphs import chain, drawn, one_stage
+from tests.store.test_endings import retry
+from tests.store.test_maps import begun, claims_of, completed, expand, mapped_flow
 
 pytestmark = pytest.mark.anyio
 
@@ -94,6 +96,65 @@ async def test_items_of_a_map_are_counted_until_it_ends(store: Store, actor: Act
     assert await Views(store).waiting(["default:a"]) == [store.keys.tag_of("f1")]
     await store.cancel("f1", "", 2)
     assert (await default(store)).ready == 0
+
+
+async def test_items_of_a_flow_that_was_retried_are_an_estimate(store: Store, actor: Actor) -> None:
+    await begun(store, actor, 7)
+    claims = await claims_of(actor, 7)
+    for claim in claims[2:]:
+        assert await actor.report(await completed(actor, claim)) == ""
+    for claim in claims[:2]:
+        assert await actor.report(failed(claim)) == ""
+    assert await retry(store, "f1", mapped_flow().plan)
+    for claim in await actor.claim(5):  # the map itself
+        await expand(actor, claim, 7)
+    found = await default(store)
+    assert (found.ready, found.is_estimate) == (7, True)
+    while claims := await claims_of(actor, 7):
+        for claim in claims:
+            assert await actor.report(await completed(actor, claim)) == ""
+    found = await default(store)
+    assert (found.ready, found.is_estimate) == (0, False)
+
+
+@pytest.mark.parametrize("spec", [one_stage(), drawn({"a": [], "b": []})])
+async def test_a_flow_that_was_cancelled_and_is_retried_is_counted_once(store: Store, spec: FlowSpec[Any]) -> None:
+    await store.submit([("f1", spec)])
+    await store.cancel("f1", "", len(spec.plan.stages))
+    assert await retry(store, "f1", spec.plan)
+    assert (await default(store)).ready == len(spec.plan.stages)
+
+
+async def test_where_not_all_that_is_due_was_read_all_queues_are_estimates(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "_DUE_MAX", 5)
+    ids = in_one_partition(store, 9)
+    await store.submit([(flow_id, one_stage().with_options(delay=60)) for flow_id in ids])
+    await store.submit([("other", one_stage(queue="other"))])
+    found = {queue.name: queue for queue in (await Fleet(store, Views(store)).queues()).queues}
+    assert (found["default"].delayed, found["other"].ready, found["other"].is_estimate) == (9, 1, True)
+
+
+async def test_what_is_due_waits_and_in_a_paused_pipeline_does_not(store: Store) -> None:
+    soon = [one_stage().with_options(delay=0.001), one_stage(pipeline="other").with_options(delay=0.001)]
+    await store.submit(list(zip(("f1", "f2"), soon, strict=True)))
+    until = await Views(store).now() + 2
+    while await Views(store).now() < until:
+        pass
+    found = await default(store)
+    assert (found.ready, found.oldest_seconds is not None) == (2, True)
+    await Pauses(store).pause("pipeline", "other", "me")
+    assert (await default(store)).ready == 1
+
+
+async def test_rubbish_among_what_is_paused_pauses_nothing(store: Store) -> None:
+    await store.submit([("f1", one_stage())])
+    for tag in store.partitions:
+        await store.connection.command("HSET", tag + PAUSED, b"\xff", b"\xff", "queue:default", "no pause")
+    assert (await default(store)).ready == 1
+    assert await Views(store).waiting(["default:a"]) == [store.keys.tag_of("f1")]
+    for tag in store.partitions:
+        await store.connection.commands(("DEL", tag + PAUSED), ("SET", tag + PAUSED, "no hash"))
+    assert (await default(store)).pause is None
 
 
 async def test_of_many_lanes_some_of_each_queue_are_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from flowq.store.keys import LANE, LANES, TENANT_LANES
+from flowq.store import due_soon
+from flowq.store.keys import DUE, LANE, LANES, TENANT_LANES
 from flowq.store.pauses import Pauses
 from flowq.store.store import Store
 from flowq.store.views import Views
@@ -113,3 +114,15 @@ async def test_rubbish_in_a_lane_or_behind_it_does_not_wait(store: Store) -> Non
         ("ZADD", f"{tag}:z:default:a", 0, b"\xff"),
     )
     assert await Views(store).waiting(["default:a"]) == []
+
+
+async def test_deadlines_among_what_is_due_soon_do_not_hide_what_comes_behind_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(due_soon, "_READ_MAX", 3)
+    first, second, last = in_one_partition(store, 3)
+    await store.submit([(flow_id, one_stage(queue="other").with_options(delay=1)) for flow_id in (first, second)])
+    assert not await due_soon.is_due_soon(store, ["default:a"], 60_000)
+    await store.submit([(last, one_stage().with_options(delay=3))])
+    await store.connection.command("ZADD", store.keys.tag_of(last) + DUE, await Views(store).now(), f"e:{first}")
+    assert await due_soon.is_due_soon(store, ["default:a"], 60_000)
