@@ -11,6 +11,7 @@ from flowq.model.keep import MOST_MAX
 from flowq.model.names import check_name
 
 CONCURRENCY_MAX = 10_000
+# No length comes near so many digits; of some thousands, Python refuses to read a number at all, with an error of its own.
 _DIGITS_MAX = 30
 PROCESSES_MAX = 256
 # 0 is meant as "never" as often as "at once"; a worker looks twice a second at most.

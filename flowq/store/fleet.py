@@ -16,23 +16,18 @@ from flowq.model.fleet import QueueSnapshot, WorkerSnapshot
 from flowq.model.limit import OF_QUEUE, OF_TENANT
 from flowq.model.pause import Pause
 from flowq.store.damage import read_in_pages, sound, text_of
-from flowq.store.due_soon import DUE_MEMBER, part_decoder
-from flowq.store.keys import DUE, FLOW, RUNNING
+from flowq.store.due_samples import due_samples
+from flowq.store.keys import FLOW, RUNNING
 from flowq.store.lane_names import lanes_of
 from flowq.store.lane_samples import READ_MAX, Sample, ready_in, sampled
 from flowq.store.pauses import Pauses
-from flowq.store.ready import held_back_by_pauses
 from flowq.store.routes import known_routes
 from flowq.store.store import Store
-from flowq.store.views import Views, head_decoder, pairs, record_decoder
+from flowq.store.views import Views, record_decoder
+from flowq.store.wants import queue_of
 
-# So many lanes of tenants are asked how long they are, and of what waits for a time so much of one partition is read; the rest
-# is taken to be like that.
+# So many lanes of tenants are asked how long they are; the rest is taken to be like that.
 _LANES_MAX = 20_000
-_DUE_MAX = 1_000
-# What flows are that go on, paused or not; and those of which something begins when its time has come.
-_BEGINS = ("s", "r", "x")
-_GOES_ON = (*_BEGINS, "p", "o")
 
 
 class KnownQueues(NamedTuple):
@@ -61,7 +56,7 @@ class Fleet:
         await self._running(workers, count)
         # That of the stages which flowq brings itself is told of only where something waits or runs in it.
         serving = _serving(workers)
-        names = ({_queue_of(route) for route in routes} | serving.keys()) - {BUILTIN_QUEUE}
+        names = ({queue_of(route) for route in routes} | serving.keys()) - {BUILTIN_QUEUE}
         names |= (count.ready + count.running + count.delayed).keys() | pauses.keys()
         found: list[QueueSnapshot] = []
         for name in sorted(names):
@@ -77,12 +72,12 @@ class Fleet:
                     slots=sum(worker.concurrency for worker in of_queue),
                     oldest_seconds=None if oldest is None else max(0, now - oldest) / 1000,
                     pause=pauses.get(name),
-                    is_estimate=name in count.estimated or count.has_unread or not is_complete,
+                    is_estimate=count.is_estimate(name) or not is_complete,
                 )
             )
         return KnownQueues(found, is_complete)
 
-    async def held_back(self, limits: Collection[str]) -> Mapping[str, int]:
+    async def ready_by_limit(self, limits: Collection[str]) -> Mapping[str, int]:
         """Limit → how many stages are ready, of these limits on queues and tenants."""
         _, served = await self._views.serving()
         routes = sorted((await known_routes(self._store, served)).routes)
@@ -105,48 +100,21 @@ class Fleet:
             found.setdefault(sample.lane.queue, []).append(sample)
         for queue, samples in found.items():
             stages, is_estimate = ready_in(samples)
-            count.add(count.ready, queue, stages, is_estimate=is_estimate)
+            count.ready[queue] += stages
+            if is_estimate:
+                count.mark_estimate(queue)
             for since in (waiting.since for sample in samples for waiting in sample.ready):
                 count.note_waiting(queue, since)
 
     async def _delayed(self, pipelines: Collection[str], count: _Count) -> None:
-        parts = await self._waiting_for_time(count.now)
-        flows = [(part.tag, member.flow_id, member.field) for part in parts for member in part.members if member]
-        asked = [("HMGET", tag + FLOW + flow_id, "m", field, "p") for tag, flow_id, field in flows]
-        answers = await read_in_pages(self._store.connection, asked)
-        plans = {(tag, flow_id): answer and answer[2] for (tag, flow_id, _), answer in zip(flows, answers, strict=True)}
-        held, fields = await held_back_by_pauses(self._store.connection, plans, pipelines), iter(answers)
-        for part in parts:
-            stages: Counter[str] = Counter()
-            for member in filter(None, part.members):
-                head, data, _ = next(fields) or (None, None, None)
-                if part.is_due and (part.tag, member.flow_id) in held:
-                    continue
-                of_member = _stages_of(member.field, head, data, is_due=part.is_due)
-                stages.update(of_member)
-                for queue in of_member if part.is_due else ():
-                    count.note_waiting(queue, member.due_at)
-            read, counter = len(part.members), count.ready if part.is_due else count.delayed
-            count.has_unread |= read < part.total
-            for queue, number in stages.items():
-                count.add(counter, queue, round(number * part.total / read), is_estimate=read < part.total)
-
-    async def _waiting_for_time(self, now: int) -> list[_Part]:
-        """What is due waits for a worker, and if there is none, nobody makes it ready either."""
-        tags = self._store.partitions
-        most = min(_DUE_MAX, max(1, READ_MAX // len(tags)))
-        asked = [
-            question
-            for due in (tag + DUE for tag in tags)
-            for question in (("ZCARD", due), ("ZCOUNT", due, "-inf", now), ("ZRANGE", due, 0, most - 1, "WITHSCORES"))
-        ]
-        answers = await read_in_pages(self._store.connection, asked)
-        parts: list[_Part] = []
-        for tag, total, due, scored in zip(tags, answers[::3], answers[1::3], answers[2::3], strict=True):
-            members = [_Due.of(member, due_at) for member, due_at in pairs(scored or [])]
-            parts.append(_Part(tag, members[: due or 0], due or 0, is_due=True))
-            parts.append(_Part(tag, members[due or 0 :], (total or 0) - (due or 0), is_due=False))
-        return parts
+        for sample in await due_samples(self._store, count.now, pipelines):
+            counter = count.ready if sample.is_due else count.delayed
+            for queue, stages in sample.stages.items():
+                counter[queue] += stages
+            for queue, since in sample.due_since.items():
+                count.note_waiting(queue, since)
+            if sample.is_estimate:
+                count.mark_all_estimates()
 
     async def _running(self, workers: Sequence[WorkerSnapshot], count: _Count) -> None:
         asked = [(tag, tag + RUNNING + worker.id) for tag in self._store.partitions for worker in workers]
@@ -160,32 +128,11 @@ class Fleet:
         stages: Counter[str] = Counter()
         for data in await read_in_pages(self._store.connection, [("HGET", *stage) for stage in found[::step]]):
             if (record := sound(record_decoder, data)) is not None and record.state == "x":
-                stages[_queue_of(record.route)] += 1
+                stages[queue_of(record.route)] += 1
         for queue, number in stages.items():
-            count.add(count.running, queue, number * step, is_estimate=step > 1)
-
-
-class _Due(NamedTuple):
-    """What waits for a time: the field of its flow that says what, the flow, and the time."""
-
-    field: str
-    flow_id: str
-    due_at: int
-
-    @classmethod
-    def of(cls, member: str, due_at: int) -> _Due | None:
-        """None: no stage waits."""
-        found = DUE_MEMBER.fullmatch(member)
-        return found and cls(found[1], found[2], due_at)
-
-
-class _Part(NamedTuple):
-    """What waits for a time in one partition, and is due or not: what was read of it, and how much there is."""
-
-    tag: str
-    members: Sequence[_Due | None]
-    total: int
-    is_due: bool
+            count.running[queue] += number * step
+            if step > 1:
+                count.mark_estimate(queue)
 
 
 class _Count:
@@ -197,34 +144,25 @@ class _Count:
         self.running: Counter[str] = Counter()
         self.delayed: Counter[str] = Counter()
         self.oldest: dict[str, int] = {}
-        self.estimated: set[str] = set()
-        self.has_unread = False  # of whatever queue
+        self._estimates: set[str] = set()
+        self._are_all_estimates = False
 
-    def add(self, counter: Counter[str], queue: str, stages: int, *, is_estimate: bool) -> None:
-        """So many more stages."""
-        counter[queue] += stages
-        if is_estimate:
-            self.estimated.add(queue)
+    def mark_estimate(self, queue: str) -> None:
+        """Not all of this queue was read."""
+        self._estimates.add(queue)
+
+    def mark_all_estimates(self) -> None:
+        """Something was not read that may be of any queue."""
+        self._are_all_estimates = True
+
+    def is_estimate(self, queue: str) -> bool:
+        """Whether what is counted of this queue is an estimate."""
+        return self._are_all_estimates or queue in self._estimates
 
     def note_waiting(self, queue: str, since: int | None) -> None:
         """One of its stages has waited since then."""
         if since is not None:
             self.oldest[queue] = min(since, self.oldest.get(queue, since))
-
-
-def _stages_of(name: str, head_data: bytes | None, data: bytes | None, *, is_due: bool) -> Counter[str]:
-    """Queue → its stages, of what waits for a time; what is due of a flow that is paused waits for that to end."""
-    found: Counter[str] = Counter()
-    head = sound(head_decoder, head_data)
-    if head is None or head.status not in (_BEGINS if is_due else _GOES_ON):
-        return found
-    if name.startswith("b"):
-        for route, _, first, last in (sound(part_decoder, data) or (0, []))[1]:
-            found[_queue_of(route)] += last - first + 1
-    # What is suspended waits in no queue before its time.
-    elif (record := sound(record_decoder, data)) is not None and (record.state == "s" or (record.state == "u" and is_due)):
-        found[_queue_of(record.route)] += 1
-    return found
 
 
 def _with_suspects(routes: Iterable[str]) -> list[str]:
@@ -241,7 +179,3 @@ def _serving(workers: Iterable[WorkerSnapshot]) -> dict[str, list[WorkerSnapshot
         for queue in worker.queues:
             found.setdefault(queue, []).append(worker)
     return found
-
-
-def _queue_of(route: str) -> str:
-    return route.partition(":")[0]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from flowq.store.connection import Connection
 from flowq.store.damage import read_in_pages
 from flowq.store.keys import LANE, LANES, TENANT_LANES
+from flowq.store.wants import queue_of
 
 
 class Lane(NamedTuple):
@@ -33,7 +34,7 @@ class Lane(NamedTuple):
     @property
     def queue(self) -> str:
         """The queue of its route."""
-        return self.route.partition(":")[0]
+        return queue_of(self.route)
 
     @property
     def tenant(self) -> str:

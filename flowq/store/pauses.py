@@ -12,6 +12,7 @@ from flowq.model.pause import Pause, PauseKind
 from flowq.store.damage import sound, text_of
 from flowq.store.keys import PAUSED
 from flowq.store.store import Store
+from flowq.store.wants import queue_of
 from flowq.store.wire import Head
 
 _head = msgspec.msgpack.Decoder(Head)
@@ -77,7 +78,7 @@ class Pauses:
 def unpaused(routes: Iterable[str], pauses: Iterable[Pause]) -> set[str]:
     """Those of these routes whose queue is not paused."""
     queues = {pause.name for pause in pauses if pause.kind == "queue"}
-    return {route for route in routes if route.partition(":")[0] not in queues}
+    return {route for route in routes if queue_of(route) not in queues}
 
 
 def pause_of(kind: PauseKind, name: str, data: bytes) -> Pause:

@@ -100,14 +100,14 @@ async def judged(connection: Connection, entries: Sequence[Entry], pipelines: Co
     """What a claim would get by each of these entries while these pipelines are paused; None: it drops it, or puts it aside."""
     answers = await read_in_pages(connection, [entry.question for entry in entries])
     flows = {(entry.lane.tag, entry.flow_id): answer and answer[1] for entry, answer in zip(entries, answers, strict=True)}
-    held = await held_back_by_pauses(connection, flows, pipelines)
+    held = await held_by_pauses(connection, flows, pipelines)
     return [
         None if not answer or (entry.lane.tag, entry.flow_id) in held else entry.judged(*answer)
         for entry, answer in zip(entries, answers, strict=True)
     ]
 
 
-async def held_back_by_pauses(
+async def held_by_pauses(
     connection: Connection, flows: Mapping[tuple[str, str], bytes | None], pipelines: Collection[str]
 ) -> set[tuple[str, str]]:
     """Those of these flows, each with its partition and its plan, above which a flow is paused, or whose pipeline is."""

@@ -8,7 +8,7 @@ import pytest
 
 from flowq.model.fleet import QueueSnapshot
 from flowq.model.spec import FlowSpec
-from flowq.store import fleet, lane_samples
+from flowq.store import due_samples, fleet, lane_samples
 from flowq.store.fleet import Fleet
 from flowq.store.keys import PAUSED
 from flowq.store.pauses import Pauses
@@ -126,7 +126,7 @@ async def test_a_flow_that_was_cancelled_and_is_retried_is_counted_once(store: S
 
 
 async def test_where_not_all_that_is_due_was_read_all_queues_are_estimates(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet, "_DUE_MAX", 5)
+    monkeypatch.setattr(due_samples, "_PARTITION_MAX", 5)
     ids = in_one_partition(store, 9)
     await store.submit([(flow_id, one_stage().with_options(delay=60)) for flow_id in ids])
     await store.submit([("other", one_stage(queue="other"))])

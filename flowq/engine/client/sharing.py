@@ -85,5 +85,5 @@ class Sharing(Client):
         full = {state.name for state in states if state.name.startswith((OF_QUEUE, OF_TENANT)) and state.is_full}
         if not full:
             return states
-        held_back = await Fleet(store, Views(store)).held_back(full)
-        return [msgspec.structs.replace(state, waiting=state.waiting + held_back.get(state.name, 0)) for state in states]
+        ready = await Fleet(store, Views(store)).ready_by_limit(full)
+        return [msgspec.structs.replace(state, waiting=state.waiting + ready.get(state.name, 0)) for state in states]
