@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from flowq import Artifact, FlowProducer, context, pipeline, stage
 from flowq.engine.run.context import StageContext
 from flowq.errors import FlowFailed, InvalidValue, NoStageContext, StorageNotConfigured
 from tests.engine.processes import wait_until_gone
-from tests.engine.work import Gate, outcome, until, working
+from tests.engine.work import PATIENCE, Gate, outcome, until, working
 
 pytestmark = pytest.mark.anyio
 
@@ -182,3 +184,46 @@ async def test_a_program_ends_with_its_stage(producer: FlowProducer, ending: str
             await flow.cancel()
         await until(flow, lambda snapshot: snapshot.is_final)
         await asyncio.to_thread(wait_until_gone, pids[0])
+
+
+async def test_what_cleans_up_after_a_failed_stage_still_knows_its_run(producer: FlowProducer) -> None:
+    cleaned: asyncio.Queue[str] = asyncio.Queue()
+
+    async def rows() -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            cleaned.put_nowait(context().flow_id)
+
+    @stage(attempts=1)
+    async def holder_of_rows() -> None:
+        held = rows()  # its frame holds them, the error its frame
+        async for _ in held:
+            raise ValueError("in the middle")
+
+    async with working(producer, holder_of_rows):
+        assert isinstance(await outcome(await producer.add(holder_of_rows.flow(), id="f1")), FlowFailed)
+        assert await asyncio.wait_for(cleaned.get(), PATIENCE) == "f1"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="this Python has no eager tasks")
+async def test_tasks_of_the_loop_may_be_eager(producer: FlowProducer, request: pytest.FixtureRequest) -> None:
+    @stage
+    async def eager_leaf() -> int:
+        return 1
+
+    @stage(timeout="1m")
+    async def eager_root(number: int) -> int:
+        await context().sleep("0.15s")
+        return number + await context().spawn(eager_leaf)
+
+    @pipeline
+    def eager() -> int:
+        return eager_root(eager_leaf())
+
+    loop = asyncio.get_running_loop()
+    request.addfinalizer(partial(loop.set_task_factory, None))
+    loop.set_task_factory(vars(asyncio)["eager_task_factory"])
+    async with working(producer, eager_leaf, eager_root):
+        assert [await (await producer.add(eager())).result(30) for _ in range(3)] == [2, 2, 2]

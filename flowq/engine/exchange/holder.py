@@ -185,7 +185,8 @@ class Holder:
         self.begun += 1
         self._ended.clear()
         key = claim.run
-        self._running[key] = StageRun(self._loop.create_task(self._run(key, claim)), claim)
+        # Not by the loop's task factory: one may run the task's first step here, before the run is known.
+        self._running[key] = StageRun(asyncio.Task(self._run(key, claim), loop=self._loop), claim)
 
     def cancel(self, key: RunKey) -> None:
         """Ends a run, if it is here: its stage was cancelled."""

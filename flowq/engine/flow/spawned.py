@@ -1,19 +1,23 @@
-"""Flows that stages spawn, as their parents see them: their result, why they failed, running them again."""
+"""Flows that stages spawn, as their parents see them: what may be one, their result, why they failed, running them again."""
 
 from __future__ import annotations
 
+import hashlib
 import re
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from msgspec import structs
 
 from flowq.artifacts.storage import Storage
 from flowq.engine.flow.again import chosen_again
 from flowq.engine.flow.results import made_of, value_of
-from flowq.errors import FlowCancelled, FlowDeadlinePassed, FlowFailed, FlowqError
+from flowq.errors import FlowCancelled, FlowDeadlinePassed, FlowFailed, FlowqError, InvalidValue
 from flowq.model.failure import Failure
 from flowq.model.restart import restart
+from flowq.model.spec import FlowSpec
 from flowq.model.timing import OUT_OF_TIME, Timing
+from flowq.pipeline import Pipeline, Stage
+from flowq.pipeline.stage import AnyStage
 from flowq.store.snapshots import Snapshots
 from flowq.store.store import Store
 from flowq.store.suspensions import Spawner
@@ -22,6 +26,34 @@ from flowq.store.wire import again_of
 
 # What FlowFailed says, and its remedy: of errors only the text is kept.
 _FAILED = re.compile(r"flow '.+?' failed at (.+?): (\w+): (.*?)(?:; see `flowq inspect .*)?$", re.DOTALL)
+
+
+def spawnable(what: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FlowSpec[Any]:
+    """The flow that `spawn` was asked for.
+
+    Raises:
+        InvalidValue: it is none, or has an id already.
+        WrongArguments, DefinitionError, ValueNotStorable, ValueTooLarge: it is refused.
+    """
+    if isinstance(what, FlowSpec) and not args and not kwargs:
+        if what.options.id is not None:
+            raise InvalidValue("id", what.options.id, "none: spawned flows get theirs from flowq; name them with key=")
+        if what.options.dedup is not None:
+            raise InvalidValue("dedup", what.options.dedup, "none: what a stage spawns is found again by its key=")
+        return cast("FlowSpec[Any]", what)
+    if isinstance(what, Stage):
+        return cast("AnyStage", what).flow(*args, **kwargs)
+    if isinstance(what, Pipeline):
+        return cast("Pipeline[..., Any]", what)(*args, **kwargs)
+    raise InvalidValue(
+        "what to spawn", cast("object", what), "a stage or a pipeline and its arguments, or a flow such as encode.flow(path)"
+    )
+
+
+def digest_of(spec: FlowSpec[Any], key: str | None, number: int) -> str:
+    """What names a spawned flow beside its parent's stage: the key; or what it runs, its inputs, and which of those it is."""
+    said = f"key {spec.plan.pipeline} {key}".encode() if key is not None else spec.fingerprint + number.to_bytes(4, "big")
+    return hashlib.sha256(said).hexdigest()[:16]
 
 
 async def result_of_flow(store: Store, storage: Storage | None, flow_id: str, digest: str, result_type: Any) -> Any:

@@ -272,6 +272,12 @@ def enter(stage_context: StageContext) -> Any:
     return _current.set(stage_context)
 
 
+def forget(stage_context: StageContext) -> None:
+    """The run is over: its task, which it knows, no longer knows it. Else they are a circle, left to the garbage collector."""
+    if _current.get() is stage_context:  # else this is another task's context: a coroutine may be destroyed anywhere
+        _current.set(None)
+
+
 def leave(entered: Any) -> None:
     """Undoes `enter`."""
     _current.reset(entered)

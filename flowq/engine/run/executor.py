@@ -19,7 +19,7 @@ from flowq.artifacts.spill import spill, unspill
 from flowq.artifacts.storage import Storage
 from flowq.engine.flow.as_typed import read_marked
 from flowq.engine.flow.gathering import gathered, told
-from flowq.engine.run.context import StageContext, enter
+from flowq.engine.run.context import StageContext, enter, forget
 from flowq.engine.run.expansion import Shared, SharedArguments, expanded, loaded, shared_part
 from flowq.engine.run.limiter import HeldPermit, Limiter, give_all_back, give_back_soon
 from flowq.engine.run.policy import MAX_CRASHES, NotWorthRetrying, Poisoned, after_run_error
@@ -94,7 +94,7 @@ class Executor:
 
         Args:
             claim: the stage.
-            task: that runs this and nothing after it: what the stage sees of itself is never taken back.
+            task: that runs this.
             running: told the stage's context and clock before its function is called.
         """
         plan: StoredPlan | None = None
@@ -129,6 +129,8 @@ class Executor:
             log.debug("stage failed", exc_info=error, extra={"flow_id": claim.flow_id})
             return after_run_error(error, stage, claim, plan)
         finally:
+            if stage_context is not None:
+                forget(stage_context)  # not before its error is gone, which may hold what cleans up after it
             if permits and self.threads.has_left(task):
                 self.threads.when_over(task, partial(give_back_soon, permits))
             else:

@@ -63,6 +63,7 @@ class StageClock:
             return
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None  # it knows the context that it was made in, and so this: no circle is left behind
         try:
             await self._timeout.__aexit__(error_type, error, trace)
         except TimeoutError:

@@ -52,6 +52,7 @@ class StageThreads:
                 if (task := asyncio.current_task()) is not None:
                     self._left_by[task], self._was_left = future, True
                 future.add_done_callback(lambda ended: self._strays.pop(ended, None))
+            del future  # it has the error, whose traceback has this frame: no circle is left behind
 
     def has_left(self, task: asyncio.Task[Any]) -> bool:
         """Whether what this task ran in a thread became a stray."""

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar, overload
 
-from flowq.engine.run.waits import NO_DEFAULT, Waits, spawnable
+from flowq.engine.flow.spawned import spawnable
+from flowq.engine.run.waits import NO_DEFAULT, Waits
 from flowq.errors import DefinitionError, InvalidValue
 from flowq.model.duration import Duration, to_ms
 from flowq.model.names import check_name

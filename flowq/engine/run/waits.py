@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import msgspec
 
 from flowq.artifacts.storage import Storage
 from flowq.engine.duties.closing import finish_closing
 from flowq.engine.duties.hooks import add_hooks_of
-from flowq.engine.flow.spawned import failure_of_flow, result_of_flow, retry_flow, root_cause
+from flowq.engine.flow.spawned import digest_of, failure_of_flow, result_of_flow, retry_flow, root_cause
 from flowq.errors import InvalidValue, RetryOutOfTurn, SignalTimedOut, SpawnedTooDeep
 from flowq.model.failure import unpacked
 from flowq.model.names import depth_of, spawned_id
 from flowq.model.outcome import Claim, Suspend, Wait
 from flowq.model.spec import FlowSpec
-from flowq.pipeline import Pipeline, Stage
-from flowq.pipeline.stage import AnyStage
 from flowq.store.store import Store
 from flowq.store.suspensions import Memory, Spawned, Spawner, Suspensions
 
@@ -176,8 +173,11 @@ class Waits:
     def close(self) -> None:
         """The function has ended: nothing of it waits any more, nor what it has left behind in a task."""
         self._is_closed = True
+        # Both know the run, which knows this, and so does a timer: no circle is left behind for the garbage collector.
+        self._on_suspend = self._on_over = _too_late
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         for future in self._never:
             future.cancel()
 
@@ -269,29 +269,6 @@ class Waits:
             self._task.cancel(*([Suspended] if self._is_suspending else []))
 
 
-def spawnable(what: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FlowSpec[Any]:
-    """The flow that `spawn` was asked for.
-
-    Raises:
-        InvalidValue: it is none, or has an id already.
-        WrongArguments, DefinitionError, ValueNotStorable, ValueTooLarge: it is refused.
-    """
-    if isinstance(what, FlowSpec) and not args and not kwargs:
-        if what.options.id is not None:
-            raise InvalidValue("id", what.options.id, "none: spawned flows get theirs from flowq; name them with key=")
-        if what.options.dedup is not None:
-            raise InvalidValue("dedup", what.options.dedup, "none: what a stage spawns is found again by its key=")
-        return cast("FlowSpec[Any]", what)
-    if isinstance(what, Stage):
-        return cast("AnyStage", what).flow(*args, **kwargs)
-    if isinstance(what, Pipeline):
-        return cast("Pipeline[..., Any]", what)(*args, **kwargs)
-    raise InvalidValue(
-        "what to spawn", cast("object", what), "a stage or a pipeline and its arguments, or a flow such as encode.flow(path)"
-    )
-
-
-def digest_of(spec: FlowSpec[Any], key: str | None, number: int) -> str:
-    """What names a spawned flow beside its parent's stage: the key; or what it runs, its inputs, and which of those it is."""
-    said = f"key {spec.plan.pipeline} {key}".encode() if key is not None else spec.fingerprint + number.to_bytes(4, "big")
-    return hashlib.sha256(said).hexdigest()[:16]
+def _too_late() -> bool:
+    """What the run answers when it is over."""
+    return False
