@@ -20,7 +20,7 @@ from benchmarks.document import NoFigures, about, document, read, written
 from benchmarks.install import CACHE, missing
 from benchmarks.measures import MEASURES
 from benchmarks.plot import plot
-from benchmarks.report import goal_table, report
+from benchmarks.report import chain_table, goal_table, report
 from benchmarks.rounds import Failure, Taken, played, rows
 from benchmarks.stand import QUICK, Server, Sizes, running_servers, stand_for
 
@@ -44,7 +44,7 @@ def main(words: Sequence[str] | None = None) -> int:
         made = _measured(options)
         if options.output:
             written(made, Path(options.output))
-    print(goal_table(made) if options.goals else report(made))
+    print(goal_table(made) if options.goals else chain_table(made) if options.chains else report(made))
     if options.plot:
         Path(options.plot).write_text(plot(made), "utf-8")
     return 1 if made["failures"] else 0
@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plot", metavar="FILE", help=f"where the plot goes; complete runs: {PLOT.relative_to(ROOT)}")
     parser.add_argument("--show", metavar="FILE", help="measure nothing, show this JSON")
     parser.add_argument("--goals", action="store_true", help="print only the goals, as a table in Markdown")
+    parser.add_argument("--chains", action="store_true", help="print only what chains of four took, as a table in Markdown")
     return parser
 
 

@@ -66,13 +66,14 @@ class Contestant(NamedTuple):
         return {"BENCH_HOME": str(self.home(cache)), "PYTHONPATH": "" if self.packages else str(self.checkout)}
 
 
-_FLOWQ = "add_bulk of a generator, one embedded Worker, all defaults; leases, tokens, attempts, times, events and results on"
+_FLOWQ = "add_bulk of a generator, one Worker, all defaults; a fan is a map; leases, tokens, attempts, times, events, results on"
 
 FLOWQ = Contestant("flowq", "flowq_driver.py", _FLOWQ)
 FLOOR = Contestant(
     "floor", "floor_driver.py", "the smallest script that can move the same chains: two calls in flight, results kept",
     does=frozenset({"chain"}),
 )  # fmt: skip
+PROFILER = Contestant("py-spy", "", "not measured: it watches flowq's worker (profiling.py)", ("py-spy==0.4.3",))
 BULLMQ = Contestant(
     "BullMQ", "bullmq.mjs", "addBulk by 1,000, flows by 250; one Worker, removeOnComplete; a fan has no first stage",
     ("bullmq@6.7.0", "ioredis@5.11.1"), ALL - {"diamond"},

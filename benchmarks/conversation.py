@@ -26,6 +26,7 @@ class Conversation:
 
     def __init__(self, process: subprocess.Popen[str], errors: IO[bytes]) -> None:
         self._process, self._errors = process, errors
+        self.pid = process.pid
         self.versions: Mapping[str, str] = self._answer("start")["versions"]
 
     def ask(self, do: str, **words: Any) -> dict[str, Any]:

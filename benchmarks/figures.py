@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -86,4 +87,4 @@ def spread(values: Values) -> Spread | None:
 def percentile(values: Iterable[float], part: float) -> float:
     """The value below which this part of the values lies, by the nearest rank."""
     ranked = sorted(values)
-    return ranked[min(len(ranked) - 1, int(part * len(ranked)))]
+    return ranked[max(0, math.ceil(part * len(ranked)) - 1)]

@@ -1,4 +1,4 @@
-"""Puts peers at their pinned versions into a folder of the cache, with pip and npm as everybody uses them.
+"""Puts peers, and the profiler, at their pinned versions into a folder of the cache, with pip and npm as everybody uses them.
 
 python -m benchmarks.install    # all that can run here: a test of each then takes part in `make test`
 """
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.contestants import CONTESTANTS, ROOT, Contestant
+from benchmarks.contestants import CONTESTANTS, PROFILER, ROOT, Contestant
 
 # Where the peers are, unless somebody wants them elsewhere.
 CACHE = ROOT / ".bench"
@@ -21,7 +21,7 @@ _SECONDS_MAX = 600.0
 _TAIL = 300
 
 
-def main(contestants: Sequence[Contestant] = CONTESTANTS, cache: Path = CACHE) -> int:
+def main(contestants: Sequence[Contestant] = (*CONTESTANTS, PROFILER), cache: Path = CACHE) -> int:
     """Installs the peers; 1: one of them could not be installed. Where there is no Node, what needs it is left out."""
     code = 0
     for each in contestants:

@@ -11,6 +11,13 @@ from benchmarks.goals import GOALS
 
 ANCHOR = "BullMQ"
 _NAME = 15
+_CHAIN_FIGURES = {
+    "stages/s run": ("chains", "run, at its best"),
+    "flows/s, added and run": ("chains", "submit and run"),
+    "flows/s added": ("chains", "submit"),
+    "one alone, p50, ms": ("latency", "p50"),
+    "p99": ("latency", "p99"),
+}
 
 
 def report(made: Mapping[str, Any]) -> str:
@@ -26,6 +33,19 @@ def goal_table(made: Mapping[str, Any]) -> str:
         if measured := goal.measured(found, peers):
             word = "met" if goal.is_met(measured) else "missed"
             lines.append(f"| {goal.says()} | {between(measured, made['rounds'])} | {word} |")
+    return "\n".join(lines)
+
+
+def chain_table(made: Mapping[str, Any]) -> str:
+    """What everybody's chains of four took, as a table in Markdown."""
+    rows = {(row.measure, row.name): row for row in rows_of(made)}
+    shown = {title: rows[figure] for title, figure in _CHAIN_FIGURES.items() if figure in rows}
+    lines = [f"| chains of four | {' | '.join(shown)} |", "|---" * (len(shown) + 1) + "|"]
+    for each in made["contestants"]:
+        spreads = [row.spread(each["name"]) for row in shown.values()]
+        cells = [between(spread, made["rounds"]) if spread else "" for spread in spreads]
+        if any(cells):
+            lines.append(f"| {each['name']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

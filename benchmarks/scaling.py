@@ -3,30 +3,27 @@
     python -m benchmarks.scaling
     python -m benchmarks.scaling --quick
 
-First a real server is asked what exchanges cost that report and claim so many stages. Then one server of many is played: all
-others have the same to do. Its workers' stages end at random moments; what ends while a worker's two calls are under way goes
-with the next one, and who has nothing to say asks once a second. Networks and failures are not played. `--serves 8` plays
-beside it what does not exist yet: workers that serve the partitions of so many servers only.
+First a real server is asked what its calls cost: those that add flows, that report and claim so many stages, that find nothing,
+that renew a lease. Then one server of many is simulated, see `benchmarks.simulation`. Every worker of a namespace talks to every
+server of it, so how many servers a namespace has decides how much is asked: `--together 8` spreads the flows over namespaces of
+so many servers each.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import heapq
 import math
 import random
 import secrets
 import statistics
 from itertools import islice, product
-from typing import NamedTuple
 
 import redis
 
-from benchmarks.figures import percentile
 from benchmarks.server import counters
+from benchmarks.simulation import ADDED_AT_ONCE, STAGES, Costs, Fleet, sized
 from flowq import pipeline, stage
-from flowq.engine.exchange.conversation import LINES
 from flowq.engine.exchange.holder import new_holder_id
 from flowq.model.outcome import Claim, Complete, Outcome, opaque
 from flowq.store.connection import Connection
@@ -36,14 +33,10 @@ from flowq.store.wire import HolderInfo
 from tests.servers import running_valkey
 
 KEY = "s3://media/flows/0000000000000000/source/1-00000000/video.mp4"
-STAGES = 4
 BATCHES = (1, 5, 25)
-PARTITIONS = 4  # of each server, as flowq spreads them over a cluster
 # As long as a worker's are: a record has them, and how long it is decides how the server keeps the flow.
 _HOLDER = new_holder_id("encoder-1-10758")
 _RESULT = opaque(b"\xd9\x3d" + KEY.encode())
-# What a server should be busy at most: above it those who wait grow many.
-_BUSY_MAX = 0.6
 
 
 @stage
@@ -58,74 +51,42 @@ def scaled(key: str) -> str:
     return scaled_step(scaled_step(scaled_step(scaled_step(key))))
 
 
-class Costs(NamedTuple):
-    """What was measured.
-
-    Attributes:
-        question_us: server time of a call that says nothing and finds nothing.
-        call_us: of a call that reports and claims, beside its stages.
-        stage_us: of each stage in it.
-        waiting_bytes, completed_bytes: of a chain of four.
-    """
-
-    question_us: float
-    call_us: float
-    stage_us: float
-    waiting_bytes: float
-    completed_bytes: float
-
-
-class Load(NamedTuple):
-    """How one server fares.
-
-    Attributes:
-        busy: the share of time.
-        asked: the share of time that questions take which say nothing.
-        batch: stages in a call that carries some, on average.
-        p99_ms: how long the end of a stage takes to be known, at p99.
-    """
-
-    busy: float
-    asked: float
-    batch: float
-    p99_ms: float
-
-
-class Fleet(NamedTuple):
-    """What a rate takes."""
-
-    servers: int
-    workers: int
-    load: Load
-
-
 def main() -> None:
     """Measures, plays and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--rates", type=int, nargs="+", default=[1_000, 100_000, 1_000_000], help="stages a second")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long a stage runs")
     parser.add_argument("--slots", type=int, default=50, help="of a worker process, of which four fifths are used")
-    parser.add_argument("--serves", type=int, nargs="+", default=[], help="also where a worker serves so many servers only")
+    parser.add_argument("--together", type=int, nargs="+", default=[], help="also in namespaces of so many servers each")
     parser.add_argument("--calls", type=int, default=200, help="of each size, to measure what they cost")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="small: shows that it works, not what is true")
     options = parser.parse_args()
     if options.quick:
-        options.rates, options.calls = [1_000, 20_000], 20
+        options.rates, options.calls = [1_000, 5_000], 20
     with running_valkey() as url:
         costs = asyncio.run(measured_costs(url, options.calls))
     print(
-        f"server time of a question {costs.question_us:.0f} µs, of a call {costs.call_us:.0f} µs, {costs.stage_us:.1f} µs of each"
-        f" stage in it; a chain of {STAGES}: {costs.waiting_bytes:,.0f} bytes waiting, {costs.completed_bytes:,.0f} completed"
+        f"processor time of a server: a question {costs.question_us:.0f} µs, a call {costs.call_us:.0f} µs and"
+        f" {costs.stage_us:.1f} µs for each stage in it, a flow that is added {costs.add_us:.1f} µs,"
+        f" a renewal {costs.renew_us:.0f} µs; a chain of {STAGES}:"
+        f" {costs.waiting_bytes:,.0f} bytes waiting, {costs.completed_bytes:,.0f} completed"
     )
-    print(" stages/s  serving  servers  workers   busy  asking  batch       p99  kept a minute")
-    for rate, serves in product(options.rates, (math.inf, *options.serves)):
-        fleet = sized(costs, rate, options.seconds, options.slots, random.Random(options.seed), serves)
-        load, kept = fleet.load, rate / STAGES * 60 * costs.completed_bytes / 1e9
-        print(
-            f"{rate:>9,} {'all' if serves == math.inf else serves:>8} {fleet.servers:>8,} {fleet.workers:>8,} {load.busy:>6.0%}"
-            f" {load.asked:>7.0%} {load.batch:>6.1f} {load.p99_ms:>6.1f} ms {kept:>11,.1f} GB"
-        )
+    print(" stages/s  together  servers  workers   busy  asking  batch       p99  kept a minute")
+    for rate, together in product(options.rates, (math.inf, *options.together)):
+        fleet = sized(costs, rate, options.seconds, options.slots, random.Random(options.seed), together)
+        print(f"{rate:>9,} {'all' if together == math.inf else together:>9} {_row(fleet, rate, costs)}")
+
+
+def _row(fleet: Fleet, rate: int, costs: Costs) -> str:
+    load, kept = fleet.load, rate / STAGES * 60 * costs.completed_bytes / 1e6
+    if not fleet.is_enough:
+        asked = f"{load.asked:.0%} of the time with questions alone"
+        return f"{'–':>8} {fleet.workers:>8,} not borne by any number: a server is busy {asked}"
+    return (
+        f"{fleet.servers:>8,} {fleet.workers:>8,} {load.busy:>6.0%} {load.asked:>7.0%} {load.batch:>6.1f}"
+        f" {load.p99_ms:>6.1f} ms {kept:>11,.0f} MB"
+    )
 
 
 async def measured_costs(url: str, calls: int) -> Costs:
@@ -134,73 +95,13 @@ async def measured_costs(url: str, calls: int) -> Costs:
         question = await _call_us(url, client, 0, calls)
         sizes = [(batch, await _call_us(url, client, batch, calls)) for batch in BATCHES]
         fit = statistics.linear_regression(*zip(*sizes, strict=True))
+        add, renew = await _beside_us(url, client, calls)
         waiting, completed = await _weights(url, client, 20 * calls)
-    return Costs(question, max(question, fit.intercept), fit.slope, waiting, completed)
-
-
-def sized(costs: Costs, rate: float, seconds: float, slots: int, dice: random.Random, serves: float) -> Fleet:
-    """The fewest servers that are busy for no more than three fifths of the time; as many workers as the stages need, each of
-    which `serves` so many servers."""
-    workers = max(1, math.ceil(rate * seconds / (0.8 * slots)))
-    servers = max(1, math.floor(rate * costs.stage_us / 1e6 / _BUSY_MAX))
-    while True:
-        load = played(costs, rate / servers, math.ceil(workers * min(1.0, serves / servers)), dice)
-        if load.busy <= _BUSY_MAX:
-            return Fleet(servers, workers, load)
-        if load.asked > _BUSY_MAX:  # more servers have no fewer questions to answer: each is asked by every worker
-            return Fleet(servers, workers, load)
-        servers = math.ceil(servers * max(1.02, load.busy / _BUSY_MAX))
-
-
-def played(costs: Costs, rate: float, workers: int, dice: random.Random, seconds: float = 2.0) -> Load:
-    """One server, which all workers talk to, each with all its partitions.
-
-    Args:
-        costs: what calls cost it.
-        rate: stages that end each second, of its flows.
-        workers: how many processes.
-        dice: when stages end, and whose.
-        seconds: how long is played, after as long to get going.
-    """
-    talks = workers * PARTITIONS
-    under_way, waiting = [0] * talks, [list[float]() for _ in range(talks)]
-    silent_since = [0.0] * talks
-    # (moment, what, whose): a stage ends, an answer is there, or somebody silent asks.
-    events = [(dice.random(), "ask", talk) for talk in range(talks)] + [(dice.expovariate(rate), "end", -1)]
-    heapq.heapify(events)
-    free_at = busy = asked = 0.0
-    took, sizes = list[float](), list[int]()
-
-    def call(now: float, talk: int) -> None:
-        nonlocal free_at, busy, asked
-        carried, waiting[talk] = waiting[talk], []
-        cost = (costs.call_us + costs.stage_us * len(carried) if carried else costs.question_us) / 1e6
-        free_at = max(now, free_at) + cost
-        under_way[talk] += 1
-        heapq.heappush(events, (free_at, "answer", talk))
-        if now >= seconds:
-            busy, asked = busy + cost, asked + (0.0 if carried else cost)
-            took.extend(free_at - since for since in carried)
-            sizes.extend([len(carried)] if carried else [])
-
-    while (event := heapq.heappop(events))[0] < 2 * seconds:
-        now, what, talk = event
-        if what == "end":
-            heapq.heappush(events, (now + dice.expovariate(rate), "end", -1))
-            waiting[talk := dice.randrange(talks)].append(now)
-        elif what == "answer":
-            under_way[talk] -= 1
-            silent_since[talk] = now
-            heapq.heappush(events, (now + 1.0, "ask", talk))
-        elif under_way[talk] or now < silent_since[talk] + 1.0:
-            continue
-        if (waiting[talk] and under_way[talk] < LINES) or what == "ask":
-            call(now, talk)
-    return Load(busy / seconds, asked / seconds, statistics.fmean(sizes or [0]), 1e3 * percentile(took or [0.0], 0.99))
+    return Costs(question, max(question, fit.intercept), fit.slope, add, renew, waiting, completed)
 
 
 async def _call_us(url: str, client: redis.Redis, batch: int, calls: int) -> float:
-    """Microseconds of script time in a call that reports so many stages and claims as many."""
+    """Microseconds of processor time in a call that reports so many stages and claims as many."""
     store = Store(Connection(url), f"scale{secrets.token_hex(3)}")
     await store.open()
     (tag,) = store.partitions
@@ -214,7 +115,24 @@ async def _call_us(url: str, client: redis.Redis, batch: int, calls: int) -> flo
         claims = answer.claims if answer else []
     cost = counters(client).since(before)
     await store.close()
-    return cost.script_us / calls
+    return cost.cpu_us / calls
+
+
+async def _beside_us(url: str, client: redis.Redis, calls: int) -> tuple[float, float]:
+    """Processor time of a flow that is added with others, and of a renewed lease."""
+    store = Store(Connection(url), f"scale{secrets.token_hex(3)}")
+    await store.open()
+    (tag,) = store.partitions
+    await _add(store, ADDED_AT_ONCE)
+    await store.register(tag, _HOLDER, 600_000, HolderInfo(_HOLDER, ("default",), ("scaled_step",), (), 50))
+    begun = counters(client)
+    await _add(store, calls * ADDED_AT_ONCE)
+    added = counters(client)
+    for _ in range(calls):
+        await store.renew(tag, 600_000, [_HOLDER])
+    renewed = counters(client)
+    await store.close()
+    return added.since(begun).cpu_us / calls / ADDED_AT_ONCE, renewed.since(added).cpu_us / calls
 
 
 async def _weights(url: str, client: redis.Redis, flows: int) -> tuple[float, float]:
@@ -241,7 +159,7 @@ async def _weights(url: str, client: redis.Redis, flows: int) -> tuple[float, fl
 
 async def _add(store: Store, flows: int) -> None:
     specs = ((f"f{secrets.token_hex(8)}", scaled(KEY)) for _ in range(flows))
-    while page := list(islice(specs, 100)):
+    while page := list(islice(specs, ADDED_AT_ONCE)):
         await store.submit(page)
 
 

@@ -9,6 +9,9 @@ import redis
 # Asked by the benchmark, or once by each client that connects: not the price of a stage.
 _NOT_COUNTED = {"info", "config|get", "client|setname", "client|setinfo", "script|load", "function|load", "hello", "ping"}
 
+# As `busy_us` calls what is no command.
+BUSY, SCRIPTS = "<busy>", "<scripts>"
+
 _SCRIPTS = ("evalsha", "eval", "fcall")
 
 
@@ -34,6 +37,14 @@ class Counters(NamedTuple):
     def since(self, earlier: Counters) -> Counters:
         """The difference."""
         return Counters._make(now - then for now, then in zip(self, earlier, strict=True))
+
+
+def busy_us(client: redis.Redis) -> dict[str, float]:
+    """Microseconds by the clock: of each command, those that scripts call included; of scripts (SCRIPTS); of all (BUSY)."""
+    told: dict[str, Any] = client.info("commandstats", "stats")
+    taken = {name.removeprefix("cmdstat_"): found["usec"] for name, found in told.items() if name.startswith("cmdstat_")}
+    commands = {name: us for name, us in taken.items() if name not in (*_NOT_COUNTED, *_SCRIPTS)}
+    return {**commands, SCRIPTS: sum(taken.get(name, 0) for name in _SCRIPTS), BUSY: told["eventloop_duration_sum"]}
 
 
 def counters(client: redis.Redis) -> Counters:

@@ -30,7 +30,7 @@ def _fan(stand: Stand, width: int) -> Iterator[Figure]:
     if ran["ran"] not in (width + 1, width + 2):  # with or without a first stage
         raise DriverFailed(f"{ran['ran']} stages ran, not {width} and those around them")
     seconds = submitted["seconds"] + ran["seconds"]
-    yield Figure("submit and run", (width + 2) / seconds, "stages/s", True)
+    yield Figure("submit and run", ran["ran"] / seconds, "stages/s", True)
     if stand.contestant.share == 1:  # that of a narrower one can't stand beside it
         yield Figure("whole fan", seconds, "s")
     yield Figure("last child ended → parent begins", ran["release_ms"], "ms")

@@ -40,7 +40,8 @@ def test_a_spread_has_the_median_and_both_ends() -> None:
 
 
 def test_a_percentile_is_a_value_that_was_measured() -> None:
-    assert percentile(range(100), 0.99) == 99
+    assert percentile(range(1, 101), 0.99) == 99
+    assert percentile(range(1, 102), 0.99) == 100
     assert percentile([7.0], 0.99) == 7.0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import random
 import re
 import subprocess
 import sys
@@ -10,15 +12,25 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.contestants import PROFILER
+from benchmarks.install import CACHE, missing
+from benchmarks.profiling import part_of
+from benchmarks.simulation import Costs, played, sized
+
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def ran(program: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """A program that has ended."""
+    return subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{program}", *words],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
 
 
 def said_by(program: str, *words: str) -> str:
     """What a program prints."""
-    run = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{program}", *words],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
+    run = ran(program, *words)
     assert run.returncode == 0, run.stderr
     return run.stdout
 
@@ -61,9 +73,58 @@ def test_workers_share_a_limit_and_it_is_told_how_much_of_it_was_used() -> None:
 @pytest.mark.story
 @pytest.mark.timeout(300)
 def test_what_a_rate_takes_is_played_from_measured_costs() -> None:
-    said = said_by("scaling", "--quick", "--serves", "2")
-    rows = [line.split() for line in said.splitlines() if line.endswith("GB")]
+    said = said_by("scaling", "--quick", "--together", "2")
+    rows = [line.split() for line in said.splitlines() if line.endswith("MB")]
     servers, workers = [[int(row[column].replace(",", "")) for row in rows] for column in (2, 3)]
-    assert [row[:2] for row in rows] == [["1,000", "all"], ["1,000", "2"], ["20,000", "all"], ["20,000", "2"]]
+    assert [row[:2] for row in rows] == [["1,000", "all"], ["1,000", "2"], ["5,000", "all"], ["5,000", "2"]]
     assert servers[1] <= servers[0] < servers[2] >= servers[3]
     assert workers[0] == workers[1] < workers[2] == workers[3]
+
+
+COSTS = Costs(question_us=100, call_us=200, stage_us=100, add_us=50, renew_us=50, waiting_bytes=400, completed_bytes=1_600)
+
+
+def test_every_worker_asks_each_partition_once_a_second() -> None:
+    load = played(COSTS, 1e-3, 50, random.Random(1))
+    # 50 workers, four partitions, one question a second and 0.4 renewals.
+    assert load.asked == pytest.approx(50 * 4 * (100 + 0.4 * 50) / 1e6, rel=0.1)
+    assert load.busy == pytest.approx(load.asked)
+
+
+def test_what_workers_do_and_what_is_added_keeps_a_server_busy() -> None:
+    load = played(COSTS, 1_000, 1, random.Random(1))
+    alone, all_together = 1_000 * (200 + 100 + 50 / 4) / 1e6, 1_000 * (100 + 50 / 4) / 1e6
+    assert all_together < load.busy < 1.1 * alone
+
+
+def test_a_namespace_whose_questions_are_too_many_is_not_borne_by_any_number_of_servers() -> None:
+    all_together, apart = [sized(COSTS, 200_000, 1.0, 50, random.Random(1), together) for together in (math.inf, 8)]
+    assert not all_together.is_enough
+    assert all_together.load.asked > 0.5
+    assert apart.is_enough
+    assert apart.workers == all_together.workers
+
+
+@pytest.mark.story
+@pytest.mark.timeout(300)
+def test_it_is_told_where_the_time_of_a_stage_goes() -> None:
+    if why := missing(PROFILER, CACHE, may_install=False):
+        pytest.skip(why)
+    run = ran("profiling", "--flows", "1000", "--rounds", "1")
+    if "where root may" in run.stderr:
+        pytest.skip("nobody may watch another process here")
+    told = {(where, what): float(us) for where, what, us in re.findall(r"\| (\w+) \| ([^|]+) \| ([\d.]+) \(", run.stdout)}
+    for where in ("server", "Python"):
+        parts = [us for (place, what), us in told.items() if place == where and what != "in all"]
+        assert len(parts) > 5
+        assert sum(parts) == pytest.approx(told[where, "in all"], abs=1), "nothing is left out, and nothing is counted twice"
+    assert all(told["Python", part] > 0 for part in ("a run: its arguments, its call, its result", "the event loop"))
+
+
+def test_a_sample_belongs_to_the_innermost_part_whose_code_runs() -> None:
+    called = "<module> (run.py:1);Executor.run (flowq/engine/run/executor.py:90);packed (flowq/model/values.py:41)"
+    assert part_of(called) == "a run: its arguments, its call, its result"
+    assert part_of(f"{called};Store.plan (flowq/store/store.py:1)") == "packing calls, sending them, reading answers"
+    assert part_of(f"{called};gc_collect_main (libpython3.11.so.1.0)") == "the collector of garbage"
+    assert part_of("<module> (run.py:1);run (uvloop/__init__.py:92)") == "the event loop"
+    assert part_of(f"{called};_find_and_load (<frozen importlib._bootstrap>:1176)") == ""

@@ -11,7 +11,9 @@ from benchmarks.__main__ import PLOT, RESULT
 from benchmarks.contestants import ROOT
 from benchmarks.goals import GOALS
 from benchmarks.plot import plot
-from benchmarks.report import goal_table
+from benchmarks.report import chain_table, goal_table
+
+DOCUMENT = ROOT / "docs" / "explanation" / "performance.md"
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,13 @@ def made() -> dict[str, Any]:
 def test_the_document_has_the_goals_as_they_were_measured(made: dict[str, Any]) -> None:
     """Else: python -m benchmarks --show benchmarks/results/latest.json --goals."""
     assert goal_table(made).count("\n") == 1 + len(GOALS)
-    assert goal_table(made) in (ROOT / "docs" / "explanation" / "performance.md").read_text("utf-8")
+    assert goal_table(made) in DOCUMENT.read_text("utf-8")
+
+
+def test_the_document_has_what_chains_took(made: dict[str, Any]) -> None:
+    """Else: python -m benchmarks --show benchmarks/results/latest.json --chains."""
+    assert chain_table(made).count("\n") == 1 + len(made["contestants"])
+    assert chain_table(made) in DOCUMENT.read_text("utf-8")
 
 
 def test_the_picture_shows_the_same_measurement(made: dict[str, Any]) -> None:
